@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef QP_COMMON_CLASSIFIER_H
+#define QP_COMMON_CLASSIFIER_H
+
+#include <linux/types.h>
+
+/*
+ * The layout of the eBPF classifier's maps, and of the marks that it leaves in
+ * frames: shared by the program (dataplane/bpf/), the control plane, which
+ * fills the maps, and the data plane, which reads the marks. No libc in here.
+ */
+#define QP_CLS_MAX_WORKERS 16
+
+/*
+ * The interface alias of the data planes' TAP devices. It is set before the
+ * device comes up, and tells every gateway to leave the device alone.
+ */
+#define QP_TAP_ALIAS "quicport host port"
+
+/*
+ * The Ethernet header of a frame that the classifier sends to a TAP:
+ *   destination 02:72:00:00:MM:MM  MTU of the interface that it came in by
+ *   source      02:71:II:II:II:II  index of that interface
+ * both big-endian. A frame that the data plane writes has the latter as its
+ * destination: it leaves by that interface, or, for lo's, goes to the host.
+ */
+#define QP_CLS_MARK_0     0x02
+#define QP_CLS_MARK_LINK  0x71
+#define QP_CLS_MARK_MTU   0x72
+#define QP_CLS_LO_IFINDEX 1
+
+/* IPv4 addresses are ::ffff:a.b.c.d everywhere; all zero means every address. */
+struct qp_cls_addr {
+	__be32 w[4];
+};
+
+/* Map `workers`: which TAP owns the connection ids of a worker; value: its ifindex. */
+struct qp_cls_worker {
+	__be32 server_id;
+	__u8 lcore;
+	__u8 pad[3];
+};
+
+/*
+ * Map `active`, key 0: where new connections go. One value, replaced as a
+ * whole, so that a packet never sees half of it.
+ */
+struct qp_cls_active {
+	__u32 n; /* 0: nobody takes new connections */
+	__u32 ifindex[QP_CLS_MAX_WORKERS];
+};
+
+/* Map `ports`: the forwarded ports. */
+struct qp_cls_port {
+	__u8 protocol; /* IPPROTO_TCP or IPPROTO_UDP */
+	__u8 pad;
+	__be16 port;
+};
+
+struct qp_cls_port_owner {
+	__u32 ifindex;           /* the TAP */
+	struct qp_cls_addr addr; /* the only local address that it answers on */
+};
+
+/* Map `local`: the host's own addresses, loopback ones excluded. */
+struct qp_cls_local {
+	__u32 ifindex;
+	__u8 mac[6]; /* of that interface */
+	__u8 pad[2];
+};
+
+/* Map `counters`, per CPU. X(name, help); what ends in _pass stays the kernel's. */
+#define QP_CLS_COUNTERS(X)                                                                         \
+	X(quic_known, "QUIC packets sent to the worker that their connection id names")            \
+	X(quic_new, "QUIC packets of unknown connections sent to the active generation")           \
+	X(port, "packets to forwarded ports")                                                      \
+	X(public_api, "packets to the public API port")                                            \
+	X(icmp, "ICMP errors about the gateway's own packets")                                     \
+	X(other_pass, "packets that are not the gateway's")                                        \
+	X(fragment_pass, "IP fragments beyond the first")                                          \
+	X(not_local_pass, "packets to such a port of another host or address")                     \
+	X(spoofed_pass, "packets from outside that claim an address of this host")                 \
+	X(no_worker_pass, "packets of the gateway's while no worker takes them")                   \
+	X(nomem_drop, "packets of the gateway's dropped for want of kernel memory")                \
+	X(answer_out, "frames of the data plane that left by an interface")                        \
+	X(answer_host, "frames of the data plane to the host itself")                              \
+	X(answer_drop, "frames of the data plane that lead nowhere")
+
+enum qp_cls_counter {
+#define X(name, help) QP_CLS_##name,
+	QP_CLS_COUNTERS(X)
+#undef X
+	QP_CLS_NCOUNTERS
+};
+
+#endif

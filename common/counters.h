@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef QP_COMMON_COUNTERS_H
+#define QP_COMMON_COUNTERS_H
+
+/*
+ * Counters that a data plane module keeps and the control plane exports, by
+ * name: the shared block of common/ipc.h has their values in this order.
+ */
+
+/* Why a frame was not taken; each has a counter of its own. X(name, text). */
+#define QP_IP_DROPS(X)                                                                             \
+	X(QP_IP_SHORT, "frame shorter than its headers")                                           \
+	X(QP_IP_NOT_IP, "neither IPv4 nor IPv6")                                                   \
+	X(QP_IP_BAD_HEADER, "IP header fields contradict each other")                              \
+	X(QP_IP_BAD_IP_CKSUM, "IPv4 header checksum wrong")                                        \
+	X(QP_IP_BAD_L4_CKSUM, "TCP, UDP or ICMP checksum wrong")                                   \
+	X(QP_IP_FRAGMENT, "IP fragment")                                                           \
+	X(QP_IP_EXT_HEADER, "IPv6 extension header that is not handled")                           \
+	X(QP_IP_PROTO, "transport protocol not served")                                            \
+	X(QP_IP_BAD_ADDR, "source address cannot be answered")
+
+/* Counters: written by the owning lcore alone, read by anybody (relaxed). X(field, help). */
+#define QP_TCP_COUNTERS(X)                                                                         \
+	X(passive_opens, "connections accepted")                                                   \
+	X(active_opens, "connections opened by us")                                                \
+	X(established, "connections established now")                                              \
+	X(conns, "connections in any state now, TIME_WAIT included")                               \
+	X(segs_in, "segments received")                                                            \
+	X(segs_out, "segments sent")                                                               \
+	X(bytes_in, "payload bytes received in order")                                             \
+	X(bytes_out, "payload bytes sent, retransmissions excluded")                               \
+	X(retrans_segs, "segments retransmitted")                                                  \
+	X(retrans_bytes, "payload bytes retransmitted")                                            \
+	X(rto_fired, "retransmission timeouts")                                                    \
+	X(fast_recoveries, "loss recoveries without a timeout")                                    \
+	X(ooo_segs, "segments received out of order")                                              \
+	X(dup_segs, "segments received twice")                                                     \
+	X(rst_in, "resets received and accepted")                                                  \
+	X(rst_out, "resets sent")                                                                  \
+	X(challenge_acks, "challenge ACKs sent (RFC 5961)")                                        \
+	X(zero_window_probes, "zero-window probes sent")                                           \
+	X(drop_no_listener, "segments for a port that nobody listens on")                          \
+	X(drop_bad_segment, "segments whose header or options contradict themselves")              \
+	X(drop_out_of_window, "segments outside the window")                                       \
+	X(drop_paws, "segments refused by PAWS (RFC 7323)")                                        \
+	X(drop_no_memory, "segments dropped for want of mbufs or slots")                           \
+	X(drop_ooo_limit, "out-of-order data beyond a connection's limit")                         \
+	X(drop_backlog, "connection attempts beyond a limit")                                      \
+	X(syn_cookies_sent, "SYN cookies sent")                                                    \
+	X(syn_cookies_ok, "connections opened by a SYN cookie")
+
+#endif

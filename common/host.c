@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Hugepages, CPUs and EAL's leftovers, from /proc, /sys and the file system.
+ * Any thread; reads files, so not for the packet path.
+ */
+#include "common/host.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <mntent.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define KIB 1024ull
+#define MIB (1024ull * 1024ull)
+
+/* EAL's name for a page's file is PREFIX "map_" N. */
+#define EAL_FILE_MARK "map_"
+
+static uint64_t
+read_number(const char *path)
+{
+	unsigned long long value = 0;
+	FILE *f = fopen(path, "re");
+
+	if (f == NULL)
+		return 0;
+	if (fscanf(f, "%llu", &value) != 1)
+		value = 0;
+	fclose(f);
+	return value;
+}
+
+static uint64_t
+default_page_bytes(void)
+{
+	unsigned long long kib = 0;
+	char line[128];
+	FILE *f = fopen("/proc/meminfo", "re");
+
+	if (f == NULL)
+		return 0;
+	while (fgets(line, sizeof(line), f) != NULL) {
+		if (sscanf(line, "Hugepagesize: %llu kB", &kib) == 1)
+			break;
+	}
+	fclose(f);
+	return kib * KIB;
+}
+
+/* The mount option is "pagesize=2M", "pagesize=1G" or in bytes; without it, the default size. */
+static uint64_t
+mount_page_bytes(const struct mntent *ent)
+{
+	const char *opt = hasmntopt(ent, "pagesize");
+	char *end;
+	uint64_t value;
+
+	if (opt == NULL || (opt = strchr(opt, '=')) == NULL)
+		return default_page_bytes();
+	value = strtoull(opt + 1, &end, 10);
+	switch (*end) {
+	case 'K':
+	case 'k':
+		return value * KIB;
+	case 'M':
+	case 'm':
+		return value * MIB;
+	case 'G':
+	case 'g':
+		return value * KIB * MIB;
+	}
+	return value;
+}
+
+static uint64_t
+free_bytes(uint64_t page_bytes)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "/sys/kernel/mm/hugepages/hugepages-%llukB/free_hugepages",
+		(unsigned long long)(page_bytes / KIB));
+	return read_number(path) * page_bytes;
+}
+
+/* Calls `each` for every hugetlbfs mount. */
+static void
+for_each_mount(void (*each)(const char *dir, uint64_t page_bytes, void *ctx), void *ctx)
+{
+	FILE *mounts = setmntent("/proc/self/mounts", "re");
+	char strings[8192];
+	struct mntent ent;
+
+	if (mounts == NULL)
+		return;
+	while (getmntent_r(mounts, &ent, strings, sizeof(strings)) != NULL) {
+		if (strcmp(ent.mnt_type, "hugetlbfs") == 0)
+			each(ent.mnt_dir, mount_page_bytes(&ent), ctx);
+	}
+	endmntent(mounts);
+}
+
+struct search {
+	uint64_t want_bytes;
+	struct qp_hugepages *best; /* page_bytes 0: none yet */
+};
+
+static void
+consider_mount(const char *dir, uint64_t page_bytes, void *ctx)
+{
+	struct search *s = ctx;
+	uint64_t avail = page_bytes == 0 ? 0 : free_bytes(page_bytes);
+	bool fits = avail >= s->want_bytes, best_fits = s->best->free_bytes >= s->want_bytes;
+
+	if (page_bytes == 0 || (best_fits && !fits))
+		return;
+	if (s->best->page_bytes != 0 && fits == best_fits && page_bytes >= s->best->page_bytes)
+		return;
+	*s->best = (struct qp_hugepages) {.page_bytes = page_bytes, .free_bytes = avail};
+	snprintf(s->best->dir, sizeof(s->best->dir), "%s", dir);
+}
+
+int
+qp_host_hugepages(uint64_t want_bytes, struct qp_hugepages *out, struct qp_errmsg *msg)
+{
+	struct search s = {.want_bytes = want_bytes, .best = out};
+
+	memset(out, 0, sizeof(*out));
+	for_each_mount(consider_mount, &s);
+	if (out->page_bytes == 0)
+		return qp_fail(msg, QP_E_NOTFOUND,
+			"no hugetlbfs is mounted: run scripts/setup.sh, or mkdir -p /dev/hugepages && "
+			"mount -t hugetlbfs hugetlbfs /dev/hugepages");
+	if (out->free_bytes < want_bytes)
+		return qp_fail(msg, QP_E_NOMEM,
+			"%llu MiB of hugepages are wanted and %llu MiB are free: reserve more (as root: "
+			"sysctl -w vm.nr_hugepages=N, pages of %llu MiB), end another program that "
+			"uses them, or lower --memory",
+			(unsigned long long)(want_bytes / MIB),
+			(unsigned long long)(out->free_bytes / MIB),
+			(unsigned long long)(out->page_bytes / MIB));
+	if (access(out->dir, W_OK) != 0)
+		return qp_fail(msg, QP_E_PERM, "cannot write to %s (hugetlbfs): %s", out->dir,
+			strerror(errno));
+	return 0;
+}
+
+static void
+remove_pages(const char *dir, uint64_t page_bytes, void *ctx)
+{
+	const char *prefix = ctx;
+	size_t len = strlen(prefix);
+	DIR *d = opendir(dir);
+	struct dirent *e;
+
+	(void)page_bytes;
+	if (d == NULL)
+		return;
+	while ((e = readdir(d)) != NULL) {
+		if (strncmp(e->d_name, prefix, len) == 0 &&
+			strncmp(e->d_name + len, EAL_FILE_MARK, strlen(EAL_FILE_MARK)) == 0)
+			unlinkat(dirfd(d), e->d_name, 0);
+	}
+	closedir(d);
+}
+
+/* As EAL chooses it: RUNTIME_DIRECTORY, /var/run for root, XDG_RUNTIME_DIR, /tmp. */
+static const char *
+eal_runtime_base(void)
+{
+	const char *dir = getenv("RUNTIME_DIRECTORY");
+
+	if (dir != NULL)
+		return dir;
+	if (getuid() == 0)
+		return "/var/run";
+	dir = getenv("XDG_RUNTIME_DIR");
+	return dir != NULL ? dir : "/tmp";
+}
+
+void
+qp_host_eal_cleanup(const char *prefix)
+{
+	char path[PATH_MAX];
+	struct dirent *e;
+	DIR *d;
+
+	for_each_mount(remove_pages, (void *)(uintptr_t)prefix);
+	snprintf(path, sizeof(path), "%s/dpdk/%s", eal_runtime_base(), prefix);
+	d = opendir(path);
+	if (d == NULL)
+		return;
+	while ((e = readdir(d)) != NULL) {
+		/* Only files and sockets are in there; "." and ".." refuse by themselves. */
+		unlinkat(dirfd(d), e->d_name, 0);
+	}
+	closedir(d);
+	rmdir(path);
+}
+
+unsigned
+qp_host_cpus(unsigned cpus[QP_MAX_CPUS])
+{
+	cpu_set_t set;
+	unsigned n = 0;
+
+	CPU_ZERO(&set);
+	if (sched_getaffinity(0, sizeof(set), &set) == 0) {
+		for (unsigned cpu = 0; cpu < QP_MAX_CPUS && cpu < CPU_SETSIZE; cpu++) {
+			if (CPU_ISSET(cpu, &set))
+				cpus[n++] = cpu;
+		}
+	}
+	if (n == 0)
+		cpus[n++] = 0;
+	return n;
+}
+
+const char *
+qp_host_eal_lcores(unsigned lcore, char out[QP_LCORES_TEXT_BYTES])
+{
+	unsigned cpus[QP_MAX_CPUS], n = qp_host_cpus(cpus);
+	size_t at = (size_t)snprintf(out, QP_LCORES_TEXT_BYTES, "%u@(", lcore);
+
+	for (unsigned i = 0; i < n; i++)
+		at += (size_t)snprintf(
+			out + at, QP_LCORES_TEXT_BYTES - at, "%s%u", i == 0 ? "" : ",", cpus[i]);
+	snprintf(out + at, QP_LCORES_TEXT_BYTES - at, ")");
+	return out;
+}

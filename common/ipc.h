@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef QP_COMMON_IPC_H
+#define QP_COMMON_IPC_H
+
+#include <stdint.h>
+
+/*
+ * What control plane and data plane say to each other: fixed-size messages by
+ * value over rte_ring (element size sizeof(struct qp_msg)), one single-producer
+ * single-consumer pair for each worker of a generation, made fresh by each
+ * generation; and a block of shared memory with one writer for each field.
+ * Ids, never pointers. Plain structs, no DPDK in here: both sides' layout is
+ * asserted below.
+ *
+ * Rendezvous: the control plane listens on the Unix SOCK_SEQPACKET socket
+ * QP_RUN_DIR "/INSTANCE/control.sock". A data plane connects and sends struct
+ * qp_attach (SCM_RIGHTS: one eventfd for each worker, its doorbell); it gets
+ * struct qp_attach_reply (SCM_RIGHTS: the control plane's doorbell eventfd and
+ * the write end of the lifeline pipe), makes the memzone and the rings under
+ * the names below, and sends struct qp_attach_ready. From then on the socket
+ * only tells, by its end, that the other side is gone. The port owner ends
+ * when no process holds the lifeline's write end any more.
+ */
+#define QP_IPC_VERSION 1u
+#define QP_RUN_DIR "/run/quicport"
+#define QP_ATTACH_MAGIC 0x51504154u /* "QPAT" */
+#define QP_MAX_WORKERS 16u
+#define QP_RING_MESSAGES 1024u
+
+/* rte_memzone and rte_ring names; the argument is the server id, and the worker. */
+#define QP_SHARED_NAME "qp_gen_%u"
+#define QP_RING_D2C_NAME "qp_d2c_%u_%u"
+#define QP_RING_C2D_NAME "qp_c2d_%u_%u"
+/* A worker's mempools, named so that what a crash left can be found and freed. */
+#define QP_POOL_NAME "qp_mb_%u_%u"
+#define QP_INDIRECT_NAME "qp_in_%u_%u"
+
+struct qp_attach {
+	uint32_t magic;
+	uint32_t version;    /* QP_IPC_VERSION */
+	int32_t pid;
+	uint32_t nworkers;   /* 1 … QP_MAX_WORKERS, and as many eventfds */
+};
+
+struct qp_attach_reply {
+	uint32_t magic;
+	uint32_t version;
+	uint32_t server_id;  /* 1 … 65535: names the generation; 0: refused, `why` says it */
+	char why[244];
+};
+
+struct qp_attach_ready {
+	uint32_t magic;
+	uint32_t ok;         /* 1; 0: could not make the memory, `why` says it */
+	char why[244];
+};
+
+enum qp_dp_state {
+	QP_DP_STARTING = 1,
+	QP_DP_ACTIVE = 2,
+	QP_DP_DRAINING = 3,
+	QP_DP_TERMINATED = 4,
+};
+
+/*
+ * A worker's counters. Writer: that worker's lcore. Readers: anybody, relaxed
+ * loads. X(field, help). The names become metrics: quicport_<field>.
+ */
+#define QP_WORKER_COUNTERS(X)                                                                      \
+	X(loops, "worker loop turns")                                                              \
+	X(sleeps, "times the worker slept")                                                        \
+	X(cycles_busy, "TSC cycles in turns that did work")                                        \
+	X(cycles_idle, "TSC cycles in turns that found nothing, sleep excluded")                   \
+	X(rx_frames, "frames received, super-segments counted once")                               \
+	X(rx_bytes, "bytes received")                                                              \
+	X(tx_frames, "frames sent, super-segments counted once")                                   \
+	X(tx_bytes, "bytes sent")                                                                  \
+	X(rx_nombuf, "receive attempts without a free mbuf")                                       \
+	X(tx_dropped, "frames that the port did not take")                                         \
+	X(mbufs_in_use, "mbufs in use now")                                                        \
+	X(mbufs_total, "mbufs of the worker's pools")                                              \
+	X(quic_packets_in, "QUIC packets received")                                                \
+	X(quic_packets_out, "QUIC packets sent")                                                   \
+	X(quic_handshakes, "QUIC handshakes completed")                                            \
+	X(quic_handshakes_failed, "QUIC handshakes that failed or timed out")                      \
+	X(quic_connections, "QUIC connections now")                                                \
+	X(quic_retries_sent, "Retry packets sent")                                                 \
+	X(quic_version_negotiations, "Version Negotiation packets sent")                           \
+	X(quic_stateless_resets, "stateless resets sent")                                          \
+	X(quic_migrations, "paths validated after a client changed its address")                  \
+	X(quic_packets_lost, "QUIC packets declared lost")                                         \
+	X(tunnels_active, "authenticated tunnels now")                                             \
+	X(tunnels_total, "tunnels authenticated since start")                                      \
+	X(conns_active, "relayed connections now")                                                 \
+	X(conns_total, "relayed connections since start")                                          \
+	X(conns_refused, "outside connections refused or reset by us")                             \
+	X(relay_bytes_in, "payload bytes outside to tunnel")                                       \
+	X(relay_bytes_out, "payload bytes tunnel to outside")                                      \
+	X(relay_queued_bytes, "payload bytes queued in relays now")                                \
+	X(relay_stalls, "times a relay stopped reading for want of room")                          \
+	X(ctl_ring_full, "messages delayed because a ring to the control plane was full")          \
+	X(drop_not_ours, "datagrams for no connection of ours")                                    \
+	X(drop_quic_bad, "datagrams that are not QUIC")                                            \
+	X(drop_quic_limit, "connection attempts beyond a limit")                                   \
+	X(drop_ip, "frames dropped by the IP layer; drops by reason beside it")
+
+struct qp_worker_counters {
+#define X(field, help) uint64_t field;
+	QP_WORKER_COUNTERS(X)
+#undef X
+};
+
+/*
+ * Room for counters of modules that name their own (IP drops, TCP): an array
+ * of values in the order of the module's X-macro list.
+ */
+#define QP_SHARED_TCP_COUNTERS 64u
+#define QP_SHARED_IP_DROPS 16u
+
+struct qp_worker_shared {
+	struct qp_worker_counters c;
+	uint64_t tcp[QP_SHARED_TCP_COUNTERS]; /* QP_TCP_COUNTERS order */
+	uint64_t ip_drops[QP_SHARED_IP_DROPS]; /* QP_IP_DROPS order */
+	uint64_t heartbeat_ns;                /* CLOCK_MONOTONIC at the last loop turn or sleep */
+	/*
+	 * Store by the worker before it sleeps, load by the control plane after it
+	 * has enqueued (both seq_cst): 1 = ring the doorbell. Pairs with qp_ctl.
+	 */
+	uint32_t c2d_sleeping;
+	uint32_t pad;
+} __attribute__((aligned(64)));
+
+/*
+ * Owner: the data plane of that generation writes all but what is said below.
+ * Life: from its start until the control plane or a successor frees the zone
+ * after its death. Lock: none; one writer a field.
+ */
+struct qp_gen_shared {
+	uint32_t version;      /* QP_IPC_VERSION */
+	uint32_t server_id;
+	int32_t pid;
+	uint32_t nworkers;
+	uint32_t state;        /* enum qp_dp_state */
+	uint32_t tcp_counters; /* how many of tcp[] are in use */
+	uint64_t started_at;   /* Unix time, seconds */
+	/* Written by the control plane: 1 = it sleeps on its doorbell. Seq_cst as above. */
+	uint32_t d2c_sleeping __attribute__((aligned(64)));
+	struct qp_worker_shared worker[QP_MAX_WORKERS] __attribute__((aligned(64)));
+};
+
+enum qp_msg_type {
+	QP_MSG_CONFIG = 1,      /* c2d, first message to each worker */
+	QP_MSG_HELLO,           /* d2c: the worker's port is up */
+	QP_MSG_AUTH_BEGIN,      /* d2c: a client's first authentication bytes */
+	QP_MSG_AUTH_REPLY,      /* c2d: bytes for the client */
+	QP_MSG_AUTH_FINISH,     /* d2c: the client's last bytes */
+	QP_MSG_VERDICT,         /* c2d: accepted or not (may come instead of AUTH_REPLY) */
+	QP_MSG_FORWARD_REQUEST, /* d2c */
+	QP_MSG_FORWARD_GRANT,   /* c2d: the port is reserved and steered to the worker */
+	QP_MSG_FORWARD_DENY,    /* c2d */
+	QP_MSG_FORWARD_CLOSED,  /* d2c: the tunnel gave the port back */
+	QP_MSG_TUNNEL_CLOSED,   /* d2c: forget all about the tunnel, its ports included */
+	QP_MSG_API_OPEN,        /* d2c: a connection to the public API port */
+	QP_MSG_API_DATA,        /* both */
+	QP_MSG_API_CLOSE,       /* both */
+	QP_MSG_DRAIN,           /* c2d */
+	QP_MSG_SHUTDOWN,        /* c2d: close all tunnels politely, then end */
+};
+
+/* How a public API connection's direction ends (API_CLOSE.how). */
+enum qp_api_close {
+	QP_API_FIN = 0,   /* the sender sends no more */
+	QP_API_RESET = 1, /* both directions are gone */
+};
+
+#define QP_MSG_BYTES 512u
+#define QP_MSG_API_BYTES 480u
+
+struct qp_msg_config {
+	uint8_t data_plane_addr[16]; /* v4-mapped; all zero: every address */
+	uint16_t data_plane_port_be;
+	uint16_t public_port_be;     /* 0: no public API */
+	uint32_t keep_alive_s;       /* 0: off */
+	uint32_t idle_timeout_s;
+	uint32_t name_hash;          /* the instance's, for interface names */
+	uint8_t reset_key[32];       /* derives stateless reset tokens; survives generations */
+	char cert_file[192];
+	char key_file[192];
+};
+
+struct qp_msg_hello {
+	uint32_t ifindex;  /* host mode: the TAP */
+	uint8_t mac[6];    /* host mode: the TAP's address */
+	uint16_t ok;       /* 0: could not start, `why` says it */
+	char why[384];
+};
+
+struct qp_msg_auth_begin {
+	uint8_t peer_addr[16];
+	uint16_t peer_port_be;
+	uint16_t len;
+	uint8_t bytes[96];
+};
+
+struct qp_msg_auth_bytes { /* AUTH_REPLY, AUTH_FINISH */
+	uint16_t len;
+	uint8_t bytes[128];
+};
+
+struct qp_msg_verdict {
+	uint8_t accepted; /* 1 or 0 */
+};
+
+struct qp_msg_forward {  /* FORWARD_REQUEST */
+	uint16_t port;   /* host order; 0: any free one */
+	uint8_t protocol; /* 1 TCP, 2 UDP */
+	uint8_t pad;
+	uint16_t destination_len;
+	char destination[256]; /* for the log, cut to fit */
+};
+
+struct qp_msg_forward_answer { /* FORWARD_GRANT, FORWARD_DENY */
+	uint16_t port;     /* the one that is open now */
+	uint8_t protocol;
+	uint8_t status;    /* wire status: 0 success, else why not */
+	uint8_t addr[16];  /* the only local address that it answers on; all zero: every */
+	uint16_t message_len;
+	char message[256];
+};
+
+struct qp_msg_forward_closed {
+	uint16_t port;
+	uint8_t protocol;
+};
+
+struct qp_msg_api_open {
+	uint8_t peer_addr[16];
+	uint16_t peer_port_be;
+};
+
+struct qp_msg_api_data {
+	uint16_t len;
+	uint8_t bytes[QP_MSG_API_BYTES];
+};
+
+struct qp_msg_api_close {
+	uint8_t how; /* enum qp_api_close */
+};
+
+/*
+ * `id`: the tunnel, or the API connection, as the data plane numbers it;
+ * unique in a worker's life, so a late answer never meets a successor.
+ */
+struct qp_msg {
+	uint16_t type;    /* enum qp_msg_type */
+	uint16_t worker;  /* index, for the log */
+	uint32_t version; /* QP_IPC_VERSION */
+	uint64_t id;
+	union {
+		struct qp_msg_config config;
+		struct qp_msg_hello hello;
+		struct qp_msg_auth_begin auth_begin;
+		struct qp_msg_auth_bytes auth_bytes;
+		struct qp_msg_verdict verdict;
+		struct qp_msg_forward forward;
+		struct qp_msg_forward_answer forward_answer;
+		struct qp_msg_forward_closed forward_closed;
+		struct qp_msg_api_open api_open;
+		struct qp_msg_api_data api_data;
+		struct qp_msg_api_close api_close;
+		uint8_t raw[QP_MSG_BYTES - 16];
+	};
+};
+
+_Static_assert(sizeof(struct qp_msg) == QP_MSG_BYTES, "a ring element has a fixed size");
+
+#endif

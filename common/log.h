@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef QP_COMMON_LOG_H
+#define QP_COMMON_LOG_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#include "common/error.h"
+#include "common/text.h"
+
+/*
+ * The log: an event a line, with typed fields.
+ *
+ *	qp_log(QP_LOG_INFO, "port opened", QP_LOG_U64("port", port),
+ *		QP_LOG_KEY("client", key), QP_LOG_ADDR("peer", sa));
+ *
+ * console: 2026-01-02T03:04:05.678Z INFO  control-plane: port opened port=9000 client=IexqQqW8…
+ * json:    {"time":"2026-01-02T03:04:05.678Z","level":"info","process":"control-plane",
+ *           "message":"port opened","port":9000,"client":"IexqQqW8…"}
+ *
+ * Any thread, no lock: a line is built on the stack and written by one
+ * write(2) of at most QP_LOG_LINE_BYTES (what a pipe takes in one piece), to a
+ * descriptor in append mode. Text of a peer may be given as it is: control
+ * characters and broken UTF-8 are escaped, long text is cut. Secrets have no
+ * macro here. Not for the packet path.
+ *
+ * Before qp_log_init: console to stderr, level info, the program's own name.
+ */
+#define QP_LOG_LINE_BYTES 4096u
+
+enum qp_log_level {
+	QP_LOG_ERROR = 0, /* something does not work; a person must look */
+	QP_LOG_WARN = 1,  /* it works, not as it should */
+	QP_LOG_INFO = 2,  /* what an operator wants to read afterwards */
+	QP_LOG_DEBUG = 3, /* each tunnel and connection */
+	QP_LOG_TRACE = 4, /* each message */
+};
+
+enum qp_log_format {
+	QP_LOG_CONSOLE = 0,
+	QP_LOG_JSON = 1,
+};
+
+struct qp_log_config {
+	const char *process;       /* "control-plane", "data-plane 0x3039", …; copied; NULL: program name */
+	enum qp_log_level level;
+	enum qp_log_format format;
+	const char *output;        /* a file to append to (made 0640); NULL: stderr */
+};
+
+#define QP_LOG_CONFIG_DEFAULT(name) ((struct qp_log_config) {.process = (name), .level = QP_LOG_INFO})
+
+/*
+ * Sets up, or sets up anew (a line that is being written meanwhile may still go
+ * to the old place). On failure (the file cannot be opened) nothing changes.
+ */
+int qp_log_init(const struct qp_log_config *cfg, struct qp_errmsg *msg);
+/* Changes what the lines say of their process (a data plane learns its id late). Copied. */
+void qp_log_set_process(const char *process);
+void qp_log_set_level(enum qp_log_level level);
+
+/* "error" … "trace"; "console", "json". QP_E_INVAL otherwise. */
+int qp_log_level_parse(const char *text, enum qp_log_level *level);
+int qp_log_format_parse(const char *text, enum qp_log_format *format);
+const char *qp_log_level_name(enum qp_log_level level);
+const char *qp_log_format_name(enum qp_log_format format);
+
+enum qp_log_type {
+	QP_LOG_T_END = 0,
+	QP_LOG_T_SLICE,
+	QP_LOG_T_U64,
+	QP_LOG_T_I64,
+	QP_LOG_T_HEX,
+	QP_LOG_T_F64,
+	QP_LOG_T_BOOL,
+	QP_LOG_T_ADDR,
+	QP_LOG_T_KEY,
+	QP_LOG_T_ERR,
+	QP_LOG_T_ERRNO,
+};
+
+/* Made by the macros below. Values are borrowed for the call. */
+struct qp_log_field {
+	const char *name; /* lower case and underscores; not time, level, process, message */
+	enum qp_log_type type;
+	union {
+		struct qp_slice slice;
+		uint64_t u64;
+		int64_t i64;
+		double f64;
+		bool b;
+		const void *ptr;
+	};
+};
+
+/* A C string; NULL prints as null. */
+#define QP_LOG_STR(n, v) ((struct qp_log_field) {.name = (n), .type = QP_LOG_T_SLICE, .slice = qp_slice_of(v)})
+/* Bytes of a peer, not terminated. */
+#define QP_LOG_SLICE(n, v) ((struct qp_log_field) {.name = (n), .type = QP_LOG_T_SLICE, .slice = (v)})
+#define QP_LOG_U64(n, v) ((struct qp_log_field) {.name = (n), .type = QP_LOG_T_U64, .u64 = (v)})
+#define QP_LOG_I64(n, v) ((struct qp_log_field) {.name = (n), .type = QP_LOG_T_I64, .i64 = (v)})
+/* A number as "0x3039" (ids). */
+#define QP_LOG_HEX(n, v) ((struct qp_log_field) {.name = (n), .type = QP_LOG_T_HEX, .u64 = (v)})
+#define QP_LOG_F64(n, v) ((struct qp_log_field) {.name = (n), .type = QP_LOG_T_F64, .f64 = (v)})
+#define QP_LOG_BOOL(n, v) ((struct qp_log_field) {.name = (n), .type = QP_LOG_T_BOOL, .b = (v)})
+/* const struct sockaddr *, AF_INET or AF_INET6 (v4-mapped prints as v4). */
+#define QP_LOG_ADDR(n, sa) ((struct qp_log_field) {.name = (n), .type = QP_LOG_T_ADDR, .ptr = (sa)})
+/* 32 bytes of a public key, in Base64. */
+#define QP_LOG_KEY(n, key) ((struct qp_log_field) {.name = (n), .type = QP_LOG_T_KEY, .ptr = (key)})
+/* A code of enum qp_err, in words. */
+#define QP_LOG_ERR(v) ((struct qp_log_field) {.name = "error", .type = QP_LOG_T_ERR, .i64 = (v)})
+/* An errno value, in words. */
+#define QP_LOG_ERRNO(v) ((struct qp_log_field) {.name = "error", .type = QP_LOG_T_ERRNO, .i64 = (v)})
+
+/* Relaxed: a change of level may reach another thread a line late. */
+extern _Atomic int qp_log_threshold;
+
+static inline bool
+qp_log_enabled(enum qp_log_level level)
+{
+	return (int)level <= atomic_load_explicit(&qp_log_threshold, memory_order_relaxed);
+}
+
+/* Keeps errno. `fields` ends with one of type QP_LOG_T_END. Call it through qp_log. */
+void qp_log_write(enum qp_log_level level, const char *message, const struct qp_log_field *fields);
+
+/* Fields are evaluated only when the level is on. */
+#define qp_log(level, message, ...)                                                                \
+	do {                                                                                       \
+		if (qp_log_enabled(level))                                                         \
+			qp_log_write((level), (message),                                           \
+				(const struct qp_log_field[]) {                                    \
+					__VA_ARGS__ __VA_OPT__(, ){.type = QP_LOG_T_END}});        \
+	} while (0)
+
+#endif

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef QP_COMMON_OPT_H
+#define QP_COMMON_OPT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "common/addr.h"
+#include "common/error.h"
+#include "common/keys.h"
+#include "common/log.h"
+
+/*
+ * Command lines, on top of argp. Every option NAME is also the environment
+ * variable QUICPORT_NAME (upper case, - becomes _); an option wins over its
+ * variable, the variable over the default. An empty variable counts as unset.
+ *
+ *	struct qp_log_config log = QP_LOG_CONFIG_DEFAULT("control-plane");
+ *	const char *addr; bool quiet = false; uint32_t idle;
+ *	const struct qp_opt opts[] = {
+ *		QP_OPT_GROUP("Addresses:"),
+ *		{.name = "data-plane-addr", .arg = "ADDR:PORT", .fallback = "0.0.0.0:39000",
+ *			.help = "where clients reach the gateway", .parse = qp_opt_string, .value = &addr},
+ *		{.name = "quic-idle-timeout", .arg = "SECONDS", .fallback = "90", .min = 1, .max = 86400,
+ *			.help = "…", .parse = qp_opt_u32, .value = &idle},
+ *		{.name = "no-public-api", .help = "…", .parse = qp_opt_flag, .value = &quiet},
+ *		QP_OPT_LOG(&log),
+ *		{0},
+ *	};
+ *
+ * Any thread, at the start of a process.
+ */
+struct qp_opt {
+	const char *name;     /* long name without dashes; NULL with help: a group's heading */
+	char letter;          /* short option, or 0 */
+	const char *arg;      /* how --help calls its value; NULL: a flag */
+	const char *help;     /* lower case, no full stop */
+	const char *fallback; /* parsed when neither option nor variable is there; NULL: nothing is */
+	const char *env;      /* only if the variable is not QUICPORT_NAME; "": none */
+	bool repeat;          /* parse is called for each; the variable is split at commas */
+	/*
+	 * Never shown; wiped from argv (whose strings must be writable, as main's
+	 * are) and from the environment once parsed: the parser must copy.
+	 */
+	bool secret;
+	bool hidden;          /* not in --help */
+	/*
+	 * Takes one value. Failure: QP_E_INVAL, and msg says what was expected,
+	 * lower case, nothing else ("a number from 1 to 86400"). Flags: "1".
+	 */
+	int (*parse)(const struct qp_opt *opt, const char *text, struct qp_errmsg *msg);
+	void *value;          /* where parse puts it */
+	uint64_t min, max;    /* for qp_opt_u32, qp_opt_u64 */
+	const char *const *choices; /* for qp_opt_choice: names, NULL at the end */
+	bool *given;          /* NULL, or set to true when option or variable was there */
+};
+
+#define QP_OPT_GROUP(heading) {.help = (heading)}
+
+/* --log-level (QUICPORT_LOG), --log-format, --log-output into a struct qp_log_config. */
+#define QP_OPT_LOG(cfg)                                                                            \
+	QP_OPT_GROUP("Log:"),                                                                      \
+	{.name = "log-level", .arg = "LEVEL", .fallback = "info", .env = "QUICPORT_LOG",           \
+		.help = "error, warn, info, debug or trace", .parse = qp_opt_log_level,            \
+		.value = &(cfg)->level},                                                           \
+	{.name = "log-format", .arg = "FORMAT", .fallback = "console",                             \
+		.help = "console, or json: one object a line", .parse = qp_opt_log_format,         \
+		.value = &(cfg)->format},                                                          \
+	{.name = "log-output", .arg = "FILE",                                                      \
+		.help = "append to FILE instead of writing to standard error",                     \
+		.parse = qp_opt_string, .value = &(cfg)->output}
+
+/* Parsers. The type of *value is in brackets. */
+int qp_opt_string(const struct qp_opt *, const char *, struct qp_errmsg *);  /* [const char *] borrowed for the process's life */
+int qp_opt_flag(const struct qp_opt *, const char *, struct qp_errmsg *);    /* [bool] 1 true yes on, 0 false no off */
+int qp_opt_u32(const struct qp_opt *, const char *, struct qp_errmsg *);     /* [uint32_t] min … max; max 0: UINT32_MAX */
+int qp_opt_u64(const struct qp_opt *, const char *, struct qp_errmsg *);     /* [uint64_t] the same; max 0: UINT64_MAX */
+int qp_opt_choice(const struct qp_opt *, const char *, struct qp_errmsg *);  /* [int] index into choices */
+int qp_opt_secret(const struct qp_opt *, const char *, struct qp_errmsg *);  /* [struct qp_secret *] the text; set .secret as well */
+int qp_opt_listen(const struct qp_opt *, const char *, struct qp_errmsg *);  /* [struct qp_sockaddr] ADDR:PORT, numeric */
+int qp_opt_server(const struct qp_opt *, const char *, struct qp_errmsg *);  /* [struct qp_target] HOST:PORT */
+int qp_opt_target(const struct qp_opt *, const char *, struct qp_errmsg *);  /* [struct qp_target] [ADDR:]PORT[/PROTO] */
+int qp_opt_port(const struct qp_opt *, const char *, struct qp_errmsg *);    /* [struct qp_target] PORT[/PROTO] */
+int qp_opt_ip(const struct qp_opt *, const char *, struct qp_errmsg *);      /* [struct in6_addr] v4-mapped */
+int qp_opt_strings(const struct qp_opt *, const char *, struct qp_errmsg *); /* [struct qp_opt_strings] with .repeat */
+int qp_opt_log_level(const struct qp_opt *, const char *, struct qp_errmsg *);
+int qp_opt_log_format(const struct qp_opt *, const char *, struct qp_errmsg *);
+
+#define QP_OPT_MAX_STRINGS 64u
+struct qp_opt_strings {
+	unsigned n;
+	const char *v[QP_OPT_MAX_STRINGS]; /* live as long as the process */
+};
+
+struct qp_opt_command {
+	const char *name;         /* "quicport control-plane": in help, and before an error */
+	const char *summary;      /* one or two sentences for --help */
+	const char *args;         /* how --help calls positional arguments; NULL: none are taken */
+	const char *epilogue;     /* NULL, or text after the options (files, examples) */
+	const struct qp_opt *opts; /* ends with {0} */
+	struct qp_opt_strings *positional; /* gets the positional arguments; NULL: they are an error */
+};
+
+enum {
+	QP_OPT_DONE = 1, /* --help or --version was printed: exit with 0 */
+};
+
+/*
+ * Parses. argv[0] is the command itself and is not looked at. 0; QP_OPT_DONE;
+ * or QP_E_INVAL with one line in msg that names option or variable, value and
+ * what was expected. --help, --version (QP_VERSION) are always there. A `--`
+ * ends the options.
+ */
+int qp_opt_parse(const struct qp_opt_command *cmd, int argc, char **argv, struct qp_errmsg *msg);
+
+/* The --help page, at most 80 columns wide. */
+void qp_opt_help(const struct qp_opt_command *cmd, FILE *to);
+
+/* The same as qp_opt_parse, and exits: 0 after --help, 2 with "NAME: msg" on stderr after an error. */
+void qp_opt_parse_or_exit(const struct qp_opt_command *cmd, int argc, char **argv);
+
+#endif

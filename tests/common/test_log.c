@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Log lines as a person, and as a machine, reads them. */
+#include "common/log.h"
+
+#include <arpa/inet.h>
+#include <criterion/criterion.h>
+#include <criterion/new/assert.h>
+#include <errno.h>
+#include <math.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/keys.h"
+#include "tests/common/support.h"
+
+static char path[512];
+
+static void
+setup(void)
+{
+	cr_assert(eq(int, qp_keys_init(), QP_OK));
+	scratch_make();
+	snprintf(path, sizeof(path), "%s", scratch_path("log"));
+}
+
+TestSuite(log, .init = setup, .fini = scratch_remove);
+
+static void
+start(enum qp_log_format format, enum qp_log_level level)
+{
+	struct qp_log_config cfg = {
+		.process = "tester", .level = level, .format = format, .output = path};
+	struct qp_errmsg msg;
+
+	cr_assert(eq(int, qp_log_init(&cfg, &msg), QP_OK), "%s", msg.text);
+}
+
+/* The n-th line of the log, without its end; NULL: there is none. Static. */
+static char *
+line(unsigned n)
+{
+	static char text[QP_LOG_LINE_BYTES + 2];
+	FILE *f = fopen(path, "re");
+	char *got = NULL;
+
+	cr_assert(ne(ptr, f, NULL));
+	for (unsigned i = 0; i <= n; i++)
+		got = fgets(text, sizeof(text), f);
+	fclose(f);
+	if (got != NULL)
+		text[strcspn(text, "\n")] = '\0';
+	return got;
+}
+
+static json_t *
+json_line(unsigned n)
+{
+	json_error_t error;
+	char *text = line(n);
+	json_t *v;
+
+	cr_assert(ne(ptr, text, NULL));
+	v = json_loads(text, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
+	cr_assert(ne(ptr, v, NULL), "%s: %s", error.text, text);
+	return v;
+}
+
+static const char *
+field(const json_t *v, const char *name)
+{
+	const char *s = json_string_value(json_object_get(v, name));
+
+	return s == NULL ? "(none)" : s;
+}
+
+static bool
+is_rfc3339_ms(const char *s)
+{
+	static const char form[] = "dddd-dd-ddTdd:dd:dd.dddZ";
+
+	for (size_t i = 0; i < sizeof(form); i++) {
+		if (form[i] == 'd' ? s[i] < '0' || s[i] > '9' : s[i] != form[i])
+			return false;
+	}
+	return true;
+}
+
+Test(log, json_line_has_its_fields_with_their_types)
+{
+	struct sockaddr_in sa = {.sin_family = AF_INET, .sin_port = htons(9000),
+		.sin_addr.s_addr = htonl(0xc0000201)};
+	uint8_t key[QP_KEY_BYTES];
+	json_t *v;
+
+	cr_assert(eq(int, qp_key_parse("IexqQqW8ngM33aoJWqheXfW+11hL6A3h6kpO8uNl9Ws=", 44, key),
+		QP_OK));
+	start(QP_LOG_JSON, QP_LOG_INFO);
+	qp_log(QP_LOG_INFO, "port opened", QP_LOG_U64("port", 9000), QP_LOG_I64("delta", -5),
+		QP_LOG_STR("client", "edge \"1\""), QP_LOG_BOOL("first", true),
+		QP_LOG_F64("load", 0.25), QP_LOG_F64("ratio", NAN), QP_LOG_HEX("dp_id", 0x3039),
+		QP_LOG_ADDR("peer", (struct sockaddr *)&sa), QP_LOG_KEY("key", key),
+		QP_LOG_STR("nothing", NULL), QP_LOG_ERR(QP_E_INUSE));
+	v = json_line(0);
+	cr_assert(is_rfc3339_ms(field(v, "time")), "%s", field(v, "time"));
+	cr_assert(eq(str, (char *)field(v, "level"), "info"));
+	cr_assert(eq(str, (char *)field(v, "process"), "tester"));
+	cr_assert(eq(str, (char *)field(v, "message"), "port opened"));
+	cr_assert(eq(llong, json_integer_value(json_object_get(v, "port")), 9000));
+	cr_assert(eq(llong, json_integer_value(json_object_get(v, "delta")), -5));
+	cr_assert(eq(str, (char *)field(v, "client"), "edge \"1\""));
+	cr_assert(ne(int, json_is_true(json_object_get(v, "first")), 0));
+	cr_assert(epsilon_eq(dbl, json_real_value(json_object_get(v, "load")), 0.25, 1e-9));
+	cr_assert(ne(int, json_is_null(json_object_get(v, "ratio")), 0));
+	cr_assert(eq(str, (char *)field(v, "dp_id"), "0x3039"));
+	cr_assert(eq(str, (char *)field(v, "peer"), "192.0.2.1:9000"));
+	cr_assert(eq(str, (char *)field(v, "key"), "IexqQqW8ngM33aoJWqheXfW+11hL6A3h6kpO8uNl9Ws="));
+	cr_assert(ne(int, json_is_null(json_object_get(v, "nothing")), 0));
+	cr_assert(eq(str, (char *)field(v, "error"), "in use"));
+	json_decref(v);
+}
+
+Test(log, console_line_reads_in_one_glance)
+{
+	char *text;
+
+	start(QP_LOG_CONSOLE, QP_LOG_INFO);
+	qp_log(QP_LOG_WARN, "port refused", QP_LOG_U64("port", 9000), QP_LOG_U64("max", UINT64_MAX),
+		QP_LOG_STR("why", "in use by \"sshd\""), QP_LOG_STR("empty", ""),
+		QP_LOG_ERRNO(ENOENT));
+	text = line(0);
+	cr_assert(eq(str, text + 24, " WARN  tester: port refused port=9000 "
+				     "max=18446744073709551615 "
+				     "why=\"in use by \\\"sshd\\\"\" empty=\"\" "
+				     "error=\"No such file or directory\""));
+	text[24] = '\0';
+	cr_assert(is_rfc3339_ms(text));
+}
+
+Test(log, level_hides_what_is_below_it_and_does_not_evaluate_it)
+{
+	unsigned evaluated = 0;
+
+	start(QP_LOG_CONSOLE, QP_LOG_WARN);
+	qp_log(QP_LOG_INFO, "hidden", QP_LOG_U64("n", ++evaluated));
+	qp_log(QP_LOG_WARN, "shown", QP_LOG_U64("n", ++evaluated));
+	cr_assert(eq(uint, evaluated, 1));
+	cr_assert(ne(ptr, strstr(line(0), "shown n=1"), NULL));
+	cr_assert(eq(ptr, line(1), NULL));
+	qp_log_set_level(QP_LOG_TRACE);
+	qp_log(QP_LOG_TRACE, "fine");
+	cr_assert(ne(ptr, strstr(line(1), " TRACE tester: fine"), NULL));
+}
+
+Test(log, text_of_a_peer_forges_no_line)
+{
+	static const char evil[] = "a\n{\"level\":\"error\"}\r\x1b[2J\xff\0end\xc2\x9b";
+	struct qp_slice text = {evil, sizeof(evil) - 1};
+	json_t *v;
+
+	start(QP_LOG_CONSOLE, QP_LOG_INFO);
+	qp_log(QP_LOG_INFO, "said", QP_LOG_SLICE("text", text));
+	start(QP_LOG_JSON, QP_LOG_INFO);
+	qp_log(QP_LOG_INFO, "said", QP_LOG_SLICE("text", text));
+	cr_assert(eq(ptr, line(2), NULL), "two events, two lines");
+	for (unsigned i = 0; i < 2; i++) {
+		for (const char *p = line(i); *p != '\0'; p++)
+			cr_assert(eq(int, (unsigned char)*p >= 0x20 && (unsigned char)*p != 0x7f, true));
+	}
+	v = json_line(1);
+	/* What is not UTF-8 is U+FFFD; the rest came through as it was. */
+	cr_assert(eq(sz, json_string_length(json_object_get(v, "text")), sizeof(evil) - 1 + 2));
+	json_decref(v);
+}
+
+Test(log, long_values_are_cut_and_the_line_stays_whole)
+{
+	char *big = malloc(20000);
+	json_t *v;
+
+	memset(big, '"', 19999);
+	big[19999] = '\0';
+	for (int format = QP_LOG_CONSOLE; format <= QP_LOG_JSON; format++) {
+		start((enum qp_log_format)format, QP_LOG_INFO);
+		qp_log(QP_LOG_INFO, big, QP_LOG_STR("a", big), QP_LOG_STR("b", big),
+			QP_LOG_STR("c", big), QP_LOG_STR("d", big), QP_LOG_U64("last", 1));
+		cr_assert(le(sz, strlen(line((unsigned)format)), QP_LOG_LINE_BYTES - 1));
+	}
+	cr_assert(ne(ptr, strstr(line(0), " truncated=true"), NULL));
+	v = json_line(1);
+	cr_assert(ne(int, json_is_true(json_object_get(v, "truncated")), 0));
+	cr_assert(eq(ptr, json_object_get(v, "last"), NULL));
+	cr_assert(ne(ptr, json_object_get(v, "a"), NULL));
+	json_decref(v);
+	free(big);
+}
+
+/* Each length of a value around the line's end: always valid JSON, never above the limit. */
+Test(log, any_length_around_the_limit_gives_valid_json)
+{
+	char text[1100];
+	unsigned n = 0;
+
+	memset(text, 'x', sizeof(text));
+	start(QP_LOG_JSON, QP_LOG_INFO);
+	for (size_t len = 900; len < sizeof(text); len++, n++) {
+		struct qp_slice s = {text, len};
+
+		qp_log(QP_LOG_INFO, "x", QP_LOG_SLICE("a", s), QP_LOG_SLICE("b", s),
+			QP_LOG_SLICE("c", s), QP_LOG_SLICE("d", s));
+	}
+	for (unsigned i = 0; i < n; i++)
+		json_decref(json_line(i));
+}
+
+static void *
+write_many(void *name)
+{
+	for (unsigned i = 0; i < 500; i++)
+		qp_log(QP_LOG_INFO, "event", QP_LOG_STR("thread", name), QP_LOG_U64("i", i),
+			QP_LOG_STR("pad", "0123456789012345678901234567890123456789"));
+	return NULL;
+}
+
+Test(log, lines_of_many_threads_never_mix)
+{
+	static const char *const names[] = {"a", "b", "c", "d"};
+	unsigned seen[4] = {0};
+	char text[QP_LOG_LINE_BYTES];
+	pthread_t threads[4];
+	FILE *f;
+
+	start(QP_LOG_JSON, QP_LOG_INFO);
+	for (int i = 0; i < 4; i++)
+		pthread_create(&threads[i], NULL, write_many, (void *)(uintptr_t)names[i]);
+	for (int i = 0; i < 4; i++)
+		pthread_join(threads[i], NULL);
+	f = fopen(path, "re");
+	while (fgets(text, sizeof(text), f) != NULL) {
+		json_t *v = json_loads(text, 0, NULL);
+		unsigned who;
+
+		cr_assert(ne(ptr, v, NULL), "%s", text);
+		who = (unsigned)(field(v, "thread")[0] - 'a');
+		cr_assert(lt(uint, who, 4));
+		cr_assert(eq(llong, json_integer_value(json_object_get(v, "i")), seen[who]++));
+		json_decref(v);
+	}
+	fclose(f);
+	for (int i = 0; i < 4; i++)
+		cr_assert(eq(uint, seen[i], 500));
+}
+
+Test(log, init_appends_to_what_is_there)
+{
+	start(QP_LOG_CONSOLE, QP_LOG_INFO);
+	qp_log(QP_LOG_INFO, "one");
+	start(QP_LOG_CONSOLE, QP_LOG_INFO);
+	qp_log_set_process("other");
+	qp_log(QP_LOG_INFO, "two");
+	cr_assert(ne(ptr, strstr(line(0), "tester: one"), NULL));
+	cr_assert(ne(ptr, strstr(line(1), "other: two"), NULL));
+}
+
+Test(log, init_with_a_file_that_cannot_be_opened_changes_nothing)
+{
+	struct qp_log_config cfg = {.process = "x", .output = "/nonexistent/folder/log"};
+	struct qp_errmsg msg;
+
+	start(QP_LOG_CONSOLE, QP_LOG_INFO);
+	cr_assert(eq(int, qp_log_init(&cfg, &msg), QP_E_NOTFOUND));
+	cr_assert(eq(str, msg.text, "cannot open log file /nonexistent/folder/log: "
+				    "No such file or directory"));
+	qp_log(QP_LOG_INFO, "still here");
+	cr_assert(ne(ptr, strstr(line(0), "tester: still here"), NULL));
+}
+
+Test(log, write_keeps_errno)
+{
+	start(QP_LOG_CONSOLE, QP_LOG_INFO);
+	errno = ERANGE;
+	qp_log(QP_LOG_INFO, "x");
+	cr_assert(eq(int, errno, ERANGE));
+}
+
+Test(log, names_parse_in_any_case_and_nothing_else_does)
+{
+	enum qp_log_level level;
+	enum qp_log_format format;
+
+	for (int i = QP_LOG_ERROR; i <= QP_LOG_TRACE; i++) {
+		const char *name = qp_log_level_name((enum qp_log_level)i);
+
+		cr_assert(eq(int, qp_log_level_parse(name, &level), QP_OK));
+		cr_assert(eq(int, (int)level, i));
+	}
+	cr_assert(eq(int, qp_log_level_parse("DEBUG", &level), QP_OK));
+	cr_assert(eq(int, qp_log_level_parse("verbose", &level), QP_E_INVAL));
+	cr_assert(eq(int, qp_log_level_parse("", &level), QP_E_INVAL));
+	cr_assert(eq(int, qp_log_format_parse("json", &format), QP_OK));
+	cr_assert(eq(int, (int)format, QP_LOG_JSON));
+	cr_assert(eq(int, qp_log_format_parse("xml", &format), QP_E_INVAL));
+}
