@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef QP_CONTROLPLANE_HOSTNET_H
+#define QP_CONTROLPLANE_HOSTNET_H
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/classifier.h"
+#include "common/error.h"
+
+/*
+ * Host mode's hold on the kernel: the eBPF classifier on the ingress of the
+ * host's interfaces, its maps, the TAP devices' settings, port reservations.
+ * Owner: the control plane's loop thread. Lock: none.
+ *
+ * Everything that it changes is written down first in STATE_DIR/host.state, so
+ * that qp_hostnet_undo_stale() of a later start can take back what a killed
+ * gateway left. Filters and maps live in the kernel and go on working while no
+ * control plane runs.
+ */
+struct qp_hostnet;
+
+struct qp_hostnet_config {
+	const char *state_dir;       /* QP_RUN_DIR/INSTANCE: holds host.state */
+	const char *const *interfaces; /* names; NULL: all that are up (and come up later), lo included */
+	unsigned ninterfaces;
+	struct in6_addr quic_addr;   /* v4-mapped; all zero: every local address */
+	uint16_t quic_port;          /* UDP, host order */
+	uint16_t public_port;        /* TCP, host order; 0: none */
+};
+
+/*
+ * Loads the classifier and attaches it; reserves the QUIC and public ports in
+ * the kernel (QP_E_INUSE names the port). On failure nothing is left changed.
+ */
+int qp_hostnet_open(const struct qp_hostnet_config *cfg, struct qp_hostnet **out,
+	struct qp_errmsg *msg);
+/* Takes everything back. NULL is allowed. */
+void qp_hostnet_close(struct qp_hostnet *h);
+
+/* A readable descriptor (netlink) for the event loop, and what to call then. */
+int qp_hostnet_fd(const struct qp_hostnet *h);
+void qp_hostnet_process(struct qp_hostnet *h);
+
+/*
+ * A generation's worker: packets whose connection id carries (server_id, lcore)
+ * go to its TAP. Makes what the worker writes to the TAP leave by the interface
+ * that its destination MAC address names (common/classifier.h). QP_E_INVAL when
+ * interface `ifindex` is no host port with the address `mac`.
+ */
+int qp_hostnet_worker_add(struct qp_hostnet *h, uint32_t server_id, uint8_t lcore,
+	uint32_t ifindex, const uint8_t mac[6], struct qp_errmsg *msg);
+/* Its map entries go; ports that point to its TAP are released by port_close. */
+void qp_hostnet_worker_remove(struct qp_hostnet *h, uint32_t server_id, uint8_t lcore);
+/*
+ * New connections (and public API connections) go to this generation's workers
+ * 0 … nworkers-1, spread by the client's address and port.
+ */
+int qp_hostnet_set_active(struct qp_hostnet *h, uint32_t server_id, uint8_t nworkers);
+
+/*
+ * Reserves a port in the kernel and steers it to the TAP `ifindex`. protocol:
+ * IPPROTO_TCP or IPPROTO_UDP. `addr` NULL: on all addresses. QP_E_INUSE when
+ * the host or a forward has it, QP_E_PERM.
+ */
+int qp_hostnet_port_open(struct qp_hostnet *h, int protocol, uint16_t port,
+	const struct in6_addr *addr, uint32_t ifindex, struct qp_errmsg *msg);
+void qp_hostnet_port_close(struct qp_hostnet *h, int protocol, uint16_t port);
+/* Moves an open port to another TAP. */
+int qp_hostnet_port_move(struct qp_hostnet *h, int protocol, uint16_t port, uint32_t ifindex);
+
+/* The classifier's counters since it was loaded, summed over the CPUs (common/classifier.h). */
+int qp_hostnet_counters(const struct qp_hostnet *h, uint64_t out[QP_CLS_NCOUNTERS]);
+
+/*
+ * Undoes what a dead gateway wrote down in state_dir; nothing to undo is
+ * success. The caller has made sure that its owner is dead.
+ */
+int qp_hostnet_undo_stale(const char *state_dir, struct qp_errmsg *msg);
+
+#endif

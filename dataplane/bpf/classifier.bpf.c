@@ -1,0 +1,473 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Picks the gateway's own packets out of what arrives at the host's interfaces
+ * and sends them to the TAP device of the worker that owns them (qp_ingress),
+ * and sends the workers' answers on (qp_tap). Runs in the kernel on tc's
+ * ingress hook, on any CPU, without state of its own: the control plane fills
+ * the maps (common/classifier.h). What is not certainly ours stays the
+ * kernel's. Loads on Linux 6.1; needs neither CO-RE nor GPL-only helpers.
+ */
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/pkt_cls.h>
+
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "common/classifier.h"
+
+#define ICMP_DEST_UNREACH     3
+#define ICMP_TIME_EXCEEDED    11
+#define ICMP_PARAMETERPROB    12
+#define ICMPV6_ERROR_LAST     4  /* 1 … 4: unreachable, too big, time exceeded, parameter */
+#define ICMP_HEADER_BYTES     8
+#define IP_FRAG_OFFSET        0x1fff
+#define IP6_FRAG_OFFSET       0xfff8
+#define UDP_HEADER_BYTES      8
+#define QUIC_LONG             0x80
+#define QUIC_DCID_BYTES       8
+
+/* Fixed before the program is loaded. */
+const volatile __be16 quic_port;
+const volatile __be16 public_port; /* 0: none */
+const volatile struct qp_cls_addr quic_addr;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct qp_cls_worker);
+	__type(value, __u32);
+} workers SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct qp_cls_active);
+} active SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 131072); /* 65,536 of TCP and of UDP */
+	__type(key, struct qp_cls_port);
+	__type(value, struct qp_cls_port_owner);
+} ports SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct qp_cls_addr);
+	__type(value, struct qp_cls_local);
+} local SEC(".maps");
+
+/* ifindex → MTU. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16384);
+	__type(key, __u32);
+	__type(value, __u32);
+} links SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, QP_CLS_NCOUNTERS);
+	__type(key, __u32);
+	__type(value, __u64);
+} counters SEC(".maps");
+
+/* A conversation as this host sees it, and where the transport header starts. */
+struct flow {
+	struct qp_cls_addr local;
+	struct qp_cls_addr remote;
+	struct {
+		__be16 remote;
+		__be16 local;
+	} port;
+	__u32 l4_off;
+	__u8 protocol;
+};
+
+static __always_inline int
+count(__u32 which, int verdict)
+{
+	__u64 *c = bpf_map_lookup_elem(&counters, &which);
+
+	if (c)
+		++*c;
+	return verdict;
+}
+
+static __always_inline int
+is_any(const struct qp_cls_addr *a)
+{
+	return (a->w[0] | a->w[1] | a->w[2] | a->w[3]) == 0;
+}
+
+static __always_inline int
+is_equal(const struct qp_cls_addr *a, const struct qp_cls_addr *b)
+{
+	return ((a->w[0] ^ b->w[0]) | (a->w[1] ^ b->w[1]) | (a->w[2] ^ b->w[2]) |
+		       (a->w[3] ^ b->w[3])) == 0;
+}
+
+static __always_inline int
+is_v4(const struct qp_cls_addr *a)
+{
+	return (a->w[0] | a->w[1]) == 0 && a->w[2] == bpf_htonl(0xffff);
+}
+
+static __always_inline int
+is_loopback(const struct qp_cls_addr *a)
+{
+	if (is_v4(a))
+		return (a->w[3] & bpf_htonl(0xff000000)) == bpf_htonl(0x7f000000);
+	return (a->w[0] | a->w[1] | a->w[2]) == 0 && a->w[3] == bpf_htonl(1);
+}
+
+static __always_inline int
+is_link_local(const struct qp_cls_addr *a)
+{
+	return (a->w[0] & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000);
+}
+
+static __always_inline struct qp_cls_addr
+v4_mapped(__be32 addr)
+{
+	return (struct qp_cls_addr) {{0, 0, bpf_htonl(0xffff), addr}};
+}
+
+enum parse_result {
+	PARSE_OK,
+	PARSE_OTHER,
+	PARSE_FRAGMENT, /* not the first: it has no ports */
+};
+
+/* Addresses, protocol and l4_off of the IPv4 packet at `off`; source goes to `remote`. */
+static __always_inline enum parse_result
+parse_v4(struct __sk_buff *skb, __u32 off, struct flow *f)
+{
+	struct iphdr ip;
+
+	if (bpf_skb_load_bytes(skb, off, &ip, sizeof(ip)) < 0 || ip.version != 4 || ip.ihl < 5)
+		return PARSE_OTHER;
+	f->remote = v4_mapped(ip.saddr);
+	f->local = v4_mapped(ip.daddr);
+	f->protocol = ip.protocol;
+	f->l4_off = off + ip.ihl * 4u;
+	return ip.frag_off & bpf_htons(IP_FRAG_OFFSET) ? PARSE_FRAGMENT : PARSE_OK;
+}
+
+/* The like for IPv6. Of the extension headers, only a fragment header is looked behind. */
+static __always_inline enum parse_result
+parse_v6(struct __sk_buff *skb, __u32 off, struct flow *f)
+{
+	struct ipv6hdr ip;
+	struct {
+		__u8 nexthdr;
+		__u8 reserved;
+		__be16 frag_off;
+		__be32 id;
+	} frag;
+
+	if (bpf_skb_load_bytes(skb, off, &ip, sizeof(ip)) < 0 || ip.version != 6)
+		return PARSE_OTHER;
+	__builtin_memcpy(&f->remote, &ip.saddr, sizeof(f->remote));
+	__builtin_memcpy(&f->local, &ip.daddr, sizeof(f->local));
+	f->protocol = ip.nexthdr;
+	f->l4_off = off + sizeof(ip);
+	if (ip.nexthdr != IPPROTO_FRAGMENT)
+		return PARSE_OK;
+	if (bpf_skb_load_bytes(skb, f->l4_off, &frag, sizeof(frag)) < 0)
+		return PARSE_OTHER;
+	f->protocol = frag.nexthdr;
+	f->l4_off += sizeof(frag);
+	return frag.frag_off & bpf_htons(IP6_FRAG_OFFSET) ? PARSE_FRAGMENT : PARSE_OK;
+}
+
+static __always_inline enum parse_result
+parse_ip(struct __sk_buff *skb, __u32 off, int v6, struct flow *f)
+{
+	return v6 ? parse_v6(skb, off, f) : parse_v4(skb, off, f);
+}
+
+/* Whether the message at f->l4_off is an error that quotes a packet. */
+static __always_inline int
+is_icmp_error(struct __sk_buff *skb, const struct flow *f)
+{
+	__u8 type;
+
+	if (bpf_skb_load_bytes(skb, f->l4_off, &type, sizeof(type)) < 0)
+		return 0;
+	if (f->protocol == IPPROTO_ICMPV6)
+		return type >= 1 && type <= ICMPV6_ERROR_LAST;
+	return type == ICMP_DEST_UNREACH || type == ICMP_TIME_EXCEEDED ||
+		type == ICMP_PARAMETERPROB;
+}
+
+/* Reads the packet that an ICMP error quotes; we sent it, so its source is `local`. */
+static __always_inline enum parse_result
+parse_quoted(struct __sk_buff *skb, int v6, const struct flow *outer, struct flow *f)
+{
+	struct flow sent = {};
+	__be16 ports_sent[2];
+	enum parse_result r = parse_ip(skb, outer->l4_off + ICMP_HEADER_BYTES, v6, &sent);
+
+	if (r != PARSE_OK)
+		return PARSE_OTHER;
+	if (bpf_skb_load_bytes(skb, sent.l4_off, ports_sent, sizeof(ports_sent)) < 0)
+		return PARSE_OTHER;
+	f->local = sent.remote;
+	f->remote = sent.local;
+	f->port.local = ports_sent[0];
+	f->port.remote = ports_sent[1];
+	f->protocol = sent.protocol;
+	return PARSE_OK;
+}
+
+static __always_inline __u32
+mix(__u32 h, __u32 word)
+{
+	h ^= word;
+	h *= 0x9e3779b1; /* 2^32 / golden ratio */
+	return h ^ (h >> 15);
+}
+
+/*
+ * The active generation's worker for a client. Only the client's address and
+ * port count, so that a repeated Initial and an ICMP error find the worker that
+ * the first packet went to. 0: none.
+ */
+static __always_inline __u32
+active_worker(const struct flow *f)
+{
+	const __u32 key = 0;
+	const struct qp_cls_active *a = bpf_map_lookup_elem(&active, &key);
+	__u32 h, i;
+
+	if (!a || a->n == 0)
+		return 0;
+	h = mix(0, f->remote.w[0]);
+	h = mix(h, f->remote.w[1]);
+	h = mix(h, f->remote.w[2]);
+	h = mix(h, f->remote.w[3]);
+	h = mix(h, f->port.remote);
+	i = h % a->n;
+	return i < QP_CLS_MAX_WORKERS ? a->ifindex[i] : 0;
+}
+
+/*
+ * The worker that the destination connection id names (RFC 8999, 5.1 and 5.2:
+ * where it stands does not depend on the version). 0: none that we know.
+ */
+static __always_inline __u32
+quic_worker(struct __sk_buff *skb, __u32 off)
+{
+	struct {
+		__u8 first;
+		__u8 version[4];
+		__u8 dcid_len;
+		__u8 dcid[QUIC_DCID_BYTES];
+	} h;
+	struct qp_cls_worker key = {};
+	const __u8 *dcid;
+	const __u32 *ifindex;
+
+	if (bpf_skb_load_bytes(skb, off, &h, sizeof(h)) < 0)
+		return 0;
+	if (!(h.first & QUIC_LONG))
+		dcid = h.version;
+	else if (h.dcid_len == QUIC_DCID_BYTES)
+		dcid = h.dcid;
+	else
+		return 0;
+	__builtin_memcpy(&key.server_id, dcid, sizeof(key.server_id));
+	key.lcore = dcid[sizeof(key.server_id)];
+	ifindex = bpf_map_lookup_elem(&workers, &key);
+	return ifindex ? *ifindex : 0;
+}
+
+/* Whose packet it is. */
+struct owner {
+	__u32 ifindex; /* the TAP; 0: nobody's now */
+	__u32 counter; /* QP_CLS_other_pass: not the gateway's */
+};
+
+static __always_inline struct owner
+find_owner(struct __sk_buff *skb, const struct flow *f, int quoted)
+{
+	const struct qp_cls_addr bound = {
+		{quic_addr.w[0], quic_addr.w[1], quic_addr.w[2], quic_addr.w[3]}};
+	const struct qp_cls_port key = {.protocol = f->protocol, .port = f->port.local};
+	const struct qp_cls_port_owner *port;
+	struct owner o = {0, QP_CLS_other_pass};
+
+	if (f->protocol == IPPROTO_UDP && f->port.local == quic_port) {
+		if (!is_any(&bound) && !is_equal(&bound, &f->local))
+			return o;
+		if (!quoted)
+			o.ifindex = quic_worker(skb, f->l4_off + UDP_HEADER_BYTES);
+		o.counter = o.ifindex ? QP_CLS_quic_known : QP_CLS_quic_new;
+		if (!o.ifindex)
+			o.ifindex = active_worker(f);
+		return o;
+	}
+	if (f->protocol == IPPROTO_TCP && public_port && f->port.local == public_port) {
+		if (!is_any(&bound) && !is_equal(&bound, &f->local))
+			return o;
+		return (struct owner) {active_worker(f), QP_CLS_public_api};
+	}
+	port = bpf_map_lookup_elem(&ports, &key);
+	if (!port || (!is_any(&port->addr) && !is_equal(&port->addr, &f->local)))
+		return o;
+	return (struct owner) {port->ifindex, QP_CLS_port};
+}
+
+/* Whether the kernel itself would take a packet to `f->local` here; if not, the reason. */
+static __always_inline int
+is_ours_to_take(struct __sk_buff *skb, const struct flow *f, __u32 *reason)
+{
+	const struct qp_cls_local *l;
+
+	if (skb->ifindex == QP_CLS_LO_IFINDEX)
+		return 1;
+	*reason = QP_CLS_not_local_pass;
+	l = bpf_map_lookup_elem(&local, &f->local);
+	if (!l || (is_link_local(&f->local) && l->ifindex != skb->ifindex))
+		return 0;
+	/* Our answer would go to the host itself; the kernel knows how to refuse such packets. */
+	*reason = QP_CLS_spoofed_pass;
+	return !is_loopback(&f->remote) && !bpf_map_lookup_elem(&local, &f->remote);
+}
+
+/* Makes the frame's Ethernet header carry what the data plane must know of the interface. */
+static __always_inline int
+mark_frame(struct __sk_buff *skb, __u32 l3_off)
+{
+	const __u32 ifindex = skb->ifindex;
+	const __u32 *known = bpf_map_lookup_elem(&links, &ifindex);
+	const __u32 mtu = known && *known < 0xffff ? *known : 0xffff;
+	struct ethhdr eth = {
+		.h_dest = {QP_CLS_MARK_0, QP_CLS_MARK_MTU, 0, 0, mtu >> 8, mtu & 0xff},
+		.h_source = {QP_CLS_MARK_0, QP_CLS_MARK_LINK, ifindex >> 24, ifindex >> 16 & 0xff,
+			ifindex >> 8 & 0xff, ifindex & 0xff},
+		.h_proto = (__be16)skb->protocol,
+	};
+
+	/* An interface without link-layer headers, such as a tunnel: the TAP needs one. */
+	if (l3_off == 0 && bpf_skb_change_head(skb, ETH_HLEN, 0) < 0)
+		return -1;
+	return (int)bpf_skb_store_bytes(skb, 0, &eth, sizeof(eth), 0);
+}
+
+static __always_inline int
+classify(struct __sk_buff *skb, __u32 l3_off)
+{
+	const int v6 = skb->protocol == bpf_htons(ETH_P_IPV6);
+	struct flow f = {}, outer;
+	struct owner o;
+	enum parse_result r;
+	__u32 reason;
+	int quoted = 0;
+
+	/* A tagged frame comes by again at its VLAN's interface, without the tag. */
+	if (skb->vlan_present || (!v6 && skb->protocol != bpf_htons(ETH_P_IP)))
+		return count(QP_CLS_other_pass, TC_ACT_UNSPEC);
+	r = parse_ip(skb, l3_off, v6, &f);
+	if (r == PARSE_FRAGMENT)
+		return count(QP_CLS_fragment_pass, TC_ACT_UNSPEC);
+	if (r != PARSE_OK)
+		return count(QP_CLS_other_pass, TC_ACT_UNSPEC);
+
+	outer = f;
+	if (f.protocol == (v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP)) {
+		if (!is_icmp_error(skb, &f) || parse_quoted(skb, v6, &outer, &f) != PARSE_OK)
+			return count(QP_CLS_other_pass, TC_ACT_UNSPEC);
+		quoted = 1;
+	} else if (f.protocol != IPPROTO_TCP && f.protocol != IPPROTO_UDP) {
+		return count(QP_CLS_other_pass, TC_ACT_UNSPEC);
+	} else if (bpf_skb_load_bytes(skb, f.l4_off, &f.port, sizeof(f.port)) < 0) {
+		return count(QP_CLS_other_pass, TC_ACT_UNSPEC);
+	}
+
+	o = find_owner(skb, &f, quoted);
+	if (o.counter == QP_CLS_other_pass)
+		return count(QP_CLS_other_pass, TC_ACT_UNSPEC);
+	if (!is_ours_to_take(skb, &outer, &reason))
+		return count(reason, TC_ACT_UNSPEC);
+	if (o.ifindex == 0)
+		return count(QP_CLS_no_worker_pass, TC_ACT_UNSPEC);
+	if (mark_frame(skb, l3_off) < 0)
+		return count(QP_CLS_nomem_drop, TC_ACT_SHOT);
+	return count(quoted ? QP_CLS_icmp : o.counter, (int)bpf_redirect(o.ifindex, 0));
+}
+
+/* Ingress of an interface with Ethernet headers; lo has them, too. */
+SEC("tc")
+int
+qp_ingress(struct __sk_buff *skb)
+{
+	return classify(skb, ETH_HLEN);
+}
+
+/* Ingress of an interface whose packets start with the IP header. */
+SEC("tc")
+int
+qp_ingress_l3(struct __sk_buff *skb)
+{
+	return classify(skb, 0);
+}
+
+/* Hands a frame to the host as if `ifindex`, whose address is `mac`, had received it. */
+static __always_inline int
+to_host(struct __sk_buff *skb, __u32 ifindex, const __u8 mac[ETH_ALEN])
+{
+	if (bpf_skb_store_bytes(skb, 0, mac, ETH_ALEN, 0) < 0)
+		return count(QP_CLS_answer_drop, TC_ACT_SHOT);
+	return count(QP_CLS_answer_host, (int)bpf_redirect(ifindex, BPF_F_INGRESS));
+}
+
+/*
+ * Ingress of a TAP: what its worker writes. Nothing passes on to the stack as
+ * the TAP's own, so the TAP needs no address, route or sysctl.
+ *
+ * Answers to the host itself arrive by lo, as they would without us: the
+ * kernel takes local sources from lo whatever rp_filter says. Link-local
+ * ones belong to an interface.
+ */
+SEC("tc")
+int
+qp_tap(struct __sk_buff *skb)
+{
+	const int v6 = skb->protocol == bpf_htons(ETH_P_IPV6);
+	const __u8 lo_mac[ETH_ALEN] = {};
+	const struct qp_cls_local *l;
+	struct flow f = {};
+	__u8 dest[ETH_ALEN];
+	__u32 ifindex;
+
+	if (bpf_skb_load_bytes(skb, 0, dest, sizeof(dest)) < 0 || dest[0] != QP_CLS_MARK_0 ||
+		dest[1] != QP_CLS_MARK_LINK || (!v6 && skb->protocol != bpf_htons(ETH_P_IP)))
+		return count(QP_CLS_answer_drop, TC_ACT_SHOT);
+	ifindex = (__u32)dest[2] << 24 | (__u32)dest[3] << 16 | (__u32)dest[4] << 8 | dest[5];
+	if (ifindex == 0)
+		return count(QP_CLS_answer_drop, TC_ACT_SHOT);
+	if (ifindex != QP_CLS_LO_IFINDEX)
+		return count(QP_CLS_answer_out, (int)bpf_redirect_neigh(ifindex, NULL, 0, 0));
+
+	if (parse_ip(skb, ETH_HLEN, v6, &f) != PARSE_OK)
+		return count(QP_CLS_answer_drop, TC_ACT_SHOT);
+	if (!v6 || !is_link_local(&f.local))
+		return to_host(skb, QP_CLS_LO_IFINDEX, lo_mac);
+	l = bpf_map_lookup_elem(&local, &f.local);
+	if (!l)
+		return count(QP_CLS_answer_drop, TC_ACT_SHOT);
+	return to_host(skb, l->ifindex, l->mac);
+}
+
+char LICENSE[] SEC("license") = "Apache-2.0";

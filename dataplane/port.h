@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef QP_DATAPLANE_PORT_H
+#define QP_DATAPLANE_PORT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/error.h"
+
+struct rte_mbuf;
+struct rte_mempool;
+
+/*
+ * What a worker sends and receives through: one queue pair of an ethdev, or a
+ * host port (a TAP device with vnet headers). Both speak DPDK's mbuf terms.
+ * Owner: one lcore. Life: the generation's. Lock: none.
+ *
+ * Received mbufs: data starts at the Ethernet header; RTE_MBUF_F_RX_IP_CKSUM_*
+ * and RTE_MBUF_F_RX_L4_CKSUM_* say what the port verified; a super-segment
+ * (TCP, or UDP as with UDP_GRO) has RTE_MBUF_F_RX_LRO and tso_segsz, the
+ * payload bytes of each wire packet. It may be a chain of segments; a UDP
+ * datagram inside may straddle them.
+ *
+ * Sent mbufs: RTE_MBUF_F_TX_{IPV4,IPV6,IP_CKSUM,TCP_CKSUM,UDP_CKSUM,TCP_SEG,
+ * UDP_SEG}, l2_len, l3_len, l4_len, tso_segsz as for rte_eth_tx_burst with
+ * the offloads of `tx_offloads`. The pseudo-header's sum of a super-segment is
+ * without its length, TCP or UDP (rte_ipv4_phdr_cksum of DPDK 22.11 leaves it
+ * out for TCP only).
+ */
+struct qp_port_counters {
+	uint64_t rx_frames, rx_bytes;  /* super-segments count once */
+	uint64_t tx_frames, tx_bytes;
+	uint64_t rx_nombuf;            /* nothing to receive into */
+	uint64_t rx_errors;            /* truncated or malformed by the device */
+	uint64_t tx_dropped;           /* the device refused (queue full, down) */
+	uint64_t polls, empty_polls;
+};
+
+struct qp_port {
+	const struct qp_port_ops *ops;
+	uint64_t tx_offloads;      /* RTE_ETH_TX_OFFLOAD_* that work on this port */
+	uint32_t max_frame_bytes;  /* largest frame to give to tx, super-segments included */
+	uint16_t mtu;              /* IP bytes a wire packet; host port: see common/classifier.h */
+	uint8_t mac[6];            /* the port's own address */
+	int wake_fd;               /* readable when frames wait; -1: the port must be polled */
+	uint32_t ifindex;          /* host port: the TAP's index in the kernel; else 0 */
+	struct qp_port_counters counters;
+};
+
+struct qp_port_ops {
+	uint16_t (*rx)(struct qp_port *p, struct rte_mbuf **frames, uint16_t n);
+	uint16_t (*tx)(struct qp_port *p, struct rte_mbuf **frames, uint16_t n);
+	void (*close)(struct qp_port *p);
+};
+
+/* Up to `n` frames, which the caller then owns. Never blocks. */
+static inline uint16_t
+qp_port_rx(struct qp_port *p, struct rte_mbuf **frames, uint16_t n)
+{
+	return p->ops->rx(p, frames, n);
+}
+
+/*
+ * Consumes the first r frames (r is returned): sent, or dropped and counted
+ * when the device cannot take them at all. r < n: the port is full for now.
+ */
+static inline uint16_t
+qp_port_tx(struct qp_port *p, struct rte_mbuf **frames, uint16_t n)
+{
+	return p->ops->tx(p, frames, n);
+}
+
+/* NULL is allowed. */
+void qp_port_close(struct qp_port *p);
+
+struct qp_host_port_config {
+	const char *name;            /* interface name, at most 15 characters */
+	struct rte_mempool *rx_pool; /* plain mbufs; borrowed for the port's life */
+	uint16_t mtu;                /* of the TAP, 1280 … 65535 */
+};
+
+/*
+ * Makes a TAP device in the current network namespace and brings it up. It
+ * disappears with the process. Needs CAP_NET_ADMIN and /dev/net/tun. All
+ * offloads above are on; on kernels before 6.2, which cannot, the port itself
+ * cuts UDP super-segments.
+ */
+int qp_host_port_open(const struct qp_host_port_config *cfg, struct qp_port **out,
+	struct qp_errmsg *msg);
+
+/*
+ * One queue pair of an ethdev that the port owner configured and started.
+ */
+int qp_eth_port_open(uint16_t port_id, uint16_t queue_id, struct qp_port **out,
+	struct qp_errmsg *msg);
+
+#endif

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef QP_DATAPLANE_TCP_OPTIONS_H
+#define QP_DATAPLANE_TCP_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define QP_TCP_SACK_MAX 4       /* blocks that fit 40 bytes of options */
+#define QP_TCP_OPTIONS_MAX 40
+
+struct qp_tcp_sack {
+	uint32_t start, end; /* host order; end exclusive */
+};
+
+/* The options that this stack knows (RFC 9293, 7323, 2018). */
+struct qp_tcp_options {
+	bool has_mss, has_wscale, has_ts, sack_permitted;
+	uint8_t wscale;  /* at most 14 (RFC 7323, 2.3) */
+	uint16_t mss;
+	uint32_t tsval, tsecr;
+	unsigned nsack;
+	struct qp_tcp_sack sack[QP_TCP_SACK_MAX];
+};
+
+/*
+ * 0, or QP_E_PROTO when a length contradicts itself. Unknown options are
+ * skipped. MSS, window scale and SACK-permitted count in SYNs only.
+ */
+int qp_tcp_options_parse(const uint8_t *p, unsigned len, bool syn, struct qp_tcp_options *o);
+
+/* Writes what is set, padded to 4 bytes, into QP_TCP_OPTIONS_MAX bytes; returns the length. */
+unsigned qp_tcp_options_write(uint8_t *p, const struct qp_tcp_options *o);
+
+#endif

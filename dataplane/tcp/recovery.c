@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Loss recovery: what one ACK or one timeout means. Episodes begin by RACK,
+ * without SACK by duplicate ACKs (RFC 5681, 6582), or by a timeout; cwnd
+ * follows by PRR (RFC 6937); what was no loss is taken back (Eifel, RFC 3522
+ * and 4015). Thread: the owning lcore. Sending again is left to output.c.
+ */
+#include "dataplane/tcp/recovery.h"
+
+/* RFC 5681, 3.2 and RFC 6582, 3.2, for peers without SACK. */
+static void
+count_duplicates(struct qp_tcp_conn *c, struct qp_tcp_ack_news *n)
+{
+	uint32_t mss = qp_tcp_mss(c);
+
+	if (n->acked > 0) {
+		c->dupacks = 0;
+		c->dup_bytes -= qp_min(c->dup_bytes, n->acked);
+		if (c->ca == QP_CA_RECOVERY && seq_lt(c->snd_una, c->recover))
+			qp_tcp_head_lost(c, n); /* a partial acknowledgment */
+		else
+			c->dup_bytes = 0;
+		return;
+	}
+	if (!n->dup)
+		return;
+	if (c->dup_bytes + mss < qp_tcp_flight(c)) {
+		c->dup_bytes += mss;
+		n->delivered += mss;
+	}
+	if (c->dupacks < UINT8_MAX)
+		c->dupacks++;
+	if (c->dupacks == QP_TCP_DUP_THRESH && c->ca == QP_CA_OPEN && seq_lt(c->recover, c->snd_una))
+		qp_tcp_head_lost(c, n);
+}
+
+/* RFC 6937: as much goes out as keeps the decline to ssthresh in proportion. */
+static void
+prr(struct qp_tcp_conn *c, const struct qp_tcp_ack_news *n)
+{
+	int64_t pipe = qp_tcp_pipe(c), mss = qp_tcp_mss(c), count;
+
+	c->prr_delivered += n->delivered;
+	if (pipe > c->ssthresh) {
+		uint64_t share = (uint64_t)c->prr_delivered * c->ssthresh;
+
+		count = (int64_t)((share + c->prr_flight - 1) / c->prr_flight) - c->prr_out;
+	} else {
+		int64_t limit = RTE_MAX((int64_t)c->prr_delivered - c->prr_out, (int64_t)n->delivered);
+
+		if (n->acked > 0 && n->lost == 0)
+			limit += mss;
+		count = RTE_MIN((int64_t)c->ssthresh - pipe, limit);
+	}
+	if (c->prr_out == 0)
+		count = qp_max(count, mss); /* the fast retransmit itself */
+	count = RTE_MAX(count, INT64_C(0));
+	c->cwnd = (uint32_t)RTE_MAX(pipe + count, mss);
+}
+
+static void
+remember_for_undo(struct qp_tcp_conn *c)
+{
+	if (c->ca != QP_CA_OPEN)
+		return;
+	c->undo = QP_UNDO_ARMED;
+	c->undo_cwnd = c->cwnd;
+	c->undo_ssthresh = c->ssthresh;
+}
+
+static void
+enter_recovery(struct qp_tcp_conn *c)
+{
+	QP_TCP_COUNT(c->tcp, fast_recoveries);
+	remember_for_undo(c);
+	c->tcp->cc->congested(c);
+	c->ca = QP_CA_RECOVERY;
+	c->recover = c->snd_nxt;
+	c->prr_delivered = 0;
+	c->prr_out = 0;
+	c->prr_flight = qp_max(qp_tcp_flight(c), 1u);
+	c->tlp_open = false;
+}
+
+static void
+leave(struct qp_tcp_conn *c)
+{
+	if (c->ca == QP_CA_RECOVERY)
+		c->cwnd = qp_max(c->ssthresh, qp_tcp_mss(c));
+	c->ca = QP_CA_OPEN;
+	c->undo = QP_UNDO_NONE;
+	c->dupacks = 0;
+	c->dup_bytes = 0;
+	if (c->reo_persist > 0 && --c->reo_persist == 0)
+		c->reo_mult = 1;
+}
+
+/*
+ * The ACK was caused by a segment sent before the first retransmission: what
+ * was called lost had only been late (RFC 3522, 3.2; RFC 4015, 3.2).
+ */
+static bool
+undo(struct qp_tcp_conn *c, const struct qp_tcp_seg *s, const struct qp_tcp_ack_news *n)
+{
+	if (c->undo != QP_UNDO_TIMED || c->ca == QP_CA_OPEN || n->acked == 0 || !n->rtx_acked)
+		return false;
+	if (!(c->flags & QP_TF_TS) || !s->opt.has_ts || !seq_lt(s->opt.tsecr, c->undo_ts)) {
+		c->undo = QP_UNDO_NONE; /* only the first such ACK can tell */
+		return false;
+	}
+	/* From the back, each to the front: the list stays in order of time. */
+	for (struct qp_tcp_rec *r = c->rec_tail; r != NULL; r = r->prev) {
+		if (!(r->flags & QP_REC_LOST))
+			continue;
+		c->lost_bytes -= qp_tcp_rec_len(r);
+		r->flags = (r->flags & ~QP_REC_LOST) | QP_REC_TIMED;
+		r->tprev = NULL;
+		r->tnext = c->timed_head;
+		if (c->timed_head != NULL)
+			c->timed_head->tprev = r;
+		else
+			c->timed_tail = r;
+		c->timed_head = r;
+	}
+	leave(c);
+	c->cwnd = qp_max(c->cwnd, c->undo_cwnd);
+	c->ssthresh = c->undo_ssthresh;
+	c->flags |= QP_TF_REORDERING;
+	return true;
+}
+
+static void
+sample_rtt(struct qp_tcp_conn *c, const struct qp_tcp_seg *s, const struct qp_tcp_ack_news *n)
+{
+	uint32_t ticks;
+
+	/* What was sent once may have arrived long ago and waited for what was sent twice. */
+	if (n->rtt_ns != 0 && !n->rtx_acked) {
+		qp_tcp_rtt_sample(c, n->rtt_ns);
+		return;
+	}
+	/*
+	 * Only the timestamp knows which transmission caused this ACK (RFC 7323,
+	 * 4.1). When not the latest, an ACK may have been lost in between: its age
+	 * is no round trip.
+	 */
+	if (n->acked == 0 || n->ambiguous || !(c->flags & QP_TF_TS) || !s->opt.has_ts || s->opt.tsecr == 0)
+		return;
+	ticks = qp_tcp_tsval(c) - s->opt.tsecr;
+	if (ticks < QP_TCP_RTO_MAX_NS / QP_MS_NS)
+		qp_tcp_rtt_sample(c, qp_max(ticks, 1u) * QP_MS_NS);
+}
+
+/* Growth counts only while cwnd is what holds the sender back (RFC 9438, 5.8). */
+static bool
+cwnd_mattered(const struct qp_tcp_conn *c, const struct qp_tcp_ack_news *n)
+{
+	if (c->flags & QP_TF_CWND_LIMITED)
+		return true;
+	return c->cwnd < c->ssthresh && n->flight_before >= c->cwnd / 2;
+}
+
+static void
+arm_reordering(struct qp_tcp_conn *c, uint64_t wait_ns)
+{
+	uint64_t at = qp_tcp_now(c->tcp) + qp_max(wait_ns, QP_TIMER_TICK_NS);
+
+	if (c->due_ns[QP_TMR_RTX] != 0 && c->due_ns[QP_TMR_RTX] < at &&
+		c->rtx_kind == QP_RTX_RTO)
+		return;
+	c->rtx_kind = QP_RTX_REO;
+	qp_tcp_timer_set(c, QP_TMR_RTX, at);
+}
+
+static void
+episodes(struct qp_tcp_conn *c, const struct qp_tcp_ack_news *n)
+{
+	if (c->ca != QP_CA_OPEN && seq_leq(c->recover, c->snd_una))
+		leave(c);
+	if (c->ca == QP_CA_OPEN && c->lost_bytes > 0)
+		enter_recovery(c);
+	if (c->ca == QP_CA_RECOVERY)
+		prr(c, n);
+	else if (n->acked > 0 && cwnd_mattered(c, n))
+		c->tcp->cc->acked(c, n->acked, qp_tcp_now(c->tcp));
+}
+
+void
+qp_tcp_recovery_ack(struct qp_tcp_conn *c, const struct qp_tcp_seg *s, struct qp_tcp_ack_news *n)
+{
+	uint64_t wait = 0;
+
+	n->flight_before = qp_tcp_flight(c);
+	/* In this order: a SACKed range is later in sequence, which is no sign of reordering. */
+	qp_tcp_advance_una(c, s, n);
+	if (c->flags & QP_TF_SACK)
+		qp_tcp_take_sack(c, s, n);
+	sample_rtt(c, s, n);
+	qp_tcp_judge_probe(c, s, n);
+	if (!undo(c, s, n)) {
+		if (c->flags & QP_TF_SACK) {
+			qp_tcp_adapt_reo_wnd(c, n);
+			wait = qp_tcp_rack_detect(c, n);
+		} else {
+			count_duplicates(c, n);
+		}
+	}
+	episodes(c, n);
+	if (n->acked > 0) {
+		c->backoff = 0;
+		qp_tcp_arm_rtx(c, true);
+	} else if (n->sacked > 0 && c->rtx_kind == QP_RTX_TLP) {
+		qp_tcp_arm_rtx(c, true);
+	}
+	if (wait != 0)
+		arm_reordering(c, wait);
+	if (n->acked > 0 || n->sacked > 0 || n->dup || c->lost_bytes > 0)
+		qp_tcp_work(c);
+}
+
+void
+qp_tcp_recovery_reo(struct qp_tcp_conn *c)
+{
+	struct qp_tcp_ack_news n = {0};
+	uint64_t wait = qp_tcp_rack_detect(c, &n);
+
+	episodes(c, &n);
+	qp_tcp_arm_rtx(c, true);
+	if (wait != 0)
+		arm_reordering(c, wait);
+}
+
+/*
+ * RFC 5681, 3.1 and RFC 8985, 6.3: the first range is lost, and so is what RACK
+ * would call lost; without SACK all is.
+ */
+void
+qp_tcp_recovery_rto(struct qp_tcp_conn *c)
+{
+	uint64_t now = qp_tcp_now(c->tcp), wait = c->rack_rtt_us * UINT64_C(1000) + qp_tcp_reo_wnd_ns(c);
+
+	if (c->rec_head == NULL)
+		return;
+	if (c->rec_head->flags & QP_REC_SACKED)
+		qp_tcp_forget_sacked(c);
+	remember_for_undo(c);
+	if (c->ca != QP_CA_LOSS)
+		c->tcp->cc->congested(c);
+	c->ca = QP_CA_LOSS;
+	c->recover = c->snd_nxt;
+	c->tlp_open = false;
+	c->dupacks = 0;
+	c->dup_bytes = 0;
+	for (struct qp_tcp_rec *r = c->rec_head; r != NULL; r = r->next) {
+		if ((r->flags & QP_REC_TIMED) && (r == c->rec_head || !(c->flags & QP_TF_SACK) ||
+							 r->xmit_ns + wait <= now))
+			qp_tcp_mark_lost(c, r, NULL);
+	}
+	c->tcp->cc->timeout(c);
+	c->cwnd += qp_tcp_pipe(c);
+}
+
+void
+qp_tcp_recovery_mtu(struct qp_tcp_conn *c)
+{
+	uint32_t mss = qp_tcp_mss(c);
+
+	for (struct qp_tcp_rec *r = c->rec_head; r != NULL; r = r->next) {
+		if ((r->flags & QP_REC_TIMED) && r->mss > mss && qp_tcp_rec_len(r) > mss)
+			qp_tcp_mark_lost(c, r, NULL);
+	}
+	/* Not congestion: cwnd stays; what counts as lost goes again as cwnd allows. */
+	if (c->lost_bytes > 0)
+		qp_tcp_work(c);
+}

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The scoreboard: which of the ranges in flight have arrived, by SEG.ACK and
+ * by SACK blocks (RFC 2018, 2883), and which count as lost. Thread: the owning
+ * lcore. When a range counts as lost is left to rack.c and recovery.c.
+ */
+#include "dataplane/tcp/recovery.h"
+
+/* Could the ACK be for an earlier transmission of `r`? (RFC 8985, 6.2, step 2) */
+static bool
+ambiguous(const struct qp_tcp_conn *c, const struct qp_tcp_seg *s, const struct qp_tcp_rec *r,
+	uint64_t rtt_ns)
+{
+	if (!(r->flags & QP_REC_RTX))
+		return false;
+	if ((c->flags & QP_TF_TS) && s->opt.has_ts &&
+		seq_lt(s->opt.tsecr, (uint32_t)(r->xmit_ns / QP_MS_NS) + c->ts_offset))
+		return true;
+	return rtt_ns / 1000 < c->min_rtt_us;
+}
+
+/* `r` up to `end` has arrived: RACK's steps 1 to 3, and an RTT sample. */
+static void
+delivered(struct qp_tcp_conn *c, const struct qp_tcp_seg *s, const struct qp_tcp_rec *r, uint32_t end,
+	struct qp_tcp_ack_news *n)
+{
+	uint64_t rtt = qp_tcp_now(c->tcp) - r->xmit_ns;
+
+	n->delivered += end - r->seq;
+	if (!(r->flags & QP_REC_RTX)) {
+		uint32_t us = (uint32_t)qp_min(rtt / 1000, UINT32_MAX);
+
+		/* Given up once, then acknowledged: an ACK was lost, which says nothing of the path. */
+		if (!(r->flags & QP_REC_LOST))
+			n->rtt_ns = qp_max(n->rtt_ns, qp_max(rtt, 1));
+		if (c->min_rtt_us == 0 || us < c->min_rtt_us)
+			c->min_rtt_us = qp_max(us, 1u);
+		if (seq_lt(end, c->fack))
+			c->flags |= QP_TF_REORDERING;
+	} else {
+		n->rtx_acked = true;
+	}
+	c->fack = seq_max(c->fack, end);
+	if (ambiguous(c, s, r, rtt)) {
+		n->ambiguous = true;
+		return;
+	}
+	if (qp_tcp_sent_after(r->xmit_ns, end, c->rack_xmit_ns, c->rack_end)) {
+		c->rack_xmit_ns = r->xmit_ns;
+		c->rack_end = end;
+		c->rack_rtt_us = (uint32_t)qp_min(rtt / 1000, UINT32_MAX);
+	}
+}
+
+static void
+mark_sacked(struct qp_tcp_conn *c, const struct qp_tcp_seg *s, struct qp_tcp_rec *r,
+	struct qp_tcp_ack_news *n)
+{
+	if (r->flags & QP_REC_LOST)
+		c->lost_bytes -= qp_tcp_rec_len(r);
+	qp_tcp_rec_timed_remove(c, r);
+	r->flags = (r->flags & ~QP_REC_LOST) | QP_REC_SACKED;
+	c->sacked_bytes += qp_tcp_rec_len(r);
+	n->sacked += qp_tcp_rec_len(r);
+	delivered(c, s, r, r->end, n);
+}
+
+void
+qp_tcp_mark_lost(struct qp_tcp_conn *c, struct qp_tcp_rec *r, struct qp_tcp_ack_news *n)
+{
+	qp_tcp_rec_timed_remove(c, r);
+	r->flags |= QP_REC_LOST;
+	c->lost_bytes += qp_tcp_rec_len(r);
+	if (n != NULL)
+		n->lost += qp_tcp_rec_len(r);
+}
+
+/*
+ * One SACK block. A record that it covers in part is split where our own
+ * segments end, never elsewhere: a peer cannot make us keep more records than
+ * we sent segments.
+ */
+static void
+sack_block(struct qp_tcp_conn *c, const struct qp_tcp_seg *s, struct qp_tcp_sack b,
+	struct qp_tcp_ack_news *n)
+{
+	for (struct qp_tcp_rec *r = c->rec_head; r != NULL && seq_lt(r->seq, b.end); r = r->next) {
+		if (seq_leq(r->end, b.start) || (r->flags & QP_REC_SACKED))
+			continue;
+		if (seq_lt(r->seq, b.start)) {
+			uint32_t front = (b.start - r->seq + r->mss - 1) / r->mss * r->mss;
+
+			if (front < qp_tcp_rec_len(r) && !qp_tcp_rec_split(c, r, r->seq + front))
+				return;
+			continue;
+		}
+		if (seq_lt(b.end, r->end)) {
+			uint32_t front = (b.end - r->seq) / r->mss * r->mss;
+
+			if (front == 0 || !qp_tcp_rec_split(c, r, r->seq + front))
+				return;
+		}
+		mark_sacked(c, s, r, n);
+	}
+}
+
+/* RFC 2883, 4: the first block is below the ACK or within the second one. */
+static bool
+first_is_dsack(const struct qp_tcp_seg *s)
+{
+	const struct qp_tcp_sack *b = s->opt.sack;
+
+	if (s->opt.nsack == 0)
+		return false;
+	if (seq_leq(b[0].end, s->ack))
+		return true;
+	return s->opt.nsack > 1 && seq_leq(b[1].start, b[0].start) && seq_leq(b[0].end, b[1].end);
+}
+
+void
+qp_tcp_take_sack(struct qp_tcp_conn *c, const struct qp_tcp_seg *s, struct qp_tcp_ack_news *n)
+{
+	n->dsack = first_is_dsack(s);
+	for (unsigned i = n->dsack; i < s->opt.nsack; i++) {
+		struct qp_tcp_sack b = s->opt.sack[i];
+
+		/* What we never sent, or is acknowledged already, tells nothing. */
+		if (seq_lt(b.start, b.end) && seq_lt(s->ack, b.end) && seq_leq(b.end, c->snd_nxt) &&
+			seq_leq(c->snd_una, b.start))
+			sack_block(c, s, b, n);
+	}
+}
+
+/* snd_una moves to SEG.ACK: records and payload up to it are done with. */
+void
+qp_tcp_advance_una(struct qp_tcp_conn *c, const struct qp_tcp_seg *s, struct qp_tcp_ack_news *n)
+{
+	struct qp_tcp_rec *r;
+
+	n->acked = s->ack - c->snd_una;
+	n->acked_data = n->acked;
+	while ((r = c->rec_head) != NULL && seq_leq(r->end, s->ack)) {
+		if (!(r->flags & QP_REC_SACKED))
+			delivered(c, s, r, r->end, n);
+		if (r->flags & QP_REC_FIN)
+			n->acked_data--;
+		qp_tcp_rec_unlink(c, r);
+	}
+	if (r != NULL && seq_lt(r->seq, s->ack)) {
+		if (!(r->flags & QP_REC_SACKED))
+			delivered(c, s, r, s->ack, n);
+		qp_tcp_rec_advance(c, r, s->ack);
+	}
+	qp_mbufq_drop(&c->sndq, n->acked_data);
+	c->snd_una = s->ack;
+	if (c->snd_una == c->snd_nxt)
+		c->pos_m = NULL;
+	if (n->acked > 0)
+		c->progress_ns = qp_tcp_now(c->tcp);
+}
+
+/* Without SACK one segment at a time is known to be missing: the first. */
+void
+qp_tcp_head_lost(struct qp_tcp_conn *c, struct qp_tcp_ack_news *n)
+{
+	struct qp_tcp_rec *r = c->rec_head;
+
+	if (r == NULL || (r->flags & QP_REC_LOST))
+		return;
+	if (qp_tcp_rec_len(r) > r->mss && !qp_tcp_rec_split(c, r, r->seq + r->mss))
+		return;
+	qp_tcp_mark_lost(c, r, n);
+}
+
+/* The peer threw away what it had SACKed (RFC 2018, 8), as the first range shows: all goes again. */
+void
+qp_tcp_forget_sacked(struct qp_tcp_conn *c)
+{
+	for (struct qp_tcp_rec *r = c->rec_head; r != NULL; r = r->next) {
+		if (!(r->flags & QP_REC_SACKED))
+			continue;
+		r->flags &= ~QP_REC_SACKED;
+		c->sacked_bytes -= qp_tcp_rec_len(r);
+		qp_tcp_mark_lost(c, r, NULL);
+	}
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef QP_DATAPLANE_TCP_SLAB_H
+#define QP_DATAPLANE_TCP_SLAB_H
+
+#include <stddef.h>
+
+/*
+ * Objects of one size from chunks that are never given back before the end:
+ * a packet costs no heap call once its like has been seen. Owner: one lcore.
+ */
+struct qp_slab {
+	size_t size;       /* of an object, rounded up */
+	size_t chunk_bytes;
+	void *free;        /* linked through their first word */
+	void *chunks;      /* linked through their first word */
+	size_t used;       /* objects handed out */
+};
+
+void qp_slab_init(struct qp_slab *s, size_t object_bytes);
+/* Not cleared. NULL when out of memory. */
+void *qp_slab_get(struct qp_slab *s);
+void qp_slab_put(struct qp_slab *s, void *object);
+/* Frees all chunks, whatever is still handed out. */
+void qp_slab_release(struct qp_slab *s);
+
+#endif

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Who a segment is for: the connection table, by both ends' addresses and
+ * ports, and the listeners, by port. Thread: the owning lcore. Buckets are as
+ * many as connections may be, so a chain is one or two long; the hash is keyed,
+ * so that nobody outside can make it longer.
+ */
+#include <stdlib.h>
+
+#include "common/error.h"
+
+#include "dataplane/tcp/internal.h"
+#include "dataplane/tcp/siphash.h"
+
+uint32_t
+qp_tcp_hash(const struct qp_tcp *tcp, const struct qp_flow *flow)
+{
+	uint64_t words[5] = {flow->local.q[0], flow->local.q[1], flow->remote.q[0],
+		flow->remote.q[1], (uint64_t)flow->lport_be << 16 | flow->rport_be};
+
+	return (uint32_t)qp_siphash13(tcp->table_key, words, 5);
+}
+
+static bool
+same_flow(const struct qp_flow *a, const struct qp_flow *b)
+{
+	return a->rport_be == b->rport_be && a->lport_be == b->lport_be &&
+	       qp_ipaddr_equal(&a->remote, &b->remote) && qp_ipaddr_equal(&a->local, &b->local);
+}
+
+struct qp_tcp_tcb *
+qp_tcp_lookup(struct qp_tcp *tcp, const struct qp_flow *flow)
+{
+	uint32_t hash = qp_tcp_hash(tcp, flow);
+	struct qp_tcp_tcb *t = tcp->buckets[hash & tcp->bucket_mask];
+
+	while (t != NULL && (t->hash != hash || !same_flow(&t->flow, flow)))
+		t = t->next;
+	return t;
+}
+
+void
+qp_tcp_insert(struct qp_tcp *tcp, struct qp_tcp_tcb *tcb)
+{
+	struct qp_tcp_tcb **bucket;
+
+	tcb->hash = qp_tcp_hash(tcp, &tcb->flow);
+	bucket = &tcp->buckets[tcb->hash & tcp->bucket_mask];
+	tcb->next = *bucket;
+	*bucket = tcb;
+	tcp->nconns++;
+	tcp->counters.conns = tcp->nconns;
+}
+
+void
+qp_tcp_remove(struct qp_tcp *tcp, struct qp_tcp_tcb *tcb)
+{
+	struct qp_tcp_tcb **p = &tcp->buckets[tcb->hash & tcp->bucket_mask];
+
+	while (*p != tcb)
+		p = &(*p)->next;
+	*p = tcb->next;
+	tcp->nconns--;
+	tcp->counters.conns = tcp->nconns;
+}
+
+static struct qp_tcp_listener **
+listener_bucket(struct qp_tcp *tcp, uint16_t port_be)
+{
+	return &tcp->listeners[rte_be_to_cpu_16(port_be) % QP_TCP_LISTENER_BUCKETS];
+}
+
+/* The one bound to the very address comes before the one for any. */
+struct qp_tcp_listener *
+qp_tcp_find_listener(struct qp_tcp *tcp, const struct qp_flow *flow)
+{
+	struct qp_tcp_listener *any = NULL;
+
+	for (struct qp_tcp_listener *l = *listener_bucket(tcp, flow->lport_be); l; l = l->next) {
+		if (l->port_be != flow->lport_be)
+			continue;
+		if (l->any)
+			any = l;
+		else if (qp_ipaddr_equal(&l->addr, &flow->local))
+			return l;
+	}
+	return any;
+}
+
+static bool
+taken(struct qp_tcp *tcp, const struct qp_ipaddr *addr, uint16_t port_be)
+{
+	for (struct qp_tcp_listener *l = *listener_bucket(tcp, port_be); l; l = l->next) {
+		if (l->port_be == port_be && l->any == (addr == NULL) &&
+			(l->any || qp_ipaddr_equal(&l->addr, addr)))
+			return true;
+	}
+	return false;
+}
+
+int
+qp_tcp_listen(struct qp_tcp *tcp, const struct qp_ipaddr *addr, uint16_t port_be,
+	const struct qp_tcp_ops *ops, void *listener_ctx, struct qp_tcp_listener **out)
+{
+	struct qp_tcp_listener **bucket = listener_bucket(tcp, port_be), *l;
+
+	if (taken(tcp, addr, port_be))
+		return QP_E_INUSE;
+	l = calloc(1, sizeof(*l));
+	if (l == NULL)
+		return QP_E_NOMEM;
+	l->tcp = tcp;
+	l->ops = ops;
+	l->ctx = listener_ctx;
+	l->port_be = port_be;
+	l->any = addr == NULL;
+	if (addr != NULL)
+		l->addr = *addr;
+	l->next = *bucket;
+	*bucket = l;
+	*out = l;
+	return 0;
+}
+
+void
+qp_tcp_unlisten(struct qp_tcp_listener *l)
+{
+	struct qp_tcp_listener **p;
+
+	if (l == NULL)
+		return;
+	while (l->half != NULL) {
+		qp_tcp_send_rst(l->half);
+		qp_tcp_conn_drop(l->half);
+	}
+	for (p = listener_bucket(l->tcp, l->port_be); *p != l;)
+		p = &(*p)->next;
+	*p = l->next;
+	free(l);
+}

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef QP_DATAPLANE_TCP_TCP_H
+#define QP_DATAPLANE_TCP_TCP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/counters.h"
+#include "dataplane/ip.h"
+#include "dataplane/memory.h"
+#include "dataplane/timer.h"
+
+struct rte_mbuf;
+struct rte_mempool;
+
+/*
+ * The userspace TCP (RFC 9293). One struct qp_tcp a lcore, shared with no
+ * other thread: no locks. Protocol code only: the clock, randomness, pools
+ * and the way out are injected, so that a test drives it without a port.
+ */
+struct qp_tcp;
+struct qp_tcp_conn;
+struct qp_tcp_listener;
+
+struct qp_tcp_counters {
+#define X(field, help) uint64_t field;
+	QP_TCP_COUNTERS(X)
+#undef X
+};
+
+/* What the stack stands on. All borrowed for the stack's life. */
+struct qp_tcp_env {
+	const uint64_t *now_ns;           /* monotonic; the worker advances it once a loop */
+	struct qp_wheel *wheel;           /* the lcore's timers */
+	struct rte_mempool *pool;         /* plain mbufs (headers, copies): 2 KiB data room */
+	struct rte_mempool *indirect_pool; /* mbufs without data room: clones of payload */
+	uint8_t own_mac[6];               /* the port's address, for frames sent */
+	uint16_t mtu;                     /* of the port: IP bytes a wire packet */
+	uint32_t max_frame_bytes;         /* largest super-segment frame; 0: no TSO */
+	/* Consumes the frame, which is ready for qp_port_tx. Never fails to the caller. */
+	void (*transmit)(void *ctx, struct rte_mbuf *frame);
+	void *transmit_ctx;
+	const uint8_t *mem_level;         /* enum qp_mem_level of this turn; NULL: always plenty */
+	uint64_t (*random)(void *ctx);    /* unpredictable 64 bits */
+	void *random_ctx;
+};
+
+struct qp_tcp_config {
+	uint32_t max_conns;       /* all states; beyond: SYNs are dropped and counted */
+	uint32_t rcv_buf_bytes;   /* receive window at most, a connection */
+	uint32_t snd_buf_bytes;   /* unacknowledged and unsent bytes at most, a connection */
+	uint32_t syn_backlog;     /* half-open connections before SYN cookies */
+	uint32_t keepalive_s;     /* silence before keep-alive probes; 0: off */
+	uint32_t user_timeout_s;  /* unacknowledged data for so long ends the connection; 0: RFC 9293's R2 */
+	uint32_t time_wait_s;     /* 2 MSL */
+};
+/* Sensible values for a carrier's gateway; see docs/tcp-rfc.md. */
+void qp_tcp_config_default(struct qp_tcp_config *cfg);
+
+enum qp_tcp_end {
+	QP_TCP_END_NORMAL,      /* both FINs exchanged and acknowledged */
+	QP_TCP_END_RESET,       /* the peer sent RST */
+	QP_TCP_END_TIMEOUT,     /* retransmissions, probes or keep-alives went unanswered */
+	QP_TCP_END_REFUSED,     /* active open answered by RST */
+	QP_TCP_END_UNREACHABLE, /* active open answered by a hard ICMP error */
+};
+
+/* The application above. Called on the lcore, from qp_tcp_input or a timer. */
+struct qp_tcp_ops {
+	/*
+	 * A connection to `listener_ctx`'s port is established (handshake done).
+	 * The callee calls qp_tcp_set_ctx. Non-zero: refuse, the peer gets RST.
+	 */
+	int (*accept)(void *listener_ctx, struct qp_tcp_conn *c);
+	/* An active open is established. */
+	void (*connected)(void *ctx);
+	/*
+	 * In-order payload, trimmed to itself: consumes the chain (pkt_len = bytes).
+	 * The window stays reduced by it until qp_tcp_consumed().
+	 */
+	void (*receive)(void *ctx, struct rte_mbuf *chain);
+	/* The peer's FIN came in order: no more receive() calls. */
+	void (*receive_end)(void *ctx);
+	/* The peer acknowledged payload: qp_tcp_send_space() grew by `bytes`. */
+	void (*acked)(void *ctx, uint32_t bytes);
+	/*
+	 * The connection has ended and `c` dies with this call (TIME_WAIT lives on
+	 * without the application). Not called after qp_tcp_abort().
+	 */
+	void (*ended)(void *ctx, enum qp_tcp_end why);
+};
+
+/* NULL when out of memory. `cfg` and `env` are copied. */
+struct qp_tcp *qp_tcp_new(const struct qp_tcp_env *env, const struct qp_tcp_config *cfg);
+/* Sends RST on what is open, calls nobody back, frees all. NULL is allowed. */
+void qp_tcp_free(struct qp_tcp *tcp);
+
+/*
+ * Listens on a port. `addr` NULL: any local address. QP_E_INUSE when that
+ * (address, port) has a listener, QP_E_NOMEM. `ops` is borrowed.
+ */
+int qp_tcp_listen(struct qp_tcp *tcp, const struct qp_ipaddr *addr, uint16_t port_be,
+	const struct qp_tcp_ops *ops, void *listener_ctx, struct qp_tcp_listener **out);
+/* Stops listening; half-open connections are reset, established ones live on. */
+void qp_tcp_unlisten(struct qp_tcp_listener *l);
+
+/* Active open. `flow` names both ends (lport_be 0: chosen here, RFC 6056). */
+int qp_tcp_connect(struct qp_tcp *tcp, const struct qp_flow *flow, const struct qp_tcp_ops *ops,
+	void *ctx, struct qp_tcp_conn **out);
+
+/* A received TCP segment (or super-segment) that qp_ip_parse accepted. Consumes `m`. */
+void qp_tcp_input(struct qp_tcp *tcp, struct rte_mbuf *m, const struct qp_packet *pkt);
+/* A received ICMP or ICMPv6 error that quotes a segment of ours. Consumes `m`. */
+void qp_tcp_icmp_input(struct qp_tcp *tcp, struct rte_mbuf *m, const struct qp_packet *pkt);
+/*
+ * Once a worker loop, after all input: sends the ACKs and data that the burst
+ * caused, so that one ACK serves many segments of a burst.
+ */
+void qp_tcp_flush(struct qp_tcp *tcp);
+
+void qp_tcp_set_ctx(struct qp_tcp_conn *c, void *ctx);
+const struct qp_flow *qp_tcp_flow(const struct qp_tcp_conn *c);
+
+/* Bytes that qp_tcp_send takes now without exceeding snd_buf_bytes. */
+uint32_t qp_tcp_send_space(const struct qp_tcp_conn *c);
+/*
+ * Queues payload (a chain; consumed, kept by reference until acknowledged; the
+ * caller must not write to it again). More than the space is taken, too: the
+ * space is the caller's duty. Data goes out at the next qp_tcp_flush at the latest.
+ */
+void qp_tcp_send(struct qp_tcp_conn *c, struct rte_mbuf *chain);
+/* FIN after all that is queued. Idempotent. */
+void qp_tcp_shutdown(struct qp_tcp_conn *c);
+/* RST now; drops what is queued; `c` is gone on return, ended() is not called. */
+void qp_tcp_abort(struct qp_tcp_conn *c);
+/* The application is done with `bytes` that receive() handed over: opens the window. */
+void qp_tcp_consumed(struct qp_tcp_conn *c, uint32_t bytes);
+/*
+ * This connection's receive buffer from now on, at most rcv_buf_bytes. What was
+ * offered before stays offered (RFC 9293, 3.8.6: a window does not shrink).
+ */
+void qp_tcp_set_rcv_buf(struct qp_tcp_conn *c, uint32_t bytes);
+
+const struct qp_tcp_counters *qp_tcp_counters(const struct qp_tcp *tcp);
+
+#endif

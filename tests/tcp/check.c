@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The stack's own invariants, looked at from outside. For any test's thread. */
+#include "tests/tcp/check.h"
+
+#include "dataplane/tcp/internal.h"
+
+#define HOLDS(condition)                                                                           \
+	do {                                                                                       \
+		if (!(condition))                                                                  \
+			return #condition;                                                         \
+	} while (0)
+
+/* Is (m, off) the place of stream offset `at` in the send queue? */
+static bool
+position_is(const struct qp_tcp_conn *c, const struct rte_mbuf *m, uint32_t off, uint32_t at)
+{
+	for (const struct rte_mbuf *q = c->sndq.head; q != NULL; q = q->next) {
+		if (q == m)
+			return off >= q->data_off && off <= (uint32_t)q->data_off + q->data_len &&
+			       off - q->data_off == at;
+		if (at < q->data_len)
+			return false;
+		at -= q->data_len;
+	}
+	return false;
+}
+
+static const char *
+check_send_queue(const struct qp_tcp_conn *c)
+{
+	uint32_t bytes = 0, segs = 0;
+
+	for (const struct rte_mbuf *m = c->sndq.head; m != NULL; m = m->next) {
+		HOLDS(m->data_len > 0);
+		HOLDS(m->next != NULL || m == c->sndq.tail);
+		bytes += m->data_len;
+		segs++;
+	}
+	HOLDS(bytes == c->sndq.bytes && segs == c->sndq.segs);
+	HOLDS(bytes == (qp_tcp_fin_acked(c) ? 0 : c->snd_end - c->snd_una));
+	return NULL;
+}
+
+static const char *
+check_records(const struct qp_tcp_conn *c)
+{
+	uint32_t seq = c->snd_una, sacked = 0, lost = 0, timed = 0;
+	const struct qp_tcp_rec *prev = NULL;
+	uint64_t latest = 0;
+
+	for (const struct qp_tcp_rec *r = c->rec_head; r != NULL; prev = r, r = r->next) {
+		uint32_t fin = !!(r->flags & QP_REC_FIN);
+		unsigned kinds = !!(r->flags & QP_REC_SACKED) + !!(r->flags & QP_REC_LOST) +
+				 !!(r->flags & QP_REC_TIMED);
+
+		HOLDS(r->prev == prev);
+		HOLDS(r->seq == seq && seq_lt(r->seq, r->end));
+		HOLDS(kinds == 1);
+		HOLDS(!fin || r == c->rec_tail);
+		if (r->end - r->seq > fin)
+			HOLDS(position_is(c, r->m, r->off, r->seq - c->snd_una));
+		sacked += r->flags & QP_REC_SACKED ? r->end - r->seq : 0;
+		lost += r->flags & QP_REC_LOST ? r->end - r->seq : 0;
+		timed += !!(r->flags & QP_REC_TIMED);
+		seq = r->end;
+	}
+	HOLDS(prev == c->rec_tail && seq == c->snd_nxt);
+	HOLDS(sacked == c->sacked_bytes && lost == c->lost_bytes);
+	HOLDS(sacked == 0 || (c->flags & QP_TF_SACK));
+	for (const struct qp_tcp_rec *r = c->timed_head; r != NULL; r = r->tnext, timed--) {
+		HOLDS(r->flags & QP_REC_TIMED);
+		HOLDS(r->tnext != NULL ? r->tnext->tprev == r : r == c->timed_tail);
+		HOLDS(r->xmit_ns >= latest || c->reo_mult > 1 || (c->flags & QP_TF_REORDERING));
+		latest = r->xmit_ns;
+	}
+	HOLDS(timed == 0);
+	return NULL;
+}
+
+static const char *
+check_runs(const struct qp_tcp_conn *c, uint32_t *segs)
+{
+	uint32_t after = c->rcv_nxt, n = 0;
+	const struct qp_tcp_ooo *prev = NULL;
+
+	for (const struct qp_tcp_ooo *o = c->ooo_head; o != NULL; prev = o, o = o->next) {
+		HOLDS(o->prev == prev);
+		HOLDS(seq_lt(after, o->seq)); /* a gap before each */
+		HOLDS(o->end - o->seq == o->q.bytes);
+		HOLDS(o->q.bytes > 0 || o->fin);
+		HOLDS(seq_leq(o->end, c->rcv_adv));
+		HOLDS(!o->fin || o->next == NULL);
+		*segs += o->q.segs;
+		after = o->end;
+		n++;
+	}
+	HOLDS(prev == c->ooo_tail && n == c->ooo_ranges);
+	HOLDS(n == 0 || !(c->flags & QP_TF_FIN_RCVD));
+	return NULL;
+}
+
+/* Nothing waits for ever. */
+static const char *
+check_timers(const struct qp_tcp_conn *c)
+{
+	uint64_t first = UINT64_MAX;
+
+	for (unsigned i = 0; i < QP_TMR_N; i++) {
+		if (c->due_ns[i] != 0 && c->due_ns[i] < first)
+			first = c->due_ns[i];
+	}
+	if (first != UINT64_MAX)
+		HOLDS(qp_timer_armed(&c->timer) && c->timer.at_ns <= first);
+	if (c->snd_una != c->snd_nxt)
+		HOLDS(c->due_ns[QP_TMR_RTX] != 0);
+	if (qp_tcp_synchronized(c) && c->sndq.bytes > 0)
+		HOLDS(c->due_ns[QP_TMR_RTX] != 0 || c->due_ns[QP_TMR_RETRY] != 0);
+	if (qp_tcp_synchronized(c) && c->rcv_nxt != c->last_ack_sent)
+		HOLDS(c->due_ns[QP_TMR_ACK] != 0 || c->due_ns[QP_TMR_RETRY] != 0);
+	if (c->lost_bytes > 0 || ((c->flags & QP_TF_FIN_QUEUED) && !(c->flags & QP_TF_FIN_SENT)))
+		HOLDS(!qp_tcp_synchronized(c) || c->due_ns[QP_TMR_RTX] != 0 ||
+			c->due_ns[QP_TMR_RETRY] != 0);
+	return NULL;
+}
+
+static const char *
+check_conn(const struct qp_tcp_conn *c, uint32_t *ooo_segs)
+{
+	const char *bad = check_timers(c);
+
+	HOLDS(!(c->flags & QP_TF_IN_WORK));
+	HOLDS(seq_leq(c->snd_una, c->snd_nxt));
+	HOLDS(seq_leq(c->rcv_nxt, c->rcv_adv));
+	HOLDS(seq_leq(c->last_ack_sent, c->rcv_nxt));
+	if (bad == NULL && qp_tcp_synchronized(c)) {
+		HOLDS(c->cwnd > 0);
+		HOLDS(seq_leq(c->snd_nxt, c->snd_end + !!(c->flags & QP_TF_FIN_SENT)));
+		bad = check_send_queue(c);
+		if (bad == NULL)
+			bad = check_records(c);
+		if (bad == NULL)
+			bad = check_runs(c, ooo_segs);
+	}
+	return bad;
+}
+
+const char *
+tcp_check(const struct qp_tcp *tcp)
+{
+	uint32_t n = 0, half = 0, ooo_segs = 0;
+
+	HOLDS(tcp->work_head == NULL);
+	for (uint32_t i = 0; n < tcp->nconns && i <= tcp->bucket_mask; i++) {
+		for (const struct qp_tcp_tcb *b = tcp->buckets[i]; b != NULL; b = b->next, n++) {
+			const struct qp_tcp_conn *c = (const void *)b;
+			const char *bad;
+
+			HOLDS(b->state != QP_TCP_CLOSED && b->hash == qp_tcp_hash(tcp, &b->flow));
+			if (b->state == QP_TCP_TIME_WAIT)
+				continue;
+			half += !!(c->flags & QP_TF_HALF_OPEN);
+			bad = check_conn(c, &ooo_segs);
+			if (bad != NULL)
+				return bad;
+		}
+	}
+	HOLDS(n == tcp->nconns && half == tcp->half_open && ooo_segs == tcp->ooo_segs);
+	return NULL;
+}

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef QP_TESTS_TCP_SCRIPT_H
+#define QP_TESTS_TCP_SCRIPT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "dataplane/tcp/internal.h"
+
+/*
+ * One stack and a peer that is a script. Segments are literals:
+ *
+ *   FLAGS SEQ[+LEN] [ack N] [win N] [mss N] [ws N] [sackok] [ts VAL/ECR] [sack A-B …]
+ *
+ * FLAGS: letters of S A F R P ("." for none). Sequence numbers count from each
+ * side's initial one (its SYN is 0), windows are as in the header. In an
+ * expectation, P and whatever is not named is not looked at; flags, SEQ and
+ * LEN always are. Timestamps are absolute for the peer's, ignored where "_".
+ */
+
+struct script {
+	uint64_t now_ns;
+	struct qp_wheel *wheel;
+	struct qp_tcp *tcp;
+	struct qp_tcp_listener *listener;
+	struct qp_tcp_config cfg;
+	bool v6;
+	uint16_t peer_port, port;
+	bool iss_known;
+	uint32_t iss;            /* the stack's */
+	uint32_t last_tsval;     /* of the stack's last segment */
+	struct rte_mbuf *out[256];
+	unsigned out_head, out_tail;
+	/* What the application saw. */
+	struct qp_tcp_conn *c;
+	bool refuse;             /* answer accept() so */
+	bool hold;               /* do not consume what is received */
+	unsigned accepted, connected, ends;
+	uint64_t received, acked;
+	bool wrong;              /* a received byte was not what the peer's pattern says */
+	bool ended;
+	enum qp_tcp_end why;
+};
+
+/* EAL, pools: the suite's .init. */
+void script_suite_start(void);
+
+/* A stack that listens on port 80. */
+void script_open(struct script *t);
+/* The same with another configuration, set in t->cfg by qp_tcp_config_default and then the caller. */
+void script_open_cfg(struct script *t);
+/* Closes; fails the test when an mbuf or a record is left. */
+void script_close(struct script *t);
+
+/* A segment arrives from the peer; then the worker flushes. */
+void script_in(struct script *t, const char *segment);
+/* The same without the flush: part of a burst. */
+void script_in_burst(struct script *t, const char *segment);
+void script_flush(struct script *t);
+/* As one super-segment of pieces of `segsz` bytes. */
+void script_in_lro(struct script *t, const char *segment, uint16_t segsz);
+/* The stack's next segment is this. */
+void script_out(struct script *t, const char *segment, int line);
+/* The stack has sent nothing more. */
+void script_quiet(struct script *t, int line);
+/* Time passes in steps of 1 ms. */
+void script_wait_ms(struct script *t, uint32_t ms);
+/* Time passes until the stack sends something; how long that took. */
+uint32_t script_until_sent(struct script *t, uint32_t at_most_ms);
+/* Throws away what was sent. */
+void script_ignore(struct script *t);
+
+/* Handshake in 20 ms, with MSS 1460, SACK, timestamps (peer's clock at 100) and scale 7. */
+void script_establish(struct script *t);
+/* The same without any option but the MSS; the peer's window is `win`. */
+void script_establish_plain(struct script *t, uint16_t win);
+/* Active open up to the SYN's departure. */
+void script_connect(struct script *t);
+
+/* The application sends `n` bytes of pattern and the worker flushes. */
+void script_send(struct script *t, uint32_t n);
+void script_consume(struct script *t, uint32_t n);
+/* An ICMP error that quotes our segment at sequence number `seq`. */
+void script_icmp(struct script *t, uint8_t type, uint8_t code, uint16_t mtu, uint32_t seq);
+
+#define IN(s)      script_in(&t, s)
+#define BURST(s)   script_in_burst(&t, s)
+#define OUT(s)     script_out(&t, s, __LINE__)
+#define QUIET()    script_quiet(&t, __LINE__)
+#define WAIT_MS(n) script_wait_ms(&t, n)
+
+#endif
