@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Rendezvous with the control plane. Runs on the data plane's main thread,
+ * before the workers start and after they have ended.
+ */
+#include "dataplane/attach.h"
+
+#include <errno.h>
+#include <rte_errno.h>
+#include <rte_memzone.h>
+#include <rte_ring.h>
+#include <rte_ring_elem.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#define REPLY_FDS 2 /* the control plane's doorbell, the lifeline */
+
+static int
+connect_socket(struct qp_attachment *a, const char *instance, struct qp_errmsg *msg)
+{
+	struct sockaddr_un sun = {.sun_family = AF_UNIX};
+
+	if (snprintf(sun.sun_path, sizeof(sun.sun_path), QP_RUN_DIR "/%s/control.sock", instance) >=
+		(int)sizeof(sun.sun_path))
+		return qp_fail(msg, QP_E_INVAL, "--instance %s: the name is too long", instance);
+	a->sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	if (a->sock < 0)
+		return qp_fail(msg, QP_E_IO, "socket: %s", strerror(errno));
+	if (connect(a->sock, (struct sockaddr *)&sun, sizeof(sun)) < 0)
+		return qp_fail(msg, qp_err_from_errno(errno),
+			"%s: %s: is `quicport control-plane` of instance %s running?", sun.sun_path,
+			strerror(errno), instance);
+	return 0;
+}
+
+static int
+send_hello(struct qp_attachment *a, struct qp_errmsg *msg)
+{
+	struct qp_attach hello = {
+		.magic = QP_ATTACH_MAGIC,
+		.version = QP_IPC_VERSION,
+		.pid = getpid(),
+		.nworkers = a->nworkers,
+	};
+	struct iovec iov = {&hello, sizeof(hello)};
+	union {
+		struct cmsghdr align;
+		char buf[CMSG_SPACE(sizeof(a->doorbell))];
+	} control;
+	const size_t fds = a->nworkers * sizeof(int);
+	struct msghdr mh = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.buf,
+		.msg_controllen = CMSG_SPACE(fds)};
+	struct cmsghdr *cm;
+
+	memset(&control, 0, sizeof(control));
+	cm = CMSG_FIRSTHDR(&mh);
+	cm->cmsg_level = SOL_SOCKET;
+	cm->cmsg_type = SCM_RIGHTS;
+	cm->cmsg_len = CMSG_LEN(fds);
+	memcpy(CMSG_DATA(cm), a->doorbell, fds);
+	if (sendmsg(a->sock, &mh, MSG_NOSIGNAL) != (ssize_t)sizeof(hello))
+		return qp_fail(msg, QP_E_IO, "control.sock: %s", strerror(errno));
+	return 0;
+}
+
+static void
+take_fds(struct qp_attachment *a, struct msghdr *mh)
+{
+	struct cmsghdr *cm = CMSG_FIRSTHDR(mh);
+	int fds[REPLY_FDS];
+
+	if (cm == NULL || cm->cmsg_level != SOL_SOCKET || cm->cmsg_type != SCM_RIGHTS ||
+		cm->cmsg_len != CMSG_LEN(sizeof(fds)))
+		return;
+	memcpy(fds, CMSG_DATA(cm), sizeof(fds));
+	a->cp_doorbell = fds[0];
+	a->lifeline = fds[1];
+}
+
+static int
+receive_reply(struct qp_attachment *a, struct qp_errmsg *msg)
+{
+	struct qp_attach_reply reply;
+	struct iovec iov = {&reply, sizeof(reply)};
+	union {
+		struct cmsghdr align;
+		char buf[CMSG_SPACE(REPLY_FDS * sizeof(int))];
+	} control;
+	struct msghdr mh = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.buf,
+		.msg_controllen = sizeof(control.buf)};
+	ssize_t n = recvmsg(a->sock, &mh, MSG_CMSG_CLOEXEC);
+
+	if (n != (ssize_t)sizeof(reply) || reply.magic != QP_ATTACH_MAGIC)
+		return qp_fail(msg, QP_E_CLOSED, "the control plane did not answer as one");
+	take_fds(a, &mh);
+	reply.why[sizeof(reply.why) - 1] = '\0';
+	if (reply.version != QP_IPC_VERSION)
+		return qp_fail(msg, QP_E_VERSION,
+			"the control plane speaks ring protocol %u, this data plane %u: run the "
+			"same release of both",
+			reply.version, QP_IPC_VERSION);
+	if (reply.server_id == 0)
+		return qp_fail(msg, QP_E_PERM, "the control plane refuses: %s", reply.why);
+	if (a->cp_doorbell < 0 || a->lifeline < 0)
+		return qp_fail(msg, QP_E_PROTO, "the control plane sent no doorbell");
+	a->server_id = reply.server_id;
+	return 0;
+}
+
+int
+qp_attach_connect(struct qp_attachment *a, const char *instance, uint32_t nworkers,
+	struct qp_errmsg *msg)
+{
+	int rc;
+
+	*a = (struct qp_attachment) {.sock = -1, .cp_doorbell = -1, .lifeline = -1,
+		.nworkers = nworkers};
+	for (uint32_t i = 0; i < QP_MAX_WORKERS; i++)
+		a->doorbell[i] = i < nworkers ? eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) : -1;
+	rc = connect_socket(a, instance, msg);
+	if (rc == 0)
+		rc = send_hello(a, msg);
+	if (rc == 0)
+		rc = receive_reply(a, msg);
+	if (rc < 0)
+		qp_attach_close(a);
+	return rc;
+}
+
+static struct rte_ring *
+make_ring(const char *format, const struct qp_attachment *a, uint32_t worker)
+{
+	char name[RTE_RING_NAMESIZE];
+
+	snprintf(name, sizeof(name), format, a->server_id, worker);
+	return rte_ring_create_elem(name, sizeof(struct qp_msg), QP_RING_MESSAGES, SOCKET_ID_ANY,
+		RING_F_SP_ENQ | RING_F_SC_DEQ);
+}
+
+static int
+make_shared(struct qp_attachment *a)
+{
+	char name[RTE_MEMZONE_NAMESIZE];
+	const struct rte_memzone *zone;
+
+	snprintf(name, sizeof(name), QP_SHARED_NAME, a->server_id);
+	zone = rte_memzone_reserve_aligned(name, sizeof(*a->shared), SOCKET_ID_ANY, 0,
+		RTE_CACHE_LINE_SIZE);
+	if (zone == NULL)
+		return QP_E_NOMEM;
+	a->shared = zone->addr;
+	memset(a->shared, 0, sizeof(*a->shared));
+	a->shared->version = QP_IPC_VERSION;
+	a->shared->server_id = a->server_id;
+	a->shared->pid = getpid();
+	a->shared->nworkers = a->nworkers;
+	a->shared->started_at = (uint64_t)time(NULL);
+	a->shared->state = QP_DP_STARTING;
+	for (uint32_t i = 0; i < a->nworkers; i++) {
+		a->to_cp[i] = make_ring(QP_RING_D2C_NAME, a, i);
+		a->from_cp[i] = make_ring(QP_RING_C2D_NAME, a, i);
+		if (a->to_cp[i] == NULL || a->from_cp[i] == NULL)
+			return QP_E_NOMEM;
+	}
+	return 0;
+}
+
+int
+qp_attach_share(struct qp_attachment *a, struct qp_errmsg *msg)
+{
+	struct qp_attach_ready ready = {.magic = QP_ATTACH_MAGIC, .ok = 1};
+	int rc = make_shared(a);
+
+	if (rc < 0) {
+		ready.ok = 0;
+		qp_fail(msg, rc, "no hugepage memory for the rings (%s): raise --memory",
+			rte_strerror(rte_errno));
+		snprintf(ready.why, sizeof(ready.why), "%.240s", msg->text);
+	}
+	if (send(a->sock, &ready, sizeof(ready), MSG_NOSIGNAL) != (ssize_t)sizeof(ready) && rc == 0)
+		rc = qp_fail(msg, QP_E_CLOSED, "the control plane is gone");
+	return rc;
+}
+
+void
+qp_attach_close(struct qp_attachment *a)
+{
+	for (uint32_t i = 0; i < QP_MAX_WORKERS; i++)
+		if (a->doorbell[i] >= 0)
+			close(a->doorbell[i]);
+	if (a->cp_doorbell >= 0)
+		close(a->cp_doorbell);
+	if (a->sock >= 0)
+		close(a->sock);
+	if (a->lifeline >= 0)
+		close(a->lifeline);
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef QP_DATAPLANE_ATTACH_H
+#define QP_DATAPLANE_ATTACH_H
+
+#include <stdint.h>
+
+#include "common/error.h"
+#include "common/ipc.h"
+
+struct rte_ring;
+
+/*
+ * A data plane's hold on its gateway: the rendezvous with the control plane
+ * and the shared memory that follows from it (common/ipc.h). Owner: the main
+ * thread. The workers borrow what it has made.
+ */
+struct qp_attachment {
+	int sock;                                  /* ends when the control plane is gone */
+	int cp_doorbell;
+	int lifeline;                              /* held, never used: keeps the port owner alive */
+	uint32_t server_id;
+	uint32_t nworkers;
+	int doorbell[QP_MAX_WORKERS];
+	struct qp_gen_shared *shared;
+	struct rte_ring *to_cp[QP_MAX_WORKERS];
+	struct rte_ring *from_cp[QP_MAX_WORKERS];
+};
+
+/*
+ * Connects, introduces itself, gets a server id. No EAL needed. QP_E_NOTFOUND
+ * when no control plane of that instance runs, QP_E_VERSION, QP_E_PERM.
+ */
+int qp_attach_connect(struct qp_attachment *a, const char *instance, uint32_t nworkers,
+	struct qp_errmsg *msg);
+/* After EAL's start: makes memzone and rings, and says that they are there. */
+int qp_attach_share(struct qp_attachment *a, struct qp_errmsg *msg);
+/*
+ * Closes the descriptors. Rings and memzone stay: the control plane still reads
+ * the last counters, and frees them by name, as it must after a crash anyway.
+ */
+void qp_attach_close(struct qp_attachment *a);
+
+#endif

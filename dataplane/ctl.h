@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef QP_DATAPLANE_CTL_H
+#define QP_DATAPLANE_CTL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/error.h"
+#include "common/ipc.h"
+
+struct rte_ring;
+
+/*
+ * A worker's end of the two rings to the control plane. Owner: the worker's
+ * lcore. Life: the worker's. Lock: none (single producer, single consumer).
+ */
+struct qp_ctl {
+	struct rte_ring *to_cp;
+	struct rte_ring *from_cp;
+	struct qp_gen_shared *shared;
+	struct qp_worker_shared *mine;      /* shared->worker[index] */
+	int cp_doorbell;                    /* eventfd that the control plane sleeps on */
+	bool ring_it;                       /* messages went out since the last flush */
+	/* Messages that found the ring full, oldest first. */
+	struct qp_msg *backlog;
+	uint32_t backlog_len, backlog_cap;
+};
+
+/*
+ * Copies the message. A full ring delays it. False: so much is delayed already
+ * that the message was not taken; that happens only to AUTH_BEGIN and API_OPEN,
+ * which strangers cause, so that a control plane that is away costs no more
+ * memory than the tunnels that exist.
+ */
+bool qp_ctl_send(struct qp_ctl *ctl, const struct qp_msg *msg);
+/* The next message from the control plane, or false. */
+bool qp_ctl_receive(struct qp_ctl *ctl, struct qp_msg *msg);
+/* Once a loop: sends what was delayed, and wakes the control plane if it sleeps. */
+void qp_ctl_flush(struct qp_ctl *ctl);
+/*
+ * Announces that the worker is about to sleep. False: a message came in the
+ * meantime, do not. Pairs with the control plane's "enqueue, then look at
+ * c2d_sleeping".
+ */
+bool qp_ctl_sleep_begin(struct qp_ctl *ctl);
+void qp_ctl_sleep_end(struct qp_ctl *ctl);
+void qp_ctl_fini(struct qp_ctl *ctl);
+
+#endif

@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The data plane process: an EAL secondary whose main thread starts the
+ * workers on their lcores and then only waits, for a signal or for them to
+ * end. Everything that touches a packet is the workers'.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <rte_eal.h>
+#include <rte_errno.h>
+#include <rte_launch.h>
+#include <rte_lcore.h>
+#include <rte_log.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "common/host.h"
+#include "common/log.h"
+#include "common/opt.h"
+#include "dataplane/attach.h"
+#include "dataplane/worker.h"
+
+#define MAIN_ARGS 24
+#define LCORES_TEXT_BYTES (QP_LCORES_TEXT_BYTES + 32u * QP_MAX_WORKERS)
+
+struct options {
+	const char *instance;
+	uint32_t lcore_base;   /* the main thread's lcore id; the workers' follow */
+	uint32_t workers;
+	const char *cpus;      /* one for each worker, comma-separated */
+	uint32_t mbufs;
+	bool busy_poll;
+	struct qp_log_config log;
+};
+
+struct data_plane {
+	struct options opt;
+	unsigned cpu[QP_MAX_WORKERS];
+	struct qp_attachment attachment;
+	struct qp_worker *worker[QP_MAX_WORKERS];
+	atomic_bool stop;
+	int signals;
+	int ended;             /* eventfd: a worker has returned */
+};
+
+static void
+parse_options(struct options *o, int argc, char **argv)
+{
+	o->log = QP_LOG_CONFIG_DEFAULT("data-plane");
+	const struct qp_opt opts[] = {
+		{.name = "instance", .arg = "NAME",
+			.help = "the gateway to join, as its control plane prints it",
+			.parse = qp_opt_string, .value = &o->instance},
+		{.name = "workers", .arg = "N", .fallback = "1", .min = 1, .max = QP_MAX_WORKERS,
+			.help = "worker lcores", .parse = qp_opt_u32, .value = &o->workers},
+		{.name = "cpus", .arg = "LIST", .env = "",
+			.help = "the CPU of each worker (default: the first allowed ones)",
+			.parse = qp_opt_string, .value = &o->cpus},
+		{.name = "lcore-base", .arg = "N", .env = "", .fallback = "1", .min = 1, .max = 110,
+			.help = "EAL's lcore id of the main thread; the workers' follow",
+			.parse = qp_opt_u32, .value = &o->lcore_base},
+		{.name = "mbufs", .arg = "N", .env = "", .fallback = "20480", .min = 2048,
+			.max = 16777216, .help = "packet buffers of 2 KiB for each worker",
+			.parse = qp_opt_u32, .value = &o->mbufs},
+		{.name = "busy-poll", .help = "never sleep: lowest latency, a core at 100 %",
+			.parse = qp_opt_flag, .value = &o->busy_poll},
+		QP_OPT_LOG(&o->log),
+		{0},
+	};
+	const struct qp_opt_command cmd = {
+		.name = "quicport data-plane",
+		.summary = "Runs one data plane of a gateway. quicport control-plane starts it by "
+			   "itself unless --no-auto-dataplane was given.",
+		.opts = opts,
+	};
+
+	qp_opt_parse_or_exit(&cmd, argc, argv);
+}
+
+/* --cpus, else the allowed CPUs in turn. */
+static int
+choose_cpus(struct data_plane *dp, struct qp_errmsg *msg)
+{
+	unsigned allowed[QP_MAX_CPUS], n = qp_host_cpus(allowed);
+	const char *p = dp->opt.cpus;
+	char *end;
+
+	for (uint32_t i = 0; i < dp->opt.workers; i++) {
+		if (p == NULL) {
+			dp->cpu[i] = allowed[i % n];
+			continue;
+		}
+		dp->cpu[i] = (unsigned)strtoul(p, &end, 10);
+		if (end == p || (*end != ',' && *end != '\0') ||
+			(*end == '\0' && i + 1 < dp->opt.workers))
+			return qp_fail(msg, QP_E_INVAL,
+				"--cpus %s: expected %u CPU numbers separated by commas",
+				dp->opt.cpus, dp->opt.workers);
+		p = end + (*end == ',');
+	}
+	return 0;
+}
+
+static void
+lcores_text(const struct data_plane *dp, char out[LCORES_TEXT_BYTES])
+{
+	size_t len;
+
+	qp_host_eal_lcores(dp->opt.lcore_base, out);
+	len = strlen(out);
+	for (uint32_t i = 0; i < dp->opt.workers; i++)
+		len += (size_t)snprintf(out + len, LCORES_TEXT_BYTES - len, ",%u@%u",
+			dp->opt.lcore_base + 1 + i, dp->cpu[i]);
+}
+
+static int
+start_eal(const struct data_plane *dp, struct qp_errmsg *msg)
+{
+	static char lcores[LCORES_TEXT_BYTES], main_lcore[16];
+	char *argv[MAIN_ARGS] = {"quicport-data-plane", "--proc-type=secondary", "--no-pci",
+		"--no-telemetry", "--log-level=lib.eal:error", "--file-prefix",
+		(char *)(uintptr_t)dp->opt.instance, "--lcores", lcores, "--main-lcore",
+		main_lcore};
+
+	lcores_text(dp, lcores);
+	snprintf(main_lcore, sizeof(main_lcore), "%u", dp->opt.lcore_base);
+	if (rte_eal_init(11, argv) < 0)
+		return qp_fail(msg, QP_E_IO,
+			"DPDK does not start as a secondary of %s: %s: is its port owner running?",
+			dp->opt.instance, rte_strerror(rte_errno));
+	return 0;
+}
+
+static int
+make_workers(struct data_plane *dp, struct qp_errmsg *msg)
+{
+	const struct qp_attachment *a = &dp->attachment;
+	int rc = 0;
+
+	for (uint32_t i = 0; i < dp->opt.workers && rc == 0; i++) {
+		const struct qp_worker_config cfg = {
+			.index = i,
+			.server_id = a->server_id,
+			.mbufs = dp->opt.mbufs,
+			.busy_poll = dp->opt.busy_poll,
+			.socket = (int)rte_lcore_to_socket_id(dp->opt.lcore_base + 1 + i),
+			.shared = a->shared,
+			.doorbell = a->doorbell[i],
+			.cp_doorbell = a->cp_doorbell,
+			.to_cp = a->to_cp[i],
+			.from_cp = a->from_cp[i],
+			.stop = &dp->stop,
+		};
+
+		rc = qp_worker_new(&cfg, &dp->worker[i], msg);
+	}
+	return rc;
+}
+
+static void
+stop_workers(struct data_plane *dp)
+{
+	const uint64_t one = 1;
+
+	atomic_store(&dp->stop, true);
+	for (uint32_t i = 0; i < dp->opt.workers; i++)
+		if (write(dp->attachment.doorbell[i], &one, sizeof(one)) < 0)
+			qp_log(QP_LOG_WARN, "a worker cannot be woken", QP_LOG_ERRNO(errno));
+}
+
+struct run {
+	struct data_plane *dp;
+	struct qp_worker *worker;
+};
+
+static int
+run_worker(void *arg)
+{
+	struct run *run = arg;
+	const uint64_t one = 1;
+	int rc = qp_worker_run(run->worker);
+
+	if (write(run->dp->ended, &one, sizeof(one)) < 0)
+		return QP_E_IO;
+	return rc;
+}
+
+/* Sleeps until every worker has returned; a signal asks them to. */
+static void
+wait_for_workers(struct data_plane *dp)
+{
+	struct pollfd fds[] = {{.fd = dp->signals, .events = POLLIN},
+		{.fd = dp->ended, .events = POLLIN}};
+	uint64_t ended = 0, n;
+	struct signalfd_siginfo si;
+
+	while (ended < dp->opt.workers) {
+		if (poll(fds, 2, -1) < 0 && errno != EINTR)
+			break;
+		if (read(dp->signals, &si, sizeof(si)) == (ssize_t)sizeof(si)) {
+			qp_log(QP_LOG_INFO, "stopping", QP_LOG_U64("signal", si.ssi_signo));
+			stop_workers(dp);
+		}
+		if (read(dp->ended, &n, sizeof(n)) == (ssize_t)sizeof(n))
+			ended += n;
+	}
+}
+
+static void
+run_workers(struct data_plane *dp)
+{
+	struct run run[QP_MAX_WORKERS];
+
+	for (uint32_t i = 0; i < dp->opt.workers; i++) {
+		run[i] = (struct run) {dp, dp->worker[i]};
+		rte_eal_remote_launch(run_worker, &run[i], dp->opt.lcore_base + 1 + i);
+	}
+	wait_for_workers(dp);
+	rte_eal_mp_wait_lcore();
+}
+
+static int
+open_signals(struct data_plane *dp, struct qp_errmsg *msg)
+{
+	sigset_t set;
+
+	/* The terminal's ^C is the control plane's matter: it says SHUTDOWN. */
+	signal(SIGINT, SIG_IGN);
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigprocmask(SIG_BLOCK, &set, NULL); /* before EAL makes threads */
+	dp->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	dp->ended = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (dp->signals < 0 || dp->ended < 0)
+		return qp_fail(msg, QP_E_IO, "signalfd: %s", strerror(errno));
+	return 0;
+}
+
+static int
+run(struct data_plane *dp, struct qp_errmsg *msg)
+{
+	char name[32];
+	int rc;
+
+	rc = qp_attach_connect(&dp->attachment, dp->opt.instance, dp->opt.workers, msg);
+	if (rc < 0)
+		return rc;
+	snprintf(name, sizeof(name), "data-plane 0x%04x", dp->attachment.server_id);
+	qp_log_set_process(name);
+	rc = start_eal(dp, msg);
+	if (rc == 0) {
+		rc = qp_attach_share(&dp->attachment, msg);
+		if (rc == 0)
+			rc = make_workers(dp, msg);
+		if (rc == 0)
+			run_workers(dp);
+		for (uint32_t i = 0; i < dp->opt.workers; i++)
+			qp_worker_free(dp->worker[i]);
+	}
+	qp_attach_close(&dp->attachment);
+	rte_eal_cleanup();
+	return rc;
+}
+
+int
+main(int argc, char **argv)
+{
+	static struct data_plane dp;
+	struct qp_errmsg msg = {""};
+
+	parse_options(&dp.opt, argc, argv);
+	if (dp.opt.instance == NULL) {
+		fprintf(stderr, "quicport data-plane: --instance NAME is needed: the control "
+				"plane prints it when it starts\n");
+		return 2;
+	}
+	if (choose_cpus(&dp, &msg) < 0) {
+		fprintf(stderr, "quicport data-plane: %s\n", msg.text);
+		return 2;
+	}
+	if (qp_log_init(&dp.opt.log, &msg) < 0 || open_signals(&dp, &msg) < 0 ||
+		run(&dp, &msg) < 0) {
+		qp_log(QP_LOG_ERROR, msg.text);
+		return 1;
+	}
+	return 0;
+}

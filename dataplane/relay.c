@@ -1,0 +1,452 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The relay: an outside TCP connection and its QUIC stream, byte for byte, with
+ * back-pressure both ways. Outside bytes stay in the mbufs that they came in
+ * until the client acknowledges them, and only then TCP's window opens again;
+ * tunnel bytes are copied once, into the mbufs that TCP keeps until the outside
+ * acknowledges them, and only then the stream gets credit again.
+ * Half-close, reset and refusal map as the protocol page says. Runs on the
+ * lcore that owns the tunnel.
+ */
+#include <rte_mbuf.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dataplane/tunnel_internal.h"
+
+/* Accepted connections that may wait for a stream; beyond: refused. */
+#define MAX_WAITING 4096u
+#define MIN_SHARE (16u * 1024)
+
+static void
+mark_dirty(struct qp_relay *r)
+{
+	if (r->dirty)
+		return;
+	r->dirty = true;
+	TAILQ_INSERT_TAIL(&r->tunnel->all->dirty, r, dirty_link);
+}
+
+static void
+relay_free(struct qp_relay *r)
+{
+	struct qp_tunnel *t = r->tunnel;
+	struct qp_worker_counters *c = t->all->env.counters;
+
+	if (r->dirty)
+		TAILQ_REMOVE(&t->all->dirty, r, dirty_link);
+	if (r->waiting) {
+		TAILQ_REMOVE(&t->waiting, r, wait_link);
+		t->nwaiting--;
+	}
+	rte_pktmbuf_free(r->held);
+	rte_pktmbuf_free(r->out);
+	c->relay_queued_bytes -= r->queued_bytes;
+	t->held_bytes -= r->queued_bytes + r->out_bytes;
+	c->conns_active--;
+	t->nrelays--;
+	qp_slots_remove(&t->relay_ids, r->id);
+	TAILQ_REMOVE(&t->relays, r, link);
+	free(r);
+}
+
+void
+qp_relay_abort(struct qp_relay *r, uint64_t code)
+{
+	if (r->tcp != NULL) {
+		r->tunnel->all->env.counters->conns_refused++;
+		qp_tcp_abort(r->tcp);
+	}
+	if (r->stream != NULL) {
+		qp_quic_stream_set_ctx(r->stream, NULL);
+		qp_quic_stream_abort(r->stream, code);
+	}
+	relay_free(r);
+}
+
+void
+qp_relay_abort_all(struct qp_tunnel *t)
+{
+	while (!TAILQ_EMPTY(&t->relays))
+		qp_relay_abort(TAILQ_FIRST(&t->relays), QP_STREAM_CLOSED);
+}
+
+void
+qp_relay_abort_largest(struct qp_tunnel *t)
+{
+	uint64_t average = t->held_bytes / RTE_MAX(t->nrelays, 1u);
+	struct qp_relay *r, *next;
+
+	for (r = TAILQ_FIRST(&t->relays); r != NULL; r = next) {
+		next = TAILQ_NEXT(r, link);
+		if (r->queued_bytes + r->out_bytes >= average)
+			qp_relay_abort(r, QP_STREAM_LIMIT);
+	}
+}
+
+/* From inside TCP's callbacks: at the flush. */
+static void
+abort_later(struct qp_relay *r)
+{
+	r->kill = true;
+	mark_dirty(r);
+}
+
+/* Opens the stream and gives it what has come in the meantime. */
+static int
+open_stream(struct qp_relay *r)
+{
+	uint8_t prefix[QP_WIRE_CONN_ID_BYTES];
+	int rc = qp_quic_stream_open(r->tunnel->conn, r, &r->stream);
+
+	if (rc < 0)
+		return rc;
+	qp_wire_put_conn_id(prefix, r->id);
+	r->prefix_left = sizeof(prefix);
+	rc = qp_quic_stream_write_bytes(r->stream, prefix, sizeof(prefix));
+	if (rc < 0)
+		return rc;
+	if (r->held != NULL)
+		qp_quic_stream_write(r->stream, r->held);
+	r->held = NULL;
+	r->held_end = &r->held;
+	if (r->outside_fin)
+		qp_quic_stream_fin(r->stream);
+	qp_tunnel_announce(r->tunnel, r->id);
+	return 0;
+}
+
+void
+qp_relay_open_waiting(struct qp_tunnel *t)
+{
+	struct qp_relay *r;
+	int rc;
+
+	while ((r = TAILQ_FIRST(&t->waiting)) != NULL) {
+		rc = open_stream(r);
+		if (rc == QP_E_AGAIN)
+			return;
+		TAILQ_REMOVE(&t->waiting, r, wait_link);
+		t->nwaiting--;
+		r->waiting = false;
+		if (rc < 0)
+			abort_later(r);
+	}
+}
+
+/*
+ * Bytes that one connection may have waiting in each direction: a tunnel's
+ * connections share a quarter of the mbufs, all connections of the lcore a
+ * half, so that neither a client that reads nothing nor a crowd takes them all.
+ */
+static uint32_t
+fair_share(const struct qp_tunnel *t)
+{
+	const struct qp_tunnels_env *env = &t->all->env;
+	uint64_t of_tunnel = env->pool_bytes / 4 / RTE_MAX(t->nrelays, 1u);
+	uint64_t of_all = env->pool_bytes / 2 / RTE_MAX(env->counters->conns_active, 1u);
+	uint64_t share = RTE_MIN(of_tunnel, of_all);
+
+	share = RTE_MAX(share, MIN_SHARE);
+	return (uint32_t)RTE_MIN(share, env->stream_window);
+}
+
+/* What TCP calls. */
+
+static struct qp_relay *
+relay_new(struct qp_tunnel *t, struct qp_tcp_conn *c)
+{
+	struct qp_relay *r = calloc(1, sizeof(*r));
+	uint64_t id;
+
+	if (r == NULL)
+		return NULL;
+	if (qp_slots_add(&t->relay_ids, r, &id) < 0) {
+		free(r);
+		return NULL;
+	}
+	r->kind = QP_STREAM_RELAY;
+	r->id = (uint32_t)id;
+	r->tunnel = t;
+	r->tcp = c;
+	r->credit_bytes = t->all->env.stream_window;
+	r->held_end = &r->held;
+	TAILQ_INSERT_TAIL(&t->relays, r, link);
+	t->all->env.counters->conns_total++;
+	t->all->env.counters->conns_active++;
+	t->nrelays++;
+	return r;
+}
+
+static int
+accept_outside(void *listener_ctx, struct qp_tcp_conn *c)
+{
+	struct qp_tunnel *t = listener_ctx;
+	struct qp_relay *r;
+	int rc;
+
+	if (t->state != QP_TUNNEL_OPEN || t->nwaiting >= MAX_WAITING ||
+		*t->all->env.mem_level == QP_MEM_SCARCE ||
+		(r = relay_new(t, c)) == NULL) {
+		t->all->env.counters->conns_refused++;
+		return QP_E_FULL;
+	}
+	rc = open_stream(r);
+	if (rc == QP_E_AGAIN) {
+		r->waiting = true;
+		t->nwaiting++;
+		TAILQ_INSERT_TAIL(&t->waiting, r, wait_link);
+	} else if (rc < 0) {
+		r->tcp = NULL; /* TCP refuses it by our answer */
+		qp_relay_abort(r, QP_STREAM_LIMIT);
+		t->all->env.counters->conns_refused++;
+		return rc;
+	}
+	qp_tcp_set_ctx(c, r);
+	qp_tcp_set_rcv_buf(c, fair_share(t));
+	return 0;
+}
+
+/* Outside bytes that nobody has acknowledged come (or, negative, go). */
+static void
+count_queued(struct qp_relay *r, int64_t bytes)
+{
+	r->queued_bytes += (uint64_t)bytes;
+	r->tunnel->held_bytes += (uint64_t)bytes;
+	r->tunnel->all->env.counters->relay_queued_bytes += (uint64_t)bytes;
+}
+
+static void
+hold(struct qp_relay *r, struct rte_mbuf *chain)
+{
+	*r->held_end = chain;
+	r->held_end = &rte_pktmbuf_lastseg(chain)->next;
+}
+
+static void
+outside_data(void *ctx, struct rte_mbuf *chain)
+{
+	struct qp_relay *r = ctx;
+	uint32_t bytes = chain->pkt_len;
+	struct qp_worker_counters *c = r->tunnel->all->env.counters;
+
+	c->relay_bytes_in += bytes;
+	if (r->stream == NULL && r->waiting) {
+		count_queued(r, bytes);
+		hold(r, chain);
+		return;
+	}
+	if (r->stream == NULL || r->stopped) {
+		/*
+		 * Nobody reads any more. While the answer is still on its way the
+		 * rest is swallowed; after it, it gets what a closed socket gives: RST.
+		 */
+		rte_pktmbuf_free(chain);
+		if (r->tunnel_fin || r->stream_done)
+			abort_later(r);
+		else
+			qp_tcp_consumed(r->tcp, bytes);
+		return;
+	}
+	count_queued(r, bytes);
+	qp_quic_stream_write(r->stream, chain);
+}
+
+static void
+outside_end(void *ctx)
+{
+	struct qp_relay *r = ctx;
+
+	r->outside_fin = true;
+	if (r->stream != NULL)
+		qp_quic_stream_fin(r->stream);
+}
+
+static void
+outside_acked(void *ctx, uint32_t bytes)
+{
+	struct qp_relay *r = ctx;
+	struct qp_tunnel *t = r->tunnel;
+	uint32_t share = fair_share(t);
+	uint64_t paid = RTE_MIN(t->owed_credit, (uint64_t)bytes);
+
+	r->out_bytes -= bytes;
+	t->held_bytes -= bytes;
+	/* Whatever the level: these bytes hold no mbuf any more. */
+	t->owed_credit -= paid;
+	if (paid > 0)
+		qp_quic_conn_consumed(t->conn, paid);
+	r->credit_bytes -= bytes;
+	if (r->stream == NULL || r->credit_bytes >= share)
+		return;
+	qp_quic_stream_consumed(r->stream, share - r->credit_bytes);
+	r->credit_bytes = share;
+}
+
+static void
+outside_ended(void *ctx, enum qp_tcp_end why)
+{
+	struct qp_relay *r = ctx;
+
+	r->tcp = NULL;
+	if (why == QP_TCP_END_NORMAL && !r->stream_done)
+		return; /* the client still has to acknowledge; the stream's end frees us */
+	if (r->stream != NULL) {
+		qp_quic_stream_set_ctx(r->stream, NULL);
+		qp_quic_stream_abort(r->stream,
+			why == QP_TCP_END_TIMEOUT ? QP_STREAM_TIMEOUT : QP_STREAM_RESET);
+	}
+	relay_free(r);
+}
+
+const struct qp_tcp_ops qp_relay_tcp_ops = {
+	.accept = accept_outside,
+	.receive = outside_data,
+	.receive_end = outside_end,
+	.acked = outside_acked,
+	.ended = outside_ended,
+};
+
+/* What the stream tells. */
+
+/* Copies into the mbufs that TCP will keep: the one copy of this direction. */
+static int
+copy_out(struct qp_relay *r, const uint8_t *data, size_t len)
+{
+	while (len > 0) {
+		struct rte_mbuf *m = r->out_tail;
+		uint16_t room = m != NULL ? rte_pktmbuf_tailroom(m) : 0;
+		uint16_t n;
+
+		if (room == 0) {
+			m = rte_pktmbuf_alloc(r->tunnel->all->env.pool);
+			if (m == NULL)
+				return QP_E_NOMEM;
+			m->data_off = 0; /* headers come in an mbuf of their own */
+			room = rte_pktmbuf_tailroom(m);
+			if (r->out == NULL) {
+				r->out = m;
+			} else {
+				r->out_tail->next = m;
+				r->out->nb_segs++;
+			}
+			r->out_tail = m;
+		}
+		n = (uint16_t)RTE_MIN(len, (size_t)room);
+		memcpy(rte_pktmbuf_mtod_offset(m, uint8_t *, m->data_len), data, n);
+		m->data_len += n;
+		r->out->pkt_len += n;
+		data += n;
+		len -= n;
+	}
+	return 0;
+}
+
+/*
+ * The connection's credit comes back at once, so that one slow reader never
+ * holds up the others; short of mbufs it comes back as the outside acknowledges.
+ */
+static void
+give_credit(struct qp_relay *r, size_t len)
+{
+	struct qp_tunnel *t = r->tunnel;
+
+	if (*t->all->env.mem_level == QP_MEM_PLENTY) {
+		qp_quic_conn_consumed(t->conn, len);
+		return;
+	}
+	t->owed_credit += len;
+	t->all->owed = true;
+}
+
+void
+qp_relay_stream_data(struct qp_relay *r, const uint8_t *data, size_t len, bool fin)
+{
+	give_credit(r, len);
+	r->tunnel_fin |= fin;
+	if (r->tcp == NULL)
+		return;
+	r->tunnel->all->env.counters->relay_bytes_out += len;
+	r->out_bytes += len;
+	r->tunnel->held_bytes += len;
+	if (copy_out(r, data, len) < 0)
+		r->kill = true; /* bytes that QUIC has acknowledged are lost: say so by a reset */
+	mark_dirty(r);
+}
+
+void
+qp_relay_stream_acked(struct qp_relay *r, uint64_t bytes)
+{
+	uint64_t prefix = RTE_MIN((uint64_t)r->prefix_left, bytes);
+
+	r->prefix_left -= (uint8_t)prefix;
+	bytes -= prefix;
+	count_queued(r, -(int64_t)bytes);
+	if (r->tcp == NULL || bytes == 0)
+		return;
+	qp_tcp_set_rcv_buf(r->tcp, fair_share(r->tunnel));
+	qp_tcp_consumed(r->tcp, (uint32_t)bytes);
+}
+
+void
+qp_relay_stream_reset(struct qp_relay *r)
+{
+	qp_relay_abort(r, QP_STREAM_RESET);
+}
+
+void
+qp_relay_stream_stopped(struct qp_relay *r)
+{
+	uint64_t lost = r->queued_bytes;
+
+	r->stopped = true;
+	r->prefix_left = 0;
+	count_queued(r, -(int64_t)lost);
+	if (r->tcp != NULL && lost > 0)
+		qp_tcp_consumed(r->tcp, (uint32_t)lost);
+}
+
+void
+qp_relay_stream_closed(struct qp_relay *r)
+{
+	r->stream = NULL;
+	r->stream_done = true;
+	/* A client that stopped reading before it ended; nobody will acknowledge these. */
+	if (r->queued_bytes > 0)
+		qp_relay_stream_stopped(r);
+	if (r->tcp == NULL)
+		relay_free(r);
+	else if (!r->tunnel_fin)
+		qp_relay_abort(r, QP_STREAM_RESET);
+	/* else: what was read is on its way out, TCP ends by itself */
+}
+
+static void
+flush_one(struct qp_relay *r)
+{
+	if (r->kill) {
+		qp_relay_abort(r, QP_STREAM_RESET);
+		return;
+	}
+	if (r->tcp == NULL)
+		return;
+	if (r->out != NULL)
+		qp_tcp_send(r->tcp, r->out);
+	r->out = r->out_tail = NULL;
+	if (r->tunnel_fin && !r->shut) {
+		r->shut = true;
+		qp_tcp_shutdown(r->tcp);
+	}
+}
+
+void
+qp_relay_flush(struct qp_tunnels *ts)
+{
+	struct qp_relay *r;
+
+	while ((r = TAILQ_FIRST(&ts->dirty)) != NULL) {
+		TAILQ_REMOVE(&ts->dirty, r, dirty_link);
+		r->dirty = false;
+		flush_one(r);
+	}
+}

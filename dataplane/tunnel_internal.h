@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef QP_DATAPLANE_TUNNEL_INTERNAL_H
+#define QP_DATAPLANE_TUNNEL_INTERNAL_H
+
+#include <sys/queue.h>
+
+#include "common/wire.h"
+#include "dataplane/slots.h"
+#include "dataplane/tunnel.h"
+
+struct rte_mbuf;
+
+/* What stands behind a stream: first member of what its context points to. */
+enum qp_stream_kind {
+	QP_STREAM_CONTROL,
+	QP_STREAM_RELAY,
+};
+
+enum qp_tunnel_state {
+	QP_TUNNEL_STEP1,   /* the client's first authentication bytes are awaited */
+	QP_TUNNEL_REPLY,   /* the control plane has them */
+	QP_TUNNEL_STEP3,   /* the client's answer is awaited */
+	QP_TUNNEL_VERDICT, /* the control plane has it */
+	QP_TUNNEL_REQUEST, /* authenticated: the forward request is awaited */
+	QP_TUNNEL_GRANT,   /* the control plane has it */
+	QP_TUNNEL_OPEN,    /* the port is open */
+	QP_TUNNEL_LAST,    /* last words are on their way, then the connection closes */
+	QP_TUNNEL_ENDED,   /* the connection was told to close */
+};
+
+TAILQ_HEAD(qp_relay_queue, qp_relay);
+
+/*
+ * One client's tunnel: a QUIC connection with stream 0 on it. Owner: the
+ * lcore. Life: from the handshake to the connection's end. Lock: none.
+ */
+struct qp_tunnel {
+	enum qp_stream_kind kind;            /* QP_STREAM_CONTROL */
+	enum qp_tunnel_state state;
+	struct qp_tunnels *all;
+	struct qp_quic_conn *conn;
+	struct qp_quic_stream *control;      /* stream 0; NULL before it opens and after it closes */
+	uint64_t id;                         /* towards the control plane */
+	struct qp_timer deadline;            /* authentication and request, or last words */
+	bool announced;                      /* the control plane knows it: TUNNEL_CLOSED is owed */
+	bool authenticated;
+	uint32_t early_bytes;                /* of stream 0 before that: no credit is given back for them */
+	uint16_t port;                       /* host order; 0: none is held */
+	uint8_t protocol;
+	struct qp_tcp_listener *listener;
+	struct qp_slots relay_ids;           /* 32-bit connection ids of the wire */
+	struct qp_relay_queue relays;        /* all of them */
+	struct qp_relay_queue waiting;       /* accepted, but the client's stream limit is reached */
+	uint32_t nwaiting;
+	uint32_t nrelays;
+	uint64_t owed_credit;                /* connection credit held back under memory pressure */
+	uint64_t held_bytes;                 /* payload of its relays in mbufs, both directions */
+	uint64_t last_code;                  /* how the connection closes after the last words */
+	const char *last_phrase;             /* static text */
+	/* Bytes of stream 0 that wait for more, or for the control plane. */
+	uint8_t *rx;
+	uint32_t rx_len, rx_cap;
+	LIST_ENTRY(qp_tunnel) link;
+};
+LIST_HEAD(qp_tunnel_list, qp_tunnel);
+
+/*
+ * One outside connection and its stream. Owner: the tunnel. Life: from accept
+ * until both sides are gone. Lock: none. Aborts asked for from inside TCP's
+ * callbacks are done at the flush (`kill`).
+ */
+struct qp_relay {
+	enum qp_stream_kind kind;            /* QP_STREAM_RELAY */
+	uint32_t id;                         /* on the wire */
+	struct qp_tunnel *tunnel;
+	struct qp_tcp_conn *tcp;             /* NULL: ended */
+	struct qp_quic_stream *stream;       /* NULL: not open yet, or closed */
+	struct rte_mbuf *held;               /* outside bytes that came before the stream was open */
+	struct rte_mbuf **held_end;
+	struct rte_mbuf *out;                /* this burst's bytes for TCP */
+	struct rte_mbuf *out_tail;
+	uint64_t queued_bytes;               /* outside → tunnel, not acknowledged by the client */
+	uint64_t out_bytes;                  /* tunnel → outside, not acknowledged by the outside */
+	uint32_t credit_bytes;               /* tunnel → outside: granted and not acknowledged by the outside */
+	uint8_t prefix_left;                 /* bytes of the connection id not acknowledged yet */
+	bool outside_fin;                    /* TCP's FIN came */
+	bool tunnel_fin;                     /* the stream's FIN came */
+	bool shut;                           /* our FIN is queued in TCP */
+	bool stopped;                        /* the client reads no more */
+	bool waiting, dirty, kill;
+	bool stream_done;                    /* the stream has come and gone */
+	TAILQ_ENTRY(qp_relay) link;          /* tunnel->relays */
+	TAILQ_ENTRY(qp_relay) wait_link;     /* tunnel->waiting */
+	TAILQ_ENTRY(qp_relay) dirty_link;    /* all->dirty */
+};
+
+struct qp_tunnels {
+	struct qp_tunnels_env env;
+	struct qp_slots ids;
+	struct qp_tunnel_list list;
+	struct qp_relay_queue dirty;         /* have something to do at the flush */
+	bool owed;                           /* some tunnel has owed_credit */
+	struct qp_timer relief;              /* armed while mbufs are scarce */
+};
+
+/* tunnel.c */
+/* RemoteNewConnection: only information, so it is left out when a client reads none or mbufs lack. */
+void qp_tunnel_announce(struct qp_tunnel *t, uint32_t conn_id);
+
+/* relay.c */
+extern const struct qp_tcp_ops qp_relay_tcp_ops;
+void qp_relay_stream_data(struct qp_relay *r, const uint8_t *data, size_t len, bool fin);
+void qp_relay_stream_acked(struct qp_relay *r, uint64_t bytes);
+void qp_relay_stream_reset(struct qp_relay *r);
+void qp_relay_stream_stopped(struct qp_relay *r);
+void qp_relay_stream_closed(struct qp_relay *r);
+/* The client allows more streams: those that wait open theirs. */
+void qp_relay_open_waiting(struct qp_tunnel *t);
+/* Resets the outside connection and the stream, frees the relay. Not from TCP's callbacks. */
+void qp_relay_abort(struct qp_relay *r, uint64_t code);
+/* The same for all of a tunnel. */
+void qp_relay_abort_all(struct qp_tunnel *t);
+void qp_relay_flush(struct qp_tunnels *ts);
+/* Resets those connections of a tunnel that hold more than its average or just that. */
+void qp_relay_abort_largest(struct qp_tunnel *t);
+
+#endif

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef QP_DATAPLANE_WORKER_H
+#define QP_DATAPLANE_WORKER_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/error.h"
+#include "dataplane/ctl.h"
+
+/*
+ * One worker: a poll-mode lcore that owns a port, its timers, TCP and QUIC,
+ * and shares nothing with other workers. The main thread makes it, the lcore
+ * runs it, the main thread frees it.
+ */
+struct qp_worker;
+
+struct qp_worker_config {
+	uint32_t index;           /* 0 … QP_MAX_WORKERS - 1 */
+	uint32_t server_id;
+	uint32_t mbufs;           /* plain mbufs of 2 KiB, and as many indirect ones */
+	bool busy_poll;           /* never sleeps */
+	int socket;               /* NUMA node of its memory */
+	struct qp_gen_shared *shared;
+	int doorbell;             /* eventfd that the control plane rings */
+	int cp_doorbell;
+	struct rte_ring *to_cp, *from_cp;
+	const atomic_bool *stop;  /* set by the main thread, which then rings the doorbell */
+};
+
+/* Makes pools, timers and epoll set. On failure nothing is left. */
+int qp_worker_new(const struct qp_worker_config *cfg, struct qp_worker **out,
+	struct qp_errmsg *msg);
+/*
+ * An lcore_function_t: runs until the control plane's SHUTDOWN, or `stop`, and
+ * until its tunnels have said goodbye (at most a second). Returns 0.
+ */
+int qp_worker_run(void *worker);
+/* After it has run. NULL is allowed. */
+void qp_worker_free(struct qp_worker *w);
+
+#endif

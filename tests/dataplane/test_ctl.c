@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The worker's end of its rings; the test is the control plane. */
+#include <criterion/criterion.h>
+#include <rte_ring.h>
+#include <rte_ring_elem.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "dataplane/ctl.h"
+#include "tests/tcp/eal.h"
+
+#define RING 16u
+
+static struct qp_gen_shared *shared;
+static struct qp_ctl ctl;
+
+static struct rte_ring *
+ring(const char *name)
+{
+	struct rte_ring *r = rte_ring_create_elem(name, sizeof(struct qp_msg), RING, SOCKET_ID_ANY,
+		RING_F_SP_ENQ | RING_F_SC_DEQ | RING_F_EXACT_SZ);
+
+	cr_assert_not_null(r);
+	return r;
+}
+
+static void
+setup(void)
+{
+	test_eal_init();
+	shared = aligned_alloc(64, sizeof(*shared));
+	cr_assert_not_null(shared);
+	*shared = (struct qp_gen_shared) {0};
+	ctl = (struct qp_ctl) {
+		.to_cp = ring("d2c"),
+		.from_cp = ring("c2d"),
+		.shared = shared,
+		.mine = &shared->worker[0],
+		.cp_doorbell = eventfd(0, EFD_NONBLOCK),
+	};
+}
+
+static void
+teardown(void)
+{
+	qp_ctl_fini(&ctl);
+	close(ctl.cp_doorbell);
+	rte_ring_free(ctl.to_cp);
+	rte_ring_free(ctl.from_cp);
+	free(shared);
+}
+
+TestSuite(ctl, .init = setup, .fini = teardown);
+
+static void
+send(uint64_t id)
+{
+	const struct qp_msg msg = {
+		.type = QP_MSG_TUNNEL_CLOSED, .version = QP_IPC_VERSION, .id = id};
+
+	qp_ctl_send(&ctl, &msg);
+}
+
+/* The control plane reads; the ids must go on from `*next`. */
+static unsigned
+drain(uint64_t *next, unsigned most)
+{
+	struct qp_msg msg;
+	unsigned n = 0;
+
+	while (n < most && rte_ring_sc_dequeue_elem(ctl.to_cp, &msg, sizeof(msg)) == 0) {
+		cr_assert_eq(msg.id, (*next)++);
+		n++;
+	}
+	return n;
+}
+
+static uint64_t
+rung(void)
+{
+	uint64_t n = 0;
+
+	return read(ctl.cp_doorbell, &n, sizeof(n)) == (ssize_t)sizeof(n) ? n : 0;
+}
+
+Test(ctl, ring_full_messages_wait_and_keep_their_order)
+{
+	uint64_t next = 0, id = 0;
+
+	for (unsigned i = 0; i < 3 * RING; i++)
+		send(id++);
+	cr_assert_eq(ctl.mine->c.ctl_ring_full, 2 * RING);
+	cr_assert_eq(drain(&next, 5), 5);
+	/* There is room, yet older messages wait: this one goes behind them. */
+	send(id++);
+	qp_ctl_flush(&ctl);
+	while (next < id) {
+		cr_assert_gt(drain(&next, 7), 0);
+		qp_ctl_flush(&ctl);
+	}
+	cr_assert_eq(ctl.backlog_len, 0);
+	send(id++);
+	cr_assert_eq(drain(&next, 2), 1, "with the backlog gone, the ring is taken again");
+}
+
+Test(ctl, long_outage_nothing_is_lost)
+{
+	uint64_t next = 0;
+
+	for (uint64_t id = 0; id < 5000; id++)
+		send(id);
+	while (next < 5000) {
+		qp_ctl_flush(&ctl);
+		cr_assert_gt(drain(&next, RING), 0);
+	}
+}
+
+Test(ctl, peer_awake_flush_does_not_ring)
+{
+	send(1);
+	qp_ctl_flush(&ctl);
+	cr_assert_eq(rung(), 0);
+}
+
+Test(ctl, peer_asleep_flush_rings_once_a_burst)
+{
+	__atomic_store_n(&shared->d2c_sleeping, 1, __ATOMIC_SEQ_CST);
+	send(1);
+	send(2);
+	qp_ctl_flush(&ctl);
+	qp_ctl_flush(&ctl);
+	cr_assert_eq(rung(), 1);
+	qp_ctl_flush(&ctl);
+	cr_assert_eq(rung(), 0, "nothing was sent since");
+}
+
+Test(ctl, message_waiting_sleep_is_refused)
+{
+	const struct qp_msg msg = {.type = QP_MSG_SHUTDOWN};
+	struct qp_msg got;
+
+	cr_assert(qp_ctl_sleep_begin(&ctl));
+	cr_assert_eq(shared->worker[0].c2d_sleeping, 1);
+	qp_ctl_sleep_end(&ctl);
+	cr_assert_eq(shared->worker[0].c2d_sleeping, 0);
+	cr_assert_eq(
+		rte_ring_sp_enqueue_elem(ctl.from_cp, (void *)(uintptr_t)&msg, sizeof(msg)), 0);
+	cr_assert_not(qp_ctl_sleep_begin(&ctl));
+	cr_assert_eq(shared->worker[0].c2d_sleeping, 0, "the doorbell is not wanted");
+	cr_assert(qp_ctl_receive(&ctl, &got));
+	cr_assert_eq(got.type, QP_MSG_SHUTDOWN);
+	cr_assert_not(qp_ctl_receive(&ctl, &got));
+	cr_assert(qp_ctl_sleep_begin(&ctl));
+	qp_ctl_sleep_end(&ctl);
+}
