@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The only file of the control plane that touches DPDK's shared memory: rings
+ * and doorbells of common/ipc.h, and the memory of dead generations. Loop
+ * thread. What the messages mean is the gateway's matter.
+ */
+#include "controlplane/dp_link.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <rte_eal.h>
+#include <rte_malloc.h>
+#include <rte_memzone.h>
+#include <rte_ring.h>
+#include <rte_ring_elem.h>
+#include <rte_rwlock.h>
+#include <rte_eal_memconfig.h>
+#include <rte_tailq.h>
+
+#include "controlplane/eal.h"
+
+#define NAME_BYTES 64
+
+struct qp_dp_link {
+	uint32_t server_id;
+	unsigned nworkers;
+	struct qp_gen_shared *shared;
+	struct {
+		struct rte_ring *d2c;
+		struct rte_ring *c2d;
+		int doorbell;
+	} worker[QP_MAX_WORKERS];
+};
+
+static int
+find_ring(const char *format, uint32_t server_id, unsigned worker, struct rte_ring **out,
+	struct qp_errmsg *msg)
+{
+	char name[NAME_BYTES];
+
+	snprintf(name, sizeof(name), format, server_id, worker);
+	*out = rte_ring_lookup(name);
+	if (*out == NULL)
+		return qp_fail(msg, QP_E_NOTFOUND, "the data plane made no ring %s", name);
+	/* A ring of smaller elements would be read beyond its end. */
+	if (rte_ring_get_capacity(*out) + 1 < QP_RING_MESSAGES || (*out)->memzone == NULL ||
+		(*out)->memzone->len <
+			(size_t)rte_ring_get_memsize_elem(QP_MSG_BYTES, QP_RING_MESSAGES))
+		return qp_fail(msg, QP_E_VERSION, "the data plane's ring %s is too small", name);
+	return 0;
+}
+
+static int
+check_shared(
+	const struct qp_gen_shared *s, uint32_t server_id, unsigned nworkers, struct qp_errmsg *msg)
+{
+	if (s->version != QP_IPC_VERSION)
+		return qp_fail(msg, QP_E_VERSION, "the data plane speaks version %u, not %u",
+			s->version, QP_IPC_VERSION);
+	if (s->server_id != server_id || s->nworkers != nworkers)
+		return qp_fail(msg, QP_E_PROTO, "the data plane's block is of 0x%x with %u workers",
+			s->server_id, s->nworkers);
+	return 0;
+}
+
+int
+qp_dp_link_open(uint32_t server_id, unsigned nworkers, const int *doorbells,
+	struct qp_dp_link **out, struct qp_errmsg *msg)
+{
+	const struct rte_memzone *zone;
+	struct qp_dp_link *l;
+	char name[NAME_BYTES];
+	int err;
+
+	snprintf(name, sizeof(name), QP_SHARED_NAME, server_id);
+	zone = rte_memzone_lookup(name);
+	if (zone == NULL || zone->len < sizeof(struct qp_gen_shared))
+		return qp_fail(msg, QP_E_NOTFOUND, "the data plane made no memory zone %s", name);
+	err = check_shared(zone->addr, server_id, nworkers, msg);
+	if (err != 0)
+		return err;
+	l = calloc(1, sizeof(*l));
+	if (l == NULL)
+		return qp_fail(msg, QP_E_NOMEM, "out of memory");
+	l->server_id = server_id;
+	l->nworkers = nworkers;
+	l->shared = zone->addr;
+	for (unsigned w = 0; err == 0 && w < nworkers; w++) {
+		err = find_ring(QP_RING_D2C_NAME, server_id, w, &l->worker[w].d2c, msg);
+		if (err == 0)
+			err = find_ring(QP_RING_C2D_NAME, server_id, w, &l->worker[w].c2d, msg);
+	}
+	if (err != 0) {
+		free(l);
+		return err;
+	}
+	for (unsigned w = 0; w < nworkers; w++)
+		l->worker[w].doorbell = doorbells[w];
+	*out = l;
+	return 0;
+}
+
+void
+qp_dp_link_close(struct qp_dp_link *l)
+{
+	if (l == NULL)
+		return;
+	for (unsigned w = 0; w < l->nworkers; w++)
+		close(l->worker[w].doorbell);
+	free(l);
+}
+
+const struct qp_gen_shared *
+qp_dp_link_shared(const struct qp_dp_link *l)
+{
+	return l->shared;
+}
+
+bool
+qp_dp_link_receive(struct qp_dp_link *l, unsigned worker, struct qp_msg *out)
+{
+	if (rte_ring_sc_dequeue_elem(l->worker[worker].d2c, out, sizeof(*out)) != 0)
+		return false;
+	/* Not ours: a data plane that ends may have given its ring back already. */
+	if (out->version != QP_IPC_VERSION)
+		out->type = 0;
+	out->worker = (uint16_t)worker;
+	return true;
+}
+
+unsigned
+qp_dp_link_room(const struct qp_dp_link *l, unsigned worker)
+{
+	return rte_ring_free_count(l->worker[worker].c2d);
+}
+
+int
+qp_dp_link_send(struct qp_dp_link *l, unsigned worker, struct qp_msg *m)
+{
+	uint64_t one = 1;
+
+	m->version = QP_IPC_VERSION;
+	m->worker = (uint16_t)worker;
+	if (rte_ring_sp_enqueue_elem(l->worker[worker].c2d, m, sizeof(*m)) != 0)
+		return QP_E_FULL;
+	/*
+	 * Enqueue, then look whether it sleeps; the worker says that it sleeps,
+	 * then looks at the ring. With a full fence between the two on either side
+	 * one of us sees the other. Pairs with the worker's store of c2d_sleeping.
+	 */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (__atomic_load_n(&l->shared->worker[worker].c2d_sleeping, __ATOMIC_SEQ_CST) != 0 &&
+		write(l->worker[worker].doorbell, &one, sizeof(one)) < 0 && errno != EAGAIN)
+		return QP_E_IO;
+	return 0;
+}
+
+void
+qp_dp_link_sleep(struct qp_dp_link *l)
+{
+	__atomic_store_n(&l->shared->d2c_sleeping, 1, __ATOMIC_SEQ_CST);
+	/* Pairs with the fence between a worker's enqueue and its load of d2c_sleeping. */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
+void
+qp_dp_link_wake(struct qp_dp_link *l)
+{
+	__atomic_store_n(&l->shared->d2c_sleeping, 0, __ATOMIC_RELAXED);
+}
+
+bool
+qp_dp_link_pending(const struct qp_dp_link *l, unsigned worker)
+{
+	return !rte_ring_empty(l->worker[worker].d2c);
+}
+
+/* The names of a dead generation's zones, collected first: freeing changes the table. */
+struct doomed {
+	uint32_t server_id;
+	unsigned n;
+	char name[256][RTE_MEMZONE_NAMESIZE];
+};
+
+static bool
+names_generation(const char *name, uint32_t server_id)
+{
+	char mark[16];
+	size_t len = (size_t)snprintf(mark, sizeof(mark), "_%u", server_id);
+
+	for (const char *at = strstr(name, mark); at != NULL; at = strstr(at + 1, mark)) {
+		if (at[len] == '\0' || at[len] == '_')
+			return true;
+	}
+	return false;
+}
+
+static void
+collect_zone(const struct rte_memzone *zone, void *arg)
+{
+	struct doomed *d = arg;
+
+	if (d->n < 256 && names_generation(zone->name, d->server_id))
+		snprintf(d->name[d->n++], RTE_MEMZONE_NAMESIZE, "%s", zone->name);
+}
+
+/*
+ * Rings, mempools and stacks are listed for all processes; an entry that points
+ * into a zone which goes away must go first. Their own functions cannot do it:
+ * those call back into the dead process's program.
+ */
+static void
+unlist_objects(const char *list, const struct rte_memzone *zone)
+{
+	struct rte_tailq_head *head = rte_eal_tailq_lookup(list);
+	const char *start = zone->addr, *end = start + zone->len;
+	struct rte_tailq_entry *entry, *next;
+
+	if (head == NULL)
+		return;
+	rte_mcfg_tailq_write_lock();
+	for (entry = TAILQ_FIRST(&head->tailq_head); entry != NULL; entry = next) {
+		const char *object = entry->data;
+
+		next = TAILQ_NEXT(entry, next);
+		if (object >= start && object < end) {
+			TAILQ_REMOVE(&head->tailq_head, entry, next);
+			rte_free(entry);
+		}
+	}
+	rte_mcfg_tailq_write_unlock();
+}
+
+unsigned
+qp_dp_link_reclaim(uint32_t server_id)
+{
+	static const char *const lists[] = {"RTE_RING", "RTE_MEMPOOL", "RTE_STACK"};
+	struct doomed *d = qp_eal_attached() ? calloc(1, sizeof(*d)) : NULL;
+	unsigned freed = 0;
+
+	if (d == NULL)
+		return 0;
+	d->server_id = server_id;
+	rte_memzone_walk(collect_zone, d);
+	for (unsigned i = 0; i < d->n; i++) {
+		const struct rte_memzone *zone = rte_memzone_lookup(d->name[i]);
+
+		if (zone == NULL)
+			continue;
+		for (unsigned k = 0; k < sizeof(lists) / sizeof(lists[0]); k++)
+			unlist_objects(lists[k], zone);
+		freed += rte_memzone_free(zone) == 0;
+	}
+	free(d);
+	return freed;
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef QP_CONTROLPLANE_DP_LINK_H
+#define QP_CONTROLPLANE_DP_LINK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/error.h"
+#include "common/ipc.h"
+
+/*
+ * The control plane's end of a generation's rings and shared block. Owner: the
+ * loop thread. Life: from the data plane's qp_attach_ready until it is dead and
+ * drained. Lock: none; each ring has one producer and one consumer.
+ */
+struct qp_dp_link;
+
+/* `doorbells`: one eventfd for each worker; taken over on success. */
+int qp_dp_link_open(uint32_t server_id, unsigned nworkers, const int *doorbells,
+	struct qp_dp_link **out, struct qp_errmsg *msg);
+/* Closes the doorbells. The memory stays: see qp_dp_link_reclaim. NULL is allowed. */
+void qp_dp_link_close(struct qp_dp_link *l);
+
+/* Counters and state; one writer each, read with qp_shared_read. */
+const struct qp_gen_shared *qp_dp_link_shared(const struct qp_dp_link *l);
+
+/* The next message of a worker; false: none. Of another version: its type is 0. */
+bool qp_dp_link_receive(struct qp_dp_link *l, unsigned worker, struct qp_msg *out);
+/* Messages that a worker's ring still takes. */
+unsigned qp_dp_link_room(const struct qp_dp_link *l, unsigned worker);
+/* Fills in version and worker, and rings the doorbell if the worker sleeps. QP_E_FULL. */
+int qp_dp_link_send(struct qp_dp_link *l, unsigned worker, struct qp_msg *m)
+	__attribute__((warn_unused_result));
+
+/*
+ * Before our sleep: from now on each message rings our doorbell. Then look at
+ * qp_dp_link_pending once more, since one may have come in between.
+ */
+void qp_dp_link_sleep(struct qp_dp_link *l);
+void qp_dp_link_wake(struct qp_dp_link *l);
+bool qp_dp_link_pending(const struct qp_dp_link *l, unsigned worker);
+
+/*
+ * A dead generation's memory goes back: every memzone whose name has
+ * "_SERVERID" in it, followed by "_" or the end, and the rings, mempools and
+ * stacks inside, which includes what a data plane names so. Returns how many
+ * zones were freed. Only when its process is gone and its link is closed.
+ */
+unsigned qp_dp_link_reclaim(uint32_t server_id);
+
+/* Relaxed: a counter of another process that may change meanwhile. */
+static inline uint64_t
+qp_shared_read(const uint64_t *counter)
+{
+	return __atomic_load_n(counter, __ATOMIC_RELAXED);
+}
+
+#endif

@@ -1,0 +1,433 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The gateway's life:
+ *
+ *	instance → port owner ┬ classifier, HTTP        (while the owner gets its memory)
+ *	                      └ data plane, our own EAL (side by side)
+ *	→ HELLO of all workers → ready → … → signal
+ *	→ data planes end → port owner ends → host and files as before
+ *
+ * Loop thread. Every failure during the start takes the same way down as a
+ * signal. What happens between up and down is gateway_wiring.c's.
+ */
+#include "controlplane/gateway.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#include "common/host.h"
+#include "controlplane/eal.h"
+#include "controlplane/gateway_internal.h"
+
+#define PRIVATE_API_CONNS 64u
+#define PRIVATE_API_TIMEOUT_S 30u
+
+void
+qp_gateway_stop(struct qp_gateway *g)
+{
+	if (!g->stopping)
+		sd_notify(0, "STOPPING=1");
+	g->stopping = true;
+	qp_supervisor_shutdown(g->supervisor);
+}
+
+void
+qp_gateway_fail(void *ctx, const char *why)
+{
+	struct qp_gateway *g = ctx;
+
+	if (g->stopping)
+		return;
+	g->status = 1;
+	qp_fail(g->msg, 0, "%s", why);
+	qp_gateway_stop(g);
+}
+
+/* The last data plane has ended: our part of the shared memory goes, then its owner. */
+void
+qp_gateway_all_ended(void *ctx)
+{
+	struct qp_gateway *g = ctx;
+
+	g->data_planes_ended = true;
+	qp_eal_detach();
+	qp_owner_release(g->owner);
+	if (!qp_owner_alive(g->owner))
+		qp_loop_stop(g->loop);
+}
+
+static void
+on_owner_ended(void *ctx, const char *how)
+{
+	struct qp_gateway *g = ctx;
+
+	if (g->data_planes_ended)
+		qp_loop_stop(g->loop);
+	else if (!g->stopping)
+		qp_log(QP_LOG_ERROR,
+			"THE PORT OWNER IS GONE: tunnels run on, but no data plane can be started any "
+			"more: restart the gateway when its tunnels can be spared",
+			QP_LOG_STR("how", how));
+}
+
+static void
+on_owner_ready(void *ctx)
+{
+	struct qp_gateway *g = ctx;
+	struct qp_errmsg msg;
+
+	if (g->stopping)
+		return;
+	if (qp_supervisor_start(g->supervisor, &msg) != 0) {
+		qp_gateway_fail(g, msg.text);
+		return;
+	}
+	if (g->o->no_auto_dataplane) {
+		printf("Waiting for a data plane. Start one: quicport data-plane --instance %s\n",
+			g->instance.name);
+		fflush(stdout);
+	}
+}
+
+static void
+reload(struct qp_gateway *g)
+{
+	struct qp_errmsg msg;
+
+	if (qp_credentials_reload(g->cred, g->o, &msg) == 0)
+		qp_log(QP_LOG_INFO, "client keys were read again",
+			QP_LOG_STR("file", g->o->client_pubkeys_file),
+			QP_LOG_U64("keys", qp_keyset_count(g->cred->clients)));
+	else
+		qp_log(QP_LOG_ERROR, "nothing was reloaded", QP_LOG_STR("reason", msg.text));
+}
+
+static void
+on_signal(void *ctx, uint32_t events)
+{
+	struct qp_gateway *g = ctx;
+	struct signalfd_siginfo info;
+
+	(void)events;
+	if (read(g->signal_fd, &info, sizeof(info)) != (ssize_t)sizeof(info))
+		return;
+	if (info.ssi_signo == SIGHUP) {
+		reload(g);
+		return;
+	}
+	qp_log(QP_LOG_INFO, g->stopping ? "ending at once" : "ending",
+		QP_LOG_STR("signal", info.ssi_signo == SIGINT ? "SIGINT" : "SIGTERM"));
+	qp_gateway_stop(g);
+}
+
+static int
+watch_signals(struct qp_gateway *g, struct qp_errmsg *msg)
+{
+	sigset_t set;
+
+	/* Blocked before any thread starts; ^C and TERM must not hit a thread of EAL's. */
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	g->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (g->signal_fd < 0 ||
+		qp_loop_watch(g->loop, &g->signal_watch, g->signal_fd, EPOLLIN, on_signal, g) != 0)
+		return qp_fail(msg, QP_E_IO, "cannot watch signals: %s", strerror(errno));
+	return 0;
+}
+
+static int
+open_supervisor(struct qp_gateway *g, struct qp_errmsg *msg)
+{
+	return qp_supervisor_new(
+		&(struct qp_supervisor_config) {
+			.loop = g->loop,
+			.instance = &g->instance,
+			.ops = &qp_gateway_supervisor_ops,
+			.ctx = g,
+			.lifeline_fd = qp_owner_lifeline(g->owner),
+			.auto_start = !g->o->no_auto_dataplane,
+			.workers = g->o->workers,
+			.busy_poll = g->o->busy_poll,
+			.log = g->o->log,
+		},
+		&g->supervisor, msg);
+}
+
+static int
+open_owner(struct qp_gateway *g, struct qp_errmsg *msg)
+{
+	return qp_owner_new(
+		&(struct qp_owner_config) {
+			.loop = g->loop,
+			.instance = &g->instance,
+			.memory_mib = g->o->memory_mib,
+			.log = g->o->log,
+			.ready = on_owner_ready,
+			.failed = qp_gateway_fail,
+			.ended = on_owner_ended,
+			.ctx = g,
+		},
+		&g->owner, msg);
+}
+
+static int
+open_services(struct qp_gateway *g, struct qp_errmsg *msg)
+{
+	const struct qp_sender sender = {.send = qp_supervisor_send, .ctx = g->supervisor};
+
+	g->tunnels = qp_tunnels_new();
+	if (g->tunnels == NULL)
+		return qp_fail(msg, QP_E_NOMEM, "out of memory");
+	g->authd = qp_authd_new(&(struct qp_authd_config) {.loop = g->loop,
+		.tunnels = g->tunnels,
+		.sender = sender,
+		.policy = &g->cred->policy});
+	g->ports = qp_ports_new(&(struct qp_ports_config) {.tunnels = g->tunnels,
+		.sender = sender,
+		.host = {.open = qp_gateway_port_open, .close = qp_gateway_port_close, .ctx = g},
+		.forward_addr = g->o->forward_addr,
+		.reserved_tcp = g->reserved_tcp,
+		.nreserved_tcp = g->nreserved_tcp});
+	if (g->authd == NULL || g->ports == NULL)
+		return qp_fail(msg, QP_E_NOMEM, "out of memory");
+	return 0;
+}
+
+static bool
+is_serving(void *ctx)
+{
+	struct qp_gateway *g = ctx;
+
+	return !g->stopping && qp_supervisor_serving(g->supervisor);
+}
+
+static void
+snapshot(void *ctx, struct qp_metrics *out)
+{
+	struct qp_gateway *g = ctx;
+	const struct qp_supervisor_stats *stats = qp_supervisor_stats(g->supervisor);
+	bool classified = qp_hostnet_counters(g->hostnet, g->classifier) == 0;
+
+	*out = (struct qp_metrics) {
+		.uptime_s = (qp_now_ns() - g->started_ns) / 1000000000u,
+		.auth = qp_authd_counters(g->authd),
+		.retired = &g->retired,
+		.generations = qp_supervisor_generations(g->supervisor),
+		.data_plane_starts = stats->starts,
+		.data_plane_deaths = stats->deaths,
+		.messages_dropped = stats->messages_dropped,
+		.classifier = classified ? g->classifier : NULL,
+		.ports_open = qp_ports_count(g->ports),
+		.tunnels_waiting = qp_tunnels_count(g->tunnels, QP_TUNNEL_CHALLENGED),
+	};
+}
+
+static int
+open_private_api(struct qp_gateway *g, int listen_fd, struct qp_errmsg *msg)
+{
+	const struct qp_sockaddr *addr = &g->o->private_api_listen;
+
+	g->admin = (struct qp_admin) {.supervisor = g->supervisor,
+		.metrics = snapshot,
+		.serving = is_serving,
+		.ctx = g,
+		.trusted = qp_sockaddr_is_loopback(&addr->sa)};
+	if (!g->admin.trusted)
+		qp_log(QP_LOG_WARN, "the private API can be read by everybody who reaches its "
+				    "address: it has no authentication yet");
+	return qp_http_new(&(struct qp_http_config) {.loop = g->loop,
+				   .listen_fd = listen_fd,
+				   .max_connections = PRIVATE_API_CONNS,
+				   .timeout_s = PRIVATE_API_TIMEOUT_S,
+				   .answer = qp_admin_answer,
+				   .ctx = &g->admin},
+		&g->private_api, msg);
+}
+
+static int
+open_public_api(struct qp_gateway *g, struct qp_errmsg *msg)
+{
+	if (g->o->no_public_api)
+		return 0;
+	return qp_public_api_new(
+		&(struct qp_public_api_config) {
+			.loop = g->loop,
+			.sender = {.send = qp_supervisor_send, .ctx = g->supervisor},
+			.has_room = qp_supervisor_has_room,
+			.room_ctx = g->supervisor,
+			.serving = is_serving,
+			.serving_ctx = g,
+		},
+		&g->public_api, msg);
+}
+
+static void
+on_hostnet(void *ctx, uint32_t events)
+{
+	struct qp_gateway *g = ctx;
+
+	(void)events;
+	qp_hostnet_process(g->hostnet);
+}
+
+static int
+open_hostnet(struct qp_gateway *g, struct qp_errmsg *msg)
+{
+	struct qp_hostnet_config cfg = {
+		.state_dir = g->instance.dir,
+		.interfaces = g->o->interfaces.n > 0 ? g->o->interfaces.v : NULL,
+		.ninterfaces = g->o->interfaces.n,
+		.quic_port = qp_sockaddr_port(&g->o->data_plane_addr.sa),
+		.public_port = qp_options_public_port(g->o),
+	};
+	int err;
+
+	qp_sockaddr_to_in6(&g->o->data_plane_addr.sa, &cfg.quic_addr);
+	err = qp_hostnet_open(&cfg, &g->hostnet, msg);
+	if (err == 0 && qp_loop_watch(g->loop, &g->hostnet_watch, qp_hostnet_fd(g->hostnet),
+				EPOLLIN, on_hostnet, g) != 0)
+		err = qp_fail(msg, QP_E_IO, "cannot watch interfaces: %s", strerror(errno));
+	return err;
+}
+
+/* An address that no interface has would take no connection, and say nothing. */
+static int
+check_forward_addr(const struct qp_options *o, struct qp_errmsg *msg)
+{
+	struct qp_sockaddr sa = {.len = sizeof(sa.in6)};
+	char text[QP_ADDR_TEXT_BYTES];
+	int fd, err;
+
+	if (IN6_IS_ADDR_UNSPECIFIED(&o->forward_addr))
+		return 0;
+	if (IN6_IS_ADDR_V4MAPPED(&o->forward_addr)) {
+		sa.in.sin_family = AF_INET;
+		memcpy(&sa.in.sin_addr, o->forward_addr.s6_addr + 12, sizeof(sa.in.sin_addr));
+		sa.len = sizeof(sa.in);
+	} else {
+		sa.in6.sin6_family = AF_INET6;
+		sa.in6.sin6_addr = o->forward_addr;
+	}
+	fd = socket(sa.sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return qp_fail(msg, QP_E_IO, "socket: %s", strerror(errno));
+	err = bind(fd, &sa.sa, sa.len) < 0 ? errno : 0;
+	close(fd);
+	if (err == 0)
+		return 0;
+	inet_ntop(AF_INET6, &o->forward_addr, text, sizeof(text));
+	if (sa.sa.sa_family == AF_INET)
+		inet_ntop(AF_INET, &sa.in.sin_addr, text, sizeof(text));
+	return qp_fail(msg, QP_E_INVAL,
+		"--forward-addr %s: %s: give an address of this host (ip addr shows them), or "
+		"leave it out to answer on all",
+		text, err == EADDRNOTAVAIL ? "no interface has it" : strerror(err));
+}
+
+/* Before the port owner: what is likely to fail fails without having started anything. */
+static int
+open_modules(struct qp_gateway *g, int *listen_fd, struct qp_errmsg *msg)
+{
+	const struct qp_sockaddr *api = &g->o->private_api_listen;
+	int err = check_forward_addr(g->o, msg);
+
+	if (err == 0)
+		err = watch_signals(g, msg);
+	if (err == 0)
+		err = qp_http_listen(
+			&api->sa, api->len, qp_options_private_api_name(g->o), listen_fd, msg);
+	if (err == 0)
+		err = open_owner(g, msg);
+	if (err == 0)
+		err = open_supervisor(g, msg);
+	if (err == 0)
+		err = open_services(g, msg);
+	if (err == 0) {
+		int fd = *listen_fd;
+
+		*listen_fd = -1; /* the HTTP server's from here on */
+		err = open_private_api(g, fd, msg);
+	}
+	if (err == 0)
+		err = open_public_api(g, msg);
+	if (err == 0)
+		err = open_hostnet(g, msg);
+	return err;
+}
+
+static void
+close_modules(struct qp_gateway *g)
+{
+	qp_http_free(g->private_api);
+	qp_public_api_free(g->public_api);
+	qp_ports_free(g->ports);
+	qp_authd_free(g->authd);
+	qp_tunnels_free(g->tunnels);
+	qp_supervisor_free(g->supervisor);
+	qp_owner_free(g->owner);
+	qp_loop_unwatch(g->loop, &g->hostnet_watch);
+	qp_hostnet_close(g->hostnet);
+	qp_loop_unwatch(g->loop, &g->signal_watch);
+	if (g->signal_fd >= 0)
+		close(g->signal_fd);
+	qp_loop_free(g->loop);
+}
+
+/* A failure in the middle of the start: what runs already must end before the files go. */
+static void
+end_what_started(struct qp_gateway *g)
+{
+	g->stopping = true;
+	if (g->owner == NULL)
+		return;
+	qp_owner_release(g->owner);
+	while (qp_owner_alive(g->owner))
+		qp_loop_turn(g->loop, -1);
+}
+
+int
+qp_gateway_run(const struct qp_options *o, struct qp_credentials *cred, struct qp_errmsg *msg)
+{
+	struct qp_gateway g = {.o = o,
+		.cred = cred,
+		.signal_fd = -1,
+		.signal_watch = QP_WATCH_NONE,
+		.hostnet_watch = QP_WATCH_NONE,
+		.started_ns = qp_now_ns(),
+		.msg = msg};
+	int listen_fd = -1;
+
+	g.reserved_tcp[g.nreserved_tcp++] = qp_sockaddr_port(&o->private_api_listen.sa);
+	if (!o->no_public_api)
+		g.reserved_tcp[g.nreserved_tcp++] = qp_options_public_port(o);
+	if (qp_instance_open(QP_RUN_DIR, &o->data_plane_addr, &g.instance, msg) != 0)
+		return 1;
+	g.loop = qp_loop_new();
+	if (g.loop == NULL) {
+		qp_fail(msg, QP_E_IO, "cannot make an event loop: %s", strerror(errno));
+		qp_instance_close(&g.instance);
+		return 1;
+	}
+	if (open_modules(&g, &listen_fd, msg) == 0) {
+		qp_loop_run(g.loop);
+	} else {
+		g.status = 1;
+		end_what_started(&g);
+	}
+	if (listen_fd >= 0)
+		close(listen_fd);
+	close_modules(&g);
+	qp_host_eal_cleanup(g.instance.name);
+	qp_instance_close(&g.instance);
+	return g.status;
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef QP_CONTROLPLANE_GATEWAY_INTERNAL_H
+#define QP_CONTROLPLANE_GATEWAY_INTERNAL_H
+
+#include "controlplane/admin.h"
+#include "controlplane/authd.h"
+#include "controlplane/gateway.h"
+#include "controlplane/hostnet.h"
+#include "controlplane/instance.h"
+#include "controlplane/owner.h"
+#include "controlplane/ports.h"
+#include "controlplane/public_api.h"
+#include "controlplane/supervisor.h"
+
+/* What gateway.c (the way up and down) and gateway_wiring.c (the time between) share. */
+
+struct qp_gateway {
+	const struct qp_options *o;
+	struct qp_credentials *cred;
+	struct qp_instance instance;
+	struct qp_loop *loop;
+	struct qp_owner *owner;
+	struct qp_supervisor *supervisor;
+	struct qp_hostnet *hostnet;
+	struct qp_tunnels *tunnels;
+	struct qp_authd *authd;
+	struct qp_ports *ports;
+	struct qp_public_api *public_api; /* NULL: there is none */
+	struct qp_http *private_api;
+	struct qp_admin admin;
+	struct qp_totals retired; /* what data planes counted that have ended */
+	uint64_t classifier[QP_CLS_NCOUNTERS]; /* as read for the last /metrics */
+	uint64_t started_ns;
+	uint16_t reserved_tcp[2];
+	unsigned nreserved_tcp;
+	int signal_fd;
+	struct qp_watch signal_watch;
+	struct qp_watch hostnet_watch;
+	bool started; /* has been ready once */
+	bool stopping;
+	bool data_planes_ended; /* while stopping: only the port owner is left */
+	int status;
+	struct qp_errmsg *msg; /* why, if status is not 0 */
+};
+
+/* gateway_wiring.c */
+extern const struct qp_supervisor_ops qp_gateway_supervisor_ops;
+/* struct qp_port_host's functions; ctx is the gateway. */
+int qp_gateway_port_open(void *ctx, int protocol, uint16_t port, const struct in6_addr *addr,
+	const struct qp_origin *worker, struct qp_errmsg *msg);
+void qp_gateway_port_close(void *ctx, int protocol, uint16_t port);
+
+/* gateway.c: begins the way down; when called again, without patience. */
+void qp_gateway_stop(struct qp_gateway *g);
+/* The same after a failure; ctx is the gateway. The first reason counts. */
+void qp_gateway_fail(void *ctx, const char *why);
+/* The last data plane has ended; ctx is the gateway. */
+void qp_gateway_all_ended(void *ctx);
+
+#endif

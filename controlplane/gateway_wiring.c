@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Who tells whom while the gateway runs: a data plane's life and messages on
+ * one side, host, tunnels, ports and public API on the other. Loop thread.
+ */
+#include <arpa/inet.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <string.h>
+#include <systemd/sd-daemon.h>
+
+#include "common/file.h"
+#include "controlplane/eal.h"
+#include "controlplane/gateway_internal.h"
+
+int
+qp_gateway_port_open(void *ctx, int protocol, uint16_t port, const struct in6_addr *addr,
+	const struct qp_origin *worker, struct qp_errmsg *msg)
+{
+	struct qp_gateway *g = ctx;
+	const struct qp_generation *gen = qp_supervisor_find(g->supervisor, worker->server_id);
+
+	if (gen == NULL)
+		return qp_fail(msg, QP_E_CLOSED, "the data plane is gone");
+	return qp_hostnet_port_open(
+		g->hostnet, protocol, port, addr, gen->worker[worker->worker].ifindex, msg);
+}
+
+void
+qp_gateway_port_close(void *ctx, int protocol, uint16_t port)
+{
+	struct qp_gateway *g = ctx;
+
+	qp_hostnet_port_close(g->hostnet, protocol, port);
+}
+
+/*
+ * The key of stateless reset tokens outlives generations and restarts, so that
+ * a client of a dead one is told at once. From the certificate's key, and apart
+ * for each gateway that shares it (RFC 9000, 21.11).
+ */
+static void
+derive_reset_key(const struct qp_gateway *g, uint8_t out[32])
+{
+	char *pem = NULL;
+	size_t len = 0;
+
+	if (qp_file_read(g->cred->key_path, 65536, &pem, &len, NULL, NULL) != 0) {
+		randombytes_buf(out, 32);
+		return;
+	}
+	crypto_generichash_state h;
+	crypto_generichash_init(&h, (const uint8_t *)"quicport stateless reset", 24, 32);
+	crypto_generichash_update(&h, (const uint8_t *)g->instance.name, strlen(g->instance.name));
+	crypto_generichash_update(&h, (const uint8_t *)pem, len);
+	crypto_generichash_final(&h, out, 32);
+	sodium_memzero(&h, sizeof(h));
+	qp_file_free(pem);
+}
+
+static void
+configure(void *ctx, struct qp_msg_config *out)
+{
+	struct qp_gateway *g = ctx;
+	struct in6_addr addr;
+
+	memset(out, 0, sizeof(*out));
+	if (qp_sockaddr_to_in6(&g->o->data_plane_addr.sa, &addr))
+		memcpy(out->data_plane_addr, &addr, sizeof(out->data_plane_addr));
+	out->data_plane_port_be = htons(qp_sockaddr_port(&g->o->data_plane_addr.sa));
+	out->public_port_be = htons(qp_options_public_port(g->o));
+	out->keep_alive_s = g->o->keep_alive_s;
+	out->idle_timeout_s = g->o->idle_timeout_s;
+	out->name_hash = g->instance.hash;
+	derive_reset_key(g, out->reset_key);
+	_Static_assert(sizeof(out->cert_file) == sizeof(g->cred->cert_path), "paths fit");
+	memcpy(out->cert_file, g->cred->cert_path, sizeof(out->cert_file));
+	memcpy(out->key_file, g->cred->key_path, sizeof(out->key_file));
+}
+
+/* The data plane attaches to the memory now, and so do we: side by side. */
+static int
+attach_too(void *ctx, struct qp_errmsg *msg)
+{
+	struct qp_gateway *g = ctx;
+
+	return qp_eal_attached() ? 0 : qp_eal_attach(g->instance.name, msg);
+}
+
+static int
+worker_up(void *ctx, const struct qp_generation *gen, unsigned worker, struct qp_errmsg *msg)
+{
+	struct qp_gateway *g = ctx;
+
+	return qp_hostnet_worker_add(g->hostnet, gen->server_id, (uint8_t)worker,
+		gen->worker[worker].ifindex, gen->worker[worker].mac, msg);
+}
+
+static int
+activate(void *ctx, const struct qp_generation *gen, struct qp_errmsg *msg)
+{
+	struct qp_gateway *g = ctx;
+	int err = qp_hostnet_set_active(g->hostnet, gen->server_id, (uint8_t)gen->nworkers);
+
+	return err == 0 ? 0 : qp_fail(msg, err, "cannot steer clients to it: %s", qp_strerror(err));
+}
+
+static void
+on_active(void *ctx, const struct qp_generation *gen)
+{
+	struct qp_gateway *g = ctx;
+	char quic[QP_ADDR_TEXT_BYTES], api[QP_ADDR_TEXT_BYTES];
+
+	if (g->started) {
+		qp_log(QP_LOG_INFO, "a new data plane serves", QP_LOG_HEX("dp_id", gen->server_id));
+		return;
+	}
+	g->started = true;
+	qp_log(QP_LOG_INFO, "ready",
+		QP_LOG_STR("clients", qp_sockaddr_format(&g->o->data_plane_addr.sa, quic)),
+		QP_LOG_STR("private_api", qp_sockaddr_format(&g->o->private_api_listen.sa, api)),
+		QP_LOG_HEX("dp_id", gen->server_id),
+		QP_LOG_U64("start_ms", (qp_now_ns() - g->started_ns) / 1000000u));
+	sd_notify(0, "READY=1");
+}
+
+static void
+drop_tunnel(void *ctx, struct qp_tunnel *tun)
+{
+	struct qp_gateway *g = ctx;
+
+	qp_ports_drop_tunnel(g->ports, tun);
+	qp_tunnels_remove(g->tunnels, tun);
+}
+
+static void
+on_generation_ended(void *ctx, const struct qp_generation *gen)
+{
+	struct qp_gateway *g = ctx;
+
+	qp_totals_add_generation(&g->retired, gen);
+	qp_totals_drop_gauges(&g->retired);
+	qp_tunnels_each_of(g->tunnels, gen->server_id, drop_tunnel, g);
+	if (g->public_api != NULL)
+		qp_public_api_drop_generation(g->public_api, gen->server_id);
+	for (unsigned w = 0; w < gen->nworkers; w++) {
+		if (gen->worker[w].ifindex != 0)
+			qp_hostnet_worker_remove(g->hostnet, gen->server_id, (uint8_t)w);
+	}
+}
+
+static void
+on_tunnel_closed(struct qp_gateway *g, const struct qp_origin *from)
+{
+	struct qp_tunnel *tun = qp_tunnels_find(g->tunnels, from);
+	char peer[QP_ADDR_TEXT_BYTES];
+
+	if (tun == NULL)
+		return; /* refused, so never in the table */
+	if (tun->state == QP_TUNNEL_AUTHENTICATED)
+		qp_log(QP_LOG_INFO, "client left",
+			QP_LOG_STR(
+				"peer", qp_addr_format(tun->peer_addr, tun->peer_port_be, peer)));
+	drop_tunnel(g, tun);
+}
+
+static void
+on_api_message(struct qp_gateway *g, const struct qp_origin *from, const struct qp_msg *m)
+{
+	if (g->public_api == NULL)
+		return;
+	if (m->type == QP_MSG_API_OPEN)
+		qp_public_api_open(g->public_api, from, m);
+	else if (m->type == QP_MSG_API_DATA)
+		qp_public_api_data(g->public_api, from, m);
+	else
+		qp_public_api_close(g->public_api, from, m);
+}
+
+static void
+on_message(void *ctx, const struct qp_origin *from, const struct qp_msg *m)
+{
+	struct qp_gateway *g = ctx;
+
+	switch (m->type) {
+	case QP_MSG_AUTH_BEGIN:
+		qp_authd_begin(g->authd, from, m);
+		break;
+	case QP_MSG_AUTH_FINISH:
+		qp_authd_finish(g->authd, from, m);
+		break;
+	case QP_MSG_FORWARD_REQUEST:
+		qp_ports_request(g->ports, from, m);
+		break;
+	case QP_MSG_FORWARD_CLOSED:
+		qp_ports_closed(g->ports, from, m);
+		break;
+	case QP_MSG_TUNNEL_CLOSED:
+		on_tunnel_closed(g, from);
+		break;
+	case QP_MSG_API_OPEN:
+	case QP_MSG_API_DATA:
+	case QP_MSG_API_CLOSE:
+		on_api_message(g, from, m);
+		break;
+	default:
+		qp_log(QP_LOG_WARN, "a data plane sent a message that is unknown here",
+			QP_LOG_U64("type", m->type));
+	}
+}
+
+const struct qp_supervisor_ops qp_gateway_supervisor_ops = {
+	.attaching = attach_too,
+	.configure = configure,
+	.worker_up = worker_up,
+	.activate = activate,
+	.active = on_active,
+	.message = on_message,
+	.ended = on_generation_ended,
+	.failed = qp_gateway_fail,
+	.all_ended = qp_gateway_all_ended,
+};

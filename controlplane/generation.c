@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * How a data plane ends: asked to, given up, dead. Loop thread. It is dead when
+ * its process is; its socket's end only says that it is about to be.
+ */
+#include "controlplane/generation.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/pidfd.h>
+#include <unistd.h>
+
+#include "controlplane/supervisor_internal.h"
+
+const char *
+qp_generation_state_name(enum qp_dp_state state)
+{
+	switch (state) {
+	case QP_DP_STARTING:
+		return "STARTING";
+	case QP_DP_ACTIVE:
+		return "ACTIVE";
+	case QP_DP_DRAINING:
+		return "DRAINING";
+	case QP_DP_TERMINATED:
+		return "TERMINATED";
+	}
+	return "UNKNOWN";
+}
+
+void
+qp_generation_free(struct qp_generation *g)
+{
+	qp_loop_unwatch(g->supervisor->cfg.loop, &g->watch);
+	qp_loop_unwatch(g->supervisor->cfg.loop, &g->process_watch);
+	qp_loop_timer_cancel(g->supervisor->cfg.loop, &g->patience);
+	if (g->fd >= 0)
+		close(g->fd);
+	if (g->pidfd >= 0)
+		close(g->pidfd);
+	for (unsigned w = 0; w < g->nworkers; w++) {
+		if (g->doorbell[w] >= 0)
+			close(g->doorbell[w]);
+	}
+	qp_dp_link_close(g->link);
+	free(g);
+}
+
+static void
+log_end(const struct qp_generation *g, unsigned zones)
+{
+	if (g->told_to_end)
+		qp_log(QP_LOG_INFO, "data plane ended", QP_LOG_HEX("dp_id", g->server_id));
+	else
+		qp_log(QP_LOG_ERROR, "data plane died: its tunnels are gone",
+			QP_LOG_HEX("dp_id", g->server_id), QP_LOG_I64("pid", g->pid),
+			QP_LOG_U64("zones_freed", zones));
+}
+
+/* Its process is gone. */
+void
+qp_generation_process_ended(void *ctx, uint32_t events)
+{
+	struct qp_generation *g = ctx;
+	struct qp_supervisor *s = g->supervisor;
+	uint32_t server_id = g->server_id;
+	unsigned zones;
+
+	(void)events;
+	TAILQ_REMOVE(&s->generations, g, next);
+	if (server_id != 0) {
+		g->state = QP_DP_TERMINATED;
+		s->stats.deaths += !g->told_to_end;
+		s->cfg.ops->ended(s->cfg.ctx, g);
+		qp_instance_remove_process(s->cfg.instance, g->pid);
+		qp_dp_link_close(g->link);
+		g->link = NULL;
+		zones = qp_dp_link_reclaim(server_id);
+		log_end(g, zones);
+	}
+	qp_generation_free(g);
+	if (s->shutting_down && TAILQ_EMPTY(&s->generations) && !qp_launcher_busy(s->launcher))
+		s->cfg.ops->all_ended(s->cfg.ctx);
+}
+
+void
+qp_generation_kill(struct qp_generation *g)
+{
+	/* By pidfd: a recycled pid is never hit. */
+	if (pidfd_send_signal(g->pidfd, SIGKILL, NULL, 0) != 0 && errno != ESRCH)
+		qp_log(QP_LOG_ERROR, "cannot kill the data plane", QP_LOG_I64("pid", g->pid),
+			QP_LOG_ERRNO(errno));
+}
+
+void
+qp_generation_patience_over(void *ctx)
+{
+	struct qp_generation *g = ctx;
+
+	qp_log(QP_LOG_WARN, "data plane takes too long: it is killed",
+		QP_LOG_HEX("dp_id", g->server_id),
+		QP_LOG_STR("state", qp_generation_state_name(g->state)));
+	qp_generation_kill(g);
+}
+
+/* It cannot serve. The first one's reason is the gateway's. */
+void
+qp_generation_give_up(struct qp_generation *g, const char *why)
+{
+	struct qp_supervisor *s = g->supervisor;
+
+	qp_log(QP_LOG_ERROR, "data plane cannot serve", QP_LOG_HEX("dp_id", g->server_id),
+		QP_LOG_STR("reason", why));
+	qp_generation_kill(g);
+	if (!s->once_active && !s->shutting_down && s->cfg.auto_start)
+		s->cfg.ops->failed(s->cfg.ctx, why);
+}
+
+void
+qp_generation_end(struct qp_generation *g)
+{
+	struct qp_supervisor *s = g->supervisor;
+
+	if (g->told_to_end) {
+		qp_generation_kill(g);
+		return;
+	}
+	g->told_to_end = true;
+	if (g->state == QP_DP_ACTIVE)
+		g->state = QP_DP_DRAINING;
+	if (g->link == NULL) { /* it does not listen yet, and has no tunnels */
+		qp_generation_kill(g);
+		return;
+	}
+	for (unsigned w = 0; w < g->nworkers; w++) {
+		struct qp_msg m = {.type = QP_MSG_SHUTDOWN};
+
+		if (qp_dp_link_send(g->link, w, &m) != 0)
+			qp_generation_kill(g); /* a ring that full is not read */
+	}
+	qp_loop_timer_set(s->cfg.loop, &g->patience, QP_END_PATIENCE_MS);
+}

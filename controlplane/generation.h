@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef QP_CONTROLPLANE_GENERATION_H
+#define QP_CONTROLPLANE_GENERATION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <sys/types.h>
+
+#include "controlplane/dp_link.h"
+#include "controlplane/loop.h"
+
+struct qp_supervisor;
+
+/*
+ * A data plane, from its attaching to its end. Owner: the loop thread
+ * (supervisor.c). Life: STARTING at the attach request, TERMINATED when its
+ * socket or process has ended, then freed. Lock: none.
+ */
+struct qp_generation {
+	TAILQ_ENTRY(qp_generation) next;
+	struct qp_supervisor *supervisor;
+	uint32_t server_id; /* 1 … 65535; 0: it has connected and not asked yet */
+	pid_t pid;
+	enum qp_dp_state state;
+	bool told_to_end; /* SHUTDOWN was sent: its end is no accident */
+	unsigned nworkers;
+	unsigned nworkers_up;
+	uint64_t started_at; /* Unix time, seconds */
+	struct qp_dp_link *link; /* NULL until its rings are there */
+	int doorbell[QP_MAX_WORKERS]; /* of its workers; the link's once that is there, then -1 */
+	int fd; /* our end of its control.sock connection; -1: it closed it */
+	struct qp_watch watch;
+	int pidfd;
+	struct qp_watch process_watch;
+	struct qp_loop_timer patience; /* for its start, and for its end */
+	struct {
+		uint32_t ifindex; /* 0: not up yet */
+		uint8_t mac[6];
+	} worker[QP_MAX_WORKERS];
+};
+
+TAILQ_HEAD(qp_generations, qp_generation);
+
+/* "STARTING", … */
+const char *qp_generation_state_name(enum qp_dp_state state);
+
+#endif

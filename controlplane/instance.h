@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef QP_CONTROLPLANE_INSTANCE_H
+#define QP_CONTROLPLANE_INSTANCE_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "common/addr.h"
+#include "common/error.h"
+#include "controlplane/proc.h"
+
+/*
+ * An instance is a gateway on this host: network namespace and data-plane
+ * address name it, the same after a restart, another for each gateway beside
+ * it. The name is EAL's file prefix and the run folder's:
+ *
+ *	/run/quicport/NAME/lock          flock'ed by the control plane: "PID ADDRESS"
+ *	                   netns         inode number of its network namespace
+ *	                   processes     who to end when we are dead: "PID START PROGRAM" a line
+ *	                   control.sock  where data planes attach
+ *	                   host.state    what hostnet changed
+ *
+ * Main thread, before and after the loop; qp_instance_set_processes also in it.
+ */
+#define QP_INSTANCE_MAX_PROCESSES 32u
+
+struct qp_instance {
+	char name[32];
+	char dir[128];
+	uint32_t hash;
+	int lock_fd;
+	unsigned nprocesses;
+	struct qp_proc_id processes[QP_INSTANCE_MAX_PROCESSES];
+};
+
+/* What the name is made of. */
+void qp_instance_name(
+	const struct qp_sockaddr *data_plane_addr, ino_t netns, uint32_t *hash, char name[32]);
+
+/*
+ * Takes the instance's lock below `root` (QP_RUN_DIR), undoes what an earlier
+ * gateway of the same instance left, and what other instances left whose lock
+ * is free. QP_E_INUSE when a gateway of this address lives: msg names it.
+ */
+int qp_instance_open(const char *root, const struct qp_sockaddr *data_plane_addr,
+	struct qp_instance *out, struct qp_errmsg *msg);
+/* Removes the run folder and releases the lock. */
+void qp_instance_close(struct qp_instance *inst);
+
+/* Writes down a process that belongs to the instance, before it can outlive us. */
+int qp_instance_add_process(struct qp_instance *inst, pid_t pid, struct qp_errmsg *msg);
+/* It has ended. */
+void qp_instance_remove_process(struct qp_instance *inst, pid_t pid);
+
+#endif

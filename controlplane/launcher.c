@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Starts `quicport-data-plane` again and again: the first replacement at once,
+ * then after 0.5, 1, 2 … 10 s while they keep ending soon. Loop thread.
+ */
+#include "controlplane/launcher.h"
+
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/host.h"
+#include "common/ipc.h"
+#include "controlplane/proc.h"
+
+#define PROGRAM "quicport-data-plane"
+/* One that lived so long was well: its end starts no back-off. */
+#define HEALTHY_NS 30000000000ull
+/*
+ * EAL lcore ids: 0 is the port owner's, the last is ours. A data plane takes one
+ * for its main thread and one a worker; its successor takes the next, since both
+ * may live for a while.
+ */
+#define LCORES 110u
+#define MAX_ARGS 20
+
+struct qp_launcher {
+	struct qp_launcher_config cfg;
+	char path[PATH_MAX];
+	struct qp_child child;
+	struct qp_loop_timer restart;
+	uint64_t started_ns;
+	unsigned starts;
+	unsigned failures; /* in a row */
+	bool served; /* the one that runs now */
+	bool stopped;
+};
+
+unsigned
+qp_launcher_backoff_ms(unsigned failures)
+{
+	if (failures <= 1)
+		return 0;
+	return failures >= 7 ? 10000u : 250u << (failures - 1);
+}
+
+/* Worker i's CPU: gateways beside each other start at different ones. */
+static void
+cpu_list(const struct qp_launcher_config *cfg, char *out, size_t cap)
+{
+	unsigned cpus[QP_MAX_CPUS], n = qp_host_cpus(cpus);
+	size_t at = 0;
+
+	for (unsigned i = 0; i < cfg->workers && at < cap; i++)
+		at += (size_t)snprintf(
+			out + at, cap - at, "%s%u", i == 0 ? "" : ",", cpus[(cfg->hash + i) % n]);
+}
+
+static int spawn(struct qp_launcher *l, struct qp_errmsg *msg);
+
+static void
+on_restart(void *ctx)
+{
+	struct qp_launcher *l = ctx;
+	struct qp_errmsg msg;
+
+	if (spawn(l, &msg) != 0) {
+		l->failures++;
+		qp_log(QP_LOG_ERROR, "cannot start a data plane", QP_LOG_STR("reason", msg.text));
+		l->cfg.failed(l->cfg.ctx, msg.text);
+		if (!l->stopped)
+			qp_loop_timer_set(
+				l->cfg.loop, &l->restart, qp_launcher_backoff_ms(l->failures + 1));
+	}
+}
+
+static void
+on_ended(void *ctx, int status)
+{
+	struct qp_launcher *l = ctx;
+	char how[96], why[192];
+	unsigned wait_ms;
+
+	qp_proc_status_text(status, how);
+	if (l->stopped) {
+		l->cfg.idle(l->cfg.ctx);
+		return;
+	}
+	l->failures = qp_now_ns() - l->started_ns >= HEALTHY_NS ? 1 : l->failures + 1;
+	wait_ms = qp_launcher_backoff_ms(l->failures);
+	qp_log(QP_LOG_WARN, "the data plane's process ended: a new one is started",
+		QP_LOG_STR("how", how), QP_LOG_U64("wait_ms", wait_ms));
+	if (!l->served) {
+		snprintf(why, sizeof(why), "the data plane %s before it was ready", how);
+		l->cfg.failed(l->cfg.ctx, why);
+	}
+	if (!l->stopped)
+		qp_loop_timer_set(l->cfg.loop, &l->restart, wait_ms);
+}
+
+static int
+spawn(struct qp_launcher *l, struct qp_errmsg *msg)
+{
+	char lcore_base[16], workers[16], cpus[QP_MAX_WORKERS * 8];
+	unsigned each = l->cfg.workers + 1, n = 0;
+	const char *argv[MAX_ARGS] = {0};
+
+	snprintf(lcore_base, sizeof(lcore_base), "%u", 1 + l->starts % (LCORES / each) * each);
+	snprintf(workers, sizeof(workers), "%u", l->cfg.workers);
+	cpu_list(&l->cfg, cpus, sizeof(cpus));
+	argv[n++] = PROGRAM;
+	argv[n++] = "--instance";
+	argv[n++] = l->cfg.instance;
+	argv[n++] = "--lcore-base";
+	argv[n++] = lcore_base;
+	argv[n++] = "--workers";
+	argv[n++] = workers;
+	argv[n++] = "--cpus";
+	argv[n++] = cpus;
+	if (l->cfg.busy_poll)
+		argv[n++] = "--busy-poll";
+	argv[n++] = "--log-level";
+	argv[n++] = qp_log_level_name(l->cfg.log.level);
+	argv[n++] = "--log-format";
+	argv[n++] = qp_log_format_name(l->cfg.log.format);
+	if (l->cfg.log.output != NULL) {
+		argv[n++] = "--log-output";
+		argv[n++] = l->cfg.log.output;
+	}
+	l->starts++;
+	l->served = false;
+	l->started_ns = qp_now_ns();
+	return qp_child_start(l->cfg.loop, &l->child, l->path, argv, NULL, 0, on_ended, l, msg);
+}
+
+int
+qp_launcher_new(
+	const struct qp_launcher_config *cfg, struct qp_launcher **out, struct qp_errmsg *msg)
+{
+	struct qp_launcher *l = calloc(1, sizeof(*l));
+	int err;
+
+	if (l == NULL)
+		return qp_fail(msg, QP_E_NOMEM, "out of memory");
+	l->cfg = *cfg;
+	l->child = (struct qp_child)QP_CHILD_NONE;
+	l->restart = (struct qp_loop_timer) {.fire = on_restart, .ctx = l};
+	err = qp_proc_sibling(PROGRAM, l->path, sizeof(l->path), msg);
+	if (err != 0) {
+		free(l);
+		return err;
+	}
+	*out = l;
+	return 0;
+}
+
+void
+qp_launcher_free(struct qp_launcher *l)
+{
+	if (l == NULL)
+		return;
+	qp_loop_timer_cancel(l->cfg.loop, &l->restart);
+	qp_child_forget(&l->child);
+	free(l);
+}
+
+int
+qp_launcher_start(struct qp_launcher *l, struct qp_errmsg *msg)
+{
+	return spawn(l, msg);
+}
+
+void
+qp_launcher_stop(struct qp_launcher *l, bool kill_it)
+{
+	if (l == NULL)
+		return;
+	l->stopped = true;
+	qp_loop_timer_cancel(l->cfg.loop, &l->restart);
+	if (kill_it)
+		qp_child_signal(&l->child, SIGKILL);
+}
+
+void
+qp_launcher_succeeded(struct qp_launcher *l)
+{
+	if (l != NULL)
+		l->served = true;
+}
+
+pid_t
+qp_launcher_pid(const struct qp_launcher *l)
+{
+	return l != NULL ? l->child.pid : 0;
+}
+
+bool
+qp_launcher_busy(const struct qp_launcher *l)
+{
+	return l != NULL && l->child.pid != 0;
+}

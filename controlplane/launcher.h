@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef QP_CONTROLPLANE_LAUNCHER_H
+#define QP_CONTROLPLANE_LAUNCHER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "common/error.h"
+#include "common/log.h"
+#include "controlplane/loop.h"
+
+/*
+ * Keeps a data plane process running: starts it, starts the next when it ends,
+ * with a back-off when they end too soon. What the process does is not its
+ * matter. Owner: the loop thread. All functions take NULL as "none is started here".
+ */
+struct qp_launcher;
+
+struct qp_launcher_config {
+	struct qp_loop *loop;
+	const char *instance;
+	uint32_t hash; /* of the instance: spreads gateways over CPUs */
+	unsigned workers;
+	bool busy_poll;
+	struct qp_log_config log;
+	/* A data plane ended and never served; another try follows unless stopped. */
+	void (*failed)(void *ctx, const char *why);
+	/* Stopped, and the last one has ended. */
+	void (*idle)(void *ctx);
+	void *ctx;
+};
+
+int qp_launcher_new(
+	const struct qp_launcher_config *cfg, struct qp_launcher **out, struct qp_errmsg *msg);
+/* Its process has ended, or is let go of. */
+void qp_launcher_free(struct qp_launcher *l);
+int qp_launcher_start(struct qp_launcher *l, struct qp_errmsg *msg);
+/* Starts no more. `kill_it`: ends the one that runs, at once. */
+void qp_launcher_stop(struct qp_launcher *l, bool kill_it);
+/* The one that runs now serves. */
+void qp_launcher_succeeded(struct qp_launcher *l);
+/* 0: none runs. */
+pid_t qp_launcher_pid(const struct qp_launcher *l);
+bool qp_launcher_busy(const struct qp_launcher *l);
+
+/* Milliseconds to wait before the next start after `failures` in a row. */
+unsigned qp_launcher_backoff_ms(unsigned failures);
+
+#endif

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * `quicport control-plane`: options, log, credentials, then the gateway. Every
+ * mistake of the operator's ends in one line and a status that is not 0.
+ */
+#include <stdio.h>
+#include <unistd.h>
+
+#include "common/keys.h"
+#include "controlplane/gateway.h"
+
+static int
+complain(const struct qp_options *o, const struct qp_errmsg *msg)
+{
+	/* On the terminal in any case; in the log file as well, if there is one. */
+	fprintf(stderr, "quicport control-plane: %s\n", msg->text);
+	if (o->log.output != NULL)
+		qp_log(QP_LOG_ERROR, "cannot run", QP_LOG_STR("reason", msg->text));
+	return 1;
+}
+
+int
+main(int argc, char **argv)
+{
+	struct qp_credentials cred;
+	struct qp_options o;
+	struct qp_errmsg msg;
+	int status;
+
+	if (qp_keys_init() != 0) {
+		fprintf(stderr, "quicport control-plane: libsodium does not start\n");
+		return 1;
+	}
+	qp_options_parse_or_exit(&o, argc, argv);
+	if (qp_log_init(&o.log, &msg) != 0) {
+		o.log.output = NULL; /* there is no log to say it in */
+		return complain(&o, &msg);
+	}
+	if (geteuid() != 0) {
+		qp_fail(&msg, QP_E_PERM,
+			"needs root (hugepages, TAP devices, eBPF): run it with sudo or as a service");
+		return complain(&o, &msg);
+	}
+	if (qp_credentials_load(&cred, &o, &msg) != 0)
+		return complain(&o, &msg);
+	if (cred.psk_path[0] != '\0') {
+		printf("Pre-shared key: %s%s\n", cred.psk_path,
+			cred.psk_created ? " (made now)" : "");
+		fflush(stdout);
+	}
+	status = qp_gateway_run(&o, &cred, &msg);
+	if (status != 0)
+		complain(&o, &msg);
+	qp_credentials_free(&cred);
+	return status;
+}

@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The counters of all data planes as Prometheus text. Reads shared memory with
+ * relaxed loads while the workers write. Loop thread.
+ */
+#include "controlplane/metrics.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/counters.h"
+
+/* A field: where its values are, what it is called, and whether it can fall. */
+struct field {
+	const char *prefix; /* "" or "tcp_" */
+	const char *name;
+	const char *help;
+	size_t offset; /* in struct qp_worker_shared; struct qp_totals has the same order */
+};
+
+#define WORKER_FIELD(f, h) {"", #f, h, offsetof(struct qp_worker_shared, c.f)},
+
+static const struct field worker_fields[] = {QP_WORKER_COUNTERS(WORKER_FIELD)};
+
+struct tcp_layout {
+#define X(f, h) uint64_t f;
+	QP_TCP_COUNTERS(X)
+#undef X
+};
+
+#define TCP_FIELD(f, h)                                                                            \
+	{"tcp_", #f, h, offsetof(struct qp_worker_shared, tcp) + offsetof(struct tcp_layout, f)},
+
+static const struct field tcp_fields[] = {QP_TCP_COUNTERS(TCP_FIELD)};
+
+#define NAMED(name, text) {#name, text},
+
+static const struct {
+	const char *name; /* QP_IP_SHORT, … */
+	const char *text;
+} drop_reasons[] = {QP_IP_DROPS(NAMED)};
+
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+_Static_assert(COUNT(tcp_fields) <= QP_SHARED_TCP_COUNTERS, "the shared block has room");
+_Static_assert(COUNT(drop_reasons) <= QP_SHARED_IP_DROPS, "the shared block has room");
+_Static_assert(
+	offsetof(struct qp_totals, c) == offsetof(struct qp_worker_shared, c) &&
+		offsetof(struct qp_totals, tcp) == offsetof(struct qp_worker_shared, tcp) &&
+		offsetof(struct qp_totals, ip_drops) == offsetof(struct qp_worker_shared, ip_drops),
+	"a field's offset holds in both");
+
+/* What is true now, rather than counted since the start. */
+static bool
+is_gauge(const struct field *f)
+{
+	static const char *const gauges[] = {"mbufs_in_use", "mbufs_total", "quic_connections",
+		"tunnels_active", "conns_active", "relay_queued_bytes", "tcp_established",
+		"tcp_conns"};
+	size_t skip = strlen(f->prefix);
+
+	for (size_t i = 0; i < COUNT(gauges); i++) {
+		if (strncmp(gauges[i], f->prefix, skip) == 0 &&
+			strcmp(gauges[i] + skip, f->name) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Prometheus: a counter's name ends in _total, a gauge's does not. */
+static void
+metric_name(const struct field *f, char out[96])
+{
+	size_t len = strlen(f->name);
+	bool total = len > 6 && strcmp(f->name + len - 6, "_total") == 0;
+
+	if (is_gauge(f) && total)
+		snprintf(out, 96, "%s%.*s_capacity", f->prefix, (int)(len - 6), f->name);
+	else
+		snprintf(out, 96, "%s%s%s", f->prefix, f->name,
+			is_gauge(f) || total ? "" : "_total");
+}
+
+static uint64_t
+value_at(const void *base, size_t offset)
+{
+	return qp_shared_read((const uint64_t *)(const void *)((const char *)base + offset));
+}
+
+static void
+add_fields(struct qp_totals *t, const struct qp_worker_shared *w, const struct field *f, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		*(uint64_t *)(void *)((char *)t + f[i].offset) += value_at(w, f[i].offset);
+}
+
+void
+qp_totals_add(struct qp_totals *t, const struct qp_worker_shared *w)
+{
+	add_fields(t, w, worker_fields, COUNT(worker_fields));
+	add_fields(t, w, tcp_fields, COUNT(tcp_fields));
+	for (size_t i = 0; i < COUNT(drop_reasons); i++)
+		t->ip_drops[i] += qp_shared_read(&w->ip_drops[i]);
+}
+
+void
+qp_totals_add_generation(struct qp_totals *t, const struct qp_generation *g)
+{
+	for (unsigned w = 0; g->link != NULL && w < g->nworkers; w++)
+		qp_totals_add(t, &qp_dp_link_shared(g->link)->worker[w]);
+}
+
+static void
+drop_gauges(struct qp_totals *t, const struct field *f, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (is_gauge(&f[i]))
+			memset((char *)t + f[i].offset, 0, sizeof(uint64_t));
+	}
+}
+
+void
+qp_totals_drop_gauges(struct qp_totals *t)
+{
+	drop_gauges(t, worker_fields, COUNT(worker_fields));
+	drop_gauges(t, tcp_fields, COUNT(tcp_fields));
+}
+
+static void
+head(FILE *out, const char *name, const char *help, const char *type)
+{
+	fprintf(out, "# HELP quicport_%s %s\n# TYPE quicport_%s %s\n", name, help, name, type);
+}
+
+static void
+one(FILE *out, const char *name, const char *help, const char *type, uint64_t value)
+{
+	head(out, name, help, type);
+	fprintf(out, "quicport_%s %" PRIu64 "\n", name, value);
+}
+
+static void
+write_sums(FILE *out, const struct qp_totals *t, const struct field *f, size_t n)
+{
+	char name[96];
+
+	for (size_t i = 0; i < n; i++) {
+		metric_name(&f[i], name);
+		one(out, name, f[i].help, is_gauge(&f[i]) ? "gauge" : "counter",
+			value_at(t, f[i].offset));
+	}
+}
+
+/* Calls for each live worker; all samples of a metric must stand together. */
+#define FOR_EACH_WORKER(m, g, w)                                                                   \
+	TAILQ_FOREACH (g, (m)->generations, next)                                                  \
+		for (unsigned w = 0; (g)->link != NULL && (w) < (g)->nworkers; (w)++)
+
+static void
+write_by_worker(FILE *out, const struct qp_metrics *m, const struct field *f, size_t n)
+{
+	const struct qp_generation *g;
+	char name[96], worker_name[112];
+
+	for (size_t i = 0; i < n; i++) {
+		metric_name(&f[i], name);
+		snprintf(worker_name, sizeof(worker_name), "worker_%s", name);
+		head(out, worker_name, f[i].help, is_gauge(&f[i]) ? "gauge" : "counter");
+		FOR_EACH_WORKER(m, g, w)
+		fprintf(out, "quicport_%s{dp_id=\"0x%04x\",worker=\"%u\"} %" PRIu64 "\n",
+			worker_name, g->server_id, w,
+			value_at(&qp_dp_link_shared(g->link)->worker[w], f[i].offset));
+	}
+}
+
+/* QP_IP_BAD_HEADER becomes bad_header. */
+static void
+reason_label(const char *name, char out[48])
+{
+	size_t i;
+
+	name += strlen("QP_IP_");
+	for (i = 0; name[i] != '\0' && i < 47; i++)
+		out[i] = (char)(name[i] >= 'A' && name[i] <= 'Z' ? name[i] - 'A' + 'a' : name[i]);
+	out[i] = '\0';
+}
+
+static void
+write_drops(FILE *out, const struct qp_metrics *m, const struct qp_totals *t)
+{
+	const struct qp_generation *g;
+	char reason[48];
+
+	head(out, "ip_drops_total", "frames dropped by the IP layer, by reason", "counter");
+	for (size_t i = 0; i < COUNT(drop_reasons); i++) {
+		reason_label(drop_reasons[i].name, reason);
+		fprintf(out, "quicport_ip_drops_total{reason=\"%s\"} %" PRIu64 "\n", reason,
+			t->ip_drops[i]);
+	}
+	head(out, "worker_ip_drops_total", "frames dropped by the IP layer, by reason", "counter");
+	FOR_EACH_WORKER(m, g, w)
+	{
+		const struct qp_worker_shared *s = &qp_dp_link_shared(g->link)->worker[w];
+
+		for (size_t i = 0; i < COUNT(drop_reasons); i++) {
+			reason_label(drop_reasons[i].name, reason);
+			fprintf(out,
+				"quicport_worker_ip_drops_total{dp_id=\"0x%04x\",worker=\"%u\","
+				"reason=\"%s\"} %" PRIu64 "\n",
+				g->server_id, w, reason, qp_shared_read(&s->ip_drops[i]));
+		}
+	}
+}
+
+static void
+write_classifier(FILE *out, const uint64_t *counters)
+{
+	static const struct {
+		const char *name;
+		const char *text;
+	} verdicts[] = {QP_CLS_COUNTERS(NAMED)};
+
+	head(out, "classifier_packets_total", "packets seen by the classifier, by verdict",
+		"counter");
+	for (size_t i = 0; i < COUNT(verdicts); i++)
+		fprintf(out, "quicport_classifier_packets_total{verdict=\"%s\"} %" PRIu64 "\n",
+			verdicts[i].name, counters[i]);
+}
+
+static void
+write_data_planes(FILE *out, const struct qp_metrics *m)
+{
+	const struct qp_generation *g;
+
+	head(out, "data_plane_info", "data planes now, with their state", "gauge");
+	TAILQ_FOREACH (g, m->generations, next)
+		fprintf(out, "quicport_data_plane_info{dp_id=\"0x%04x\",state=\"%s\"} 1\n",
+			g->server_id, qp_generation_state_name(g->state));
+	one(out, "data_plane_starts_total", "data planes that attached", "counter",
+		m->data_plane_starts);
+	one(out, "data_plane_deaths_total", "data planes that ended without being told to",
+		"counter", m->data_plane_deaths);
+	one(out, "control_messages_dropped_total", "answers to a data plane that took none",
+		"counter", m->messages_dropped);
+}
+
+static void
+write_contract(FILE *out, const struct qp_metrics *m, const struct qp_totals *t)
+{
+	one(out, "uptime_seconds", "since the control plane started", "gauge", m->uptime_s);
+	one(out, "bytes_sent_total", "payload bytes sent into tunnels", "counter",
+		t->c.relay_bytes_in);
+	one(out, "bytes_received_total", "payload bytes received from tunnels", "counter",
+		t->c.relay_bytes_out);
+	one(out, "auth_psk_success_total", "clients that proved the pre-shared key", "counter",
+		m->auth->psk_success);
+	one(out, "auth_psk_failed_total", "clients that did not", "counter", m->auth->psk_failed);
+	one(out, "auth_x25519_success_total", "clients that proved their X25519 key", "counter",
+		m->auth->x25519_success);
+	one(out, "auth_x25519_failed_total", "clients that did not, or may not come", "counter",
+		m->auth->x25519_failed);
+	one(out, "auth_waiting", "clients that have not answered their challenge yet", "gauge",
+		m->tunnels_waiting);
+	one(out, "ports_open", "forwarded ports now", "gauge", m->ports_open);
+}
+
+char *
+qp_metrics_text(const struct qp_metrics *m, size_t *len)
+{
+	struct qp_totals sum = *m->retired;
+	const struct qp_generation *g;
+	char *text = NULL;
+	FILE *out = open_memstream(&text, len);
+
+	if (out == NULL)
+		return NULL;
+	TAILQ_FOREACH (g, m->generations, next)
+		qp_totals_add_generation(&sum, g);
+	write_contract(out, m, &sum);
+	write_data_planes(out, m);
+	write_sums(out, &sum, worker_fields, COUNT(worker_fields));
+	write_sums(out, &sum, tcp_fields, COUNT(tcp_fields));
+	write_drops(out, m, &sum);
+	if (m->classifier != NULL)
+		write_classifier(out, m->classifier);
+	write_by_worker(out, m, worker_fields, COUNT(worker_fields));
+	write_by_worker(out, m, tcp_fields, COUNT(tcp_fields));
+	if (fclose(out) != 0) {
+		free(text);
+		return NULL;
+	}
+	return text;
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef QP_CONTROLPLANE_METRICS_H
+#define QP_CONTROLPLANE_METRICS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/classifier.h"
+#include "common/ipc.h"
+#include "controlplane/authd.h"
+#include "controlplane/generation.h"
+
+/*
+ * /metrics: Prometheus text format 0.0.4. Sums are named quicport_FIELD and
+ * never go back when a data plane ends; the same by worker are
+ * quicport_worker_FIELD{dp_id,worker}. Counters end in _total, gauges do not.
+ * Owner: the loop thread.
+ */
+
+/* Values of the fields of struct qp_worker_shared, summed. */
+struct qp_totals {
+	struct qp_worker_counters c;
+	uint64_t tcp[QP_SHARED_TCP_COUNTERS];
+	uint64_t ip_drops[QP_SHARED_IP_DROPS];
+};
+
+/* Adds what a worker has counted. */
+void qp_totals_add(struct qp_totals *t, const struct qp_worker_shared *w);
+/* Of all its workers. A generation without a link adds nothing. */
+void qp_totals_add_generation(struct qp_totals *t, const struct qp_generation *g);
+/* Zeroes the gauges: what is "now" ends with a data plane, what is counted stays. */
+void qp_totals_drop_gauges(struct qp_totals *t);
+
+struct qp_metrics {
+	uint64_t uptime_s;
+	const struct qp_authd_counters *auth;
+	const struct qp_totals *retired; /* of the data planes that have ended */
+	const struct qp_generations *generations;
+	uint64_t data_plane_starts;
+	uint64_t data_plane_deaths; /* ended without being told to */
+	uint64_t messages_dropped; /* answers that found a full ring */
+	const uint64_t *classifier; /* [QP_CLS_NCOUNTERS]; NULL: not known */
+	unsigned ports_open;
+	unsigned tunnels_waiting; /* for their client's proof */
+};
+
+/* The whole text, from malloc; NULL when out of memory. */
+char *qp_metrics_text(const struct qp_metrics *m, size_t *len);
+
+#endif

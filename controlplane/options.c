@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The command line of `quicport control-plane`: what there is, what goes
+ * together. Reads no file and opens nothing. Main thread.
+ */
+#include "controlplane/options.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/ipc.h"
+#include "common/wire.h"
+
+#define COMMAND_NAME "quicport control-plane"
+
+/* The text with its NUL, so that the readers of keys can take it. */
+static int
+parse_secret_text(const struct qp_opt *opt, const char *text, struct qp_errmsg *msg)
+{
+	struct qp_secret **out = opt->value;
+
+	if (text[0] == '\0')
+		return qp_fail(msg, QP_E_INVAL, "a value that is not empty");
+	qp_secret_free(*out);
+	*out = qp_secret_new(text, strlen(text) + 1);
+	return *out != NULL ? 0 : qp_fail(msg, QP_E_NOMEM, "memory for it");
+}
+
+static int
+run_parser(struct qp_options *o, int argc, char **argv, struct qp_errmsg *msg)
+{
+	struct qp_sockaddr *private_api = &o->private_api_listen;
+	const struct qp_opt opts[] = {
+		QP_OPT_GROUP("Addresses:"),
+		{.name = "control-plane-addr",
+			.arg = "ADDR:PORT",
+			.fallback = "127.0.0.1:39000",
+			.help = "where the private HTTP API listens (TCP)",
+			.parse = qp_opt_listen,
+			.value = &o->control_plane_addr},
+		{.name = "data-plane-addr",
+			.arg = "ADDR:PORT",
+			.fallback = "0.0.0.0:39000",
+			.help = "where clients reach the gateway (UDP); 0.0.0.0 or [::] is every "
+				"address of the host",
+			.parse = qp_opt_listen,
+			.value = &o->data_plane_addr},
+		{.name = "private-api-listen",
+			.arg = "ADDR:PORT",
+			.help = "where the private HTTP API listens, when not at "
+				"--control-plane-addr",
+			.parse = qp_opt_listen,
+			.value = private_api},
+		{.name = "no-public-api",
+			.help = "no /healthcheck on the port after --data-plane-addr's (TCP)",
+			.parse = qp_opt_flag,
+			.value = &o->no_public_api},
+		{.name = "forward-addr",
+			.arg = "ADDR",
+			.help = "forwarded ports answer on this address only (default: on all)",
+			.parse = qp_opt_ip,
+			.value = &o->forward_addr},
+		{.name = "interface",
+			.arg = "NAME",
+			.repeat = true,
+			.help = "take packets from this interface only (default: "
+				"all, lo included)",
+			.parse = qp_opt_strings,
+			.value = &o->interfaces},
+		QP_OPT_GROUP(
+			"Authentication (X25519 keys, or a PSK; default: a PSK is made and kept):"),
+		{.name = "privkey",
+			.arg = "BASE64",
+			.secret = true,
+			.help = "the server's X25519 private key",
+			.parse = parse_secret_text,
+			.value = &o->privkey},
+		{.name = "privkey-file",
+			.arg = "FILE",
+			.help = "a file with that key",
+			.parse = qp_opt_string,
+			.value = &o->privkey_file},
+		{.name = "client-pubkeys",
+			.arg = "BASE64[,…]",
+			.help = "public keys of the clients that may come",
+			.parse = qp_opt_string,
+			.value = &o->client_pubkeys},
+		{.name = "client-pubkeys-file",
+			.arg = "FILE",
+			.help = "a file with such keys, one a line; SIGHUP reads it again",
+			.parse = qp_opt_string,
+			.value = &o->client_pubkeys_file},
+		{.name = "psk",
+			.arg = "TEXT",
+			.secret = true,
+			.help = "the pre-shared key",
+			.parse = parse_secret_text,
+			.value = &o->psk},
+		QP_OPT_GROUP("QUIC:"),
+		{.name = "quic-keep-alive",
+			.arg = "SECONDS",
+			.fallback = "5",
+			.max = 3600,
+			.help = "ping a client after so much silence; 0: never",
+			.parse = qp_opt_u32,
+			.value = &o->keep_alive_s},
+		{.name = "quic-idle-timeout",
+			.arg = "SECONDS",
+			.fallback = "90",
+			.min = 1,
+			.max = 86400,
+			.help = "a client is gone after so much silence",
+			.parse = qp_opt_u32,
+			.value = &o->idle_timeout_s},
+		QP_OPT_GROUP("Data plane:"),
+		{.name = "no-auto-dataplane",
+			.help = "start no data plane, wait for one that is started by hand",
+			.parse = qp_opt_flag,
+			.value = &o->no_auto_dataplane},
+		{.name = "workers",
+			.arg = "N",
+			.fallback = "1",
+			.min = 1,
+			.max = QP_MAX_WORKERS,
+			.help = "CPU cores that carry traffic",
+			.parse = qp_opt_u32,
+			.value = &o->workers},
+		{.name = "busy-poll",
+			.help = "workers never sleep: lowest delay, a whole core each",
+			.parse = qp_opt_flag,
+			.value = &o->busy_poll},
+		{.name = "memory",
+			.arg = "MIB",
+			.fallback = "128",
+			.min = 32,
+			.max = 1048576,
+			.help = "hugepage memory of this gateway",
+			.parse = qp_opt_u32,
+			.value = &o->memory_mib},
+		QP_OPT_LOG(&o->log),
+		{0},
+	};
+	const struct qp_opt_command cmd = {
+		.name = COMMAND_NAME,
+		.summary =
+			"Runs the gateway: the control plane, and by itself its port owner and data "
+			"plane.",
+		.epilogue =
+			"Files, in ~/.config/quicport (or QUICPORT_CONFIG_DIR):\n"
+			"  psk              the pre-shared key, made when no key is given\n"
+			"  server-cert.pem  the certificate that clients know by its fingerprint\n"
+			"  server-key.pem   its private key\n"
+			"Signals: SIGTERM and SIGINT end the gateway, SIGHUP reads the client keys "
+			"again.\n",
+		.opts = opts,
+	};
+	bool private_given = false;
+	int err;
+
+	memset(o, 0, sizeof(*o));
+	o->log = QP_LOG_CONFIG_DEFAULT("control-plane");
+	err = qp_opt_parse(&cmd, argc, argv, msg);
+	private_given = private_api->len != 0;
+	if (err == 0 && !private_given)
+		*private_api = o->control_plane_addr;
+	return err;
+}
+
+/* Whether one listener on both would be refused by the kernel, or one would take the other's. */
+static bool
+overlap(const struct qp_sockaddr *a, const struct qp_sockaddr *b)
+{
+	struct in6_addr x, y;
+
+	return qp_sockaddr_is_any(&a->sa) || qp_sockaddr_is_any(&b->sa) ||
+	       (qp_sockaddr_to_in6(&a->sa, &x) && qp_sockaddr_to_in6(&b->sa, &y) &&
+		       memcmp(&x, &y, sizeof(x)) == 0);
+}
+
+const char *
+qp_options_private_api_name(const struct qp_options *o)
+{
+	return memcmp(&o->private_api_listen, &o->control_plane_addr,
+		       sizeof(o->control_plane_addr)) == 0
+		       ? "--control-plane-addr"
+		       : "--private-api-listen";
+}
+
+uint16_t
+qp_options_public_port(const struct qp_options *o)
+{
+	return o->no_public_api ? 0 : (uint16_t)(qp_sockaddr_port(&o->data_plane_addr.sa) + 1);
+}
+
+static int
+check_addresses(const struct qp_options *o, struct qp_errmsg *msg)
+{
+	uint16_t quic = qp_sockaddr_port(&o->data_plane_addr.sa);
+	uint16_t api = qp_sockaddr_port(&o->private_api_listen.sa);
+
+	if (quic == 0)
+		return qp_fail(msg, QP_E_INVAL,
+			"--data-plane-addr: port 0 has no meaning here: "
+			"clients must know the port");
+	if (api == 0)
+		return qp_fail(msg, QP_E_INVAL, "%s: port 0 has no meaning here: give a port",
+			qp_options_private_api_name(o));
+	if (!o->no_public_api && quic == 65535)
+		return qp_fail(msg, QP_E_INVAL,
+			"--data-plane-addr: no port is left for the public API after 65535: choose a "
+			"lower one, or add --no-public-api");
+	if (!o->no_public_api && api == quic + 1 &&
+		overlap(&o->private_api_listen, &o->data_plane_addr))
+		return qp_fail(msg, QP_E_INVAL,
+			"private and public API would share TCP port %u (the public one is at "
+			"--data-plane-addr's port plus one): change %s, or add --no-public-api",
+			api, qp_options_private_api_name(o));
+	return 0;
+}
+
+static int
+check_authentication(const struct qp_options *o, struct qp_errmsg *msg)
+{
+	bool key = o->privkey != NULL || o->privkey_file != NULL;
+	bool clients = o->client_pubkeys != NULL || o->client_pubkeys_file != NULL;
+
+	if (o->privkey != NULL && o->privkey_file != NULL)
+		return qp_fail(msg, QP_E_INVAL, "--privkey and --privkey-file: give one of them");
+	if (o->psk != NULL && (key || clients))
+		return qp_fail(msg, QP_E_INVAL,
+			"--psk and %s: in quicport/1 a server uses either a PSK or X25519 keys: give "
+			"one of them",
+			o->privkey != NULL        ? "--privkey"
+			: o->privkey_file != NULL ? "--privkey-file"
+			: o->client_pubkeys       ? "--client-pubkeys"
+						  : "--client-pubkeys-file");
+	if (key && !clients)
+		return qp_fail(msg, QP_E_INVAL,
+			"%s needs --client-pubkeys or --client-pubkeys-file: without them no client "
+			"may come",
+			o->privkey != NULL ? "--privkey" : "--privkey-file");
+	if (clients && !key)
+		return qp_fail(msg, QP_E_INVAL,
+			"%s needs the server's own key: add --privkey or --privkey-file",
+			o->client_pubkeys != NULL ? "--client-pubkeys" : "--client-pubkeys-file");
+	return 0;
+}
+
+int
+qp_options_parse(struct qp_options *o, int argc, char **argv, struct qp_errmsg *msg)
+{
+	int err = run_parser(o, argc, argv, msg);
+
+	if (err == 0)
+		err = check_addresses(o, msg);
+	if (err == 0)
+		err = check_authentication(o, msg);
+	if (err != 0) {
+		qp_secret_free(o->privkey);
+		qp_secret_free(o->psk);
+		o->privkey = o->psk = NULL;
+	}
+	return err;
+}
+
+void
+qp_options_parse_or_exit(struct qp_options *o, int argc, char **argv)
+{
+	struct qp_errmsg msg;
+	int err = qp_options_parse(o, argc, argv, &msg);
+
+	if (err == QP_OPT_DONE)
+		exit(0);
+	if (err != 0) {
+		fprintf(stderr, COMMAND_NAME ": %s\n", msg.text);
+		exit(2);
+	}
+}

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef QP_CONTROLPLANE_OPTIONS_H
+#define QP_CONTROLPLANE_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/addr.h"
+#include "common/auth.h"
+#include "common/keys.h"
+#include "common/log.h"
+#include "common/opt.h"
+
+/*
+ * What the operator asked for, and the credentials that follow from it. Main
+ * thread; written at the start, except the keyset (SIGHUP).
+ */
+struct qp_options {
+	struct qp_sockaddr control_plane_addr; /* TCP: the private API, unless private_api_listen */
+	struct qp_sockaddr data_plane_addr; /* UDP: QUIC; TCP: the public API at the next port */
+	struct qp_sockaddr private_api_listen; /* resolved: where the private API listens */
+	struct in6_addr forward_addr; /* all zero: every address */
+	bool no_public_api;
+	bool no_auto_dataplane;
+	bool busy_poll;
+	uint32_t keep_alive_s;
+	uint32_t idle_timeout_s;
+	uint32_t memory_mib;
+	uint32_t workers;
+	struct qp_opt_strings interfaces;
+	struct qp_secret *privkey; /* text as given, with its NUL; NULL: not given */
+	const char *privkey_file;
+	const char *client_pubkeys;
+	const char *client_pubkeys_file;
+	struct qp_secret *psk;
+	struct qp_log_config log;
+};
+
+/* Names the option that errors mean when the private API cannot listen. */
+const char *qp_options_private_api_name(const struct qp_options *o);
+/* 0: no public API. Host order. */
+uint16_t qp_options_public_port(const struct qp_options *o);
+
+/*
+ * Parses and checks what can be checked without touching the system. Exits
+ * after --help, and with status 2 and one line after a mistake.
+ */
+void qp_options_parse_or_exit(struct qp_options *o, int argc, char **argv);
+/* The same without exit: 0, QP_OPT_DONE, QP_E_INVAL. For tests. */
+int qp_options_parse(struct qp_options *o, int argc, char **argv, struct qp_errmsg *msg);
+
+/* A path in the configuration folder; as long as a ring message can tell it to a data plane. */
+#define QP_CONFIG_PATH_BYTES 192u
+
+/* Keys and PSK in guarded memory, and where they came from. */
+struct qp_credentials {
+	struct qp_auth_policy policy; /* borrows the fields below */
+	struct qp_secret *private_key;
+	struct qp_secret *psk;
+	struct qp_keyset *clients;
+	char psk_path
+		[QP_CONFIG_PATH_BYTES]; /* the file, when no option gave a credential; else "" */
+	bool psk_created;
+	char cert_path[QP_CONFIG_PATH_BYTES];
+	char key_path[QP_CONFIG_PATH_BYTES];
+};
+
+/*
+ * Reads, or makes, keys, PSK and certificate. Frees the secrets of `o`, which
+ * are not needed any more. On failure nothing is kept.
+ */
+int qp_credentials_load(struct qp_credentials *c, struct qp_options *o, struct qp_errmsg *msg);
+void qp_credentials_free(struct qp_credentials *c);
+/*
+ * Reads the client keys again. A bad file changes nothing. QP_E_UNSUPPORTED:
+ * there is no such file to read.
+ */
+int qp_credentials_reload(
+	struct qp_credentials *c, const struct qp_options *o, struct qp_errmsg *msg);
+
+#endif

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef QP_CONTROLPLANE_OWNER_H
+#define QP_CONTROLPLANE_OWNER_H
+
+#include <stdbool.h>
+
+#include "common/log.h"
+#include "controlplane/instance.h"
+#include "controlplane/loop.h"
+
+/*
+ * The port owner's process, and the lifeline that keeps it: it lives while
+ * anybody holds the pipe's write end. Owner: the loop thread.
+ */
+struct qp_owner;
+
+struct qp_owner_config {
+	struct qp_loop *loop;
+	struct qp_instance *instance;
+	unsigned memory_mib;
+	struct qp_log_config log;
+	void (*ready)(void *ctx);
+	/* It could not start; `why` is for a person. */
+	void (*failed)(void *ctx, const char *why);
+	/* It was ready and is gone now. */
+	void (*ended)(void *ctx, const char *how);
+	void *ctx;
+};
+
+/* Starts it. */
+int qp_owner_new(const struct qp_owner_config *cfg, struct qp_owner **out, struct qp_errmsg *msg);
+/* The lifeline's write end, borrowed. */
+int qp_owner_lifeline(const struct qp_owner *o);
+/*
+ * Lets the lifeline go, which ends it when no data plane holds on; by SIGKILL
+ * when it takes too long. `ended` is called in either case.
+ */
+void qp_owner_release(struct qp_owner *o);
+bool qp_owner_alive(const struct qp_owner *o);
+/* NULL is allowed. */
+void qp_owner_free(struct qp_owner *o);
+
+#endif

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The handshake with a data plane over a Unix socket: three fixed-size
+ * messages, and descriptors beside two of them. What a message says is checked
+ * here; what follows from it is the supervisor's.
+ */
+#include "controlplane/rendezvous.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+int
+qp_rendezvous_listen(const char *dir, int *out_fd, struct qp_errmsg *msg)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	int fd;
+
+	if (snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/control.sock", dir) >=
+		(int)sizeof(addr.sun_path))
+		return qp_fail(msg, QP_E_INVAL, "the path %s/control.sock is too long", dir);
+	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return qp_fail(msg, QP_E_IO, "cannot make a socket: %s", strerror(errno));
+	unlink(addr.sun_path);
+	if (bind(fd, (struct sockaddr *)&addr, sizeof(addr)) != 0 ||
+		chmod(addr.sun_path, 0600) != 0 || listen(fd, 8) != 0) {
+		qp_fail(msg, QP_E_IO, "cannot listen on %s: %s", addr.sun_path, strerror(errno));
+		close(fd);
+		return QP_E_IO;
+	}
+	*out_fd = fd;
+	return 0;
+}
+
+int
+qp_rendezvous_accept(int listen_fd, int *out_fd, pid_t *pid)
+{
+	struct ucred cred = {0};
+	socklen_t len = sizeof(cred);
+	int fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+	if (fd < 0)
+		return qp_err_from_errno(errno);
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) != 0) {
+		close(fd);
+		return QP_E_IO;
+	}
+	*out_fd = fd;
+	*pid = cred.pid;
+	return 0;
+}
+
+/* Receives one message; descriptors beyond `max` are closed by the kernel. Returns its length. */
+static ssize_t
+receive(int fd, void *buf, size_t cap, int *fds, unsigned max, unsigned *nfds)
+{
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(sizeof(int) * QP_MAX_WORKERS)];
+	} control;
+	struct iovec iov = {.iov_base = buf, .iov_len = cap};
+	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
+	ssize_t n;
+
+	if (max > 0) {
+		m.msg_control = control.bytes;
+		m.msg_controllen = CMSG_SPACE(sizeof(int) * max);
+	}
+	n = recvmsg(fd, &m, MSG_CMSG_CLOEXEC);
+	*nfds = 0;
+	for (struct cmsghdr *c = n < 0 ? NULL : CMSG_FIRSTHDR(&m); c != NULL;
+		c = CMSG_NXTHDR(&m, c)) {
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		*nfds = (unsigned)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+		memcpy(fds, CMSG_DATA(c), *nfds * sizeof(int));
+	}
+	return n;
+}
+
+static int
+receive_error(ssize_t n)
+{
+	if (n == 0)
+		return QP_E_CLOSED;
+	return qp_err_from_errno(errno);
+}
+
+static int
+check_attach(const struct qp_attach *a, ssize_t len, unsigned nfds, struct qp_errmsg *msg)
+{
+	if (len != (ssize_t)sizeof(*a) || a->magic != QP_ATTACH_MAGIC)
+		return qp_fail(msg, QP_E_PROTO, "this is not a data plane's request");
+	if (a->version != QP_IPC_VERSION)
+		return qp_fail(msg, QP_E_VERSION,
+			"the data plane speaks version %u, the control plane %u: install both from "
+			"one release",
+			a->version, QP_IPC_VERSION);
+	if (a->nworkers == 0 || a->nworkers > QP_MAX_WORKERS || a->nworkers != nfds)
+		return qp_fail(msg, QP_E_PROTO, "a data plane with %u workers sent %u doorbells",
+			a->nworkers, nfds);
+	return 0;
+}
+
+int
+qp_rendezvous_receive(
+	int fd, struct qp_attach *out, int doorbells[QP_MAX_WORKERS], struct qp_errmsg *msg)
+{
+	unsigned nfds = 0;
+	ssize_t n = receive(fd, out, sizeof(*out), doorbells, QP_MAX_WORKERS, &nfds);
+	int err;
+
+	if (n <= 0)
+		return receive_error(n);
+	err = check_attach(out, n, nfds, msg);
+	for (unsigned i = 0; err != 0 && i < nfds; i++)
+		close(doorbells[i]);
+	return err;
+}
+
+int
+qp_rendezvous_reply(int fd, uint32_t server_id, const char *why, int doorbell, int lifeline)
+{
+	struct qp_attach_reply r = {
+		.magic = QP_ATTACH_MAGIC, .version = QP_IPC_VERSION, .server_id = server_id};
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(sizeof(int) * 2)];
+	} control = {0};
+	struct iovec iov = {.iov_base = &r, .iov_len = sizeof(r)};
+	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
+	const int fds[2] = {doorbell, lifeline};
+
+	if (server_id == 0) {
+		snprintf(r.why, sizeof(r.why), "%s", why);
+	} else {
+		m.msg_control = control.bytes;
+		m.msg_controllen = sizeof(control.bytes);
+		struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(sizeof(fds));
+		memcpy(CMSG_DATA(c), fds, sizeof(fds));
+	}
+	return sendmsg(fd, &m, MSG_NOSIGNAL) == (ssize_t)sizeof(r) ? 0 : qp_err_from_errno(errno);
+}
+
+int
+qp_rendezvous_ready(int fd, struct qp_errmsg *msg)
+{
+	struct qp_attach_ready r;
+	unsigned nfds;
+	ssize_t n = receive(fd, &r, sizeof(r), NULL, 0, &nfds);
+
+	if (n <= 0)
+		return receive_error(n) == QP_E_AGAIN
+			       ? QP_E_AGAIN
+			       : qp_fail(msg, QP_E_CLOSED, "the data plane went away");
+	if (n != (ssize_t)sizeof(r) || r.magic != QP_ATTACH_MAGIC)
+		return qp_fail(msg, QP_E_PROTO, "the data plane sent something unexpected");
+	r.why[sizeof(r.why) - 1] = '\0';
+	if (r.ok != 1)
+		return qp_fail(msg, QP_E_IO, "the data plane cannot start: %s", r.why);
+	return 0;
+}

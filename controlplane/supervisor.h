@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef QP_CONTROLPLANE_SUPERVISOR_H
+#define QP_CONTROLPLANE_SUPERVISOR_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/log.h"
+#include "controlplane/generation.h"
+#include "controlplane/instance.h"
+#include "controlplane/msg.h"
+
+/*
+ * Data planes: started, attached, heard, replaced when they die, ended. It
+ * moves messages and knows the life of a generation; what the messages mean is
+ * its owner's matter. Owner: the loop thread. Lock: none.
+ */
+struct qp_supervisor;
+
+/* A data plane has so long from its attaching to its last HELLO, and to end when asked to. */
+#define QP_START_PATIENCE_MS 10000u
+#define QP_END_PATIENCE_MS 1500u
+
+struct qp_supervisor_ops {
+	/* A data plane may attach to the shared memory and does so now; we must have it, too. */
+	int (*attaching)(void *ctx, struct qp_errmsg *msg);
+	/* What to tell a worker first. */
+	void (*configure)(void *ctx, struct qp_msg_config *out);
+	/* A worker's port is up: its ifindex and mac are in `g`. Non-zero: it cannot serve. */
+	int (*worker_up)(
+		void *ctx, const struct qp_generation *g, unsigned worker, struct qp_errmsg *msg);
+	/* All workers are up: steer new clients here. */
+	int (*activate)(void *ctx, const struct qp_generation *g, struct qp_errmsg *msg);
+	/* It serves. */
+	void (*active)(void *ctx, const struct qp_generation *g);
+	/* Any other message; `worker` is in `from`. */
+	void (*message)(void *ctx, const struct qp_origin *from, const struct qp_msg *m);
+	/* It is dead: forget what belongs to it. Its shared block can still be read. */
+	void (*ended)(void *ctx, const struct qp_generation *g);
+	/* The first data plane cannot start: trying again would not help. */
+	void (*failed)(void *ctx, const char *why);
+	/* After qp_supervisor_shutdown: none is left. */
+	void (*all_ended)(void *ctx);
+};
+
+struct qp_supervisor_config {
+	struct qp_loop *loop;
+	struct qp_instance *instance;
+	const struct qp_supervisor_ops *ops;
+	void *ctx;
+	int lifeline_fd; /* the write end; borrowed */
+	bool auto_start; /* start data planes, and only take those */
+	unsigned workers;
+	bool busy_poll;
+	struct qp_log_config log; /* for the data planes' command line */
+};
+
+struct qp_supervisor_stats {
+	uint64_t starts; /* attached */
+	uint64_t deaths; /* ended without being told to */
+	uint64_t messages_dropped; /* found a full ring */
+};
+
+/* Listens on control.sock. */
+int qp_supervisor_new(
+	const struct qp_supervisor_config *cfg, struct qp_supervisor **out, struct qp_errmsg *msg);
+/* No data plane may be left. NULL is allowed. */
+void qp_supervisor_free(struct qp_supervisor *s);
+
+/* Starts the first data plane, if `auto_start`. The port owner is ready. */
+int qp_supervisor_start(struct qp_supervisor *s, struct qp_errmsg *msg);
+/*
+ * Ends all data planes: politely, or by SIGKILL after QP_END_PATIENCE_MS, or at
+ * once when called again. Calls all_ended, perhaps before it returns.
+ */
+void qp_supervisor_shutdown(struct qp_supervisor *s);
+/* Ends one politely. QP_E_NOTFOUND. In auto mode a new one is started afterwards. */
+int qp_supervisor_end(struct qp_supervisor *s, uint32_t server_id);
+
+/* struct qp_sender's function; ctx is the supervisor. */
+void qp_supervisor_send(void *s, const struct qp_origin *to, struct qp_msg *m);
+/* Whether a worker takes bulk data now: half of its ring stays free for answers. */
+bool qp_supervisor_has_room(void *s, const struct qp_origin *to);
+
+/* NULL when unknown. */
+const struct qp_generation *qp_supervisor_find(const struct qp_supervisor *s, uint32_t server_id);
+const struct qp_generations *qp_supervisor_generations(const struct qp_supervisor *s);
+const struct qp_supervisor_stats *qp_supervisor_stats(const struct qp_supervisor *s);
+/* One is ACTIVE. */
+bool qp_supervisor_serving(const struct qp_supervisor *s);
+
+#endif

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef QP_CONTROLPLANE_SUPERVISOR_INTERNAL_H
+#define QP_CONTROLPLANE_SUPERVISOR_INTERNAL_H
+
+#include "controlplane/launcher.h"
+#include "controlplane/supervisor.h"
+
+/* What supervisor.c, supervisor_attach.c, supervisor_rings.c and generation.c share. */
+
+struct qp_supervisor {
+	struct qp_supervisor_config cfg;
+	struct qp_generations generations;
+	struct qp_supervisor_stats stats;
+	struct qp_launcher *launcher; /* NULL unless auto_start */
+	int doorbell; /* all data planes ring it */
+	int listen_fd;
+	bool once_active;
+	bool shutting_down;
+	struct qp_watch doorbell_watch;
+	struct qp_watch listen_watch;
+	struct qp_loop_hook hook;
+	struct qp_loop_timer retry; /* a worker's ring was full: nobody rings when it drains */
+};
+
+/* NULL when unknown. */
+struct qp_generation *qp_supervisor_lookup(const struct qp_supervisor *s, uint32_t server_id);
+
+/* supervisor_attach.c: a data plane connects to control.sock. */
+void qp_supervisor_on_connection(void *supervisor, uint32_t events);
+/* Tells one that has not got its id yet why it may not attach, and frees it. */
+void qp_generation_refuse(struct qp_generation *g, const char *why);
+
+/* supervisor_rings.c: hooks of the loop. */
+bool qp_supervisor_prepare_sleep(void *supervisor);
+void qp_supervisor_check_rings(void *supervisor);
+void qp_supervisor_on_doorbell(void *supervisor, uint32_t events);
+
+/* generation.c: how a data plane ends. */
+void qp_generation_process_ended(void *generation, uint32_t events);
+void qp_generation_patience_over(void *generation);
+/* By SIGKILL; what follows happens when its process has ended. */
+void qp_generation_kill(struct qp_generation *g);
+/* It cannot serve. The first one's reason is the gateway's. */
+void qp_generation_give_up(struct qp_generation *g, const char *why);
+/* Politely, and by SIGKILL when called again or when it takes too long. */
+void qp_generation_end(struct qp_generation *g);
+/* Releases what we hold of it; it is on no list any more. */
+void qp_generation_free(struct qp_generation *g);
+
+#endif

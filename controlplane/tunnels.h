@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef QP_CONTROLPLANE_TUNNELS_H
+#define QP_CONTROLPLANE_TUNNELS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "common/auth.h"
+#include "common/keys.h"
+#include "controlplane/msg.h"
+
+/*
+ * What the control plane knows of each tunnel, from its first authentication
+ * bytes to its end. Owner: the loop thread. Lock: none.
+ */
+enum qp_tunnel_state {
+	QP_TUNNEL_CHALLENGED, /* the client must still prove itself */
+	QP_TUNNEL_AUTHENTICATED, /* it may open ports */
+};
+
+struct qp_port;
+
+struct qp_tunnel {
+	struct qp_origin origin;
+	enum qp_tunnel_state state;
+	uint8_t peer_addr[16];
+	uint16_t peer_port_be;
+	uint8_t client_key[QP_KEY_BYTES]; /* X25519; zeros with a PSK */
+	struct qp_auth_server auth; /* while challenged */
+	uint64_t challenged_at_ns;
+	LIST_HEAD(, qp_port) ports; /* that it holds */
+	LIST_ENTRY(qp_tunnel) in_bucket;
+	TAILQ_ENTRY(qp_tunnel) in_waiting; /* while challenged: oldest first */
+};
+
+struct qp_tunnels;
+
+struct qp_tunnels *qp_tunnels_new(void);
+/* Tunnels must hold no port any more. NULL is allowed. */
+void qp_tunnels_free(struct qp_tunnels *t);
+
+/* NULL when unknown. */
+struct qp_tunnel *qp_tunnels_find(struct qp_tunnels *t, const struct qp_origin *origin);
+/* A new one, challenged now; NULL when the limit of waiting ones is reached, or of memory. */
+struct qp_tunnel *qp_tunnels_add(
+	struct qp_tunnels *t, const struct qp_origin *origin, uint64_t now_ns);
+void qp_tunnels_authenticated(struct qp_tunnels *t, struct qp_tunnel *tun);
+/* Wipes and frees. It must hold no port any more. */
+void qp_tunnels_remove(struct qp_tunnels *t, struct qp_tunnel *tun);
+
+/* The one that waits longest for its client's proof, or NULL. */
+struct qp_tunnel *qp_tunnels_oldest_waiting(struct qp_tunnels *t);
+unsigned qp_tunnels_count(const struct qp_tunnels *t, enum qp_tunnel_state state);
+/* Calls `each` for all of a generation; it may remove the tunnel it is given. */
+void qp_tunnels_each_of(struct qp_tunnels *t, uint32_t server_id,
+	void (*each)(void *ctx, struct qp_tunnel *tun), void *ctx);
+
+#define QP_TUNNELS_MAX_WAITING 1024u
+
+#endif

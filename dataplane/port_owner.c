@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The port owner: EAL's primary process. It owns the hugepage memory (and, in
+ * nic mode, the physical ports) and sleeps: no reason to change, none to crash.
+ * It ends when nobody holds the lifeline's other end any more, or on SIGTERM,
+ * and takes EAL's files with it. One thread of ours; EAL has its own.
+ * Supervision and everything else are the control plane's.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <rte_eal.h>
+#include <rte_errno.h>
+#include <rte_log.h>
+
+#include "common/host.h"
+#include "common/log.h"
+#include "common/opt.h"
+
+#define OWNER_LCORE 0u
+
+struct options {
+	const char *instance;
+	uint32_t memory_mib;
+	uint32_t ready_fd; /* gets "R" when the memory is there, else one line that says why not */
+	uint32_t lifeline_fd; /* the read end */
+	struct qp_log_config log;
+};
+
+static void
+parse_options(struct options *o, int argc, char **argv)
+{
+	o->log = QP_LOG_CONFIG_DEFAULT("port-owner");
+	const struct qp_opt opts[] = {
+		{.name = "instance",
+			.arg = "NAME",
+			.env = "",
+			.help = "the gateway that it belongs to",
+			.parse = qp_opt_string,
+			.value = &o->instance},
+		{.name = "memory",
+			.arg = "MIB",
+			.env = "",
+			.fallback = "128",
+			.min = 32,
+			.max = 1048576,
+			.help = "hugepage memory",
+			.parse = qp_opt_u32,
+			.value = &o->memory_mib},
+		{.name = "ready-fd",
+			.arg = "FD",
+			.env = "",
+			.fallback = "1",
+			.max = 65535,
+			.help = "where to tell that it is ready",
+			.parse = qp_opt_u32,
+			.value = &o->ready_fd},
+		{.name = "lifeline-fd",
+			.arg = "FD",
+			.env = "",
+			.fallback = "0",
+			.max = 65535,
+			.help = "a pipe; at its end the port owner ends",
+			.parse = qp_opt_u32,
+			.value = &o->lifeline_fd},
+		QP_OPT_LOG(&o->log),
+		{0},
+	};
+	const struct qp_opt_command cmd = {
+		.name = "quicport-port-owner",
+		.summary = "Owns a gateway's memory. Started by quicport control-plane.",
+		.opts = opts,
+	};
+
+	qp_opt_parse_or_exit(&cmd, argc, argv);
+	if (o->instance == NULL) {
+		fprintf(stderr, "quicport-port-owner: --instance is missing; "
+				"quicport control-plane starts this program\n");
+		exit(2);
+	}
+}
+
+static void
+tell(const struct options *o, const char *text)
+{
+	if (write((int)o->ready_fd, text, strlen(text)) < 0)
+		qp_log(QP_LOG_ERROR, "nobody waits for the port owner", QP_LOG_ERRNO(errno));
+	close((int)o->ready_fd);
+}
+
+/* EAL's lines go into `eal_log`, whose last one explains a failure. */
+static int
+start_eal(const struct options *o, FILE *eal_log, struct qp_errmsg *msg)
+{
+	char memory[16], lcores[QP_LCORES_TEXT_BYTES];
+	struct qp_hugepages pages;
+	int err = qp_host_hugepages((uint64_t)o->memory_mib << 20, &pages, msg);
+
+	if (err != 0)
+		return err;
+	snprintf(memory, sizeof(memory), "%u", o->memory_mib);
+	qp_host_eal_lcores(OWNER_LCORE, lcores);
+	/*
+	 * All memory at once: growing later would ask every secondary, and one
+	 * that was just killed would be waited for. The address is above what
+	 * sanitizers reserve and below where the kernel puts libraries and stacks,
+	 * so that a secondary finds it free.
+	 */
+	const char *argv[] = {"quicport-port-owner", "--proc-type=primary", "--file-prefix",
+		o->instance, "--huge-dir", pages.dir, "-m", memory, "--socket-limit", memory,
+		"--lcores", lcores, "--base-virtaddr=0x200000000000", "--iova-mode=va", "--no-pci",
+		"--no-telemetry", "--log-level=warning", NULL};
+
+	rte_openlog_stream(eal_log);
+	if (rte_eal_init((int)(sizeof(argv) / sizeof(argv[0])) - 1, (char **)(uintptr_t)argv) < 0)
+		return qp_fail(msg, QP_E_IO, "DPDK does not start: %s", rte_strerror(rte_errno));
+	return 0;
+}
+
+/* Until the lifeline's end or SIGTERM. */
+static void
+sleep_until_done(const struct options *o, int signals)
+{
+	struct pollfd fds[] = {
+		{.fd = (int)o->lifeline_fd, .events = 0}, /* POLLHUP needs no asking */
+		{.fd = signals, .events = POLLIN},
+	};
+
+	while (poll(fds, 2, -1) < 0 && errno == EINTR)
+		continue;
+}
+
+static const char *
+last_line(char *text)
+{
+	char *end = text + strlen(text), *nl;
+
+	while (end > text && end[-1] == '\n')
+		*--end = '\0';
+	nl = strrchr(text, '\n');
+	return nl != NULL ? nl + 1 : text;
+}
+
+int
+main(int argc, char **argv)
+{
+	char *eal_text = NULL;
+	size_t eal_len = 0;
+	struct qp_errmsg msg;
+	struct options o;
+	sigset_t term;
+	FILE *eal_log;
+	int signals;
+
+	parse_options(&o, argc, argv);
+	/* ^C on the control plane's terminal is the control plane's matter. */
+	signal(SIGINT, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	signal(SIGPIPE, SIG_IGN);
+	/* Before EAL starts threads, so that they inherit the mask. */
+	sigemptyset(&term);
+	sigaddset(&term, SIGTERM);
+	sigprocmask(SIG_BLOCK, &term, NULL);
+	signals = signalfd(-1, &term, SFD_CLOEXEC);
+	eal_log = open_memstream(&eal_text, &eal_len);
+	if (qp_log_init(&o.log, &msg) != 0 || signals < 0 || eal_log == NULL) {
+		tell(&o, signals < 0 || eal_log == NULL ? strerror(errno) : msg.text);
+		return 1;
+	}
+
+	if (start_eal(&o, eal_log, &msg) != 0) {
+		fflush(eal_log);
+		if (eal_len > 0)
+			qp_log(QP_LOG_WARN, "DPDK's last words",
+				QP_LOG_STR("line", last_line(eal_text)));
+		qp_host_eal_cleanup(o.instance);
+		tell(&o, msg.text);
+		return 1;
+	}
+	tell(&o, "R");
+	sleep_until_done(&o, signals);
+	rte_eal_cleanup();
+	qp_host_eal_cleanup(o.instance);
+	return 0;
+}

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A data plane without packets, for tests of the control plane: attaches with
+ * the real code, has a TAP device and a mempool for each worker, and hands all
+ * messages to and from the test (its brain) over a SOCK_SEQPACKET socket named
+ * by FAKE_DP_BRAIN. FAKE_DP_MODE: "" well-behaved; "stubborn" ignores SHUTDOWN;
+ * "broken" says HELLO with an error; "quits" exits before it attaches.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <rte_eal.h>
+#include <rte_mbuf.h>
+
+#include "common/host.h"
+#include "dataplane/attach.h"
+#include "dataplane/ctl.h"
+#include "dataplane/port_tap.h"
+#include "tests/controlplane/brain.h"
+
+static struct qp_attachment attachment;
+static struct qp_ctl ctl[QP_MAX_WORKERS];
+static unsigned nworkers = 1;
+static const char *instance, *lcore_base = "1", *mode = "";
+static int brain = -1;
+
+static void
+die(const char *what)
+{
+	fprintf(stderr, "fake_dp: %s: %s\n", what, strerror(errno));
+	_exit(1);
+}
+
+static void
+parse(int argc, char **argv)
+{
+	for (int i = 1; i < argc; i++) {
+		if (strcmp(argv[i], "--instance") == 0)
+			instance = argv[++i];
+		else if (strcmp(argv[i], "--lcore-base") == 0)
+			lcore_base = argv[++i];
+		else if (strcmp(argv[i], "--workers") == 0)
+			nworkers = (unsigned)atoi(argv[++i]);
+	}
+	if (getenv("FAKE_DP_MODE") != NULL)
+		mode = getenv("FAKE_DP_MODE");
+	if (instance == NULL)
+		die("--instance is missing");
+}
+
+static void
+connect_brain(void)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	const char *path = getenv("FAKE_DP_BRAIN");
+
+	if (path == NULL)
+		return;
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", path);
+	brain = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	if (brain < 0 || connect(brain, (struct sockaddr *)&addr, sizeof(addr)) != 0)
+		die("no brain");
+}
+
+static void
+start_eal(void)
+{
+	char lcores[QP_LCORES_TEXT_BYTES];
+	const char *argv[] = {"fake_dp", "--proc-type=secondary", "--file-prefix", instance,
+		"--lcores", lcores, "--no-pci", "--no-telemetry", "--log-level=lib.eal:error"};
+
+	qp_host_eal_lcores((unsigned)atoi(lcore_base), lcores);
+	if (rte_eal_init(9, (char **)(uintptr_t)argv) < 0)
+		die("EAL");
+}
+
+static void
+open_ctl(unsigned w)
+{
+	char name[32];
+
+	ctl[w] = (struct qp_ctl) {.to_cp = attachment.to_cp[w],
+		.from_cp = attachment.from_cp[w],
+		.shared = attachment.shared,
+		.mine = &attachment.shared->worker[w],
+		.cp_doorbell = attachment.cp_doorbell};
+	/* As large as the real ones, so that a leak soon shows. */
+	snprintf(name, sizeof(name), QP_POOL_NAME, attachment.server_id, w);
+	if (rte_pktmbuf_pool_create(name, 8192, 64, 0, 2048 + 128, SOCKET_ID_ANY) == NULL)
+		die("no memory for a pool");
+}
+
+static void
+say_hello(unsigned w)
+{
+	struct qp_msg m = {.type = QP_MSG_HELLO, .worker = (uint16_t)w, .version = QP_IPC_VERSION};
+	struct qp_tap tap; /* the device lives as long as we do */
+	struct qp_errmsg msg;
+	char name[16];
+
+	if (strcmp(mode, "broken") == 0) {
+		snprintf(m.hello.why, sizeof(m.hello.why), "the fake data plane is broken");
+		qp_ctl_send(&ctl[w], &m);
+		return;
+	}
+	snprintf(name, sizeof(name), "fake%x.%u", attachment.server_id, w);
+	if (qp_tap_open(name, 1500, &tap, &msg) != 0)
+		die(msg.text);
+	m.hello.ifindex = tap.ifindex;
+	memcpy(m.hello.mac, tap.mac, sizeof(m.hello.mac));
+	m.hello.ok = 1;
+	qp_ctl_send(&ctl[w], &m);
+}
+
+static void
+take_from_control_plane(unsigned w)
+{
+	struct qp_msg m;
+
+	while (qp_ctl_receive(&ctl[w], &m)) {
+		if (brain >= 0 && send(brain, &m, sizeof(m), MSG_NOSIGNAL) < 0)
+			brain = -1;
+		if (m.type == QP_MSG_CONFIG)
+			say_hello(w);
+		/* The whole data plane ends: no good-byes, its clients are made up. */
+		if (m.type == QP_MSG_SHUTDOWN && strcmp(mode, "stubborn") != 0)
+			_exit(0);
+	}
+}
+
+static void
+take_from_brain(void)
+{
+	struct qp_msg m;
+
+	if (recv(brain, &m, sizeof(m), MSG_DONTWAIT) != (ssize_t)sizeof(m)) {
+		close(brain);
+		brain = -1;
+		return;
+	}
+	if (m.worker >= nworkers)
+		die("no such worker");
+	switch (m.type) {
+	case BRAIN_COUNT:
+		attachment.shared->worker[m.worker].c.relay_bytes_in = m.id;
+		attachment.shared->worker[m.worker].c.tunnels_active = 1;
+		attachment.shared->worker[m.worker].ip_drops[0] = 7;
+		attachment.shared->worker[m.worker].tcp[0] = 9;
+		break;
+	case BRAIN_FLOOD: /* as many messages as the ring holds, at once */
+		m.type = QP_MSG_FORWARD_CLOSED;
+		for (unsigned i = 0; i < QP_RING_MESSAGES - 1; i++)
+			qp_ctl_send(&ctl[m.worker], &m);
+		break;
+	default:
+		m.version = QP_IPC_VERSION;
+		qp_ctl_send(&ctl[m.worker], &m);
+	}
+}
+
+int
+main(int argc, char **argv)
+{
+	struct pollfd fds[QP_MAX_WORKERS + 1];
+	struct qp_errmsg msg;
+	uint64_t rings;
+
+	parse(argc, argv);
+	if (strcmp(mode, "quits") == 0)
+		return 3;
+	connect_brain();
+	if (qp_attach_connect(&attachment, instance, nworkers, &msg) != 0) {
+		fprintf(stderr, "fake_dp: %s\n", msg.text);
+		return 1;
+	}
+	start_eal();
+	if (qp_attach_share(&attachment, &msg) != 0)
+		die(msg.text);
+	for (unsigned w = 0; w < nworkers; w++)
+		open_ctl(w);
+	for (;;) {
+		bool may_sleep = true, room = true;
+
+		for (unsigned w = 0; w < nworkers; w++) {
+			take_from_control_plane(w);
+			qp_ctl_flush(&ctl[w]);
+			room &= ctl[w].backlog_len == 0;
+			may_sleep &= qp_ctl_sleep_begin(&ctl[w]) && room;
+			fds[w] = (struct pollfd) {.fd = attachment.doorbell[w], .events = POLLIN};
+		}
+		fds[nworkers] = (struct pollfd) {.fd = room ? brain : -1, .events = POLLIN};
+		if (poll(fds, nworkers + 1, may_sleep ? -1 : 0) < 0 && errno != EINTR)
+			die("poll");
+		for (unsigned w = 0; w < nworkers; w++) {
+			qp_ctl_sleep_end(&ctl[w]);
+			if ((fds[w].revents & POLLIN) != 0 &&
+				read(fds[w].fd, &rings, sizeof(rings)) < 0)
+				continue;
+		}
+		if (fds[nworkers].revents != 0)
+			take_from_brain();
+	}
+}

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* /metrics: names of the contract, sums over workers and generations, the text format. */
+#include <criterion/criterion.h>
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "controlplane/metrics.h"
+
+static struct qp_worker_shared workers[2];
+static struct qp_authd_counters auth = {1, 2, 3, 4};
+
+/* A link is a block of memory to the metrics; the real one needs EAL. */
+struct qp_dp_link {
+	struct qp_gen_shared shared;
+};
+
+static struct qp_dp_link link_;
+
+const struct qp_gen_shared *
+qp_dp_link_shared(const struct qp_dp_link *l)
+{
+	return &l->shared;
+}
+
+const char *
+qp_generation_state_name(enum qp_dp_state state)
+{
+	return state == QP_DP_ACTIVE ? "ACTIVE" : "OTHER";
+}
+
+static struct qp_generations generations = TAILQ_HEAD_INITIALIZER(generations);
+static struct qp_generation gen = {
+	.server_id = 0x3039, .state = QP_DP_ACTIVE, .nworkers = 2, .link = &link_};
+static struct qp_totals retired;
+static char *text;
+
+static void
+print(void)
+{
+	static const uint64_t classifier[QP_CLS_NCOUNTERS] = {[QP_CLS_public_api] = 8};
+	struct qp_metrics m = {.classifier = classifier,
+		.uptime_s = 42,
+		.auth = &auth,
+		.retired = &retired,
+		.generations = &generations,
+		.data_plane_starts = 1,
+		.ports_open = 5};
+	size_t len;
+
+	free(text);
+	text = qp_metrics_text(&m, &len);
+	cr_assert_not_null(text);
+	cr_assert_eq(strlen(text), len);
+}
+
+static double
+value(const char *name)
+{
+	char line[160];
+	const char *at;
+
+	snprintf(line, sizeof(line), "\n%s ", name);
+	at = strstr(text, line);
+	cr_assert_not_null(at, "%s is not there", name);
+	return atof(at + strlen(line));
+}
+
+static void
+start(void)
+{
+	TAILQ_INSERT_TAIL(&generations, &gen, next);
+	for (unsigned w = 0; w < 2; w++) {
+		workers[w].c.relay_bytes_in = 100 * (w + 1);
+		workers[w].c.relay_bytes_out = 10 * (w + 1);
+		workers[w].c.tunnels_active = w + 1;
+		workers[w].c.tunnels_total = 7;
+		workers[w].c.mbufs_total = 1000;
+		workers[w].tcp[0] = 3; /* passive_opens */
+		workers[w].ip_drops[1] = w;
+		link_.shared.worker[w] = workers[w];
+	}
+}
+
+static void
+stop(void)
+{
+	free(text);
+}
+
+TestSuite(metrics, .init = start, .fini = stop);
+
+Test(metrics, contract_names_have_sums)
+{
+	retired.c.relay_bytes_in = 1000;
+	retired.c.tunnels_total = 1;
+	print();
+	cr_expect_eq(value("quicport_uptime_seconds"), 42);
+	cr_expect_eq(value("quicport_tunnels_active"), 3);
+	cr_expect_eq(value("quicport_tunnels_total"), 15);
+	cr_expect_eq(value("quicport_bytes_sent_total"), 1300);
+	cr_expect_eq(value("quicport_bytes_received_total"), 30);
+	cr_expect_eq(value("quicport_auth_psk_success_total"), 1);
+	cr_expect_eq(value("quicport_auth_psk_failed_total"), 2);
+	cr_expect_eq(value("quicport_auth_x25519_success_total"), 3);
+	cr_expect_eq(value("quicport_auth_x25519_failed_total"), 4);
+	cr_expect_eq(value("quicport_ports_open"), 5);
+}
+
+Test(metrics, workers_are_told_apart)
+{
+	print();
+	cr_expect_eq(
+		value("quicport_worker_relay_bytes_in_total{dp_id=\"0x3039\",worker=\"0\"}"), 100);
+	cr_expect_eq(
+		value("quicport_worker_relay_bytes_in_total{dp_id=\"0x3039\",worker=\"1\"}"), 200);
+	cr_expect_eq(value("quicport_tcp_passive_opens_total"), 6);
+	cr_expect_eq(
+		value("quicport_worker_tcp_passive_opens_total{dp_id=\"0x3039\",worker=\"1\"}"), 3);
+	cr_expect_eq(value("quicport_ip_drops_total{reason=\"not_ip\"}"), 1);
+	cr_expect_eq(value("quicport_data_plane_info{dp_id=\"0x3039\",state=\"ACTIVE\"}"), 1);
+	cr_expect_eq(value("quicport_mbufs_capacity"), 2000);
+	cr_expect_eq(value("quicport_classifier_packets_total{verdict=\"public_api\"}"), 8);
+}
+
+Test(metrics, ended_data_plane_keeps_counters_not_gauges)
+{
+	qp_totals_add_generation(&retired, &gen);
+	qp_totals_drop_gauges(&retired);
+	TAILQ_REMOVE(&generations, &gen, next);
+	print();
+	cr_expect_eq(value("quicport_tunnels_active"), 0);
+	cr_expect_eq(value("quicport_mbufs_capacity"), 0);
+	cr_expect_eq(value("quicport_tunnels_total"), 14);
+	cr_expect_eq(value("quicport_bytes_sent_total"), 300);
+	cr_expect_null(strstr(text, "dp_id="), "a dead data plane is listed");
+}
+
+/*
+ * Text format 0.0.4: each metric has one HELP and one TYPE, samples stand right
+ * below, counters end in _total and nothing else does.
+ */
+Test(metrics, text_is_in_prometheus_format)
+{
+	/* strtok cuts it up; the suite frees it. */
+	char *save = NULL, name[128] = "", type[16] = "";
+	char seen[32768] = " ";
+
+	print();
+	for (char *line = strtok_r(text, "\n", &save); line != NULL;
+		line = strtok_r(NULL, "\n", &save)) {
+		size_t len;
+
+		if (strncmp(line, "# HELP ", 7) == 0) {
+			char key[130];
+
+			len = strcspn(line + 7, " ");
+			snprintf(name, sizeof(name), "%.*s", (int)len, line + 7);
+			snprintf(key, sizeof(key), " %s ", name);
+			cr_assert_null(strstr(seen, key), "%s stands twice", name);
+			strncat(seen, key + 1, sizeof(seen) - strlen(seen) - 1);
+			cr_expect(isalpha((unsigned char)line[8 + len]), "no help: %s", line);
+			continue;
+		}
+		if (strncmp(line, "# TYPE ", 7) == 0) {
+			cr_assert_eq(sscanf(line, "# TYPE %*s %15s", type), 1);
+			len = strlen(name);
+			cr_expect_eq(strcmp(type, "counter") == 0,
+				len > 6 && strcmp(name + len - 6, "_total") == 0, "%s is a %s",
+				name, type);
+			continue;
+		}
+		len = strcspn(line, "{ ");
+		cr_assert_eq(len, strlen(name), "stray sample: %s", line);
+		cr_assert_arr_eq(line, name, len, "stray sample: %s", line);
+		cr_expect_not_null(strrchr(line, ' '));
+		cr_expect(isdigit((unsigned char)strrchr(line, ' ')[1]), "no value: %s", line);
+	}
+}
