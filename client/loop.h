@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef QP_CLIENT_LOOP_H
+#define QP_CLIENT_LOOP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+#include <sys/queue.h>
+
+#include "client/timers.h"
+#include "common/error.h"
+
+/*
+ * The client's event loop: descriptors (epoll), timers, and tasks that run
+ * once after the events of a turn, so that a burst of events causes one burst
+ * of packets. One thread; sources, timers and tasks live in what they serve.
+ */
+#define QPC_LOOP_EVENTS 128
+
+struct qpc_source {
+	int fd;
+	/* EPOLL* bits. May remove this and any other source, and free what holds them. */
+	void (*ready)(struct qpc_source *source, uint32_t events);
+};
+
+/* Something to do at the end of a turn. */
+struct qpc_task {
+	void (*run)(struct qpc_task *task);
+	bool queued;
+	TAILQ_ENTRY(qpc_task) link;
+};
+TAILQ_HEAD(qpc_task_list, qpc_task);
+
+struct qpc_loop {
+	int epfd;
+	bool coarse;     /* the kernel waits by milliseconds only */
+	uint64_t now_ns; /* when this turn's events arrived */
+	struct qpc_timers timers;
+	struct qpc_task_list tasks;
+	/* Events of this turn from `cursor` on are still to be delivered; removing a source clears its own. */
+	int cursor, nevents;
+	struct epoll_event events[QPC_LOOP_EVENTS];
+};
+
+int qpc_loop_init(struct qpc_loop *loop, struct qp_errmsg *msg) __attribute__((warn_unused_result));
+void qpc_loop_fini(struct qpc_loop *loop);
+
+/* `events` as for epoll_ctl, EPOLLET included if wanted. */
+int qpc_loop_add(struct qpc_loop *loop, struct qpc_source *source, uint32_t events)
+	__attribute__((warn_unused_result));
+int qpc_loop_change(struct qpc_loop *loop, struct qpc_source *source, uint32_t events)
+	__attribute__((warn_unused_result));
+/* Before the descriptor is closed. No more calls of `ready`, this turn's included. */
+void qpc_loop_remove(struct qpc_loop *loop, struct qpc_source *source);
+
+/*
+ * Runs at the end of this turn. A task that queues itself again runs in the
+ * next one, after the events that are waiting then.
+ */
+void qpc_loop_queue(struct qpc_loop *loop, struct qpc_task *task);
+void qpc_loop_unqueue(struct qpc_loop *loop, struct qpc_task *task);
+
+/*
+ * One turn: waits for events until the next timer at most (not at all when a
+ * task is queued), then events, timers, tasks. QP_E_IO when epoll fails.
+ */
+int qpc_loop_turn(struct qpc_loop *loop) __attribute__((warn_unused_result));
+
+#endif

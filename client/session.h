@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef QP_CLIENT_SESSION_H
+#define QP_CLIENT_SESSION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "client/loop.h"
+#include "client/quic.h"
+#include "client/relay.h"
+#include "client/tls.h"
+#include "common/auth.h"
+#include "common/error.h"
+#include "common/wire.h"
+
+/*
+ * One forward over one connection to one address of the server: handshake,
+ * the server's certificate, authentication, request, relays, goodbye. Whoever
+ * owns it decides on other addresses, on trust and on reconnecting. The
+ * loop's thread.
+ */
+struct qpc_session;
+
+/* Where a session was, or is. In this order. */
+enum qpc_session_stage {
+	QPC_SESSION_CONNECTING,
+	QPC_SESSION_AUTHENTICATING, /* until the server's reply was judged */
+	QPC_SESSION_REQUESTING,     /* until the server's verdict on us, and on the request */
+	QPC_SESSION_OPEN,
+	QPC_SESSION_CLOSING,        /* SessionClose is on its way */
+	QPC_SESSION_ENDED,
+};
+
+struct qpc_session_config {
+	struct qpc_quic_config quic;
+	struct qp_sockaddr server;
+	struct qp_auth_client_config auth;
+	struct qp_wire_msg request;           /* RemoteForwardRequest */
+	const struct qp_sockaddr *dest;       /* local destination's addresses, tried in turn */
+	size_t ndest;
+};
+
+struct qpc_session_ops {
+	/*
+	 * The server's certificate, before a byte of authentication is sent. QP_OK: it is the one;
+	 * else the session ends with that code. Must not block.
+	 */
+	int (*trust)(void *ctx, const struct qpc_cert *cert);
+	/* The forward is open. */
+	void (*opened)(void *ctx, struct qp_slice message);
+	/* At the end of a loop's turn; the callee may free the session. */
+	void (*ended)(void *ctx);
+};
+
+/* Why it ended. */
+struct qpc_session_end {
+	int err;                          /* QP_OK: because qpc_session_close was called */
+	enum qpc_session_stage stage;     /* how far it had come */
+	bool by_peer;
+	bool refused;                     /* it answered the request with `status` */
+	enum qp_wire_status status;
+	char text[320];                   /* one line for a person */
+};
+
+/* `cfg`, what it points to, and the rest are borrowed for the session's life. */
+int qpc_session_start(struct qpc_loop *loop, WOLFSSL_CTX *tls,
+	const struct qpc_session_config *cfg, const struct qpc_session_ops *ops, void *ctx,
+	struct qpc_session **out, struct qp_errmsg *msg) __attribute__((warn_unused_result));
+/* NULL is allowed. An open session is dropped without a word. */
+void qpc_session_free(struct qpc_session *s);
+
+/* Says SessionClose, closes, and calls ops->ended, within half a second whatever the network does. */
+void qpc_session_close(struct qpc_session *s);
+
+enum qpc_session_stage qpc_session_stage(const struct qpc_session *s);
+const struct qpc_session_end *qpc_session_end(const struct qpc_session *s);
+const struct qpc_relay_counters *qpc_session_counters(const struct qpc_session *s);
+
+#endif

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "client/options.h"
+
+#include <criterion/criterion.h>
+#include <criterion/parameterized.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/opt.h"
+#include "tests/common/support.h"
+
+#define KEY "mBJ3XsDyuJxqU2bk0XEa+rUH+XD1lYwMlx9xH8ZTMUg="
+#define PUB "IexqQqW8ngM33aoJWqheXfW+11hL6A3h6kpO8uNl9Ws="
+
+static struct qpc_options o;
+static struct qp_errmsg msg;
+
+/* Words separated by blanks, "client" in front. */
+static int
+parse(const char *line)
+{
+	static char copy[1024];
+	char *argv[40], *save = NULL;
+	int argc = 0;
+
+	snprintf(copy, sizeof(copy), "client %s", line);
+	for (char *w = strtok_r(copy, " ", &save); w != NULL; w = strtok_r(NULL, " ", &save))
+		argv[argc++] = w;
+	argv[argc] = NULL;
+	return qpc_options_parse(&o, argc, argv, &msg);
+}
+
+static void
+setup(void)
+{
+	cr_assert_eq(qp_keys_init(), 0);
+}
+
+static void
+teardown(void)
+{
+	qpc_options_clear(&o);
+}
+
+TestSuite(options, .init = setup, .fini = teardown);
+
+Test(options, psk_line_is_understood)
+{
+	cr_assert_eq(parse("-s gw.example:39000 -r 9022/tcp -l 22 --psk hunter2 --insecure"), 0, "%s",
+		msg.text);
+	cr_assert_str_eq(o.server.host, "gw.example");
+	cr_assert_eq(o.server.port, 39000);
+	cr_assert_eq(o.remote.port, 9022);
+	cr_assert_str_eq(o.local.host, "");
+	cr_assert_eq(o.local.port, 22);
+	cr_assert_eq(o.method, QP_AUTH_PSK);
+	cr_assert_eq(o.psk->len, 7);
+	cr_assert(o.insecure);
+	cr_assert_eq(o.keep_alive_s, 5);
+	cr_assert_eq(o.idle_timeout_s, 90);
+}
+
+Test(options, long_names_and_keys_are_understood)
+{
+	cr_assert_eq(parse("--server [2001:db8::1]:39000 --remote-source 80 --local-destination "
+			   "[::1]:8080/tcp --privkey " KEY " --server-pubkey " PUB
+			   " --quic-keep-alive 0 --quic-idle-timeout 30"),
+		0, "%s", msg.text);
+	cr_assert_str_eq(o.server.host, "2001:db8::1");
+	cr_assert_str_eq(o.local.host, "::1");
+	cr_assert_eq(o.method, QP_AUTH_X25519);
+	cr_assert_eq(o.privkey->len, QP_KEY_BYTES);
+	cr_assert(!o.insecure);
+	cr_assert_eq(o.keep_alive_s, 0);
+	cr_assert_eq(o.idle_timeout_s, 30);
+}
+
+Test(options, variables_stand_in_and_options_win)
+{
+	setenv("QUICPORT_SERVER", "env.example:1", 1);
+	setenv("QUICPORT_REMOTE_SOURCE", "1000", 1);
+	setenv("QUICPORT_LOCAL_DESTINATION", "10.0.0.1:2000", 1);
+	setenv("QUICPORT_PSK", "from the environment", 1);
+	setenv("QUICPORT_INSECURE", "yes", 1);
+	cr_assert_eq(parse("-r 1001"), 0, "%s", msg.text);
+	cr_assert_str_eq(o.server.host, "env.example");
+	cr_assert_eq(o.remote.port, 1001);
+	cr_assert_str_eq(o.local.host, "10.0.0.1");
+	cr_assert(o.insecure);
+	cr_assert_eq(o.psk->len, strlen("from the environment"));
+}
+
+Test(options, key_files_are_read)
+{
+	char line[512];
+
+	scratch_make();
+	snprintf(line, sizeof(line), "-s h:1 -r 1 -l 1 --privkey-file %s --server-pubkey-file %s",
+		scratch_file("key", "# mine\n" KEY "\n", 0600), scratch_file("pub", PUB "\n", 0644));
+	cr_assert_eq(parse(line), 0, "%s", msg.text);
+	cr_assert_eq(o.privkey->len, QP_KEY_BYTES);
+	scratch_remove();
+}
+
+struct bad {
+	char line[160];
+	char named[40]; /* what the error must name */
+};
+
+ParameterizedTestParameters(options, bad_line_is_refused_by_name)
+{
+	static struct bad cases[] = {
+		{"-r 1 -l 1 --psk x", "-s HOST:PORT"},
+		{"-s h:1 -l 1 --psk x", "-r PORT"},
+		{"-s h:1 -r 1 --psk x", "-l [ADDR:]PORT"},
+		{"-s h -r 1 -l 1 --psk x", "'h'"},
+		{"-s h:0 -r 1 -l 1 --psk x", "h:0"},
+		{"-s h:1 -r 70000 -l 1 --psk x", "70000"},
+		{"-s h:1 -r 0 -l 1 --psk x", "'0'"},
+		{"-s h:1 -r 1/sctp -l 1 --psk x", "1/sctp"},
+		{"-s h:1 -r 53/udp -l 53 --psk x", "53/udp"},
+		{"-s h:1 -r 53 -l 53/udp --psk x", "-l"},
+		{"-s h:1 -r 1 -l here:there --psk x", "here:there"},
+		{"-s h:1 -r 1 -l 1", "--psk"},
+		{"-s h:1 -r 1 -l 1 --privkey " KEY, "--server-pubkey"},
+		{"-s h:1 -r 1 -l 1 --psk x --privkey " KEY " --server-pubkey " PUB, "--psk and"},
+		{"-s h:1 -r 1 -l 1 --privkey " KEY " --privkey-file f", "--privkey-file"},
+		{"-s h:1 -r 1 -l 1 --privkey short --server-pubkey " PUB, "--privkey"},
+		{"-s h:1 -r 1 -l 1 --privkey " KEY " --server-pubkey short", "short"},
+		{"-s h:1 -r 1 -l 1 --privkey-file /no/key --server-pubkey " PUB, "/no/key"},
+		{"-s h:1 -r 1 -l 1 --psk x --quic-idle-timeout 0", "--quic-idle-timeout"},
+		{"-s h:1 -r 1 -l 1 --psk x --frobnicate", "frobnicate"},
+		{"-s h:1 -r 1 -l 1 --psk x stray", "stray"},
+	};
+
+	return cr_make_param_array(struct bad, cases, sizeof(cases) / sizeof(cases[0]));
+}
+
+ParameterizedTest(struct bad *bad, options, bad_line_is_refused_by_name)
+{
+	cr_assert_lt(parse(bad->line), 0, "accepted: %s", bad->line);
+	cr_assert_not_null(strstr(msg.text, bad->named), "%s: does not name %s: %s", bad->line,
+		bad->named, msg.text);
+	cr_assert_null(strchr(msg.text, '\n'));
+	cr_assert_null(strstr(msg.text, KEY), "a secret is repeated");
+}

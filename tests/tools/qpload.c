@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <getopt.h>
+#include <netdb.h>
+#include <signal.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "load.h"
+
+/*
+ * Load for the end-to-end tests: a service that many connections come to, and
+ * a client that makes many. Ordinary kernel sockets and one epoll thread, so
+ * that what is measured and checked is the gateway and not a scripting
+ * language. Every connection checks what it receives, byte by byte or by
+ * SHA-256. Results go to standard output as JSON lines.
+ */
+
+enum {
+	MAX_EVENTS = 256,
+};
+
+struct plan plan = {
+	.reset_after = -1,
+	.connections = 1,
+	.parallel = 1,
+	.deadline_s = 60,
+	.seed = 1,
+};
+struct totals totals;
+int load_epoll;
+static volatile sig_atomic_t stopped;
+
+static void
+on_signal(int signum)
+{
+	stopped = 1;
+}
+
+/* ---- sockets ---- */
+
+static struct addrinfo *
+resolve(const char *host, const char *port)
+{
+	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST};
+	struct addrinfo *found;
+	int error = getaddrinfo(host, port, &hints, &found);
+
+	if (error != 0) {
+		fprintf(stderr, "qpload: %s:%s: %s\n", host, port, gai_strerror(error));
+		exit(2);
+	}
+	return found;
+}
+
+static void
+start_connection(const struct addrinfo *peer)
+{
+	int fd = socket(peer->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		die("socket");
+	if (plan.bind_host != NULL) {
+		struct addrinfo *local = resolve(plan.bind_host, "0");
+
+		if (bind(fd, local->ai_addr, local->ai_addrlen) != 0)
+			die("bind");
+		freeaddrinfo(local);
+	}
+	if (connect(fd, peer->ai_addr, peer->ai_addrlen) != 0 && errno != EINPROGRESS) {
+		int error = errno;
+
+		totals.started++;
+		totals.finished++;
+		totals.failed++;
+		totals.errors[error]++;
+		close(fd);
+		return;
+	}
+	conn_new(fd, true);
+}
+
+static int
+open_listener(const struct addrinfo *at)
+{
+	int fd = socket(at->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	struct epoll_event ev = {.events = EPOLLIN, .data.ptr = NULL};
+	int on = 1;
+
+	if (fd < 0)
+		die("socket");
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	if (bind(fd, at->ai_addr, at->ai_addrlen) != 0 || listen(fd, 4096) != 0)
+		die(plan.port);
+	if (epoll_ctl(load_epoll, EPOLL_CTL_ADD, fd, &ev) != 0)
+		die("epoll_ctl");
+	return fd;
+}
+
+static void
+accept_all(int listener)
+{
+	for (;;) {
+		int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+		if (fd < 0 && errno == EAGAIN)
+			return;
+		if (fd < 0)
+			die("accept");
+		conn_new(fd, false);
+	}
+}
+
+/* ---- the two programs ---- */
+
+static void
+one_turn(int listener, int timeout_ms)
+{
+	struct epoll_event events[MAX_EVENTS];
+	int n = epoll_wait(load_epoll, events, MAX_EVENTS, timeout_ms);
+
+	for (int i = 0; i < n; i++) {
+		if (events[i].data.ptr == NULL)
+			accept_all(listener);
+		else
+			conn_turn(events[i].data.ptr, events[i].events);
+	}
+}
+
+static void
+print_totals(double seconds)
+{
+	const char *separator = "";
+
+	printf("{\"ok\": %lu, \"failed\": %lu, \"rx_bytes\": %lu, \"tx_bytes\": %lu, "
+	       "\"mismatches\": %lu, \"timeouts\": %lu, \"early_ends\": %lu, "
+	       "\"seconds\": %.6f, \"slowest_ms\": %.3f, \"errors\": {",
+		totals.done, totals.failed, totals.rx_bytes, totals.tx_bytes, totals.mismatches,
+		totals.timeouts, totals.early_ends, seconds, (double)totals.slowest_us / 1e3);
+	for (int i = 1; i < (int)(sizeof(totals.errors) / sizeof(totals.errors[0])); i++) {
+		if (totals.errors[i] == 0)
+			continue;
+		printf("%s\"%s\": %lu", separator, strerrorname_np(i), totals.errors[i]);
+		separator = ", ";
+	}
+	printf("}}\n");
+	fflush(stdout);
+}
+
+static int
+run_client(void)
+{
+	struct addrinfo *peer = resolve(plan.host, plan.port);
+	int64_t start = now_us();
+	int64_t end = start + (int64_t)(plan.deadline_s * 1e6);
+
+	while (totals.finished < plan.connections && now_us() < end && !stopped) {
+		while (totals.started < plan.connections &&
+			totals.started - totals.finished < plan.parallel)
+			start_connection(peer);
+		if (conn_any() != NULL)
+			one_turn(-1, 100);
+	}
+	while (conn_any() != NULL) {
+		totals.timeouts++;
+		conn_give_up(conn_any(), "timeout");
+	}
+	totals.failed += plan.connections - totals.started;
+	print_totals((double)(now_us() - start) / 1e6);
+	freeaddrinfo(peer);
+	return totals.failed == 0 ? 0 : 1;
+}
+
+static int
+run_service(void)
+{
+	struct addrinfo *at = resolve(plan.host, plan.port);
+	int listener = open_listener(at);
+
+	printf("{\"listening\": \"%s:%s\"}\n", plan.host, plan.port);
+	fflush(stdout);
+	while (!stopped)
+		one_turn(listener, -1);
+	while (conn_any() != NULL)
+		conn_give_up(conn_any(), "open");
+	print_totals(0);
+	close(listener);
+	freeaddrinfo(at);
+	return 0;
+}
+
+static void
+usage(FILE *out)
+{
+	fputs("Usage: qpload serve HOST PORT [option]   a service, until SIGTERM\n"
+	      "       qpload run HOST PORT [option]     a client, until all connections ended\n"
+	      "  --echo           service: send back what comes; client: expect that\n"
+	      "  --send BYTES     send that many pseudo-random bytes\n"
+	      "  --after-eof      send only after the peer has ended its direction\n"
+	      "  --half-close     client: end our direction once all is sent\n"
+	      "  --reset-after N  reset the connection once N bytes were sent (service: received)\n"
+	      "  --hold           service: accept, and never read or write\n"
+	      "  --raw            bytes without contents: for measuring\n"
+	      "  --sha            hash both directions; one line for each connection\n"
+	      "  --connections N  client: how many in all (default 1)\n"
+	      "  --parallel N     client: how many at once (default 1)\n"
+	      "  --deadline S     client: give up after that many seconds (default 60)\n"
+	      "  --bind HOST      client: connect from this address\n"
+	      "  --seed N         which pseudo-random bytes (default 1)\n",
+		out);
+}
+
+static const struct option options[] = {
+	{"echo", no_argument, NULL, 'e'},
+	{"send", required_argument, NULL, 's'},
+	{"after-eof", no_argument, NULL, 'a'},
+	{"half-close", no_argument, NULL, 'h'},
+	{"reset-after", required_argument, NULL, 'r'},
+	{"hold", no_argument, NULL, 'H'},
+	{"raw", no_argument, NULL, 'w'},
+	{"sha", no_argument, NULL, 'S'},
+	{"connections", required_argument, NULL, 'c'},
+	{"parallel", required_argument, NULL, 'p'},
+	{"deadline", required_argument, NULL, 'd'},
+	{"bind", required_argument, NULL, 'b'},
+	{"seed", required_argument, NULL, 'x'},
+	{"help", no_argument, NULL, '?'},
+	{NULL, 0, NULL, 0},
+};
+
+static uint64_t
+number(const char *text)
+{
+	char *end;
+	unsigned long long value = strtoull(text, &end, 0);
+
+	if (*text == '\0' || *end != '\0') {
+		fprintf(stderr, "qpload: not a number: %s\n", text);
+		exit(2);
+	}
+	return value;
+}
+
+static bool
+take_option(int opt)
+{
+	switch (opt) {
+	case 'e':
+		plan.echo = true;
+		break;
+	case 's':
+		plan.send_bytes = number(optarg);
+		break;
+	case 'a':
+		plan.after_eof = true;
+		break;
+	case 'h':
+		plan.half_close = true;
+		break;
+	case 'r':
+		plan.reset_after = (int64_t)number(optarg);
+		break;
+	case 'H':
+		plan.hold = true;
+		break;
+	case 'w':
+		plan.raw = true;
+		break;
+	case 'S':
+		plan.sha = true;
+		break;
+	case 'c':
+		plan.connections = number(optarg);
+		break;
+	case 'p':
+		plan.parallel = number(optarg);
+		break;
+	case 'd':
+		plan.deadline_s = (double)number(optarg);
+		break;
+	case 'b':
+		plan.bind_host = optarg;
+		break;
+	case 'x':
+		plan.seed = number(optarg);
+		break;
+	default:
+		return false;
+	}
+	return true;
+}
+
+int
+main(int argc, char **argv)
+{
+	struct rlimit files;
+	int opt;
+
+	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (!take_option(opt)) {
+			usage(stderr);
+			return 2;
+		}
+	}
+	if (argc - optind != 3 ||
+		(strcmp(argv[optind], "serve") != 0 && strcmp(argv[optind], "run") != 0)) {
+		usage(stderr);
+		return 2;
+	}
+	plan.serve = strcmp(argv[optind], "serve") == 0;
+	plan.host = argv[optind + 1];
+	plan.port = argv[optind + 2];
+
+	getrlimit(RLIMIT_NOFILE, &files);
+	files.rlim_cur = files.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &files);
+	sigaction(SIGTERM, &(struct sigaction) {.sa_handler = on_signal}, NULL);
+	sigaction(SIGINT, &(struct sigaction) {.sa_handler = on_signal}, NULL);
+	if (sodium_init() < 0 || (load_epoll = epoll_create1(EPOLL_CLOEXEC)) < 0)
+		die("epoll_create");
+	return plan.serve ? run_service() : run_client();
+}
