@@ -1,0 +1,89 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Counts what a test runner reported, for scripts/test.sh.
+
+count-tests.py meson TESTLOG.json | pytest JUNIT.xml
+
+Prints "passed failed skipped" and then the name of each failed test, one a line. A test program that
+Criterion or TAP reports for counts as the tests in it, any other as one test.
+"""
+import json
+import re
+import sys
+import xml.etree.ElementTree as ET
+
+SYNTHESIS = re.compile(r"^\[====\] Synthesis: Tested: (\d+) \| Passing: (\d+) \| Failing: (\d+)", re.M)
+CRITERION_FAIL = re.compile(r"^\[FAIL\] (.+?): (?:\(|CRASH|Timed out)", re.M)
+CRITERION_SKIP = re.compile(r"^\[SKIP\] ", re.M)
+TAP_PLAN = re.compile(r"^1\.\.\d+", re.M)
+TAP_LINE = re.compile(r"^(ok|not ok)\b[ \d-]*([^#\n]*)(#\s*(?:SKIP|TODO))?", re.M | re.I)
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def count_program(test):
+    """One test program of Meson's: (passed, skipped, names of the failed)."""
+    name, result = test["name"], test["result"]
+    if result == "SKIP":
+        return 0, 1, []
+    text = COLOUR.sub("", test.get("stdout", "") + "\n" + test.get("stderr", ""))
+    passed = skipped = 0
+    failed = []
+    if SYNTHESIS.search(text):
+        for match in SYNTHESIS.finditer(text):
+            passed += int(match[2])
+            failed += [f"{name}: a test"] * int(match[3])
+        skipped = len(CRITERION_SKIP.findall(text))
+        names = CRITERION_FAIL.findall(text)
+        if len(names) == len(failed):
+            failed = [f"{name}: {one}" for one in names]
+    elif TAP_PLAN.search(text):
+        for verdict, title, directive in TAP_LINE.findall(text):
+            if directive:
+                skipped += 1
+            elif verdict.lower() == "ok":
+                passed += 1
+            else:
+                failed.append(f"{name}: {title.strip()}")
+    elif result == "OK":
+        passed = 1
+    # The program as a whole may fail after its tests passed: a leak, a crash at exit, a timeout.
+    if result not in ("OK", "EXPECTEDFAIL") and not failed:
+        failed.append(f"{name} ({result.lower()})")
+    return passed, skipped, failed
+
+
+def count_meson(path):
+    passed, skipped, failed = 0, 0, []
+    with open(path, encoding="utf-8") as lines:
+        for line in lines:
+            if line.strip():
+                p, s, f = count_program(json.loads(line))
+                passed, skipped, failed = passed + p, skipped + s, failed + f
+    return passed, skipped, failed
+
+
+def count_pytest(path):
+    root = ET.parse(path)
+    skipped, failed = 0, []
+    for case in root.iter("testcase"):
+        if case.find("failure") is not None or case.find("error") is not None:
+            failed.append(f'{case.get("classname")}::{case.get("name")}')
+        elif case.find("skipped") is not None:
+            skipped += 1
+    # A test that fails and whose teardown fails too is in the file twice.
+    failed = list(dict.fromkeys(failed))
+    # Not by counting cases: one that was interrupted looks like one that passed.
+    total = sum(int(suite.get("tests")) for suite in root.iter("testsuite"))
+    return total - skipped - len(failed), skipped, failed
+
+
+def main():
+    if len(sys.argv) != 3 or sys.argv[1] not in ("meson", "pytest"):
+        sys.exit(__doc__)
+    passed, skipped, failed = {"meson": count_meson, "pytest": count_pytest}[sys.argv[1]](sys.argv[2])
+    print(passed, len(failed), skipped)
+    for name in failed:
+        print(name)
+
+
+main()

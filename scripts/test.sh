@@ -1,0 +1,244 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Sets the machine up, builds quicport in every way that is supported, and runs all tests. A stage
+# that fails doesn't keep the others from running; the last line has the sums.
+# shellcheck source-path=SCRIPTDIR disable=SC2034
+set -euo pipefail
+
+here=$(cd "${BASH_SOURCE[0]%/*}" && pwd)
+cd "$here/.."
+unset CC   # each stage has its compiler
+# shellcheck source=lib.sh
+. "$here/lib.sh"
+
+usage() {
+	cat <<'EOF'
+Usage: scripts/test.sh [--quick | --stage NAME...]
+
+  --quick        build with gcc and run the unit tests only
+  --stage NAME   run this stage only (may be given several times):
+                   unit    gcc, unit tests
+                   asan    clang with address and undefined-behaviour sanitizers, unit tests
+                   fuzz    each fuzz target for a few seconds, from its kept corpus
+                   e2e     whole gateways and clients against real sockets (needs root)
+  --help         this text
+
+Environment:
+  QUICPORT_FUZZ_SECONDS  seconds for each fuzz target (default: 5)
+  QUICPORT_E2E_ARGS      more arguments for pytest, e.g. "-k relay -x"
+  QUICPORT_HUGEPAGES, QUICPORT_CACHE: see scripts/setup.sh --help
+
+Logs are in build-logs/.
+EOF
+}
+
+all_stages=(unit asan fuzz e2e)
+logs=$PWD/build-logs
+passed=0
+failed=0
+skipped=0
+bad_stages=()
+
+# fail WHAT: counts a failure that no test runner counts, such as a build that breaks.
+fail() {
+	failed=$((failed + 1))
+	bad_stages+=("$stage")
+	printf '        %s; the end of %s:\n' "$1" "${log#"$PWD/"}"
+	log_end 60 '        | '
+}
+
+# add RUNNER FILE STATUS: adds up a runner's report. A runner that failed without a failed test, or
+# left no report, is a failure of its own.
+add() {
+	local counts names p f s
+	if [ ! -f "$2" ] || ! counts=$(/usr/bin/python3 "$here/count-tests.py" "$1" "$2" 2>>"$log"); then
+		fail "the runner left no report (status $3)"
+		return
+	fi
+	read -r p f s <<<"$counts"
+	names=$(tail -n +2 <<<"$counts")
+	passed=$((passed + p))
+	failed=$((failed + f))
+	skipped=$((skipped + s))
+	printf '        %s: %d passed, %d failed%s\n' "$stage" "$p" "$f" \
+		"$([ "$s" = 0 ] || echo ", $s skipped")"
+	if [ "$f" != 0 ]; then
+		bad_stages+=("$stage")
+		printf '        failed: %s\n' "$names" | sed '2,$s/^/        failed: /'
+		printf '        the end of %s:\n' "${log#"$PWD/"}"
+		log_end 60 '        | '
+	elif [ "$3" != 0 ]; then
+		fail "no test failed, but the runner ended with status $3"
+	fi
+}
+
+# configure DIR [OPTION...]: a build folder, made anew if set-up has put the libraries elsewhere.
+configure() {
+	local dir=$1 prefix
+	shift
+	prefix=$("$here/setup.sh" --print-prefix) || return
+	if [ ! -f "$dir/build.ninja" ]; then
+		meson setup "$dir" "$@" || return
+	elif [ "$(cat "$dir/.deps-prefix" 2>/dev/null || echo "$prefix")" != "$prefix" ]; then
+		meson setup --wipe "$dir" || return
+	fi
+	echo "$prefix" >"$dir/.deps-prefix"
+}
+
+build() { configure "$@" && ninja -C "$1"; }
+
+# compile TEXT DIR [OPTION...]
+compile() {
+	local text=$1
+	shift
+	run_limit=1200
+	run_logged "$stage: $text" build "$@" && return
+	fail "the build failed"
+	return 1
+}
+
+unit_tests() {
+	local dir=$1 status=0
+	shift
+	rm -f "$dir/meson-logs/testlog.json"
+	run_limit=900
+	run_logged "$stage: unit tests" meson test -C "$dir" --no-rebuild --print-errorlogs "$@" || status=$?
+	if [ $status = 0 ] && grep -q '^No tests defined' "$log"; then
+		skip "$stage: there are no unit tests"
+		return
+	fi
+	add meson "$dir/meson-logs/testlog.json" $status
+}
+
+stage_unit() {
+	compile "building with gcc" build || return 0
+	unit_tests build
+}
+
+# The second compiler as well: what clang warns of is an error here.
+stage_asan() {
+	export CC=clang
+	compile "building with clang and sanitizers" build-asan -Db_lundef=false \
+		-Db_sanitize=address,undefined || return 0
+	unset CC
+	export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1
+	export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
+	unit_tests build-asan --timeout-multiplier 4
+	unset ASAN_OPTIONS UBSAN_OPTIONS
+}
+
+stage_fuzz() {
+	local target name seconds=${QUICPORT_FUZZ_SECONDS:-5} dirs count=0
+	export CC=clang
+	compile "building the fuzz targets" build-fuzz -Dfuzz=true -Db_lundef=false \
+		-Db_sanitize=address,undefined || { unset CC; return 0; }
+	unset CC
+	run_limit=$((seconds + 60))
+	for target in build-fuzz/tests/fuzz/*; do
+		if [ ! -f "$target" ] || [ ! -x "$target" ]; then
+			continue
+		fi
+		name=${target##*/}
+		count=$((count + 1))
+		# libFuzzer adds what it finds to the first folder, and only reads the second.
+		dirs=("build-fuzz/corpus/$name")
+		[ ! -d "tests/fuzz/corpus/$name" ] || dirs+=("tests/fuzz/corpus/$name")
+		mkdir -p "${dirs[0]}" build-fuzz/crashes
+		if UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 run_logged "$stage: $name" "$target" \
+			-max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+			-artifact_prefix="build-fuzz/crashes/$name-" "${dirs[@]}"; then
+			passed=$((passed + 1))
+		else
+			fail "again, with the file that it names: $target build-fuzz/crashes/$name-..."
+		fi
+	done
+	[ $count != 0 ] || skip "$stage: there are no fuzz targets"
+}
+
+stage_e2e() {
+	local status=0 args python=/usr/bin/python3
+	if ! compgen -G 'tests/e2e/test_*.py' >/dev/null; then
+		skip "$stage: there are no end-to-end tests"
+		return
+	fi
+	compile "building with gcc" build || return 0
+	# The tests may want Python packages that Debian doesn't have; then they bring a way to get them.
+	if [ -x tests/e2e/venv.sh ]; then
+		run_limit=600
+		if ! run_logged "$stage: preparing Python" tests/e2e/venv.sh; then
+			fail "there is no Python to run the tests with"
+			return
+		fi
+		python=$(tests/e2e/venv.sh 2>>"$log")
+	fi
+	read -ra args <<<"${QUICPORT_E2E_ARGS:-}"
+	rm -f "$logs/e2e.xml"
+	run_limit=1200
+	run_logged "$stage: end-to-end tests" "$python" -m pytest tests/e2e -v -ra --timeout=180 \
+		-p no:cacheprovider --junitxml="$logs/e2e.xml" "${args[@]}" || status=$?
+	add pytest "$logs/e2e.xml" $status
+}
+
+on_exit() { clean_exit $?; }
+
+stages=()
+setup_args=()
+while [ $# -gt 0 ]; do
+	case $1 in
+	--quick) stages+=(unit) ;;
+	--stage)
+		shift
+		[[ " ${all_stages[*]} " == *" ${1:-} "* ]] ||
+			die "--stage takes one of: ${all_stages[*]}"
+		stages+=("$1")
+		;;
+	--help | -h)
+		usage
+		exit 0
+		;;
+	*)
+		usage >&2
+		die "unknown option: $1"
+		;;
+	esac
+	shift
+done
+[ ${#stages[@]} != 0 ] || stages=("${all_stages[@]}")
+# Only whole gateways need huge pages.
+[[ " ${stages[*]} " == *" e2e "* ]] || setup_args=(--no-hugepages)
+
+stage=setup
+log=$logs/setup.log
+mkdir -p "$logs"
+exec 9>"$logs/lock"
+if ! flock --nonblock 9; then
+	note "another test run is at work in this tree: waiting for it to end"
+	flock 9
+fi
+trap on_exit EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+echo "Set-up"
+if QUICPORT_HUGEPAGES=${QUICPORT_HUGEPAGES:-1024} "$here/setup.sh" "${setup_args[@]}" 9>&-; then
+	echo "Tests (logs: build-logs/)"
+	for stage in "${stages[@]}"; do
+		log=$logs/$stage.log
+		: >"$log"
+		"stage_$stage"
+	done
+else
+	# It has said why.
+	failed=1
+	bad_stages=(setup)
+fi
+
+echo
+[ ${#bad_stages[@]} = 0 ] ||
+	echo "Failed in: $(printf '%s\n' "${bad_stages[@]}" | uniq | paste -sd' ') ($(elapsed $SECONDS) in all)"
+lib_died=1   # the line below says all there is to say
+printf '%d passed, %d failed' $passed $failed
+[ $skipped = 0 ] || printf ', %d skipped' $skipped
+echo
+# No test at all is no success.
+[ $failed = 0 ] && [ $passed != 0 ]
