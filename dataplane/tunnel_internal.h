@@ -104,8 +104,30 @@ struct qp_tunnels {
 };
 
 /* tunnel.c */
+/* An empty message about this tunnel. */
+void qp_tunnel_message_init(const struct qp_tunnel *t, struct qp_msg *msg, enum qp_msg_type type);
+/* False: not taken; see qp_tunnels_env.send. */
+bool qp_tunnel_message_send(struct qp_tunnel *t, const struct qp_msg *msg);
+/* Closes the port and everything that runs over it; the connection itself goes on. */
+void qp_tunnel_close_port(struct qp_tunnel *t);
+/* Closes port and connection. `phrase`: static text, NULL for the code's own. */
+void qp_tunnel_end(struct qp_tunnel *t, enum qp_app_error code, const char *phrase);
+/* The same, once the client has acknowledged what stands on stream 0. */
+void qp_tunnel_last_words(struct qp_tunnel *t, enum qp_app_error code, const char *phrase);
+int qp_tunnel_control_send(struct qp_tunnel *t, const struct qp_wire_msg *msg);
+/* A forward response; the tunnel ends if it cannot be sent. */
+void qp_tunnel_respond(struct qp_tunnel *t, enum qp_wire_type type, enum qp_wire_status status,
+	struct qp_slice text);
 /* RemoteNewConnection: only information, so it is left out when a client reads none or mbufs lack. */
 void qp_tunnel_announce(struct qp_tunnel *t, uint32_t conn_id);
+
+/* tunnel_control.c */
+/* Bytes of stream 0; borrowed. */
+void qp_tunnel_control_data(struct qp_tunnel *t, const uint8_t *data, size_t len, bool fin);
+/* Credit for `len` bytes of stream 0, and of the connection. */
+void qp_tunnel_give_credit(struct qp_tunnel *t, uint64_t len);
+/* Goes on with what waited in t->rx: after an answer of the control plane. */
+void qp_tunnel_process(struct qp_tunnel *t);
 
 /* relay.c */
 extern const struct qp_tcp_ops qp_relay_tcp_ops;

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * All tunnels of an lcore: what the control plane answers them, what they are
+ * owed when there is memory again, and their end together. Runs on that lcore.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "dataplane/tunnel_internal.h"
+
+#define PATIENCE_NS (1000ull * 1000 * 1000) /* with scarce mbufs, before connections are reset */
+#define RELIEF_NS (100ull * 1000 * 1000)    /* between such resets */
+
+/* What the control plane answers. */
+
+static void
+auth_reply(struct qp_tunnel *t, const struct qp_msg *msg)
+{
+	if (t->state != QP_TUNNEL_REPLY || t->control == NULL)
+		return;
+	if (qp_quic_stream_write_bytes(t->control, msg->auth_bytes.bytes, msg->auth_bytes.len) < 0) {
+		qp_tunnel_end(t, QP_APP_INTERNAL, NULL);
+		return;
+	}
+	t->state = QP_TUNNEL_STEP3;
+	qp_tunnel_process(t);
+}
+
+static void
+verdict(struct qp_tunnel *t, const struct qp_msg *msg)
+{
+	if (t->state != QP_TUNNEL_REPLY && t->state != QP_TUNNEL_VERDICT)
+		return;
+	if (!msg->verdict.accepted || t->state != QP_TUNNEL_VERDICT) {
+		qp_tunnel_end(t, QP_APP_AUTH, NULL);
+		return;
+	}
+	t->state = QP_TUNNEL_REQUEST;
+	t->authenticated = true;
+	qp_quic_conn_trust(t->conn);
+	qp_tunnel_give_credit(t, t->early_bytes);
+	t->all->env.counters->tunnels_total++;
+	t->all->env.counters->tunnels_active++;
+	qp_tunnel_process(t);
+}
+
+static void
+grant(struct qp_tunnel *t, const struct qp_msg *msg)
+{
+	const struct qp_msg_forward_answer *a = &msg->forward_answer;
+	struct qp_ipaddr addr;
+	int rc;
+
+	t->port = a->port;
+	t->protocol = a->protocol;
+	if (t->state != QP_TUNNEL_GRANT) {
+		qp_tunnel_close_port(t);
+		return;
+	}
+	memcpy(addr.b, a->addr, sizeof(addr.b));
+	rc = QP_E_UNSUPPORTED;
+	if (a->protocol == QP_WIRE_TCP)
+		rc = qp_tcp_listen(t->all->env.tcp, (addr.q[0] | addr.q[1]) != 0 ? &addr : NULL,
+			htons(a->port), &qp_relay_tcp_ops, t, &t->listener);
+	if (rc < 0) {
+		qp_tunnel_respond(t, QP_WIRE_REMOTE_FORWARD_RESPONSE,
+			rc == QP_E_INUSE ? QP_WIRE_PORT_IN_USE : QP_WIRE_INTERNAL_ERROR,
+			qp_slice_of(qp_strerror(rc)));
+		qp_tunnel_last_words(t, QP_APP_REFUSED, NULL);
+		return;
+	}
+	qp_timer_cancel(t->all->env.wheel, &t->deadline);
+	t->state = QP_TUNNEL_OPEN;
+	qp_tunnel_respond(t, QP_WIRE_REMOTE_FORWARD_RESPONSE, QP_WIRE_SUCCESS,
+		(struct qp_slice) {a->message, a->message_len});
+	qp_tunnel_process(t);
+}
+
+static void
+deny(struct qp_tunnel *t, const struct qp_msg *msg)
+{
+	const struct qp_msg_forward_answer *a = &msg->forward_answer;
+
+	if (t->state != QP_TUNNEL_GRANT)
+		return;
+	qp_tunnel_respond(t, QP_WIRE_REMOTE_FORWARD_RESPONSE, a->status,
+		(struct qp_slice) {a->message, a->message_len});
+	qp_tunnel_last_words(t, QP_APP_REFUSED, NULL);
+}
+
+/* A port was granted to a tunnel that is gone: give it back. */
+static void
+return_port(struct qp_tunnels *ts, const struct qp_msg *msg)
+{
+	struct qp_msg back = {.type = QP_MSG_FORWARD_CLOSED, .version = QP_IPC_VERSION,
+		.id = msg->id};
+
+	back.forward_closed.port = msg->forward_answer.port;
+	back.forward_closed.protocol = msg->forward_answer.protocol;
+	ts->env.send(ts->env.send_ctx, &back);
+}
+
+void
+qp_tunnels_message(struct qp_tunnels *ts, const struct qp_msg *msg)
+{
+	struct qp_tunnel *t = qp_slots_get(&ts->ids, msg->id);
+
+	if (t == NULL) {
+		if (msg->type == QP_MSG_FORWARD_GRANT)
+			return_port(ts, msg);
+		return;
+	}
+	switch (msg->type) {
+	case QP_MSG_AUTH_REPLY:
+		auth_reply(t, msg);
+		break;
+	case QP_MSG_VERDICT:
+		verdict(t, msg);
+		break;
+	case QP_MSG_FORWARD_GRANT:
+		grant(t, msg);
+		break;
+	case QP_MSG_FORWARD_DENY:
+		deny(t, msg);
+		break;
+	default:
+		break;
+	}
+}
+
+/*
+ * Mbufs have been scarce for so long that what holds them does not move: some
+ * client or its outside reads nothing. Who holds most loses it, so that the
+ * others are served.
+ */
+static void
+on_relief(struct qp_timer *timer, uint64_t now_ns)
+{
+	struct qp_tunnels *ts =
+		(struct qp_tunnels *)((char *)timer - offsetof(struct qp_tunnels, relief));
+	struct qp_tunnel *t, *most = NULL;
+
+	LIST_FOREACH(t, &ts->list, link)
+		if (t->held_bytes > 0 && (most == NULL || t->held_bytes > most->held_bytes))
+			most = t;
+	if (most != NULL)
+		qp_relay_abort_largest(most);
+	qp_timer_arm(ts->env.wheel, timer, now_ns + RELIEF_NS);
+}
+
+struct qp_tunnels *
+qp_tunnels_new(const struct qp_tunnels_env *env)
+{
+	struct qp_tunnels *ts = calloc(1, sizeof(*ts));
+
+	if (ts == NULL)
+		return NULL;
+	ts->env = *env;
+	LIST_INIT(&ts->list);
+	TAILQ_INIT(&ts->dirty);
+	ts->relief.fn = on_relief;
+	return ts;
+}
+
+void
+qp_tunnels_free(struct qp_tunnels *ts)
+{
+	if (ts == NULL)
+		return;
+	qp_timer_cancel(ts->env.wheel, &ts->relief);
+	qp_slots_fini(&ts->ids);
+	free(ts);
+}
+
+/* Memory is there again: what clients are owed. */
+static void
+pay_credit(struct qp_tunnels *ts)
+{
+	struct qp_tunnel *t;
+
+	LIST_FOREACH(t, &ts->list, link) {
+		if (t->owed_credit == 0)
+			continue;
+		qp_quic_conn_consumed(t->conn, t->owed_credit);
+		t->owed_credit = 0;
+	}
+	ts->owed = false;
+}
+
+static void
+watch_memory(struct qp_tunnels *ts)
+{
+	if (*ts->env.mem_level != QP_MEM_SCARCE)
+		qp_timer_cancel(ts->env.wheel, &ts->relief);
+	else if (!qp_timer_armed(&ts->relief))
+		qp_timer_arm(ts->env.wheel, &ts->relief, *ts->env.now_ns + PATIENCE_NS);
+}
+
+void
+qp_tunnels_flush(struct qp_tunnels *ts)
+{
+	watch_memory(ts);
+	qp_relay_flush(ts);
+	if (ts->owed && *ts->env.mem_level == QP_MEM_PLENTY)
+		pay_credit(ts);
+}
+
+void
+qp_tunnels_shutdown(struct qp_tunnels *ts)
+{
+	const struct qp_wire_msg bye = {.type = QP_WIRE_SESSION_CLOSE};
+	struct qp_tunnel *t;
+
+	LIST_FOREACH(t, &ts->list, link) {
+		/* Before that, the client takes bytes for authentication's. */
+		if (t->authenticated && t->state < QP_TUNNEL_LAST)
+			(void)qp_tunnel_control_send(t, &bye);
+		qp_tunnel_last_words(t, QP_APP_SHUTDOWN, NULL);
+	}
+}
+
+uint32_t
+qp_tunnels_count(const struct qp_tunnels *ts)
+{
+	return ts->ids.used;
+}

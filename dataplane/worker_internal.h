@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef QP_DATAPLANE_WORKER_INTERNAL_H
+#define QP_DATAPLANE_WORKER_INTERNAL_H
+
+#include "dataplane/api.h"
+#include "dataplane/port.h"
+#include "dataplane/quic/quic.h"
+#include "dataplane/tcp/tcp.h"
+#include "dataplane/timer.h"
+#include "dataplane/tunnel.h"
+#include "dataplane/worker.h"
+
+struct rte_mbuf;
+struct rte_mempool;
+
+#define QP_WORKER_TX_ROOM 256u
+
+/* Owner: its lcore, once it runs. Life: the process's. Lock: none. */
+struct qp_worker {
+	struct qp_worker_config cfg;
+	struct qp_worker_shared *out;   /* counters; only this lcore writes */
+	struct qp_ctl ctl;
+	struct rte_mempool *pool, *indirect;
+	struct qp_wheel *wheel;
+	int epoll;
+	uint64_t now_ns;
+	uint8_t mem_level;              /* enum qp_mem_level */
+	bool failed;                    /* the port did not start: wait to be told to end */
+	bool leaving;
+	uint64_t leave_by_ns;
+	uint64_t publish_at_ns;
+	uint64_t idle_since_ns;         /* 0: busy */
+	/* From CONFIG on. */
+	struct qp_port *port;
+	struct qp_tcp *tcp;
+	struct qp_quic *quic;
+	struct qp_tunnels *tunnels;
+	struct qp_api *api;
+	uint16_t quic_port_be;
+	uint16_t tx_len;
+	struct rte_mbuf *tx[QP_WORKER_TX_ROOM];
+};
+
+/* worker.c */
+uint64_t qp_worker_clock_ns(void);
+/* Everybody's way out: struct qp_tcp_env's and qp_quic_env's transmit. */
+void qp_worker_transmit(void *worker, struct rte_mbuf *frame);
+void qp_worker_tx_flush(struct qp_worker *w);
+/* To the control plane, with the worker's index; false: not taken (see qp_ctl_send). */
+bool qp_worker_send(void *worker, const struct qp_msg *msg);
+
+/* worker_open.c */
+/* CONFIG: opens the port and all that stands on it, and answers HELLO. */
+void qp_worker_configure(struct qp_worker *w, const struct qp_msg_config *in);
+
+#endif
