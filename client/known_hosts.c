@@ -93,7 +93,7 @@ qpc_known_hosts_lookup(const char *path, const char *host, const char *fingerpri
 		return err;
 	*out = QPC_HOST_UNKNOWN;
 	recorded[0] = '\0';
-	for (const char *at = data, *end = data + len, *eol; at < end; at = eol + 1) {
+	for (const char *at = data, *end = len > 0 ? data + len : data, *eol; at < end; at = eol + 1) {
 		struct span print;
 
 		eol = line_end(at, end);
@@ -136,7 +136,7 @@ rewritten(const char *data, size_t len, const char *host, const char *fingerprin
 
 	if (out == NULL)
 		return NULL;
-	for (const char *at = data, *end = data + len, *eol; at < end; at = eol + 1) {
+	for (const char *at = data, *end = len > 0 ? data + len : data, *eol; at < end; at = eol + 1) {
 		struct span print;
 
 		eol = line_end(at, end);

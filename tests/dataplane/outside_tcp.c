@@ -155,7 +155,7 @@ send_piece(struct half *h)
 	size_t left = RTE_MIN(h->tx_len - h->conn.taken, (size_t)PIECE_BYTES);
 	size_t n = RTE_MIN(left, (size_t)qp_tcp_send_space(h->tcp));
 	struct rte_mbuf *head = NULL, *m;
-	const uint8_t *p = h->tx + h->conn.taken;
+	const uint8_t *p = h->tx != NULL ? h->tx + h->conn.taken : NULL;
 
 	for (size_t off = 0; off < n; off += m->data_len) {
 		m = rte_pktmbuf_alloc(h->world->outside->pool);

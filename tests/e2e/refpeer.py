@@ -220,18 +220,25 @@ def close_with_reset(sock) -> None:
         sock.close()
 
 
-async def socket_to_stream(sock, stream) -> None:
+TCP_CLOSE = 7  # tcpi_state, the first byte of Linux's struct tcp_info
+
+
+async def socket_to_stream(sock, stream, shut) -> None:
     loop = asyncio.get_running_loop()
     while data := await loop.sock_recv(sock, CHUNK_BYTES):
         stream.write(data)
         await stream.room()
+    # A reset whose error the other direction's send has taken reads as an end, too.
+    if not shut.is_set() and sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == TCP_CLOSE:
+        raise Reset
     stream.write(b"", end=True)
 
 
-async def stream_to_socket(stream, sock) -> None:
+async def stream_to_socket(stream, sock, shut) -> None:
     loop = asyncio.get_running_loop()
     while data := await stream.read():
         await loop.sock_sendall(sock, data)
+    shut.set()
     sock.shutdown(socket.SHUT_WR)
 
 
@@ -244,9 +251,10 @@ async def watch_for_stop(stream) -> None:
 
 async def relay(sock, stream) -> None:
     """Both directions, each with its own end; any reset ends both with a reset."""
+    shut = asyncio.Event()
     directions = [
-        asyncio.ensure_future(socket_to_stream(sock, stream)),
-        asyncio.ensure_future(stream_to_socket(stream, sock)),
+        asyncio.ensure_future(socket_to_stream(sock, stream, shut)),
+        asyncio.ensure_future(stream_to_socket(stream, sock, shut)),
     ]
     watch = asyncio.ensure_future(watch_for_stop(stream))
     try:

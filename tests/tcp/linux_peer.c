@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -40,7 +41,11 @@ struct echo {
 	struct qp_tcp_conn *c;
 	struct rte_mbuf *kept, *kept_tail; /* received, no room to send it yet */
 	bool ending;
+	LIST_ENTRY(echo) link;
 };
+
+/* Those that TCP has not ended: a last ACK may be lost, and the stack calls nobody back when freed. */
+static LIST_HEAD(, echo) echoes = LIST_HEAD_INITIALIZER(echoes);
 
 struct server {
 	struct qp_port *port;
@@ -102,6 +107,7 @@ on_accept(void *listener_ctx, struct qp_tcp_conn *c)
 	if (e == NULL)
 		return -1;
 	e->c = c;
+	LIST_INSERT_HEAD(&echoes, e, link);
 	qp_tcp_set_ctx(c, e);
 	return 0;
 }
@@ -139,6 +145,7 @@ on_ended(void *ctx, enum qp_tcp_end why)
 {
 	struct echo *e = ctx;
 
+	LIST_REMOVE(e, link);
 	while (e->kept != NULL) {
 		struct rte_mbuf *m = e->kept;
 
@@ -389,6 +396,8 @@ run(double loss)
 			printf("  %s %llu\n", names[i], (unsigned long long)counters[i]);
 	}
 	qp_tcp_free(s.tcp);
+	while (!LIST_EMPTY(&echoes))
+		on_ended(LIST_FIRST(&echoes), QP_TCP_END_TIMEOUT);
 	qp_wheel_free(s.wheel);
 	qp_port_close(s.port);
 	if (rte_mempool_in_use_count(s.pool) != 0 || rte_mempool_in_use_count(s.indirect) != 0) {

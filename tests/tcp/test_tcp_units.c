@@ -50,7 +50,7 @@ Test(tcp_units, options_written_parse_back)
 			.tsecr = set & 8 ? 77 : 0,
 			.nsack = set & 16 && !(set & 1) ? 1 + (set >> 5) : 0,
 		}, back;
-		uint8_t bytes[64];
+		uint8_t bytes[64], again[64];
 		unsigned n;
 
 		for (unsigned i = 0; i < o.nsack; i++)
@@ -58,7 +58,9 @@ Test(tcp_units, options_written_parse_back)
 		n = qp_tcp_options_write(bytes, &o);
 		cr_expect(n <= QP_TCP_OPTIONS_MAX && n % 4 == 0);
 		cr_expect(qp_tcp_options_parse(bytes, n, true, &back) == 0);
-		cr_expect(memcmp(&o, &back, sizeof(o)) == 0, "set %u", set);
+		cr_expect(back.has_mss == o.has_mss && back.nsack == o.nsack, "set %u", set);
+		cr_expect(qp_tcp_options_write(again, &back) == n && memcmp(bytes, again, n) == 0,
+			"set %u", set);
 	}
 }
 
