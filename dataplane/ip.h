@@ -69,6 +69,14 @@ struct qp_flow {
 	struct qp_l2 l2;
 };
 
+/* The same addresses and ports, whatever the link layer says. */
+static inline bool
+qp_flow_same_ends(const struct qp_flow *a, const struct qp_flow *b)
+{
+	return a->rport_be == b->rport_be && a->lport_be == b->lport_be &&
+	       qp_ipaddr_equal(&a->remote, &b->remote) && qp_ipaddr_equal(&a->local, &b->local);
+}
+
 /* What qp_ip_parse found in a received frame. Offsets from the start of mbuf data. */
 struct qp_packet {
 	struct qp_flow flow;   /* local = destination, remote = source; ports 0 for ICMP */

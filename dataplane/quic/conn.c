@@ -215,7 +215,7 @@ qp_quic_conn_read(struct qp_quic_conn *c, const struct qp_flow *flow, uint8_t to
 		fail(c, rv);
 		return;
 	}
-	if (qp_quic_same_flow(flow, &c->flow))
+	if (qp_flow_same_ends(flow, &c->flow))
 		c->flow.l2 = flow->l2;
 	else
 		c->other_flow = *flow;

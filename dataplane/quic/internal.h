@@ -145,7 +145,6 @@ void qp_quic_stream_free(struct qp_quic_stream *s);
 /* write.c: one connection's turn; true when it has more to send at once. */
 bool qp_quic_conn_write(struct qp_quic_conn *c);
 void qp_quic_batch_flush(struct qp_quic *q);
-bool qp_quic_same_flow(const struct qp_flow *a, const struct qp_flow *b);
 void qp_quic_conn_take_path(struct qp_quic_conn *c, const ngtcp2_path *path);
 /* One datagram of `len` bytes that stands in `m`. Consumes `m`. */
 void qp_quic_send_single(struct qp_quic *q, struct rte_mbuf *m, const struct qp_flow *flow,

@@ -64,13 +64,6 @@ qp_quic_batch_flush(struct qp_quic *q)
 	*b = (struct qp_quic_batch) {0};
 }
 
-bool
-qp_quic_same_flow(const struct qp_flow *a, const struct qp_flow *b)
-{
-	return a->rport_be == b->rport_be && a->lport_be == b->lport_be &&
-		qp_ipaddr_equal(&a->remote, &b->remote) && qp_ipaddr_equal(&a->local, &b->local);
-}
-
 /* RFC-less, from the kernel's UDP_SEGMENT: all datagrams of a run but the last have one size. */
 static bool
 fits_batch(const struct qp_quic *q, const struct rte_mbuf *m, const struct qp_flow *flow,
@@ -80,7 +73,7 @@ fits_batch(const struct qp_quic *q, const struct rte_mbuf *m, const struct qp_fl
 
 	return q->env.udp_segmentation && b->count < QP_QUIC_MAX_SEGMENTS &&
 		m->data_len <= b->segsz && b->bytes + m->data_len <= QP_QUIC_MAX_SUPER_BYTES &&
-		b->tos == tos && qp_quic_same_flow(&b->flow, flow);
+		b->tos == tos && qp_flow_same_ends(&b->flow, flow);
 }
 
 static void
@@ -195,9 +188,9 @@ qp_quic_conn_take_path(struct qp_quic_conn *c, const ngtcp2_path *path)
 
 	(void)qp_ipaddr_from_sockaddr(path->local.addr, &flow.local, &flow.lport_be);
 	(void)qp_ipaddr_from_sockaddr(path->remote.addr, &flow.remote, &flow.rport_be);
-	if (qp_quic_same_flow(&flow, &c->flow))
+	if (qp_flow_same_ends(&flow, &c->flow))
 		return;
-	if (qp_quic_same_flow(&flow, &c->other_flow))
+	if (qp_flow_same_ends(&flow, &c->other_flow))
 		flow.l2 = c->other_flow.l2;
 	c->other_flow = c->flow;
 	c->flow = flow;

@@ -21,20 +21,13 @@ qp_tcp_hash(const struct qp_tcp *tcp, const struct qp_flow *flow)
 	return (uint32_t)qp_siphash13(tcp->table_key, words, 5);
 }
 
-static bool
-same_flow(const struct qp_flow *a, const struct qp_flow *b)
-{
-	return a->rport_be == b->rport_be && a->lport_be == b->lport_be &&
-	       qp_ipaddr_equal(&a->remote, &b->remote) && qp_ipaddr_equal(&a->local, &b->local);
-}
-
 struct qp_tcp_tcb *
 qp_tcp_lookup(struct qp_tcp *tcp, const struct qp_flow *flow)
 {
 	uint32_t hash = qp_tcp_hash(tcp, flow);
 	struct qp_tcp_tcb *t = tcp->buckets[hash & tcp->bucket_mask];
 
-	while (t != NULL && (t->hash != hash || !same_flow(&t->flow, flow)))
+	while (t != NULL && (t->hash != hash || !qp_flow_same_ends(&t->flow, flow)))
 		t = t->next;
 	return t;
 }
