@@ -112,7 +112,7 @@ qp_tcp_ack_input(struct qp_tcp_conn *c, struct qp_tcp_seg *s)
 	}
 	c->keep_probes = 0;
 	if (c->snd_una == c->snd_nxt)
-		c->progress_ns = qp_tcp_now(c->tcp); /* a probe's answer counts as life */
+		c->progress_ms = qp_tcp_now_ms(c->tcp); /* a probe's answer counts as life */
 	if (seq_leq(c->snd_una, s->ack)) {
 		news.dup = is_duplicate(c, s);
 		update_window(c, s);

@@ -55,7 +55,7 @@ syn_sent_input(struct qp_tcp_conn *c, struct qp_tcp_seg *s)
 	if (!(s->flags & RTE_TCP_SYN_FLAG))
 		return;
 	c->tcb.flow.l2 = s->pkt->flow.l2;
-	c->last_rx_ns = qp_tcp_now(c->tcp);
+	c->last_rx_ms = qp_tcp_now_ms(c->tcp);
 	c->irs = s->seq;
 	c->rcv_nxt = s->seq + 1;
 	c->last_ack_sent = c->rcv_nxt;
@@ -196,7 +196,7 @@ qp_tcp_segment_arrives(struct qp_tcp_conn *c, struct qp_tcp_seg *s)
 	}
 	if (!qp_tcp_ack_input(c, s))
 		return;
-	c->last_rx_ns = qp_tcp_now(c->tcp);
+	c->last_rx_ms = qp_tcp_now_ms(c->tcp);
 	c->tcb.flow.l2 = s->pkt->flow.l2;
 	/* As if it had been lost: what is left of the mbufs is for what gives some back. */
 	if (s->data_len > 0 && qp_tcp_memory(c->tcp) == QP_MEM_SCARCE) {

@@ -73,6 +73,7 @@ enum qp_tcp_conn_flags {
 	QP_TF_REORDERING = 1 << 14, /* RACK.reordering_seen */
 	QP_TF_TLP_RTX = 1 << 15,   /* the open loss probe repeats old data (TLP.is_retrans) */
 	QP_TF_COOKIE = 1 << 16,    /* opened by a SYN cookie: nobody knows when its SYN-ACK went out */
+	QP_TF_DOOMED = 1 << 17,    /* no memory for what was to be sent: the next flush resets it */
 };
 
 /* Loss recovery (RFC 5681, RFC 6675, RFC 8985). */
@@ -129,7 +130,7 @@ struct qp_tcp_ooo {
 	bool fin;       /* the peer's FIN is at `end` */
 };
 
-/* One wheel timer serves these; a deadline of 0 is off (timers.c). */
+/* One wheel timer serves these (timers.c). */
 enum qp_tcp_timer {
 	QP_TMR_RTX,   /* RTO, loss probe, RACK's reordering or persist: see rtx_kind */
 	QP_TMR_ACK,   /* delayed ACK */
@@ -143,6 +144,36 @@ enum qp_tcp_rtx_kind {
 	QP_RTX_TLP,
 	QP_RTX_REO,
 	QP_RTX_PERSIST,
+};
+
+/*
+ * What a connection needs while it sends: the queue, what is in flight, loss
+ * recovery. Made with the first byte or FIN that is queued, gone when all is
+ * acknowledged, so that an idle connection does not pay for it (xmit.c).
+ */
+struct qp_tcp_xmit {
+	/* The queue, from the first unacknowledged byte, and where its unsent part starts. */
+	struct qp_mbufq sndq;
+	struct rte_mbuf *pos_m;        /* NULL: at sndq.head's start */
+	uint32_t pos_off;              /* in pos_m, from buf_addr */
+	uint8_t dupacks;
+	uint8_t undo;                  /* enum qp_tcp_undo */
+	bool tlp_open;                 /* a loss probe waits for its verdict */
+	struct qp_tcp_rec *rec_head, *rec_tail;
+	struct qp_tcp_rec *timed_head, *timed_tail;
+	uint32_t sacked_bytes;
+	uint32_t lost_bytes;
+	uint32_t dup_bytes;            /* without SACK: what duplicate ACKs say has left the network */
+
+	/* Recovery. */
+	uint32_t recover;              /* snd_nxt when it began */
+	uint64_t rack_xmit_ns;         /* RACK.xmit_ts */
+	uint32_t rack_end;             /* RACK.end_seq */
+	uint32_t fack;                 /* RACK.fack */
+	uint32_t tlp_end;              /* TLP.end_seq */
+	uint32_t prr_delivered, prr_out, prr_flight; /* RFC 6937; RecoverFS */
+	uint32_t undo_ts;              /* our TSval of the episode's first retransmission */
+	uint32_t undo_cwnd, undo_ssthresh;
 };
 
 struct qp_tcp_conn {
@@ -165,8 +196,6 @@ struct qp_tcp_conn {
 	uint16_t path_mss;             /* segment bytes without IP and fixed TCP header, options included */
 	uint8_t snd_wscale;            /* the peer's shift */
 	uint8_t rcv_wscale;            /* ours */
-	uint8_t ca;                    /* enum qp_tcp_ca */
-	uint8_t dupacks;
 
 	/* Receive sequence variables. */
 	uint32_t irs;
@@ -189,49 +218,25 @@ struct qp_tcp_conn {
 
 	/* Timers. */
 	struct qp_timer timer;
-	uint64_t due_ns[QP_TMR_N];
+	uint32_t due[QP_TMR_N];        /* in wheel ticks, modulo 2^32; 0: off */
+	uint32_t progress_ms;          /* the peer last acknowledged something, or we began to wait */
+	uint32_t last_rx_ms;
 	uint64_t srtt_ns, rttvar_ns;   /* srtt 0: no sample yet */
 	uint64_t rto_ns;               /* backoff included */
-	uint64_t progress_ns;          /* the peer last acknowledged something, or we began to wait */
-	uint64_t last_rx_ns;
 	uint64_t last_tx_ns;           /* payload or SYN */
 	uint8_t rtx_kind;              /* enum qp_tcp_rtx_kind */
 	uint8_t backoff;               /* timeouts in a row */
 	uint8_t keep_probes;           /* unanswered */
-	uint8_t reo_mult;              /* RACK.reo_wnd_mult */
 
-	/* The send queue: what is queued, what is in flight, where the unsent part starts. */
-	uint32_t pos_off;              /* in pos_m, from buf_addr */
-	struct qp_mbufq sndq;          /* from the first unacknowledged byte */
-	struct rte_mbuf *pos_m;        /* NULL: at sndq.head's start */
-	union {
-		struct {
-			struct qp_tcp_rec *rec_head, *rec_tail;
-		};
-		struct { /* HALF_OPEN: nothing has been sent yet but SYN */
-			struct qp_tcp_conn *half_next, **half_pprev;
-		};
-	};
-	struct qp_tcp_rec *timed_head, *timed_tail;
-	uint32_t sacked_bytes;
-	uint32_t lost_bytes;
-	uint32_t dup_bytes;            /* without SACK: what duplicate ACKs say has left the network */
-
-	/* Recovery. */
-	uint32_t recover;              /* snd_nxt when it began */
-	uint32_t rack_end;             /* RACK.end_seq */
-	uint32_t fack;                 /* RACK.fack */
-	uint64_t rack_xmit_ns;         /* RACK.xmit_ts */
+	/* Sending. */
+	struct qp_tcp_xmit *x;         /* NULL: nothing is queued or in flight */
+	struct qp_tcp_conn *half_next, **half_pprev; /* HALF_OPEN: its listener's */
 	uint32_t rack_rtt_us;          /* RACK.rtt */
 	uint32_t min_rtt_us;           /* RACK.min_RTT; 0: none */
 	uint32_t rack_round;           /* RACK.reo_wnd is adapted once a round trip */
-	uint32_t tlp_end;              /* TLP.end_seq */
-	uint32_t prr_delivered, prr_out, prr_flight; /* RFC 6937; RecoverFS */
-	uint32_t undo_ts;              /* our TSval of the episode's first retransmission */
-	uint32_t undo_cwnd, undo_ssthresh;
 	uint16_t reo_persist;          /* RACK.reo_wnd_persist */
-	uint8_t undo;                  /* enum qp_tcp_undo */
-	bool tlp_open;                 /* a loss probe waits for its verdict */
+	uint8_t reo_mult;              /* RACK.reo_wnd_mult */
+	uint8_t ca;                    /* enum qp_tcp_ca; OPEN without x */
 
 	/* Congestion control (cc.h). */
 	uint32_t cwnd, ssthresh;       /* bytes */
@@ -274,7 +279,7 @@ struct qp_tcp {
 	uint32_t ooo_segs;            /* mbufs in all reassembly queues */
 	uint32_t ooo_segs_max;
 	struct qp_tcp_conn *work_head, *work_tail; /* output pending, or dead and to be freed */
-	struct qp_slab conns, tws, recs, ooos;
+	struct qp_slab conns, xmits, tws, recs, ooos;
 	struct qp_tcp_tw *tw_oldest, *tw_newest;
 	struct qp_timer tw_timer;
 	uint64_t table_key[2], isn_key[2], ts_key[2], cookie_key[2];
@@ -330,9 +335,26 @@ qp_tcp_link_mtu(const struct qp_tcp *tcp, const struct qp_flow *flow)
 static inline uint32_t
 qp_tcp_pipe(const struct qp_tcp_conn *c)
 {
-	uint32_t out = c->sacked_bytes + c->lost_bytes + c->dup_bytes;
+	uint32_t out;
 
+	if (c->x == NULL)
+		return 0;
+	out = c->x->sacked_bytes + c->x->lost_bytes + c->x->dup_bytes;
 	return qp_tcp_flight(c) > out ? qp_tcp_flight(c) - out : 0;
+}
+
+/* Payload bytes that are queued or in flight. */
+static inline uint32_t
+qp_tcp_queued(const struct qp_tcp_conn *c)
+{
+	return c->x != NULL ? c->x->sndq.bytes : 0;
+}
+
+/* A millisecond clock for what takes seconds; it wraps after 49 days. */
+static inline uint32_t
+qp_tcp_now_ms(const struct qp_tcp *tcp)
+{
+	return (uint32_t)(qp_tcp_now(tcp) / QP_MS_NS);
 }
 
 static inline bool
@@ -404,6 +426,14 @@ void qp_tcp_text_input(struct qp_tcp_conn *c, struct qp_tcp_seg *s);
 unsigned qp_tcp_sack_blocks(const struct qp_tcp_conn *c, struct qp_tcp_sack *blocks, unsigned max);
 void qp_tcp_reass_clear(struct qp_tcp_conn *c);
 
+/* xmit.c */
+/* The connection's, made if need be; NULL without memory. */
+struct qp_tcp_xmit *qp_tcp_xmit(struct qp_tcp_conn *c);
+/* Nothing is queued, in flight or awaited: gives it back. */
+void qp_tcp_xmit_rest(struct qp_tcp_conn *c);
+/* Gives it back with all that is queued. */
+void qp_tcp_xmit_drop(struct qp_tcp_conn *c);
+
 /* sendq.c */
 /* Appends up to `len` payload bytes at (m, off) to a frame; returns how many: fewer without mbufs. */
 uint32_t qp_tcp_clone_payload(struct qp_tcp *tcp, struct rte_mbuf *frame, struct rte_mbuf *m,
@@ -417,7 +447,6 @@ void qp_tcp_rec_timed_remove(struct qp_tcp_conn *c, struct qp_tcp_rec *r);
 void qp_tcp_rec_unlink(struct qp_tcp_conn *c, struct qp_tcp_rec *r);
 /* Cuts the acknowledged front off `r`: payload before `seq`. */
 void qp_tcp_rec_advance(struct qp_tcp_conn *c, struct qp_tcp_rec *r, uint32_t seq);
-void qp_tcp_sendq_clear(struct qp_tcp_conn *c);
 /* Where the unsent part starts now. */
 void qp_tcp_unsent(struct qp_tcp_conn *c, struct rte_mbuf **m, uint32_t *off);
 
@@ -482,6 +511,8 @@ void qp_tcp_recovery_mtu(struct qp_tcp_conn *c);
 /* timers.c */
 void qp_tcp_timer_set(struct qp_tcp_conn *c, enum qp_tcp_timer which, uint64_t at_ns);
 void qp_tcp_timer_clear(struct qp_tcp_conn *c, enum qp_tcp_timer which);
+/* When it is due; UINT64_MAX: never. */
+uint64_t qp_tcp_timer_due_ns(const struct qp_tcp_conn *c, enum qp_tcp_timer which);
 void qp_tcp_on_timer(struct qp_timer *t, uint64_t now_ns);
 /* Sets the retransmission timer as what is in flight and queued calls for; restart: RFC 6298, 5.3. */
 void qp_tcp_arm_rtx(struct qp_tcp_conn *c, bool restart);

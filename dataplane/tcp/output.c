@@ -32,7 +32,7 @@ qp_tcp_send_new(struct qp_tcp_conn *c, uint32_t max)
 	fin = fin_waits(c) && len == unsent_bytes(c);
 	if (len == 0 && !fin)
 		return false;
-	r = qp_slab_get(&c->tcp->recs);
+	r = qp_tcp_xmit(c) != NULL ? qp_slab_get(&c->tcp->recs) : NULL;
 	if (r == NULL)
 		return false;
 	qp_tcp_unsent(c, &m, &off);
@@ -43,12 +43,12 @@ qp_tcp_send_new(struct qp_tcp_conn *c, uint32_t max)
 	}
 	fin = fin && sent == len;
 	if (c->snd_una == c->snd_nxt)
-		c->progress_ns = qp_tcp_now(c->tcp);
+		c->progress_ms = qp_tcp_now_ms(c->tcp);
 	qp_tcp_rec_push(c, r, (uint32_t)sent, fin)->mss = mss;
 	if (fin)
 		c->flags |= QP_TF_FIN_SENT;
 	c->tcp->counters.bytes_out += (uint64_t)sent;
-	c->prr_out += (uint32_t)sent;
+	c->x->prr_out += (uint32_t)sent;
 	return true;
 }
 
@@ -69,17 +69,17 @@ qp_tcp_retransmit(struct qp_tcp_conn *c, struct qp_tcp_rec *r, uint32_t max)
 	if (sent < len && !qp_tcp_rec_split(c, r, r->seq + (uint32_t)sent))
 		return false;
 	if (r->flags & QP_REC_LOST)
-		c->lost_bytes -= r->end - r->seq;
+		c->x->lost_bytes -= r->end - r->seq;
 	r->flags = (r->flags & ~QP_REC_LOST) | QP_REC_RTX;
 	r->mss = mss;
 	r->xmit_ns = qp_tcp_now(c->tcp);
 	qp_tcp_rec_timed_remove(c, r);
 	qp_tcp_rec_timed_append(c, r);
-	if (c->undo == QP_UNDO_ARMED) {
-		c->undo = QP_UNDO_TIMED;
-		c->undo_ts = qp_tcp_tsval(c);
+	if (c->x->undo == QP_UNDO_ARMED) {
+		c->x->undo = QP_UNDO_TIMED;
+		c->x->undo_ts = qp_tcp_tsval(c);
 	}
-	c->prr_out += len;
+	c->x->prr_out += len;
 	QP_TCP_COUNT(c->tcp, retrans_segs);
 	c->tcp->counters.retrans_bytes += len;
 	return true;
@@ -102,7 +102,9 @@ send_lost(struct qp_tcp_conn *c)
 {
 	struct qp_tcp_rec *r, *next;
 
-	for (r = c->rec_head; r != NULL && c->lost_bytes > 0; r = next) {
+	if (c->x == NULL)
+		return true;
+	for (r = c->x->rec_head; r != NULL && c->x->lost_bytes > 0; r = next) {
 		uint32_t room = cwnd_room(c);
 
 		next = r->next;
@@ -175,7 +177,7 @@ acknowledge(struct qp_tcp_conn *c)
 
 	if ((c->flags & QP_TF_ACK_NOW) || owed >= 2 * c->rcv_seg || window_update_due(c))
 		qp_tcp_send_ack(c);
-	else if (owed != 0 && c->due_ns[QP_TMR_ACK] == 0)
+	else if (owed != 0 && c->due[QP_TMR_ACK] == 0)
 		qp_tcp_timer_set(c, QP_TMR_ACK, qp_tcp_now(c->tcp) + QP_TCP_DELACK_NS);
 }
 
@@ -184,6 +186,11 @@ qp_tcp_output(struct qp_tcp_conn *c)
 {
 	uint64_t now = qp_tcp_now(c->tcp);
 
+	if (c->flags & QP_TF_DOOMED) {
+		qp_tcp_send_rst(c);
+		qp_tcp_conn_end(c, QP_TCP_END_NO_MEMORY);
+		return;
+	}
 	if (!qp_tcp_synchronized(c))
 		return;
 	if (qp_tcp_flight(c) == 0 && unsent_bytes(c) > 0 && now - c->last_tx_ns > c->rto_ns)
@@ -193,4 +200,6 @@ qp_tcp_output(struct qp_tcp_conn *c)
 		qp_tcp_retry_later(c);
 	acknowledge(c);
 	qp_tcp_arm_rtx(c, false);
+	if (c->x != NULL && !c->x->tlp_open)
+		qp_tcp_xmit_rest(c);
 }

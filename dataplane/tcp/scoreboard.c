@@ -35,19 +35,19 @@ delivered(struct qp_tcp_conn *c, const struct qp_tcp_seg *s, const struct qp_tcp
 			n->rtt_ns = qp_max(n->rtt_ns, qp_max(rtt, 1));
 		if (c->min_rtt_us == 0 || us < c->min_rtt_us)
 			c->min_rtt_us = qp_max(us, 1u);
-		if (seq_lt(end, c->fack))
+		if (seq_lt(end, c->x->fack))
 			c->flags |= QP_TF_REORDERING;
 	} else {
 		n->rtx_acked = true;
 	}
-	c->fack = seq_max(c->fack, end);
+	c->x->fack = seq_max(c->x->fack, end);
 	if (ambiguous(c, s, r, rtt)) {
 		n->ambiguous = true;
 		return;
 	}
-	if (qp_tcp_sent_after(r->xmit_ns, end, c->rack_xmit_ns, c->rack_end)) {
-		c->rack_xmit_ns = r->xmit_ns;
-		c->rack_end = end;
+	if (qp_tcp_sent_after(r->xmit_ns, end, c->x->rack_xmit_ns, c->x->rack_end)) {
+		c->x->rack_xmit_ns = r->xmit_ns;
+		c->x->rack_end = end;
 		c->rack_rtt_us = (uint32_t)qp_min(rtt / 1000, UINT32_MAX);
 	}
 }
@@ -57,10 +57,10 @@ mark_sacked(struct qp_tcp_conn *c, const struct qp_tcp_seg *s, struct qp_tcp_rec
 	struct qp_tcp_ack_news *n)
 {
 	if (r->flags & QP_REC_LOST)
-		c->lost_bytes -= qp_tcp_rec_len(r);
+		c->x->lost_bytes -= qp_tcp_rec_len(r);
 	qp_tcp_rec_timed_remove(c, r);
 	r->flags = (r->flags & ~QP_REC_LOST) | QP_REC_SACKED;
-	c->sacked_bytes += qp_tcp_rec_len(r);
+	c->x->sacked_bytes += qp_tcp_rec_len(r);
 	n->sacked += qp_tcp_rec_len(r);
 	delivered(c, s, r, r->end, n);
 }
@@ -70,7 +70,7 @@ qp_tcp_mark_lost(struct qp_tcp_conn *c, struct qp_tcp_rec *r, struct qp_tcp_ack_
 {
 	qp_tcp_rec_timed_remove(c, r);
 	r->flags |= QP_REC_LOST;
-	c->lost_bytes += qp_tcp_rec_len(r);
+	c->x->lost_bytes += qp_tcp_rec_len(r);
 	if (n != NULL)
 		n->lost += qp_tcp_rec_len(r);
 }
@@ -84,7 +84,7 @@ static void
 sack_block(struct qp_tcp_conn *c, const struct qp_tcp_seg *s, struct qp_tcp_sack b,
 	struct qp_tcp_ack_news *n)
 {
-	for (struct qp_tcp_rec *r = c->rec_head; r != NULL && seq_lt(r->seq, b.end); r = r->next) {
+	for (struct qp_tcp_rec *r = c->x->rec_head; r != NULL && seq_lt(r->seq, b.end); r = r->next) {
 		if (seq_leq(r->end, b.start) || (r->flags & QP_REC_SACKED))
 			continue;
 		if (seq_lt(r->seq, b.start)) {
@@ -121,6 +121,8 @@ void
 qp_tcp_take_sack(struct qp_tcp_conn *c, const struct qp_tcp_seg *s, struct qp_tcp_ack_news *n)
 {
 	n->dsack = first_is_dsack(s);
+	if (c->x == NULL)
+		return;
 	for (unsigned i = n->dsack; i < s->opt.nsack; i++) {
 		struct qp_tcp_sack b = s->opt.sack[i];
 
@@ -139,7 +141,7 @@ qp_tcp_advance_una(struct qp_tcp_conn *c, const struct qp_tcp_seg *s, struct qp_
 
 	n->acked = s->ack - c->snd_una;
 	n->acked_data = n->acked;
-	while ((r = c->rec_head) != NULL && seq_leq(r->end, s->ack)) {
+	while ((r = c->x->rec_head) != NULL && seq_leq(r->end, s->ack)) {
 		if (!(r->flags & QP_REC_SACKED))
 			delivered(c, s, r, r->end, n);
 		if (r->flags & QP_REC_FIN)
@@ -151,19 +153,19 @@ qp_tcp_advance_una(struct qp_tcp_conn *c, const struct qp_tcp_seg *s, struct qp_
 			delivered(c, s, r, s->ack, n);
 		qp_tcp_rec_advance(c, r, s->ack);
 	}
-	qp_mbufq_drop(&c->sndq, n->acked_data);
+	qp_mbufq_drop(&c->x->sndq, n->acked_data);
 	c->snd_una = s->ack;
 	if (c->snd_una == c->snd_nxt)
-		c->pos_m = NULL;
+		c->x->pos_m = NULL;
 	if (n->acked > 0)
-		c->progress_ns = qp_tcp_now(c->tcp);
+		c->progress_ms = qp_tcp_now_ms(c->tcp);
 }
 
 /* Without SACK one segment at a time is known to be missing: the first. */
 void
 qp_tcp_head_lost(struct qp_tcp_conn *c, struct qp_tcp_ack_news *n)
 {
-	struct qp_tcp_rec *r = c->rec_head;
+	struct qp_tcp_rec *r = c->x->rec_head;
 
 	if (r == NULL || (r->flags & QP_REC_LOST))
 		return;
@@ -176,11 +178,11 @@ qp_tcp_head_lost(struct qp_tcp_conn *c, struct qp_tcp_ack_news *n)
 void
 qp_tcp_forget_sacked(struct qp_tcp_conn *c)
 {
-	for (struct qp_tcp_rec *r = c->rec_head; r != NULL; r = r->next) {
+	for (struct qp_tcp_rec *r = c->x->rec_head; r != NULL; r = r->next) {
 		if (!(r->flags & QP_REC_SACKED))
 			continue;
 		r->flags &= ~QP_REC_SACKED;
-		c->sacked_bytes -= qp_tcp_rec_len(r);
+		c->x->sacked_bytes -= qp_tcp_rec_len(r);
 		qp_tcp_mark_lost(c, r, NULL);
 	}
 }

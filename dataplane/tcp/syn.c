@@ -72,9 +72,6 @@ set_iss(struct qp_tcp_conn *c, uint32_t iss)
 	c->snd_una = iss;
 	c->snd_nxt = iss + 1;
 	c->snd_end = iss + 1;
-	c->recover = iss;
-	c->fack = iss;
-	c->rack_end = iss;
 	c->rack_round = iss;
 }
 
@@ -262,7 +259,7 @@ syn_given_up(const struct qp_tcp_conn *c)
 {
 	if (c->flags & QP_TF_HALF_OPEN)
 		return c->backoff >= QP_TCP_SYNACK_TRIES;
-	return qp_tcp_now(c->tcp) - c->progress_ns >= QP_TCP_R2_SYN_NS;
+	return qp_tcp_now_ms(c->tcp) - c->progress_ms >= QP_TCP_R2_SYN_NS / QP_MS_NS;
 }
 
 void

@@ -64,6 +64,7 @@ qp_tcp_new(const struct qp_tcp_env *env, const struct qp_tcp_config *cfg)
 	tcp->ooo_segs_max = env->pool->size / 4;
 	tcp->tw_timer.fn = qp_tcp_tw_on_timer;
 	qp_slab_init(&tcp->conns, sizeof(struct qp_tcp_conn));
+	qp_slab_init(&tcp->xmits, sizeof(struct qp_tcp_xmit));
 	qp_slab_init(&tcp->tws, sizeof(struct qp_tcp_tw));
 	qp_slab_init(&tcp->recs, sizeof(struct qp_tcp_rec));
 	qp_slab_init(&tcp->ooos, sizeof(struct qp_tcp_ooo));
@@ -99,6 +100,7 @@ qp_tcp_free(struct qp_tcp *tcp)
 	}
 	qp_timer_cancel(tcp->env.wheel, &tcp->tw_timer);
 	qp_slab_release(&tcp->conns);
+	qp_slab_release(&tcp->xmits);
 	qp_slab_release(&tcp->tws);
 	qp_slab_release(&tcp->recs);
 	qp_slab_release(&tcp->ooos);
@@ -138,21 +140,28 @@ qp_tcp_flow(const struct qp_tcp_conn *c)
 uint32_t
 qp_tcp_send_space(const struct qp_tcp_conn *c)
 {
-	uint32_t buf = c->tcp->cfg.snd_buf_bytes;
+	uint32_t buf = c->tcp->cfg.snd_buf_bytes, queued = qp_tcp_queued(c);
 
-	return buf > c->sndq.bytes ? buf - c->sndq.bytes : 0;
+	return buf > queued ? buf - queued : 0;
 }
 
 /* 3.10.2: after our FIN "connection closing", in CLOSED "connection does not exist". */
 void
 qp_tcp_send(struct qp_tcp_conn *c, struct rte_mbuf *chain)
 {
-	if (c->tcb.state == QP_TCP_CLOSED || (c->flags & QP_TF_FIN_QUEUED)) {
+	if (c->tcb.state == QP_TCP_CLOSED || (c->flags & (QP_TF_FIN_QUEUED | QP_TF_DOOMED))) {
+		rte_pktmbuf_free(chain);
+		return;
+	}
+	if (qp_tcp_xmit(c) == NULL) {
+		/* Bytes of the stream are lost: all that is left is to say so. */
+		c->flags |= QP_TF_DOOMED;
+		qp_tcp_work(c);
 		rte_pktmbuf_free(chain);
 		return;
 	}
 	c->snd_end += chain->pkt_len;
-	qp_mbufq_append(&c->sndq, chain);
+	qp_mbufq_append(&c->x->sndq, chain);
 	qp_tcp_work(c);
 }
 

@@ -63,6 +63,7 @@ enum qp_tcp_end {
 	QP_TCP_END_TIMEOUT,     /* retransmissions, probes or keep-alives went unanswered */
 	QP_TCP_END_REFUSED,     /* active open answered by RST */
 	QP_TCP_END_UNREACHABLE, /* active open answered by a hard ICMP error */
+	QP_TCP_END_NO_MEMORY,   /* what was given to send had no room: reset */
 };
 
 /* The application above. Called on the lcore, from qp_tcp_input or a timer. */

@@ -13,7 +13,7 @@
 void
 qp_tcp_timer_set(struct qp_tcp_conn *c, enum qp_tcp_timer which, uint64_t at_ns)
 {
-	c->due_ns[which] = at_ns;
+	c->due[which] = qp_max((uint32_t)((at_ns + QP_TIMER_TICK_NS - 1) / QP_TIMER_TICK_NS), 1u);
 	if (!qp_timer_armed(&c->timer) || at_ns < c->timer.at_ns)
 		qp_timer_arm(c->tcp->env.wheel, &c->timer, at_ns);
 }
@@ -21,13 +21,23 @@ qp_tcp_timer_set(struct qp_tcp_conn *c, enum qp_tcp_timer which, uint64_t at_ns)
 void
 qp_tcp_timer_clear(struct qp_tcp_conn *c, enum qp_tcp_timer which)
 {
-	c->due_ns[which] = 0;
+	c->due[which] = 0;
+}
+
+uint64_t
+qp_tcp_timer_due_ns(const struct qp_tcp_conn *c, enum qp_tcp_timer which)
+{
+	uint64_t tick = qp_tcp_now(c->tcp) / QP_TIMER_TICK_NS;
+
+	if (c->due[which] == 0)
+		return UINT64_MAX;
+	return (tick + (uint64_t)(int64_t)(int32_t)(c->due[which] - (uint32_t)tick)) * QP_TIMER_TICK_NS;
 }
 
 static bool
 probing_window(const struct qp_tcp_conn *c)
 {
-	return c->snd_una == c->snd_nxt && c->sndq.bytes > 0;
+	return c->snd_una == c->snd_nxt && qp_tcp_queued(c) > 0;
 }
 
 /*
@@ -44,13 +54,13 @@ qp_tcp_arm_rtx(struct qp_tcp_conn *c, bool restart)
 		return;
 	}
 	if (probing_window(c)) {
-		if (c->due_ns[QP_TMR_RTX] != 0 && c->rtx_kind == QP_RTX_PERSIST && !restart)
+		if (c->due[QP_TMR_RTX] != 0 && c->rtx_kind == QP_RTX_PERSIST && !restart)
 			return;
 		c->rtx_kind = QP_RTX_PERSIST;
 		qp_tcp_timer_set(c, QP_TMR_RTX, now + c->rto_ns);
 		return;
 	}
-	if (c->due_ns[QP_TMR_RTX] != 0 && c->rtx_kind != QP_RTX_PERSIST && !restart)
+	if (c->due[QP_TMR_RTX] != 0 && c->rtx_kind != QP_RTX_PERSIST && !restart)
 		return;
 	c->rtx_kind = QP_RTX_RTO;
 	due = qp_tcp_tlp_due(c);
@@ -69,7 +79,7 @@ given_up(const struct qp_tcp_conn *c)
 
 	if (limit == 0)
 		limit = QP_TCP_R2_NS;
-	return qp_tcp_now(c->tcp) - c->progress_ns >= limit;
+	return qp_tcp_now_ms(c->tcp) - c->progress_ms >= limit / QP_MS_NS;
 }
 
 static void
@@ -137,12 +147,14 @@ static void
 on_keepalive(struct qp_tcp_conn *c)
 {
 	uint64_t idle = c->tcp->cfg.keepalive_s * QP_SEC_NS, now = qp_tcp_now(c->tcp);
+	uint64_t silent = (qp_tcp_now_ms(c->tcp) - c->last_rx_ms) * QP_MS_NS;
 
-	if (now - c->last_rx_ns < idle) {
+	if (silent < idle) {
 		c->keep_probes = 0;
-		qp_tcp_timer_set(c, QP_TMR_KEEP, c->last_rx_ns + idle);
+		qp_tcp_timer_set(c, QP_TMR_KEEP, now + idle - silent);
 		return;
 	}
+	qp_tcp_xmit_rest(c); /* whatever a loss probe still waits for */
 	if (c->snd_una == c->snd_nxt && !probing_window(c)) {
 		if (c->keep_probes >= QP_TCP_KEEP_PROBES) {
 			qp_tcp_send_rst(c);
@@ -158,7 +170,7 @@ on_keepalive(struct qp_tcp_conn *c)
 static void
 fire(struct qp_tcp_conn *c, enum qp_tcp_timer which)
 {
-	c->due_ns[which] = 0;
+	c->due[which] = 0;
 	switch (which) {
 	case QP_TMR_RTX:
 		on_rtx(c);
@@ -186,14 +198,13 @@ qp_tcp_on_timer(struct qp_timer *t, uint64_t now_ns)
 	uint64_t next = UINT64_MAX;
 
 	for (unsigned i = 0; i < QP_TMR_N && c->tcb.state != QP_TCP_CLOSED; i++) {
-		if (c->due_ns[i] != 0 && c->due_ns[i] <= now_ns)
+		if (qp_tcp_timer_due_ns(c, i) <= now_ns)
 			fire(c, i);
 	}
 	if (c->tcb.state == QP_TCP_CLOSED)
 		return;
 	for (unsigned i = 0; i < QP_TMR_N; i++) {
-		if (c->due_ns[i] != 0 && c->due_ns[i] < next)
-			next = c->due_ns[i];
+		next = qp_min(next, qp_tcp_timer_due_ns(c, i));
 	}
 	if (next != UINT64_MAX)
 		qp_timer_arm(c->tcp->env.wheel, &c->timer, next);

@@ -14,7 +14,7 @@
 static bool
 position_is(const struct qp_tcp_conn *c, const struct rte_mbuf *m, uint32_t off, uint32_t at)
 {
-	for (const struct rte_mbuf *q = c->sndq.head; q != NULL; q = q->next) {
+	for (const struct rte_mbuf *q = c->x->sndq.head; q != NULL; q = q->next) {
 		if (q == m)
 			return off >= q->data_off && off <= (uint32_t)q->data_off + q->data_len &&
 			       off - q->data_off == at;
@@ -30,13 +30,18 @@ check_send_queue(const struct qp_tcp_conn *c)
 {
 	uint32_t bytes = 0, segs = 0;
 
-	for (const struct rte_mbuf *m = c->sndq.head; m != NULL; m = m->next) {
+	if (c->x == NULL) {
+		HOLDS(c->snd_una == c->snd_nxt && c->snd_nxt == c->snd_end + !!(c->flags & QP_TF_FIN_SENT));
+		HOLDS(c->ca == QP_CA_OPEN);
+		return NULL;
+	}
+	for (const struct rte_mbuf *m = c->x->sndq.head; m != NULL; m = m->next) {
 		HOLDS(m->data_len > 0);
-		HOLDS(m->next != NULL || m == c->sndq.tail);
+		HOLDS(m->next != NULL || m == c->x->sndq.tail);
 		bytes += m->data_len;
 		segs++;
 	}
-	HOLDS(bytes == c->sndq.bytes && segs == c->sndq.segs);
+	HOLDS(bytes == c->x->sndq.bytes && segs == c->x->sndq.segs);
 	HOLDS(bytes == (qp_tcp_fin_acked(c) ? 0 : c->snd_end - c->snd_una));
 	return NULL;
 }
@@ -48,7 +53,9 @@ check_records(const struct qp_tcp_conn *c)
 	const struct qp_tcp_rec *prev = NULL;
 	uint64_t latest = 0;
 
-	for (const struct qp_tcp_rec *r = c->rec_head; r != NULL; prev = r, r = r->next) {
+	if (c->x == NULL)
+		return NULL;
+	for (const struct qp_tcp_rec *r = c->x->rec_head; r != NULL; prev = r, r = r->next) {
 		uint32_t fin = !!(r->flags & QP_REC_FIN);
 		unsigned kinds = !!(r->flags & QP_REC_SACKED) + !!(r->flags & QP_REC_LOST) +
 				 !!(r->flags & QP_REC_TIMED);
@@ -56,7 +63,7 @@ check_records(const struct qp_tcp_conn *c)
 		HOLDS(r->prev == prev);
 		HOLDS(r->seq == seq && seq_lt(r->seq, r->end));
 		HOLDS(kinds == 1);
-		HOLDS(!fin || r == c->rec_tail);
+		HOLDS(!fin || r == c->x->rec_tail);
 		if (r->end - r->seq > fin)
 			HOLDS(position_is(c, r->m, r->off, r->seq - c->snd_una));
 		sacked += r->flags & QP_REC_SACKED ? r->end - r->seq : 0;
@@ -64,12 +71,12 @@ check_records(const struct qp_tcp_conn *c)
 		timed += !!(r->flags & QP_REC_TIMED);
 		seq = r->end;
 	}
-	HOLDS(prev == c->rec_tail && seq == c->snd_nxt);
-	HOLDS(sacked == c->sacked_bytes && lost == c->lost_bytes);
+	HOLDS(prev == c->x->rec_tail && seq == c->snd_nxt);
+	HOLDS(sacked == c->x->sacked_bytes && lost == c->x->lost_bytes);
 	HOLDS(sacked == 0 || (c->flags & QP_TF_SACK));
-	for (const struct qp_tcp_rec *r = c->timed_head; r != NULL; r = r->tnext, timed--) {
+	for (const struct qp_tcp_rec *r = c->x->timed_head; r != NULL; r = r->tnext, timed--) {
 		HOLDS(r->flags & QP_REC_TIMED);
-		HOLDS(r->tnext != NULL ? r->tnext->tprev == r : r == c->timed_tail);
+		HOLDS(r->tnext != NULL ? r->tnext->tprev == r : r == c->x->timed_tail);
 		HOLDS(r->xmit_ns >= latest || c->reo_mult > 1 || (c->flags & QP_TF_REORDERING));
 		latest = r->xmit_ns;
 	}
@@ -106,20 +113,19 @@ check_timers(const struct qp_tcp_conn *c)
 	uint64_t first = UINT64_MAX;
 
 	for (unsigned i = 0; i < QP_TMR_N; i++) {
-		if (c->due_ns[i] != 0 && c->due_ns[i] < first)
-			first = c->due_ns[i];
+		first = RTE_MIN(first, qp_tcp_timer_due_ns(c, i));
 	}
 	if (first != UINT64_MAX)
 		HOLDS(qp_timer_armed(&c->timer) && c->timer.at_ns <= first);
 	if (c->snd_una != c->snd_nxt)
-		HOLDS(c->due_ns[QP_TMR_RTX] != 0);
-	if (qp_tcp_synchronized(c) && c->sndq.bytes > 0)
-		HOLDS(c->due_ns[QP_TMR_RTX] != 0 || c->due_ns[QP_TMR_RETRY] != 0);
+		HOLDS(c->due[QP_TMR_RTX] != 0);
+	if (qp_tcp_synchronized(c) && qp_tcp_queued(c) > 0)
+		HOLDS(c->due[QP_TMR_RTX] != 0 || c->due[QP_TMR_RETRY] != 0);
 	if (qp_tcp_synchronized(c) && c->rcv_nxt != c->last_ack_sent)
-		HOLDS(c->due_ns[QP_TMR_ACK] != 0 || c->due_ns[QP_TMR_RETRY] != 0);
-	if (c->lost_bytes > 0 || ((c->flags & QP_TF_FIN_QUEUED) && !(c->flags & QP_TF_FIN_SENT)))
-		HOLDS(!qp_tcp_synchronized(c) || c->due_ns[QP_TMR_RTX] != 0 ||
-			c->due_ns[QP_TMR_RETRY] != 0);
+		HOLDS(c->due[QP_TMR_ACK] != 0 || c->due[QP_TMR_RETRY] != 0);
+	if ((c->x != NULL && c->x->lost_bytes > 0) || ((c->flags & QP_TF_FIN_QUEUED) && !(c->flags & QP_TF_FIN_SENT)))
+		HOLDS(!qp_tcp_synchronized(c) || c->due[QP_TMR_RTX] != 0 ||
+			c->due[QP_TMR_RETRY] != 0);
 	return NULL;
 }
 

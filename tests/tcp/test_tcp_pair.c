@@ -288,7 +288,7 @@ run_seed(uint64_t seed, const struct plan *p)
 		const struct qp_tcp *t = sim.host[i].tcp;
 
 		rte_pktmbuf_free(e[i].kept);
-		if (bad == NULL && (t->nconns != 0 || t->conns.used != 0 || t->recs.used != 0 ||
+		if (bad == NULL && (t->nconns != 0 || t->conns.used != 0 || t->xmits.used != 0 || t->recs.used != 0 ||
 					   t->ooos.used != 0 || t->tws.used != 0 || t->ooo_segs != 0))
 			bad = "something is left in the stack";
 	}
