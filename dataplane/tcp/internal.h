@@ -104,6 +104,7 @@ enum qp_tcp_rec_flags {
 	QP_REC_RTX = 1 << 2,   /* sent more than once */
 	QP_REC_FIN = 1 << 3,   /* the last sequence number is FIN's */
 	QP_REC_TIMED = 1 << 4, /* on the by-time list */
+	QP_REC_APP_LIMITED = 1 << 5, /* sent while the application had no more */
 };
 
 /*
@@ -118,7 +119,10 @@ struct qp_tcp_rec {
 	uint32_t seq, end;
 	uint16_t flags;                   /* enum qp_tcp_rec_flags */
 	uint16_t mss;                     /* it was cut into segments of so many bytes */
-	uint64_t xmit_ns;                 /* last transmission */
+	uint64_t xmit_ns;                 /* last transmission; then were … */
+	uint64_t delivered_ns;            /* … the last delivery, */
+	uint64_t first_sent_ns;           /* … the start of the sending interval, */
+	uint32_t delivered;               /* … and the connection's `delivered` */
 };
 
 /* A run of bytes received beyond rcv_nxt. Runs never touch: a run is a SACK block. */
@@ -136,6 +140,7 @@ enum qp_tcp_timer {
 	QP_TMR_ACK,   /* delayed ACK */
 	QP_TMR_KEEP,  /* keep-alive */
 	QP_TMR_RETRY, /* output stopped for want of memory */
+	QP_TMR_PACE,  /* output waits for its time */
 	QP_TMR_N
 };
 
@@ -174,6 +179,13 @@ struct qp_tcp_xmit {
 	uint32_t prr_delivered, prr_out, prr_flight; /* RFC 6937; RecoverFS */
 	uint32_t undo_ts;              /* our TSval of the episode's first retransmission */
 	uint32_t undo_cwnd, undo_ssthresh;
+
+	/* Delivery rate and pacing (rate.c). */
+	uint64_t delivered_ns;         /* last delivery */
+	uint64_t first_sent_ns;        /* of the range that was delivered last */
+	uint32_t app_limited_end;      /* `delivered` at which the application's lull is over */
+	bool app_limited;
+	uint64_t pace_ns;              /* not before this */
 };
 
 struct qp_tcp_conn {
@@ -240,6 +252,7 @@ struct qp_tcp_conn {
 
 	/* Congestion control (cc.h). */
 	uint32_t cwnd, ssthresh;       /* bytes */
+	uint32_t delivered;            /* bytes that the peer has told of, modulo 2^32 */
 	union qp_tcp_cc_state cc;
 };
 
@@ -507,6 +520,17 @@ void qp_tcp_recovery_tlp(struct qp_tcp_conn *c);
 uint64_t qp_tcp_tlp_due(const struct qp_tcp_conn *c);
 /* All in flight above the new path MTU counts as lost, without congestion (RFC 1191, 6.4). */
 void qp_tcp_recovery_mtu(struct qp_tcp_conn *c);
+
+/* rate.c */
+/* Nothing more to send, for now: what is measured from here on says little of the path. */
+void qp_tcp_app_limited(struct qp_tcp_conn *c);
+/* `r` goes out now, in its place on the lists. */
+void qp_tcp_rate_sent(struct qp_tcp_conn *c, struct qp_tcp_rec *r);
+/* Bytes that a frame should have at most, for the pace. */
+uint32_t qp_tcp_pacing_quantum(const struct qp_tcp_conn *c);
+/* The pace forbids a frame now; then a timer is set for it. */
+bool qp_tcp_pacing_holds(struct qp_tcp_conn *c);
+void qp_tcp_pacing_sent(struct qp_tcp_conn *c, uint32_t bytes);
 
 /* timers.c */
 void qp_tcp_timer_set(struct qp_tcp_conn *c, enum qp_tcp_timer which, uint64_t at_ns);

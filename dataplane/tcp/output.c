@@ -49,6 +49,7 @@ qp_tcp_send_new(struct qp_tcp_conn *c, uint32_t max)
 		c->flags |= QP_TF_FIN_SENT;
 	c->tcp->counters.bytes_out += (uint64_t)sent;
 	c->x->prr_out += (uint32_t)sent;
+	qp_tcp_pacing_sent(c, (uint32_t)sent);
 	return true;
 }
 
@@ -75,6 +76,8 @@ qp_tcp_retransmit(struct qp_tcp_conn *c, struct qp_tcp_rec *r, uint32_t max)
 	r->xmit_ns = qp_tcp_now(c->tcp);
 	qp_tcp_rec_timed_remove(c, r);
 	qp_tcp_rec_timed_append(c, r);
+	qp_tcp_rate_sent(c, r);
+	qp_tcp_pacing_sent(c, len);
 	if (c->x->undo == QP_UNDO_ARMED) {
 		c->x->undo = QP_UNDO_TIMED;
 		c->x->undo_ts = qp_tcp_tsval(c);
@@ -110,6 +113,9 @@ send_lost(struct qp_tcp_conn *c)
 		next = r->next;
 		if (!(r->flags & QP_REC_LOST))
 			continue;
+		if (qp_tcp_pacing_holds(c))
+			return true;
+		room = qp_min(room, qp_tcp_pacing_quantum(c));
 		if (room < qp_min(qp_tcp_mss(c), r->end - r->seq)) {
 			c->flags |= QP_TF_CWND_LIMITED;
 			return true;
@@ -152,9 +158,9 @@ send_fresh(struct qp_tcp_conn *c)
 	while ((unsent = unsent_bytes(c)) > 0) {
 		uint32_t len = allowed(c, unsent);
 
-		if (len == 0)
+		if (len == 0 || qp_tcp_pacing_holds(c))
 			return true;
-		if (!qp_tcp_send_new(c, len))
+		if (!qp_tcp_send_new(c, qp_min(len, qp_tcp_pacing_quantum(c))))
 			return false;
 	}
 	return !fin_waits(c) || qp_tcp_send_new(c, 0);

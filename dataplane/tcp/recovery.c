@@ -85,7 +85,7 @@ enter_recovery(struct qp_tcp_conn *c)
 static void
 leave(struct qp_tcp_conn *c)
 {
-	if (c->ca == QP_CA_RECOVERY)
+	if (c->ca == QP_CA_RECOVERY && !c->tcp->cc->owns_cwnd)
 		c->cwnd = qp_max(c->ssthresh, qp_tcp_mss(c));
 	c->ca = QP_CA_OPEN;
 	c->x->undo = QP_UNDO_NONE;
@@ -125,6 +125,7 @@ undo(struct qp_tcp_conn *c, const struct qp_tcp_seg *s, const struct qp_tcp_ack_
 	leave(c);
 	c->cwnd = qp_max(c->cwnd, c->x->undo_cwnd);
 	c->ssthresh = c->x->undo_ssthresh;
+	c->tcp->cc->undo(c);
 	c->flags |= QP_TF_REORDERING;
 	return true;
 }
@@ -172,16 +173,33 @@ arm_reordering(struct qp_tcp_conn *c, uint64_t wait_ns)
 }
 
 static void
+tell_cc(struct qp_tcp_conn *c, const struct qp_tcp_ack_news *n)
+{
+	struct qp_tcp_cc_ack a = {
+		.now_ns = qp_tcp_now(c->tcp),
+		.acked = n->acked,
+		.delivered = n->delivered,
+		.lost = n->lost,
+		.in_flight = qp_tcp_pipe(c),
+		.rtt_ns = n->rate_rtt_ns,
+		.recovery = c->ca == QP_CA_RECOVERY || (c->tcp->cc->owns_cwnd && c->ca != QP_CA_OPEN),
+		.cwnd_limited = cwnd_mattered(c, n),
+	};
+
+	qp_tcp_rate_sample(c, n, &a);
+	c->tcp->cc->acked(c, &a);
+}
+
+static void
 episodes(struct qp_tcp_conn *c, const struct qp_tcp_ack_news *n)
 {
 	if (c->ca != QP_CA_OPEN && seq_leq(c->x->recover, c->snd_una))
 		leave(c);
 	if (c->ca == QP_CA_OPEN && c->x->lost_bytes > 0)
 		enter_recovery(c);
-	if (c->ca == QP_CA_RECOVERY)
+	if (c->ca == QP_CA_RECOVERY && !c->tcp->cc->owns_cwnd)
 		prr(c, n);
-	else if (n->acked > 0 && cwnd_mattered(c, n))
-		c->tcp->cc->acked(c, n->acked, qp_tcp_now(c->tcp));
+	tell_cc(c, n);
 }
 
 void

@@ -27,6 +27,7 @@ delivered(struct qp_tcp_conn *c, const struct qp_tcp_seg *s, const struct qp_tcp
 	uint64_t rtt = qp_tcp_now(c->tcp) - r->xmit_ns;
 
 	n->delivered += end - r->seq;
+	qp_tcp_rate_delivered(c, r, end - r->seq, n);
 	if (!(r->flags & QP_REC_RTX)) {
 		uint32_t us = (uint32_t)qp_min(rtt / 1000, UINT32_MAX);
 

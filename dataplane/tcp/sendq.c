@@ -145,6 +145,7 @@ qp_tcp_rec_push(struct qp_tcp_conn *c, struct qp_tcp_rec *r, uint32_t len, bool 
 		c->x->rec_head = r;
 	c->x->rec_tail = r;
 	qp_tcp_rec_timed_append(c, r);
+	qp_tcp_rate_sent(c, r);
 	c->snd_nxt = r->end;
 	if (len > 0)
 		pos_advance(&c->x->pos_m, &c->x->pos_off, len);

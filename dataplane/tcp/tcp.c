@@ -31,6 +31,12 @@ qp_tcp_config_default(struct qp_tcp_config *cfg)
 	};
 }
 
+const struct qp_tcp_cc *
+qp_tcp_cc_of(int kind)
+{
+	return kind == QP_TCP_CC_BBR ? &qp_tcp_bbr : &qp_tcp_cubic;
+}
+
 static void
 make_keys(struct qp_tcp *tcp)
 {
@@ -60,7 +66,7 @@ qp_tcp_new(const struct qp_tcp_env *env, const struct qp_tcp_config *cfg)
 		return NULL;
 	}
 	tcp->bucket_mask = (uint32_t)buckets - 1;
-	tcp->cc = &qp_tcp_cubic;
+	tcp->cc = qp_tcp_cc_of(cfg->congestion);
 	tcp->ooo_segs_max = env->pool->size / 4;
 	tcp->tw_timer.fn = qp_tcp_tw_on_timer;
 	qp_slab_init(&tcp->conns, sizeof(struct qp_tcp_conn));
@@ -160,6 +166,8 @@ qp_tcp_send(struct qp_tcp_conn *c, struct rte_mbuf *chain)
 		rte_pktmbuf_free(chain);
 		return;
 	}
+	if (c->snd_end == c->snd_nxt && c->x->lost_bytes == 0 && qp_tcp_pipe(c) < c->cwnd)
+		qp_tcp_app_limited(c); /* there was room, and nothing to fill it */
 	c->snd_end += chain->pkt_len;
 	qp_mbufq_append(&c->x->sndq, chain);
 	qp_tcp_work(c);

@@ -45,6 +45,11 @@ struct qp_tcp_env {
 	void *random_ctx;
 };
 
+enum qp_tcp_cc_kind {
+	QP_TCP_CC_CUBIC, /* RFC 9438 with HyStart++ (RFC 9406) */
+	QP_TCP_CC_BBR,   /* version 1 */
+};
+
 struct qp_tcp_config {
 	uint32_t max_conns;       /* all states; beyond: SYNs are dropped and counted */
 	uint32_t rcv_buf_bytes;   /* receive window at most, a connection */
@@ -53,6 +58,8 @@ struct qp_tcp_config {
 	uint32_t keepalive_s;     /* silence before keep-alive probes; 0: off */
 	uint32_t user_timeout_s;  /* unacknowledged data for so long ends the connection; 0: RFC 9293's R2 */
 	uint32_t time_wait_s;     /* 2 MSL */
+	enum qp_tcp_cc_kind congestion;
+	bool pacing;              /* spread CUBIC's window over the round trip; BBR is paced anyway */
 };
 /* Sensible values for a carrier's gateway; see docs/tcp-rfc.md. */
 void qp_tcp_config_default(struct qp_tcp_config *cfg);

@@ -53,6 +53,11 @@ qp_tcp_arm_rtx(struct qp_tcp_conn *c, bool restart)
 		qp_tcp_timer_clear(c, QP_TMR_RTX);
 		return;
 	}
+	/* The pace alone holds it back. */
+	if (probing_window(c) && c->due[QP_TMR_PACE] != 0) {
+		qp_tcp_timer_clear(c, QP_TMR_RTX);
+		return;
+	}
 	if (probing_window(c)) {
 		if (c->due[QP_TMR_RTX] != 0 && c->rtx_kind == QP_RTX_PERSIST && !restart)
 			return;
@@ -183,6 +188,7 @@ fire(struct qp_tcp_conn *c, enum qp_tcp_timer which)
 		on_keepalive(c);
 		break;
 	case QP_TMR_RETRY:
+	case QP_TMR_PACE:
 		qp_tcp_output(c);
 		break;
 	case QP_TMR_N:

@@ -120,12 +120,12 @@ check_timers(const struct qp_tcp_conn *c)
 	if (c->snd_una != c->snd_nxt)
 		HOLDS(c->due[QP_TMR_RTX] != 0);
 	if (qp_tcp_synchronized(c) && qp_tcp_queued(c) > 0)
-		HOLDS(c->due[QP_TMR_RTX] != 0 || c->due[QP_TMR_RETRY] != 0);
+		HOLDS(c->due[QP_TMR_RTX] != 0 || c->due[QP_TMR_RETRY] != 0 || c->due[QP_TMR_PACE] != 0);
 	if (qp_tcp_synchronized(c) && c->rcv_nxt != c->last_ack_sent)
 		HOLDS(c->due[QP_TMR_ACK] != 0 || c->due[QP_TMR_RETRY] != 0);
 	if ((c->x != NULL && c->x->lost_bytes > 0) || ((c->flags & QP_TF_FIN_QUEUED) && !(c->flags & QP_TF_FIN_SENT)))
 		HOLDS(!qp_tcp_synchronized(c) || c->due[QP_TMR_RTX] != 0 ||
-			c->due[QP_TMR_RETRY] != 0);
+			c->due[QP_TMR_RETRY] != 0 || c->due[QP_TMR_PACE] != 0);
 	return NULL;
 }
 

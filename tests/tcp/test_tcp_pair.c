@@ -226,6 +226,8 @@ plan_of(uint64_t seed)
 	p.line.no_wscale = sim_random(&s) % 6 == 0;
 	if (p.line.no_ts && p.line.loss > 0.1) /* Karn's minute-long timeouts outlast R2 */
 		p.line.loss = 0.05;
+	p.cfg.congestion = sim_random(&s) % 3 == 0 ? QP_TCP_CC_BBR : QP_TCP_CC_CUBIC;
+	p.cfg.pacing = sim_random(&s) % 3 == 0;
 	p.starved = sim_random(&s) % 8 == 0;
 	if (p.starved) {
 		p.bytes[0] /= 4;
