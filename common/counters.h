@@ -47,6 +47,14 @@
 	X(drop_ooo_limit, "out-of-order data beyond a connection's limit")                         \
 	X(drop_backlog, "connection attempts beyond a limit")                                      \
 	X(syn_cookies_sent, "SYN cookies sent")                                                    \
-	X(syn_cookies_ok, "connections opened by a SYN cookie")
+	X(syn_cookies_ok, "connections opened by a SYN cookie")                                    \
+	X(icmp_ignored, "ICMP errors about nothing of ours, or that claim nothing new")            \
+	X(icmp_mtu_taken, "path MTUs lowered by an ICMP error")                                    \
+	X(icmp_mtu_pending, "ICMP errors below a proven segment size, kept waiting (RFC 5927)")    \
+	X(icmp_mtu_refuted, "ICMP errors that an acknowledgment has refuted")                      \
+	X(mtu_black_holes, "path MTUs lowered after timeouts without ICMP (RFC 4821)")             \
+	X(mtu_probes, "larger segments tried (RFC 4821)")                                          \
+	X(mtu_probes_lost, "larger segments tried and lost")                                       \
+	X(mtu_raised, "path MTUs raised by a probe")
 
 #endif

@@ -197,6 +197,8 @@ qp_tcp_segment_arrives(struct qp_tcp_conn *c, struct qp_tcp_seg *s)
 	if (!qp_tcp_ack_input(c, s))
 		return;
 	c->last_rx_ms = qp_tcp_now_ms(c->tcp);
+	if (s->pkt->flow.l2.mtu != c->tcb.flow.l2.mtu)
+		qp_tcp_pmtu_link(c, &s->pkt->flow.l2);
 	c->tcb.flow.l2 = s->pkt->flow.l2;
 	/* As if it had been lost: what is left of the mbufs is for what gives some back. */
 	if (s->data_len > 0 && qp_tcp_memory(c->tcp) == QP_MEM_SCARCE) {

@@ -174,6 +174,15 @@ struct qp_tcp_xmit {
 	uint32_t prr_delivered, prr_out, prr_flight; /* RFC 6937; RecoverFS */
 	uint32_t undo_ts;              /* our TSval of the episode's first retransmission */
 	uint32_t undo_cwnd, undo_ssthresh;
+
+	/* Path MTU (pmtu.c). */
+	uint64_t claim_ns;             /* when ICMP's pending claim came */
+	uint32_t claim_seq;            /* … about the segment that starts here */
+	uint16_t claim_mss;            /* 0: none is pending */
+	uint16_t probe_mss;            /* a probe of this size has no verdict yet; 0: none */
+	struct qp_tcp_rec *probe;      /* it; NULL when it was lost */
+	bool probe_lost;
+	bool excused;                  /* all that counts as lost now was too large: no congestion */
 };
 
 struct qp_tcp_conn {
@@ -237,6 +246,12 @@ struct qp_tcp_conn {
 	uint16_t reo_persist;          /* RACK.reo_wnd_persist */
 	uint8_t reo_mult;              /* RACK.reo_wnd_mult */
 	uint8_t ca;                    /* enum qp_tcp_ca; OPEN without x */
+
+	/* Path MTU (pmtu.c): sizes as path_mss. */
+	uint16_t proven_mss;           /* the largest segment that has arrived; 0: none */
+	uint16_t mtu_high;             /* the search goes on up to here; 0: nothing to search */
+	uint32_t mtu_next_ms;          /* … not before this time */
+	uint8_t mtu_fails;             /* lost probes of the same size */
 
 	/* Congestion control (cc.h). */
 	uint32_t cwnd, ssthresh;       /* bytes */
@@ -320,15 +335,18 @@ qp_tcp_memory(const struct qp_tcp *tcp)
 }
 
 /*
- * The first hop's MTU: the port's, or less where the flow came in by an
- * interface that takes less. A value that no link has (RFC 791, 8200) is ignored.
+ * The first hop's MTU: that of the interface that the flow came in by, where
+ * its frames say it, up to what we care to use; never less than a link of its
+ * kind has (RFC 791, 8200). Else the port's.
  */
 static inline uint32_t
 qp_tcp_link_mtu(const struct qp_tcp *tcp, const struct qp_flow *flow)
 {
 	uint32_t mtu = flow->l2.mtu, least = qp_ipaddr_is_v4(&flow->local) ? 576 : 1280;
 
-	return mtu >= least ? qp_min(mtu, (uint32_t)tcp->env.mtu) : tcp->env.mtu;
+	if (mtu == 0)
+		return tcp->env.mtu;
+	return qp_max(least, qp_min(mtu, (uint32_t)qp_max(tcp->env.mtu, tcp->env.link_mtu_max)));
 }
 
 /* Bytes believed to be in the network (pipe, RFC 6675). */
@@ -481,6 +499,26 @@ void qp_tcp_output(struct qp_tcp_conn *c);
 bool qp_tcp_retransmit(struct qp_tcp_conn *c, struct qp_tcp_rec *r, uint32_t max);
 /* One frame of new data, cwnd or not (a loss probe); false when nothing could go. */
 bool qp_tcp_send_new(struct qp_tcp_conn *c, uint32_t max);
+
+/* pmtu.c */
+/* ICMP says that the path takes no more than `mtu`, at least a link's minimum; `seq` is in flight. */
+void qp_tcp_pmtu_claim(struct qp_tcp_conn *c, uint32_t mtu, uint32_t seq);
+/* Before a retransmission timeout is dealt with. */
+void qp_tcp_pmtu_timeout(struct qp_tcp_conn *c);
+/* `r` up to `end` has arrived. */
+void qp_tcp_pmtu_delivered(struct qp_tcp_conn *c, const struct qp_tcp_rec *r, uint32_t end);
+/* `r` is about to be sent again or split. */
+void qp_tcp_pmtu_touched(struct qp_tcp_conn *c, const struct qp_tcp_rec *r);
+/* After ranges were marked lost: was the probe among them, and alone? */
+void qp_tcp_pmtu_judge(struct qp_tcp_conn *c);
+enum qp_tcp_probe {
+	QP_PROBE_NONE, /* go on as always */
+	QP_PROBE_SENT, /* a larger segment of new data has gone */
+	QP_PROBE_WAIT, /* one is to go as soon as cwnd has room: nothing else meanwhile */
+};
+enum qp_tcp_probe qp_tcp_pmtu_probe(struct qp_tcp_conn *c, uint32_t unsent);
+/* The first hop's MTU is another one than that of tcb.flow.l2, which becomes *l2. */
+void qp_tcp_pmtu_link(struct qp_tcp_conn *c, const struct qp_l2 *l2);
 
 /* reply.c: answers without a connection */
 struct qp_tcp_reply {

@@ -58,6 +58,7 @@ qp_tcp_retransmit(struct qp_tcp_conn *c, struct qp_tcp_rec *r, uint32_t max)
 	uint32_t mss = qp_tcp_mss(c), len, fin;
 	int64_t sent;
 
+	qp_tcp_pmtu_touched(c, r);
 	max = qp_max(qp_min(max, qp_tcp_frame_payload_max(c, mss)) / mss, 1u) * mss;
 	if (r->end - r->seq - !!(r->flags & QP_REC_FIN) > max && !qp_tcp_rec_split(c, r, r->seq + max))
 		return false;
@@ -150,8 +151,16 @@ send_fresh(struct qp_tcp_conn *c)
 	uint32_t unsent;
 
 	while ((unsent = unsent_bytes(c)) > 0) {
-		uint32_t len = allowed(c, unsent);
+		enum qp_tcp_probe probe = qp_tcp_pmtu_probe(c, unsent);
+		uint32_t len;
 
+		if (probe == QP_PROBE_SENT)
+			continue;
+		if (probe == QP_PROBE_WAIT) {
+			c->flags |= QP_TF_CWND_LIMITED;
+			return true;
+		}
+		len = allowed(c, unsent);
 		if (len == 0)
 			return true;
 		if (!qp_tcp_send_new(c, len))

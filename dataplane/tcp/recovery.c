@@ -176,7 +176,8 @@ episodes(struct qp_tcp_conn *c, const struct qp_tcp_ack_news *n)
 {
 	if (c->ca != QP_CA_OPEN && seq_leq(c->x->recover, c->snd_una))
 		leave(c);
-	if (c->ca == QP_CA_OPEN && c->x->lost_bytes > 0)
+	qp_tcp_pmtu_judge(c);
+	if (c->ca == QP_CA_OPEN && c->x->lost_bytes > 0 && !c->x->excused)
 		enter_recovery(c);
 	if (c->ca == QP_CA_RECOVERY)
 		prr(c, n);
@@ -269,6 +270,7 @@ qp_tcp_recovery_rto(struct qp_tcp_conn *c)
 void
 qp_tcp_recovery_mtu(struct qp_tcp_conn *c)
 {
+	bool alone = c->x->lost_bytes == 0 || c->x->excused;
 	uint32_t mss = qp_tcp_mss(c);
 
 	for (struct qp_tcp_rec *r = c->x->rec_head; r != NULL; r = r->next) {
@@ -276,6 +278,7 @@ qp_tcp_recovery_mtu(struct qp_tcp_conn *c)
 			qp_tcp_mark_lost(c, r, NULL);
 	}
 	/* Not congestion: cwnd stays; what counts as lost goes again as cwnd allows. */
+	c->x->excused = alone;
 	if (c->x->lost_bytes > 0)
 		qp_tcp_work(c);
 }

@@ -27,6 +27,7 @@ delivered(struct qp_tcp_conn *c, const struct qp_tcp_seg *s, const struct qp_tcp
 	uint64_t rtt = qp_tcp_now(c->tcp) - r->xmit_ns;
 
 	n->delivered += end - r->seq;
+	qp_tcp_pmtu_delivered(c, r, end);
 	if (!(r->flags & QP_REC_RTX)) {
 		uint32_t us = (uint32_t)qp_min(rtt / 1000, UINT32_MAX);
 
@@ -68,6 +69,11 @@ mark_sacked(struct qp_tcp_conn *c, const struct qp_tcp_seg *s, struct qp_tcp_rec
 void
 qp_tcp_mark_lost(struct qp_tcp_conn *c, struct qp_tcp_rec *r, struct qp_tcp_ack_news *n)
 {
+	c->x->excused = r == c->x->probe && (c->x->lost_bytes == 0 || c->x->excused);
+	if (r == c->x->probe) {
+		c->x->probe = NULL;
+		c->x->probe_lost = true;
+	}
 	qp_tcp_rec_timed_remove(c, r);
 	r->flags |= QP_REC_LOST;
 	c->x->lost_bytes += qp_tcp_rec_len(r);

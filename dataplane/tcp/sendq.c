@@ -157,6 +157,7 @@ qp_tcp_rec_split(struct qp_tcp_conn *c, struct qp_tcp_rec *r, uint32_t seq)
 	struct qp_tcp_rec *back = qp_slab_get(&c->tcp->recs);
 
 	assert(seq_lt(r->seq, seq) && seq_lt(seq, r->end));
+	qp_tcp_pmtu_touched(c, r);
 	if (back == NULL) {
 		QP_TCP_COUNT(c->tcp, drop_no_memory);
 		return false;

@@ -96,6 +96,7 @@ on_rto(struct qp_tcp_conn *c)
 	}
 	QP_TCP_COUNT(c->tcp, rto_fired);
 	qp_tcp_rto_backoff(c);
+	qp_tcp_pmtu_timeout(c);
 	qp_tcp_recovery_rto(c);
 	qp_tcp_output(c);
 	qp_tcp_arm_rtx(c, true);

@@ -85,6 +85,27 @@ check_records(const struct qp_tcp_conn *c)
 }
 
 static const char *
+check_pmtu(const struct qp_tcp_conn *c)
+{
+	uint32_t headers = qp_ipaddr_is_v4(&c->tcb.flow.local) ? 40 : 60;
+	uint32_t link = qp_tcp_link_mtu(c->tcp, &c->tcb.flow) - headers;
+	const struct qp_tcp_rec *r;
+
+	HOLDS(c->path_mss <= link && c->path_mss >= qp_min(link, headers == 40 ? 512u : 1220u));
+	HOLDS(c->mtu_high <= qp_min(link, (uint32_t)c->peer_mss));
+	if (c->x == NULL)
+		return NULL;
+	HOLDS(!c->x->probe_lost); /* judged at once */
+	HOLDS((c->x->probe != NULL) == (c->x->probe_mss != 0));
+	HOLDS(c->x->claim_mss == 0 || c->x->claim_mss < c->path_mss);
+	for (r = c->x->rec_head; r != NULL && r != c->x->probe; r = r->next)
+		continue;
+	HOLDS(r == c->x->probe);
+	HOLDS(r == NULL || ((r->flags & QP_REC_TIMED) && !(r->flags & QP_REC_RTX) && r->end - r->seq == r->mss));
+	return NULL;
+}
+
+static const char *
 check_runs(const struct qp_tcp_conn *c, uint32_t *segs)
 {
 	uint32_t after = c->rcv_nxt, n = 0;
@@ -144,6 +165,8 @@ check_conn(const struct qp_tcp_conn *c, uint32_t *ooo_segs)
 		bad = check_send_queue(c);
 		if (bad == NULL)
 			bad = check_records(c);
+		if (bad == NULL)
+			bad = check_pmtu(c);
 		if (bad == NULL)
 			bad = check_runs(c, ooo_segs);
 	}

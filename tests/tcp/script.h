@@ -25,6 +25,7 @@ struct script {
 	struct qp_tcp_listener *listener;
 	struct qp_tcp_config cfg;
 	bool v6;
+	uint16_t link_mtu;       /* the peer's frames carry the classifier's mark of this; 0: none */
 	uint16_t peer_port, port;
 	bool iss_known;
 	uint32_t iss;            /* the stack's */
@@ -67,6 +68,8 @@ void script_quiet(struct script *t, int line);
 void script_wait_ms(struct script *t, uint32_t ms);
 /* Time passes until the stack sends something; how long that took. */
 uint32_t script_until_sent(struct script *t, uint32_t at_most_ms);
+/* The stack's next segment, whatever it is: where it starts and how much it carries; false: none. */
+bool script_take(struct script *t, uint32_t *seq, uint32_t *len);
 /* Throws away what was sent. */
 void script_ignore(struct script *t);
 
