@@ -55,6 +55,19 @@
 	X(mtu_black_holes, "path MTUs lowered after timeouts without ICMP (RFC 4821)")             \
 	X(mtu_probes, "larger segments tried (RFC 4821)")                                          \
 	X(mtu_probes_lost, "larger segments tried and lost")                                       \
-	X(mtu_raised, "path MTUs raised by a probe")
+	X(mtu_raised, "path MTUs raised by a probe")                                               \
+	X(zero_windows_ended, "connections reset whose peer kept its window closed")               \
+	X(slow_peers_ended, "connections reset whose peer took next to nothing, mbufs short")      \
+	X(tiny_segs, "segments received with a few bytes of payload")                              \
+	X(dup_bytes, "payload bytes received again")                                               \
+	X(sack_bad, "SACK blocks of what was never sent")                                          \
+	X(sack_limited, "SACK blocks left alone beyond a limit of work")                           \
+	X(sack_reneged, "peers that threw away what they had SACKed")                              \
+	X(ack_unsent, "acknowledgments of what was never sent")                                    \
+	X(ack_early, "acknowledgments faster than the path, which grow cwnd no further")           \
+	X(rst_blind, "resets beside the next sequence number, not obeyed (RFC 5961)")              \
+	X(syn_blind, "SYNs for a synchronized connection, not obeyed (RFC 5961)")                  \
+	X(time_wait_evicted, "TIME_WAITs ended early for a new connection")                        \
+	X(drop_source_limit, "connection attempts beyond a source address's limit")
 
 #endif

@@ -105,8 +105,10 @@ static void
 answer_unacceptable(struct qp_tcp_conn *c, struct qp_tcp_seg *s)
 {
 	QP_TCP_COUNT(c->tcp, drop_out_of_window);
-	if (s->flags & RTE_TCP_RST_FLAG)
+	if (s->flags & RTE_TCP_RST_FLAG) {
+		QP_TCP_COUNT(c->tcp, rst_blind);
 		return;
+	}
 	if (c->tcb.state == QP_TCP_SYN_RECEIVED && s->seq == c->irs &&
 		(s->flags & (RTE_TCP_SYN_FLAG | RTE_TCP_ACK_FLAG)) == RTE_TCP_SYN_FLAG) {
 		c->flags |= QP_TF_SYN_RTX; /* our SYN-ACK was lost, or is late */
@@ -114,6 +116,8 @@ answer_unacceptable(struct qp_tcp_conn *c, struct qp_tcp_seg *s)
 			qp_tcp_send_syn(c);
 		return;
 	}
+	if (s->flags & RTE_TCP_SYN_FLAG)
+		QP_TCP_COUNT(c->tcp, syn_blind);
 	if (s->data_len == 0) {
 		qp_tcp_limited_ack(c);
 		return;
@@ -121,6 +125,7 @@ answer_unacceptable(struct qp_tcp_conn *c, struct qp_tcp_seg *s)
 	/* Old text: its sender missed an ACK. It learns what was double (RFC 2883). */
 	if (seq_leq(s->seq + s->data_len, c->rcv_nxt)) {
 		QP_TCP_COUNT(c->tcp, dup_segs);
+		c->tcp->counters.dup_bytes += s->data_len;
 		c->flags |= QP_TF_DSACK;
 		c->dsack_start = s->seq;
 		c->dsack_end = s->seq + s->data_len;
@@ -160,6 +165,7 @@ static void
 on_reset(struct qp_tcp_conn *c, const struct qp_tcp_seg *s)
 {
 	if (s->seq != c->rcv_nxt) {
+		QP_TCP_COUNT(c->tcp, rst_blind);
 		qp_tcp_challenge_ack(c);
 		return;
 	}
@@ -174,10 +180,12 @@ on_reset(struct qp_tcp_conn *c, const struct qp_tcp_seg *s)
 static void
 on_syn(struct qp_tcp_conn *c)
 {
-	if (c->tcb.state == QP_TCP_SYN_RECEIVED && (c->flags & QP_TF_PASSIVE))
+	if (c->tcb.state == QP_TCP_SYN_RECEIVED && (c->flags & QP_TF_PASSIVE)) {
 		qp_tcp_conn_drop(c); /* return to LISTEN */
-	else
-		qp_tcp_challenge_ack(c);
+		return;
+	}
+	QP_TCP_COUNT(c->tcp, syn_blind);
+	qp_tcp_challenge_ack(c);
 }
 
 /* 3.10.7.4. Third, security: none here. Sixth, the URG bit: text is text (RFC 6093, 3.4). */

@@ -39,6 +39,14 @@
 #define QP_TCP_OOO_RANGES    256                 /* holes in what one peer sent */
 #define QP_TCP_CHALLENGES    10                  /* challenge ACKs a connection and second */
 #define QP_TCP_LISTENER_BUCKETS 1024u
+#define QP_TCP_RECORDS       4096u               /* ranges in flight that one connection is tracked by */
+#define QP_TCP_SACK_STEPS    4096u               /* … and that one ACK's blocks make us look at */
+#define QP_TCP_TINY_BYTES    64u                 /* a segment below counts as tiny */
+#define QP_TCP_STALL_BYTES   (8u * 1024)         /* a peer that takes so much has not stalled */
+#define QP_TCP_STALL_TIGHT_MS  (20u * 1000)      /* patience with one that has, while mbufs are tight */
+#define QP_TCP_STALL_SCARCE_MS (5u * 1000)       /* … or scarce */
+#define QP_TCP_STALL_LOOK    8u                  /* of so many oldest the largest goes */
+#define QP_TCP_CREDIT_WINDOWS 2u                 /* cwnds that ACKs may count for in a handshake's round trip */
 #define QP_TCP_TIGHT_BYTES   (32u * 1024) /* a receive buffer while mbufs are tight */
 
 /* LISTEN is a qp_tcp_listener, TIME-WAIT a qp_tcp_tw. */
@@ -183,6 +191,16 @@ struct qp_tcp_xmit {
 	struct qp_tcp_rec *probe;      /* it; NULL when it was lost */
 	bool probe_lost;
 	bool excused;                  /* all that counts as lost now was too large: no congestion */
+
+	/* Abuse: stall.c, credit.c, scoreboard.c. */
+	struct qp_tcp_conn *stall_prev, *stall_next; /* by stall_ms */
+	uint32_t stall_ms;             /* the peer last took what it was owed */
+	uint32_t stall_seq;            /* … and does so again when this is acknowledged */
+	uint64_t credit_ns;            /* since then credit_bytes are left that may grow cwnd */
+	uint32_t credit_bytes;
+	uint32_t recs;                 /* records in the list */
+	struct qp_tcp_rec *sack_hint;  /* where the last block ended; NULL: rec_head */
+	struct qp_tcp_sack sack_seen[4]; /* blocks that need no second look */
 };
 
 struct qp_tcp_conn {
@@ -253,6 +271,8 @@ struct qp_tcp_conn {
 	uint32_t mtu_next_ms;          /* … not before this time */
 	uint8_t mtu_fails;             /* lost probes of the same size */
 
+	uint32_t syn_rtt_us;           /* the handshake's round trip, which no peer can shorten; 0: unknown */
+
 	/* Congestion control (cc.h). */
 	uint32_t cwnd, ssthresh;       /* bytes */
 	union qp_tcp_cc_state cc;
@@ -300,6 +320,9 @@ struct qp_tcp {
 	uint64_t table_key[2], isn_key[2], ts_key[2], cookie_key[2];
 	uint64_t cookies_until_ns;    /* ACKs may carry cookies until then */
 	uint32_t port_counter;        /* of active opens (RFC 6056, 3.3.3) */
+	struct qp_tcp_conn *stall_oldest, *stall_newest; /* those with something to send (stall.c) */
+	struct source **sources;      /* bucket_mask + 1; NULL: no limit a source (sources.c) */
+	struct qp_slab source_slab;
 	struct qp_tcp_listener *listeners[QP_TCP_LISTENER_BUCKETS];
 };
 
@@ -499,6 +522,27 @@ void qp_tcp_output(struct qp_tcp_conn *c);
 bool qp_tcp_retransmit(struct qp_tcp_conn *c, struct qp_tcp_rec *r, uint32_t max);
 /* One frame of new data, cwnd or not (a loss probe); false when nothing could go. */
 bool qp_tcp_send_new(struct qp_tcp_conn *c, uint32_t max);
+
+/* stall.c */
+/* `c` has got its sender's state; loses it; is about to queue; its peer has acknowledged something. */
+void qp_tcp_stall_begin(struct qp_tcp_conn *c);
+void qp_tcp_stall_end(struct qp_tcp_conn *c);
+void qp_tcp_stall_queued(struct qp_tcp_conn *c);
+void qp_tcp_stall_acked(struct qp_tcp_conn *c);
+/* The peer has kept its window closed for zero_window_s. */
+bool qp_tcp_stalled_too_long(const struct qp_tcp_conn *c);
+/* Mbufs are short: ends one peer that takes next to nothing, if there is any. */
+void qp_tcp_stall_relieve(struct qp_tcp *tcp);
+
+/* credit.c: how many of the acknowledged bytes may grow cwnd */
+uint32_t qp_tcp_credit(struct qp_tcp_conn *c, uint32_t acked);
+
+/* sources.c */
+bool qp_tcp_sources_init(struct qp_tcp *tcp);
+void qp_tcp_sources_release(struct qp_tcp *tcp);
+/* False: this source has all the connections that it may have. */
+bool qp_tcp_source_take(struct qp_tcp *tcp, const struct qp_flow *flow);
+void qp_tcp_source_give(struct qp_tcp *tcp, const struct qp_flow *flow);
 
 /* pmtu.c */
 /* ICMP says that the path takes no more than `mtu`, at least a link's minimum; `seq` is in flight. */

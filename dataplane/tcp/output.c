@@ -134,6 +134,8 @@ allowed(struct qp_tcp_conn *c, uint32_t unsent)
 	uint32_t wnd = seq_lt(c->snd_nxt, edge) ? edge - c->snd_nxt : 0;
 	uint32_t room = cwnd_room(c), len = qp_min(unsent, qp_min(wnd, room));
 
+	if (c->x->recs >= QP_TCP_RECORDS)
+		return 0;
 	if (len == unsent)
 		return len;
 	if (room < qp_min(wnd, mss)) {

@@ -182,7 +182,7 @@ episodes(struct qp_tcp_conn *c, const struct qp_tcp_ack_news *n)
 	if (c->ca == QP_CA_RECOVERY)
 		prr(c, n);
 	else if (n->acked > 0 && cwnd_mattered(c, n))
-		c->tcp->cc->acked(c, n->acked, qp_tcp_now(c->tcp));
+		c->tcp->cc->acked(c, qp_tcp_credit(c, n->acked), qp_tcp_now(c->tcp));
 }
 
 void

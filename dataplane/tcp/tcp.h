@@ -54,6 +54,8 @@ struct qp_tcp_config {
 	uint32_t keepalive_s;     /* silence before keep-alive probes; 0: off */
 	uint32_t user_timeout_s;  /* unacknowledged data for so long ends the connection; 0: RFC 9293's R2 */
 	uint32_t time_wait_s;     /* 2 MSL */
+	uint32_t zero_window_s;   /* a peer that takes nothing (8 KiB of much) for so long is reset; 0: never */
+	uint32_t max_conns_per_source; /* of an IPv4 address or IPv6 /64, TIME-WAIT excluded; 0: no limit */
 	bool mtu_probing;         /* RFC 4821: black holes are found, and larger segments tried again */
 };
 /* Sensible values for a carrier's gateway; see docs/tcp-rfc.md. */

@@ -114,6 +114,12 @@ on_persist(struct qp_tcp_conn *c)
 		qp_tcp_conn_end(c, QP_TCP_END_TIMEOUT);
 		return;
 	}
+	if (qp_tcp_stalled_too_long(c)) {
+		QP_TCP_COUNT(c->tcp, zero_windows_ended);
+		qp_tcp_send_rst(c);
+		qp_tcp_conn_end(c, QP_TCP_END_TIMEOUT);
+		return;
+	}
 	qp_tcp_rto_backoff(c);
 	/* A window below a segment (RFC 9293, 3.8.6.2.1): after the wait, whatever fits goes. */
 	if (c->snd_wnd == 0 || !qp_tcp_send_new(c, c->snd_wnd)) {

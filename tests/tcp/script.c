@@ -140,6 +140,7 @@ script_open_cfg(struct script *t)
 		.own_mac = {2, 0, 0, 0, 0, 1},
 		.mtu = 1500,
 		.link_mtu_max = 9216,
+		.mem_level = &t->mem_level,
 		.max_frame_bytes = 65535,
 		.transmit = transmit,
 		.transmit_ctx = t,
@@ -277,6 +278,8 @@ peer_flow(const struct script *t)
 		f.local = (struct qp_ipaddr) {.b = {0xfd, [15] = 2}};
 		f.remote = (struct qp_ipaddr) {.b = {0xfd, [15] = 1}};
 	}
+	if (t->peer_host != 0)
+		f.local.b[15] = t->peer_host;
 	memcpy(f.l2.peer_mac, own_mac, 6);
 	if (t->link_mtu != 0) {
 		const uint8_t mark[6] = {QP_CLS_MARK_0, QP_CLS_MARK_MTU, 0, 0, t->link_mtu >> 8,
@@ -317,9 +320,8 @@ append_payload(struct rte_mbuf *head, uint32_t seq, uint32_t len)
 }
 
 static void
-inject(struct script *t, const char *segment, uint16_t segsz)
+inject_literal(struct script *t, struct literal l, uint16_t segsz)
 {
-	struct literal l = parse(segment);
 	struct rte_mbuf *m = rte_pktmbuf_alloc(pool);
 	struct qp_flow flow = peer_flow(t);
 	uint8_t options[QP_TCP_OPTIONS_MAX];
@@ -353,6 +355,18 @@ inject(struct script *t, const char *segment, uint16_t segsz)
 		m->tso_segsz = segsz;
 	}
 	deliver(t, m);
+}
+
+static void
+inject(struct script *t, const char *segment, uint16_t segsz)
+{
+	inject_literal(t, parse(segment), segsz);
+}
+
+void
+script_raw(struct script *t, uint8_t flags, uint32_t seq, uint32_t ack)
+{
+	inject_literal(t, (struct literal) {.flags = flags, .seq = seq, .ack = ack}, 0);
 }
 
 void

@@ -373,7 +373,7 @@ seconds_with(const char *what, bool falls, bool black_hole, double forge, bool n
 	return (double)took_ns / 1e9;
 }
 
-Test(tcp_pair, path_mtu_falls_in_mid_flight_costs_a_bounded_time, .timeout = 60)
+Test(tcp_pair, path_mtu_falls_in_mid_flight_costs_a_bounded_time)
 {
 	double clean = seconds_with("clean", false, false, 0, false);
 
@@ -387,7 +387,7 @@ Test(tcp_pair, path_mtu_falls_in_mid_flight_costs_a_bounded_time, .timeout = 60)
 	}
 }
 
-Test(tcp_pair, forged_icmp_costs_nothing, .timeout = 60)
+Test(tcp_pair, forged_icmp_costs_nothing)
 {
 	double clean = seconds_with("clean", false, false, 0, false);
 	double forged = seconds_with("forged", false, false, 0.2, false);
