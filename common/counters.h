@@ -68,6 +68,7 @@
 	X(rst_blind, "resets beside the next sequence number, not obeyed (RFC 5961)")              \
 	X(syn_blind, "SYNs for a synchronized connection, not obeyed (RFC 5961)")                  \
 	X(time_wait_evicted, "TIME_WAITs ended early for a new connection")                        \
+	X(ports_exhausted, "active opens for which no local port was left")                        \
 	X(drop_source_limit, "connection attempts beyond a source address's limit")
 
 #endif

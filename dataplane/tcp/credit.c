@@ -15,7 +15,7 @@ qp_tcp_credit(struct qp_tcp_conn *c, uint32_t acked)
 	uint64_t now = qp_tcp_now(c->tcp);
 	struct qp_tcp_xmit *x = c->x;
 
-	if (c->syn_rtt_us == 0)
+	if (c->syn_rtt_us < QP_TCP_CREDIT_RTT_US)
 		return acked;
 	if (now - x->credit_ns >= c->syn_rtt_us * UINT64_C(1000)) {
 		x->credit_ns = now;

@@ -54,7 +54,7 @@ syn_sent_input(struct qp_tcp_conn *c, struct qp_tcp_seg *s)
 	/* Fourth, check the SYN bit; fifth: neither, drop. */
 	if (!(s->flags & RTE_TCP_SYN_FLAG))
 		return;
-	c->tcb.flow.l2 = s->pkt->flow.l2;
+	qp_tcp_pmtu_link(c, &s->pkt->flow.l2);
 	c->last_rx_ms = qp_tcp_now_ms(c->tcp);
 	c->irs = s->seq;
 	c->rcv_nxt = s->seq + 1;

@@ -43,10 +43,11 @@
 #define QP_TCP_SACK_STEPS    4096u               /* … and that one ACK's blocks make us look at */
 #define QP_TCP_TINY_BYTES    64u                 /* a segment below counts as tiny */
 #define QP_TCP_STALL_BYTES   (8u * 1024)         /* a peer that takes so much has not stalled */
-#define QP_TCP_STALL_TIGHT_MS  (20u * 1000)      /* patience with one that has, while mbufs are tight */
-#define QP_TCP_STALL_SCARCE_MS (5u * 1000)       /* … or scarce */
+#define QP_TCP_STALL_TIGHT_MS  (120u * 1000)     /* patience with one that has, while mbufs are tight */
+#define QP_TCP_STALL_SCARCE_MS (10u * 1000)      /* … or scarce: new payload is dropped for it */
 #define QP_TCP_STALL_LOOK    8u                  /* of so many oldest the largest goes */
 #define QP_TCP_CREDIT_WINDOWS 2u                 /* cwnds that ACKs may count for in a handshake's round trip */
+#define QP_TCP_CREDIT_RTT_US 5000u               /* … of at least so long: what is less varies by more than half */
 #define QP_TCP_TIGHT_BYTES   (32u * 1024) /* a receive buffer while mbufs are tight */
 
 /* LISTEN is a qp_tcp_listener, TIME-WAIT a qp_tcp_tw. */

@@ -288,10 +288,14 @@ qp_tcp_pmtu_link(struct qp_tcp_conn *c, const struct qp_l2 *l2)
 
 	c->tcb.flow.l2 = *l2;
 	mss = qp_tcp_link_mtu(c->tcp, &c->tcb.flow) - headers(c);
-	if (mss < c->path_mss) {
+	if (mss < c->path_mss)
 		reduce(c, mss);
-		c->mtu_high = 0;
-	} else if (limit(c) > before) {
+	if (limit(c) > before) {
 		search(c, 0);
+	} else if (c->mtu_high > limit(c)) { /* a probe under way may be larger, too */
+		c->mtu_high = limit(c) > c->path_mss ? (uint16_t)limit(c) : 0;
+		c->mtu_fails = 0;
+		if (c->x != NULL)
+			forget_probe(c);
 	}
 }

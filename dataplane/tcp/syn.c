@@ -298,6 +298,7 @@ choose_port(struct qp_tcp *tcp, struct qp_flow *flow)
 		if (qp_tcp_lookup(tcp, flow) == NULL && qp_tcp_find_listener(tcp, flow) == NULL)
 			return true;
 	}
+	QP_TCP_COUNT(tcp, ports_exhausted);
 	return false;
 }
 

@@ -7,6 +7,7 @@
 
 #include <rte_mempool.h>
 
+#include "common/error.h"
 #include "tests/tcp/script.h"
 
 TestSuite(tcp_abuse, .init = script_suite_start);
@@ -143,7 +144,7 @@ Test(tcp_abuse, slow_readers_while_memory_is_tight_are_ended_largest_first)
 	h[0] = hold(1001, 2000);
 	h[1] = hold(1002, 60000);
 	h[2] = hold(1003, 30000);
-	WAIT_MS(60000);
+	WAIT_MS(QP_TCP_STALL_TIGHT_MS + 1000);
 	cr_expect(COUNTER(slow_peers_ended) == 0);
 	script_ignore(&t);
 	t.mem_level = QP_MEM_TIGHT;
@@ -158,7 +159,23 @@ Test(tcp_abuse, slow_readers_while_memory_is_tight_are_ended_largest_first)
 	CLOSE();
 }
 
-/* Takes 100 bytes a second of 60,000; one that takes all it gets, however little, is no such reader. */
+/* Scarce: what comes in is dropped for want of room, so the patience is short. */
+Test(tcp_abuse, slow_reader_while_memory_is_scarce_is_ended_soon)
+{
+	struct holder h;
+
+	script_open(&t);
+	h = hold(1001, 30000);
+	t.mem_level = QP_MEM_SCARCE;
+	WAIT_MS(QP_TCP_STALL_SCARCE_MS - 500);
+	cr_expect(lives(&h));
+	WAIT_MS(1000);
+	cr_expect(COUNTER(slow_peers_ended) == 1 && t.ended && t.why == QP_TCP_END_TIMEOUT);
+	script_ignore(&t);
+	CLOSE();
+}
+
+/* Takes 128 bytes in three seconds of 60,000; one that takes all it gets, however little, is no such reader. */
 Test(tcp_abuse, slow_reader_by_drips_is_ended_an_interactive_one_is_not)
 {
 	struct holder slow, honest;
@@ -170,10 +187,10 @@ Test(tcp_abuse, slow_reader_by_drips_is_ended_an_interactive_one_is_not)
 	script_establish(&t);
 	honest = (struct holder) {.c = t.c, .iss = t.iss, .port = 1002};
 	t.mem_level = QP_MEM_TIGHT;
-	for (uint32_t i = 0; i < 60 && COUNTER(slow_peers_ended) == 0; i++) {
+	for (uint32_t i = 0; i < 200 && COUNTER(slow_peers_ended) == 0; i++) {
 		char s[80];
 
-		WAIT_MS(1000);
+		WAIT_MS(3000);
 		script_ignore(&t);
 		as(&honest);
 		script_send(&t, 50);
@@ -188,6 +205,7 @@ Test(tcp_abuse, slow_reader_by_drips_is_ended_an_interactive_one_is_not)
 		IN(s);
 	}
 	cr_expect(COUNTER(slow_peers_ended) == 1 && !lives(&slow) && lives(&honest));
+	cr_expect(honest_acked >= 40 * 50);
 	script_ignore(&t);
 	CLOSE();
 }
@@ -510,6 +528,28 @@ Test(tcp_abuse, connections_beyond_the_limit_are_refused_time_wait_gives_way)
 	IN("S 0 win 65535 mss 1460");
 	OUT("SA 0 ack 1 mss 1460");
 	cr_expect(COUNTER(time_wait_evicted) == 1 && COUNTER(conns) == 4);
+	CLOSE();
+}
+
+/* RFC 6056: 32,768 ports to one remote socket, and not one more. */
+Test(tcp_abuse, ports_to_one_remote_end_run_out_and_say_so)
+{
+	static const struct qp_tcp_ops none;
+	struct qp_flow f = {.local = qp_ipaddr_v4(rte_cpu_to_be_32(0xc0000201)),
+		.remote = qp_ipaddr_v4(rte_cpu_to_be_32(0xc0000202)), .rport_be = rte_cpu_to_be_16(443)};
+	struct qp_tcp_conn *c;
+
+	qp_tcp_config_default(&t.cfg);
+	script_open_cfg(&t);
+	for (unsigned i = 0; i < 32768; i++) {
+		cr_assert(qp_tcp_connect(t.tcp, &f, &none, NULL, &c) == 0, "connection %u", i);
+		script_ignore(&t);
+	}
+	cr_expect(qp_tcp_connect(t.tcp, &f, &none, NULL, &c) == QP_E_INUSE);
+	cr_expect(COUNTER(ports_exhausted) == 1 && COUNTER(conns) == 32768);
+	/* Another remote socket has its own. */
+	f.rport_be = rte_cpu_to_be_16(444);
+	cr_expect(qp_tcp_connect(t.tcp, &f, &none, NULL, &c) == 0);
 	CLOSE();
 }
 

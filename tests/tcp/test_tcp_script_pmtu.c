@@ -452,6 +452,19 @@ Test(tcp_pmtu, established_jumbo_segments_go_out_whole)
 	CLOSE();
 }
 
+/* The caller of an active open knows nothing of the interface; the SYN-ACK's frame does. */
+Test(tcp_pmtu, syn_sent_answer_comes_by_a_smaller_interface)
+{
+	script_open(&t);
+	script_connect(&t);
+	OUT("S 0 mss 1460 sackok ts 0/0 ws 5");
+	t.link_mtu = 1400;
+	IN("SA 0 ack 1 win 1000 mss 1460 sackok ts 9/_ ws 2");
+	OUT("A 1 ack 1");
+	cr_expect(qp_tcp_mss(t.c) == 1348);
+	CLOSE();
+}
+
 /* The classifier says it with each frame: no packet is too large for the interface for long. */
 Test(tcp_pmtu, established_interface_takes_less_segments_shrink_at_once)
 {
