@@ -28,6 +28,7 @@
 #define QP_CLS_MARK_LINK  0x71
 #define QP_CLS_MARK_MTU   0x72
 #define QP_CLS_LO_IFINDEX 1
+#define QP_CLS_MTU_UNKNOWN 1500 /* of an interface that the control plane has not seen yet */
 
 /* IPv4 addresses are ::ffff:a.b.c.d everywhere; all zero means every address. */
 struct qp_cls_addr {

@@ -18,7 +18,8 @@
 
 #include "common/log.h"
 
-#define MTU 1500u /* TCP's first hop at most: the wire's, not the TAP's */
+#define MTU 1500u          /* TCP's first hop where a frame does not say */
+#define LINK_MTU_MAX 9216u /* … and at most: a jumbo frame. lo's 64 KiB would make a segment exceed small windows */
 #define HOST_PORT_MTU 65535u
 #define POOL_CACHE 256u
 
@@ -41,6 +42,7 @@ open_tcp(struct qp_worker *w)
 		.pool = w->pool,
 		.indirect_pool = w->indirect,
 		.mtu = MTU,
+		.link_mtu_max = LINK_MTU_MAX,
 		.max_frame_bytes = w->port->max_frame_bytes,
 		.transmit = qp_worker_transmit,
 		.transmit_ctx = w,

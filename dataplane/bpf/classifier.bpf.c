@@ -351,7 +351,7 @@ mark_frame(struct __sk_buff *skb, __u32 l3_off)
 {
 	const __u32 ifindex = skb->ifindex;
 	const __u32 *known = bpf_map_lookup_elem(&links, &ifindex);
-	const __u32 mtu = known && *known < 0xffff ? *known : 0xffff;
+	const __u32 mtu = !known ? QP_CLS_MTU_UNKNOWN : *known < 0xffff ? *known : 0xffff;
 	struct ethhdr eth = {
 		.h_dest = {QP_CLS_MARK_0, QP_CLS_MARK_MTU, 0, 0, mtu >> 8, mtu & 0xff},
 		.h_source = {QP_CLS_MARK_0, QP_CLS_MARK_LINK, ifindex >> 24, ifindex >> 16 & 0xff,

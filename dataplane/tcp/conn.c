@@ -21,6 +21,7 @@ make_room(struct qp_tcp *tcp)
 	/* The oldest TIME-WAIT has kept its watch longest. */
 	if (tcp->tw_oldest == NULL)
 		return false;
+	QP_TCP_COUNT(tcp, time_wait_evicted);
 	qp_tcp_tw_free(tcp, tcp->tw_oldest);
 	return true;
 }
@@ -88,6 +89,8 @@ qp_tcp_conn_drop(struct qp_tcp_conn *c)
 		qp_tcp_half_close(c);
 	if (qp_tcp_synchronized(c))
 		tcp->counters.established--;
+	if (c->flags & QP_TF_PASSIVE)
+		qp_tcp_source_give(tcp, &c->tcb.flow);
 	qp_timer_cancel(tcp->env.wheel, &c->timer);
 	qp_tcp_xmit_drop(c);
 	qp_tcp_reass_clear(c);

@@ -54,7 +54,7 @@ syn_sent_input(struct qp_tcp_conn *c, struct qp_tcp_seg *s)
 	/* Fourth, check the SYN bit; fifth: neither, drop. */
 	if (!(s->flags & RTE_TCP_SYN_FLAG))
 		return;
-	c->tcb.flow.l2 = s->pkt->flow.l2;
+	qp_tcp_pmtu_link(c, &s->pkt->flow.l2);
 	c->last_rx_ms = qp_tcp_now_ms(c->tcp);
 	c->irs = s->seq;
 	c->rcv_nxt = s->seq + 1;
@@ -105,8 +105,10 @@ static void
 answer_unacceptable(struct qp_tcp_conn *c, struct qp_tcp_seg *s)
 {
 	QP_TCP_COUNT(c->tcp, drop_out_of_window);
-	if (s->flags & RTE_TCP_RST_FLAG)
+	if (s->flags & RTE_TCP_RST_FLAG) {
+		QP_TCP_COUNT(c->tcp, rst_blind);
 		return;
+	}
 	if (c->tcb.state == QP_TCP_SYN_RECEIVED && s->seq == c->irs &&
 		(s->flags & (RTE_TCP_SYN_FLAG | RTE_TCP_ACK_FLAG)) == RTE_TCP_SYN_FLAG) {
 		c->flags |= QP_TF_SYN_RTX; /* our SYN-ACK was lost, or is late */
@@ -114,6 +116,8 @@ answer_unacceptable(struct qp_tcp_conn *c, struct qp_tcp_seg *s)
 			qp_tcp_send_syn(c);
 		return;
 	}
+	if (s->flags & RTE_TCP_SYN_FLAG)
+		QP_TCP_COUNT(c->tcp, syn_blind);
 	if (s->data_len == 0) {
 		qp_tcp_limited_ack(c);
 		return;
@@ -121,6 +125,7 @@ answer_unacceptable(struct qp_tcp_conn *c, struct qp_tcp_seg *s)
 	/* Old text: its sender missed an ACK. It learns what was double (RFC 2883). */
 	if (seq_leq(s->seq + s->data_len, c->rcv_nxt)) {
 		QP_TCP_COUNT(c->tcp, dup_segs);
+		c->tcp->counters.dup_bytes += s->data_len;
 		c->flags |= QP_TF_DSACK;
 		c->dsack_start = s->seq;
 		c->dsack_end = s->seq + s->data_len;
@@ -160,6 +165,7 @@ static void
 on_reset(struct qp_tcp_conn *c, const struct qp_tcp_seg *s)
 {
 	if (s->seq != c->rcv_nxt) {
+		QP_TCP_COUNT(c->tcp, rst_blind);
 		qp_tcp_challenge_ack(c);
 		return;
 	}
@@ -174,10 +180,12 @@ on_reset(struct qp_tcp_conn *c, const struct qp_tcp_seg *s)
 static void
 on_syn(struct qp_tcp_conn *c)
 {
-	if (c->tcb.state == QP_TCP_SYN_RECEIVED && (c->flags & QP_TF_PASSIVE))
+	if (c->tcb.state == QP_TCP_SYN_RECEIVED && (c->flags & QP_TF_PASSIVE)) {
 		qp_tcp_conn_drop(c); /* return to LISTEN */
-	else
-		qp_tcp_challenge_ack(c);
+		return;
+	}
+	QP_TCP_COUNT(c->tcp, syn_blind);
+	qp_tcp_challenge_ack(c);
 }
 
 /* 3.10.7.4. Third, security: none here. Sixth, the URG bit: text is text (RFC 6093, 3.4). */
@@ -197,6 +205,8 @@ qp_tcp_segment_arrives(struct qp_tcp_conn *c, struct qp_tcp_seg *s)
 	if (!qp_tcp_ack_input(c, s))
 		return;
 	c->last_rx_ms = qp_tcp_now_ms(c->tcp);
+	if (s->pkt->flow.l2.mtu != c->tcb.flow.l2.mtu)
+		qp_tcp_pmtu_link(c, &s->pkt->flow.l2);
 	c->tcb.flow.l2 = s->pkt->flow.l2;
 	/* As if it had been lost: what is left of the mbufs is for what gives some back. */
 	if (s->data_len > 0 && qp_tcp_memory(c->tcp) == QP_MEM_SCARCE) {

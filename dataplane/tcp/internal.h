@@ -39,6 +39,15 @@
 #define QP_TCP_OOO_RANGES    256                 /* holes in what one peer sent */
 #define QP_TCP_CHALLENGES    10                  /* challenge ACKs a connection and second */
 #define QP_TCP_LISTENER_BUCKETS 1024u
+#define QP_TCP_RECORDS       4096u               /* ranges in flight that one connection is tracked by */
+#define QP_TCP_SACK_STEPS    4096u               /* … and that one ACK's blocks make us look at */
+#define QP_TCP_TINY_BYTES    64u                 /* a segment below counts as tiny */
+#define QP_TCP_STALL_BYTES   (8u * 1024)         /* a peer that takes so much has not stalled */
+#define QP_TCP_STALL_TIGHT_MS  (120u * 1000)     /* patience with one that has, while mbufs are tight */
+#define QP_TCP_STALL_SCARCE_MS (10u * 1000)      /* … or scarce: new payload is dropped for it */
+#define QP_TCP_STALL_LOOK    8u                  /* of so many oldest the largest goes */
+#define QP_TCP_CREDIT_WINDOWS 2u                 /* cwnds that ACKs may count for in a handshake's round trip */
+#define QP_TCP_CREDIT_RTT_US 5000u               /* … of at least so long: what is less varies by more than half */
 #define QP_TCP_TIGHT_BYTES   (32u * 1024) /* a receive buffer while mbufs are tight */
 
 /* LISTEN is a qp_tcp_listener, TIME-WAIT a qp_tcp_tw. */
@@ -186,6 +195,24 @@ struct qp_tcp_xmit {
 	uint32_t app_limited_end;      /* `delivered` at which the application's lull is over */
 	bool app_limited;
 	uint64_t pace_ns;              /* not before this */
+	/* Path MTU (pmtu.c). */
+	uint64_t claim_ns;             /* when ICMP's pending claim came */
+	uint32_t claim_seq;            /* … about the segment that starts here */
+	uint16_t claim_mss;            /* 0: none is pending */
+	uint16_t probe_mss;            /* a probe of this size has no verdict yet; 0: none */
+	struct qp_tcp_rec *probe;      /* it; NULL when it was lost */
+	bool probe_lost;
+	bool excused;                  /* all that counts as lost now was too large: no congestion */
+
+	/* Abuse: stall.c, credit.c, scoreboard.c. */
+	struct qp_tcp_conn *stall_prev, *stall_next; /* by stall_ms */
+	uint32_t stall_ms;             /* the peer last took what it was owed */
+	uint32_t stall_seq;            /* … and does so again when this is acknowledged */
+	uint64_t credit_ns;            /* since then credit_bytes are left that may grow cwnd */
+	uint32_t credit_bytes;
+	uint32_t recs;                 /* records in the list */
+	struct qp_tcp_rec *sack_hint;  /* where the last block ended; NULL: rec_head */
+	struct qp_tcp_sack sack_seen[4]; /* blocks that need no second look */
 };
 
 struct qp_tcp_conn {
@@ -250,6 +277,14 @@ struct qp_tcp_conn {
 	uint8_t reo_mult;              /* RACK.reo_wnd_mult */
 	uint8_t ca;                    /* enum qp_tcp_ca; OPEN without x */
 
+	/* Path MTU (pmtu.c): sizes as path_mss. */
+	uint16_t proven_mss;           /* the largest segment that has arrived; 0: none */
+	uint16_t mtu_high;             /* the search goes on up to here; 0: nothing to search */
+	uint32_t mtu_next_ms;          /* … not before this time */
+	uint8_t mtu_fails;             /* lost probes of the same size */
+
+	uint32_t syn_rtt_us;           /* the handshake's round trip, which no peer can shorten; 0: unknown */
+
 	/* Congestion control (cc.h). */
 	uint32_t cwnd, ssthresh;       /* bytes */
 	uint32_t delivered;            /* bytes that the peer has told of, modulo 2^32 */
@@ -298,6 +333,9 @@ struct qp_tcp {
 	uint64_t table_key[2], isn_key[2], ts_key[2], cookie_key[2];
 	uint64_t cookies_until_ns;    /* ACKs may carry cookies until then */
 	uint32_t port_counter;        /* of active opens (RFC 6056, 3.3.3) */
+	struct qp_tcp_conn *stall_oldest, *stall_newest; /* those with something to send (stall.c) */
+	struct source **sources;      /* bucket_mask + 1; NULL: no limit a source (sources.c) */
+	struct qp_slab source_slab;
 	struct qp_tcp_listener *listeners[QP_TCP_LISTENER_BUCKETS];
 };
 
@@ -333,15 +371,18 @@ qp_tcp_memory(const struct qp_tcp *tcp)
 }
 
 /*
- * The first hop's MTU: the port's, or less where the flow came in by an
- * interface that takes less. A value that no link has (RFC 791, 8200) is ignored.
+ * The first hop's MTU: that of the interface that the flow came in by, where
+ * its frames say it, up to what we care to use; never less than a link of its
+ * kind has (RFC 791, 8200). Else the port's.
  */
 static inline uint32_t
 qp_tcp_link_mtu(const struct qp_tcp *tcp, const struct qp_flow *flow)
 {
 	uint32_t mtu = flow->l2.mtu, least = qp_ipaddr_is_v4(&flow->local) ? 576 : 1280;
 
-	return mtu >= least ? qp_min(mtu, (uint32_t)tcp->env.mtu) : tcp->env.mtu;
+	if (mtu == 0)
+		return tcp->env.mtu;
+	return qp_max(least, qp_min(mtu, (uint32_t)qp_max(tcp->env.mtu, tcp->env.link_mtu_max)));
 }
 
 /* Bytes believed to be in the network (pipe, RFC 6675). */
@@ -494,6 +535,47 @@ void qp_tcp_output(struct qp_tcp_conn *c);
 bool qp_tcp_retransmit(struct qp_tcp_conn *c, struct qp_tcp_rec *r, uint32_t max);
 /* One frame of new data, cwnd or not (a loss probe); false when nothing could go. */
 bool qp_tcp_send_new(struct qp_tcp_conn *c, uint32_t max);
+
+/* stall.c */
+/* `c` has got its sender's state; loses it; is about to queue; its peer has acknowledged something. */
+void qp_tcp_stall_begin(struct qp_tcp_conn *c);
+void qp_tcp_stall_end(struct qp_tcp_conn *c);
+void qp_tcp_stall_queued(struct qp_tcp_conn *c);
+void qp_tcp_stall_acked(struct qp_tcp_conn *c);
+/* The peer has kept its window closed for zero_window_s. */
+bool qp_tcp_stalled_too_long(const struct qp_tcp_conn *c);
+/* Mbufs are short: ends one peer that takes next to nothing, if there is any. */
+void qp_tcp_stall_relieve(struct qp_tcp *tcp);
+
+/* credit.c: how many of the acknowledged bytes may grow cwnd */
+uint32_t qp_tcp_credit(struct qp_tcp_conn *c, uint32_t acked);
+
+/* sources.c */
+bool qp_tcp_sources_init(struct qp_tcp *tcp);
+void qp_tcp_sources_release(struct qp_tcp *tcp);
+/* False: this source has all the connections that it may have. */
+bool qp_tcp_source_take(struct qp_tcp *tcp, const struct qp_flow *flow);
+void qp_tcp_source_give(struct qp_tcp *tcp, const struct qp_flow *flow);
+
+/* pmtu.c */
+/* ICMP says that the path takes no more than `mtu`, at least a link's minimum; `seq` is in flight. */
+void qp_tcp_pmtu_claim(struct qp_tcp_conn *c, uint32_t mtu, uint32_t seq);
+/* Before a retransmission timeout is dealt with. */
+void qp_tcp_pmtu_timeout(struct qp_tcp_conn *c);
+/* `r` up to `end` has arrived. */
+void qp_tcp_pmtu_delivered(struct qp_tcp_conn *c, const struct qp_tcp_rec *r, uint32_t end);
+/* `r` is about to be sent again or split. */
+void qp_tcp_pmtu_touched(struct qp_tcp_conn *c, const struct qp_tcp_rec *r);
+/* After ranges were marked lost: was the probe among them, and alone? */
+void qp_tcp_pmtu_judge(struct qp_tcp_conn *c);
+enum qp_tcp_probe {
+	QP_PROBE_NONE, /* go on as always */
+	QP_PROBE_SENT, /* a larger segment of new data has gone */
+	QP_PROBE_WAIT, /* one is to go as soon as cwnd has room: nothing else meanwhile */
+};
+enum qp_tcp_probe qp_tcp_pmtu_probe(struct qp_tcp_conn *c, uint32_t unsent);
+/* The first hop's MTU is another one than that of tcb.flow.l2, which becomes *l2. */
+void qp_tcp_pmtu_link(struct qp_tcp_conn *c, const struct qp_l2 *l2);
 
 /* reply.c: answers without a connection */
 struct qp_tcp_reply {

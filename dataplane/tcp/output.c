@@ -59,6 +59,7 @@ qp_tcp_retransmit(struct qp_tcp_conn *c, struct qp_tcp_rec *r, uint32_t max)
 	uint32_t mss = qp_tcp_mss(c), len, fin;
 	int64_t sent;
 
+	qp_tcp_pmtu_touched(c, r);
 	max = qp_max(qp_min(max, qp_tcp_frame_payload_max(c, mss)) / mss, 1u) * mss;
 	if (r->end - r->seq - !!(r->flags & QP_REC_FIN) > max && !qp_tcp_rec_split(c, r, r->seq + max))
 		return false;
@@ -139,6 +140,8 @@ allowed(struct qp_tcp_conn *c, uint32_t unsent)
 	uint32_t wnd = seq_lt(c->snd_nxt, edge) ? edge - c->snd_nxt : 0;
 	uint32_t room = cwnd_room(c), len = qp_min(unsent, qp_min(wnd, room));
 
+	if (c->x->recs >= QP_TCP_RECORDS)
+		return 0;
 	if (len == unsent)
 		return len;
 	if (room < qp_min(wnd, mss)) {
@@ -156,8 +159,16 @@ send_fresh(struct qp_tcp_conn *c)
 	uint32_t unsent;
 
 	while ((unsent = unsent_bytes(c)) > 0) {
-		uint32_t len = allowed(c, unsent);
+		enum qp_tcp_probe probe = qp_tcp_pmtu_probe(c, unsent);
+		uint32_t len;
 
+		if (probe == QP_PROBE_SENT)
+			continue;
+		if (probe == QP_PROBE_WAIT) {
+			c->flags |= QP_TF_CWND_LIMITED;
+			return true;
+		}
+		len = allowed(c, unsent);
 		if (len == 0 || qp_tcp_pacing_holds(c))
 			return true;
 		if (!qp_tcp_send_new(c, qp_min(len, qp_tcp_pacing_quantum(c))))

@@ -72,6 +72,7 @@ extend_run(struct qp_tcp_conn *c, struct qp_tcp_ooo *o, struct qp_tcp_seg *s)
 static void
 report_duplicate(struct qp_tcp_conn *c, uint32_t start, uint32_t end)
 {
+	c->tcp->counters.dup_bytes += end - start;
 	c->flags |= QP_TF_DSACK;
 	c->dsack_start = start;
 	c->dsack_end = end;
@@ -333,6 +334,8 @@ qp_tcp_text_input(struct qp_tcp_conn *c, struct qp_tcp_seg *s)
 	/* "This should not occur since a FIN has been received": ignored. */
 	if (c->flags & QP_TF_FIN_RCVD)
 		return;
+	if (s->data_len > 0 && s->data_len < QP_TCP_TINY_BYTES)
+		QP_TCP_COUNT(c->tcp, tiny_segs);
 	if (seq_lt(s->seq, c->rcv_nxt)) {
 		uint32_t n = qp_min(c->rcv_nxt - s->seq, s->data_len);
 

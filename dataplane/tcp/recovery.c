@@ -186,6 +186,8 @@ tell_cc(struct qp_tcp_conn *c, const struct qp_tcp_ack_news *n)
 		.cwnd_limited = cwnd_mattered(c, n),
 	};
 
+	if (a.cwnd_limited && !a.recovery)
+		a.acked = qp_tcp_credit(c, a.acked);
 	qp_tcp_rate_sample(c, n, &a);
 	c->tcp->cc->acked(c, &a);
 }
@@ -195,7 +197,8 @@ episodes(struct qp_tcp_conn *c, const struct qp_tcp_ack_news *n)
 {
 	if (c->ca != QP_CA_OPEN && seq_leq(c->x->recover, c->snd_una))
 		leave(c);
-	if (c->ca == QP_CA_OPEN && c->x->lost_bytes > 0)
+	qp_tcp_pmtu_judge(c);
+	if (c->ca == QP_CA_OPEN && c->x->lost_bytes > 0 && !c->x->excused)
 		enter_recovery(c);
 	if (c->ca == QP_CA_RECOVERY && !c->tcp->cc->owns_cwnd)
 		prr(c, n);
@@ -287,6 +290,7 @@ qp_tcp_recovery_rto(struct qp_tcp_conn *c)
 void
 qp_tcp_recovery_mtu(struct qp_tcp_conn *c)
 {
+	bool alone = c->x->lost_bytes == 0 || c->x->excused;
 	uint32_t mss = qp_tcp_mss(c);
 
 	for (struct qp_tcp_rec *r = c->x->rec_head; r != NULL; r = r->next) {
@@ -294,6 +298,7 @@ qp_tcp_recovery_mtu(struct qp_tcp_conn *c)
 			qp_tcp_mark_lost(c, r, NULL);
 	}
 	/* Not congestion: cwnd stays; what counts as lost goes again as cwnd allows. */
+	c->x->excused = alone;
 	if (c->x->lost_bytes > 0)
 		qp_tcp_work(c);
 }

@@ -139,6 +139,7 @@ qp_tcp_rec_push(struct qp_tcp_conn *c, struct qp_tcp_rec *r, uint32_t len, bool 
 	r->flags = fin ? QP_REC_FIN : 0;
 	r->xmit_ns = qp_tcp_now(c->tcp);
 	r->prev = c->x->rec_tail;
+	c->x->recs++;
 	if (c->x->rec_tail != NULL)
 		c->x->rec_tail->next = r;
 	else
@@ -158,11 +159,13 @@ qp_tcp_rec_split(struct qp_tcp_conn *c, struct qp_tcp_rec *r, uint32_t seq)
 	struct qp_tcp_rec *back = qp_slab_get(&c->tcp->recs);
 
 	assert(seq_lt(r->seq, seq) && seq_lt(seq, r->end));
+	qp_tcp_pmtu_touched(c, r);
 	if (back == NULL) {
 		QP_TCP_COUNT(c->tcp, drop_no_memory);
 		return false;
 	}
 	*back = *r;
+	c->x->recs++;
 	back->seq = seq;
 	/* Only FIN may be left: then the position is not used, but must not run off the queue. */
 	pos_advance(&back->m, &back->off, seq - r->seq);
@@ -216,5 +219,8 @@ qp_tcp_rec_unlink(struct qp_tcp_conn *c, struct qp_tcp_rec *r)
 		r->next->prev = r->prev;
 	else
 		c->x->rec_tail = r->prev;
+	if (c->x->sack_hint == r)
+		c->x->sack_hint = r->next;
+	c->x->recs--;
 	qp_slab_put(&c->tcp->recs, r);
 }

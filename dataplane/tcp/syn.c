@@ -79,9 +79,15 @@ set_iss(struct qp_tcp_conn *c, uint32_t iss)
 static struct qp_tcp_conn *
 receive_syn(struct qp_tcp_listener *l, const struct qp_tcp_seg *s, uint32_t irs, uint32_t iss)
 {
-	struct qp_tcp_conn *c = qp_tcp_conn_new(l->tcp, &s->pkt->flow);
+	struct qp_tcp_conn *c;
 
+	if (!qp_tcp_source_take(l->tcp, &s->pkt->flow)) {
+		QP_TCP_COUNT(l->tcp, drop_source_limit);
+		return NULL;
+	}
+	c = qp_tcp_conn_new(l->tcp, &s->pkt->flow);
 	if (c == NULL) {
+		qp_tcp_source_give(l->tcp, &s->pkt->flow);
 		QP_TCP_COUNT(l->tcp, drop_backlog);
 		return NULL;
 	}
@@ -292,6 +298,7 @@ choose_port(struct qp_tcp *tcp, struct qp_flow *flow)
 		if (qp_tcp_lookup(tcp, flow) == NULL && qp_tcp_find_listener(tcp, flow) == NULL)
 			return true;
 	}
+	QP_TCP_COUNT(tcp, ports_exhausted);
 	return false;
 }
 

@@ -28,6 +28,9 @@ qp_tcp_config_default(struct qp_tcp_config *cfg)
 		.keepalive_s = 600,
 		.user_timeout_s = 0,
 		.time_wait_s = 60,
+		.zero_window_s = 1800,
+		.max_conns_per_source = 0,
+		.mtu_probing = true,
 	};
 }
 
@@ -67,6 +70,11 @@ qp_tcp_new(const struct qp_tcp_env *env, const struct qp_tcp_config *cfg)
 	}
 	tcp->bucket_mask = (uint32_t)buckets - 1;
 	tcp->cc = qp_tcp_cc_of(cfg->congestion);
+	if (!qp_tcp_sources_init(tcp)) {
+		free(tcp->buckets);
+		free(tcp);
+		return NULL;
+	}
 	tcp->ooo_segs_max = env->pool->size / 4;
 	tcp->tw_timer.fn = qp_tcp_tw_on_timer;
 	qp_slab_init(&tcp->conns, sizeof(struct qp_tcp_conn));
@@ -110,6 +118,7 @@ qp_tcp_free(struct qp_tcp *tcp)
 	qp_slab_release(&tcp->tws);
 	qp_slab_release(&tcp->recs);
 	qp_slab_release(&tcp->ooos);
+	qp_tcp_sources_release(tcp);
 	free(tcp->buckets);
 	free(tcp);
 }
@@ -119,6 +128,8 @@ qp_tcp_flush(struct qp_tcp *tcp)
 {
 	struct qp_tcp_conn *c;
 
+	if (qp_tcp_memory(tcp) != QP_MEM_PLENTY)
+		qp_tcp_stall_relieve(tcp);
 	while ((c = tcp->work_head) != NULL) {
 		tcp->work_head = c->work_next;
 		if (tcp->work_head == NULL)
@@ -168,6 +179,7 @@ qp_tcp_send(struct qp_tcp_conn *c, struct rte_mbuf *chain)
 	}
 	if (c->snd_end == c->snd_nxt && c->x->lost_bytes == 0 && qp_tcp_pipe(c) < c->cwnd)
 		qp_tcp_app_limited(c); /* there was room, and nothing to fill it */
+	qp_tcp_stall_queued(c);
 	c->snd_end += chain->pkt_len;
 	qp_mbufq_append(&c->x->sndq, chain);
 	qp_tcp_work(c);

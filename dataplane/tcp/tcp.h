@@ -36,6 +36,7 @@ struct qp_tcp_env {
 	struct rte_mempool *indirect_pool; /* mbufs without data room: clones of payload */
 	uint8_t own_mac[6];               /* the port's address, for frames sent */
 	uint16_t mtu;                     /* of the port: IP bytes a wire packet */
+	uint16_t link_mtu_max;            /* … at most, where frames say their link's MTU (qp_l2); 0: mtu */
 	uint32_t max_frame_bytes;         /* largest super-segment frame; 0: no TSO */
 	/* Consumes the frame, which is ready for qp_port_tx. Never fails to the caller. */
 	void (*transmit)(void *ctx, struct rte_mbuf *frame);
@@ -60,6 +61,9 @@ struct qp_tcp_config {
 	uint32_t time_wait_s;     /* 2 MSL */
 	enum qp_tcp_cc_kind congestion;
 	bool pacing;              /* spread CUBIC's window over the round trip; BBR is paced anyway */
+	uint32_t zero_window_s;   /* a peer that takes nothing (8 KiB of much) for so long is reset; 0: never */
+	uint32_t max_conns_per_source; /* of an IPv4 address or IPv6 /64, TIME-WAIT excluded; 0: no limit */
+	bool mtu_probing;         /* RFC 4821: black holes are found, and larger segments tried again */
 };
 /* Sensible values for a carrier's gateway; see docs/tcp-rfc.md. */
 void qp_tcp_config_default(struct qp_tcp_config *cfg);

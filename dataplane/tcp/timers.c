@@ -101,6 +101,7 @@ on_rto(struct qp_tcp_conn *c)
 	}
 	QP_TCP_COUNT(c->tcp, rto_fired);
 	qp_tcp_rto_backoff(c);
+	qp_tcp_pmtu_timeout(c);
 	qp_tcp_recovery_rto(c);
 	qp_tcp_output(c);
 	qp_tcp_arm_rtx(c, true);
@@ -114,6 +115,12 @@ static void
 on_persist(struct qp_tcp_conn *c)
 {
 	if (given_up(c)) {
+		qp_tcp_send_rst(c);
+		qp_tcp_conn_end(c, QP_TCP_END_TIMEOUT);
+		return;
+	}
+	if (qp_tcp_stalled_too_long(c)) {
+		QP_TCP_COUNT(c->tcp, zero_windows_ended);
 		qp_tcp_send_rst(c);
 		qp_tcp_conn_end(c, QP_TCP_END_TIMEOUT);
 		return;

@@ -27,6 +27,7 @@ qp_tcp_xmit(struct qp_tcp_conn *c)
 	x->fack = c->snd_una;
 	x->rack_end = c->snd_una;
 	c->x = x;
+	qp_tcp_stall_begin(c);
 	return x;
 }
 
@@ -35,6 +36,7 @@ qp_tcp_xmit_rest(struct qp_tcp_conn *c)
 {
 	if (c->x == NULL || c->snd_una != c->snd_nxt || c->x->sndq.bytes > 0)
 		return;
+	qp_tcp_stall_end(c);
 	qp_slab_put(&c->tcp->xmits, c->x);
 	c->x = NULL;
 }
@@ -47,6 +49,7 @@ qp_tcp_xmit_drop(struct qp_tcp_conn *c)
 	while (c->x->rec_head != NULL)
 		qp_tcp_rec_unlink(c, c->x->rec_head);
 	qp_mbufq_clear(&c->x->sndq);
+	qp_tcp_stall_end(c);
 	qp_slab_put(&c->tcp->xmits, c->x);
 	c->x = NULL;
 }

@@ -49,7 +49,8 @@ check_send_queue(const struct qp_tcp_conn *c)
 static const char *
 check_records(const struct qp_tcp_conn *c)
 {
-	uint32_t seq = c->snd_una, sacked = 0, lost = 0, timed = 0;
+	uint32_t seq = c->snd_una, sacked = 0, lost = 0, timed = 0, records = 0;
+	bool hint_found = false;
 	const struct qp_tcp_rec *prev = NULL;
 	uint64_t latest = 0;
 
@@ -60,6 +61,8 @@ check_records(const struct qp_tcp_conn *c)
 		unsigned kinds = !!(r->flags & QP_REC_SACKED) + !!(r->flags & QP_REC_LOST) +
 				 !!(r->flags & QP_REC_TIMED);
 
+		records++;
+		hint_found |= r == c->x->sack_hint;
 		HOLDS(r->prev == prev);
 		HOLDS(r->seq == seq && seq_lt(r->seq, r->end));
 		HOLDS(kinds == 1);
@@ -72,6 +75,7 @@ check_records(const struct qp_tcp_conn *c)
 		seq = r->end;
 	}
 	HOLDS(prev == c->x->rec_tail && seq == c->snd_nxt);
+	HOLDS(records == c->x->recs && (c->x->sack_hint == NULL || hint_found));
 	HOLDS(sacked == c->x->sacked_bytes && lost == c->x->lost_bytes);
 	HOLDS(sacked == 0 || (c->flags & QP_TF_SACK));
 	for (const struct qp_tcp_rec *r = c->x->timed_head; r != NULL; r = r->tnext, timed--) {
@@ -81,6 +85,27 @@ check_records(const struct qp_tcp_conn *c)
 		latest = r->xmit_ns;
 	}
 	HOLDS(timed == 0);
+	return NULL;
+}
+
+static const char *
+check_pmtu(const struct qp_tcp_conn *c)
+{
+	uint32_t headers = qp_ipaddr_is_v4(&c->tcb.flow.local) ? 40 : 60;
+	uint32_t link = qp_tcp_link_mtu(c->tcp, &c->tcb.flow) - headers;
+	const struct qp_tcp_rec *r;
+
+	HOLDS(c->path_mss <= link && c->path_mss >= qp_min(link, headers == 40 ? 512u : 1220u));
+	HOLDS(c->mtu_high <= qp_min(link, (uint32_t)c->peer_mss));
+	if (c->x == NULL)
+		return NULL;
+	HOLDS(!c->x->probe_lost); /* judged at once */
+	HOLDS((c->x->probe != NULL) == (c->x->probe_mss != 0));
+	HOLDS(c->x->claim_mss == 0 || c->x->claim_mss < c->path_mss);
+	for (r = c->x->rec_head; r != NULL && r != c->x->probe; r = r->next)
+		continue;
+	HOLDS(r == c->x->probe);
+	HOLDS(r == NULL || ((r->flags & QP_REC_TIMED) && !(r->flags & QP_REC_RTX) && r->end - r->seq == r->mss));
 	return NULL;
 }
 
@@ -145,15 +170,31 @@ check_conn(const struct qp_tcp_conn *c, uint32_t *ooo_segs)
 		if (bad == NULL)
 			bad = check_records(c);
 		if (bad == NULL)
+			bad = check_pmtu(c);
+		if (bad == NULL)
 			bad = check_runs(c, ooo_segs);
 	}
 	return bad;
 }
 
+/* All that have something to send, by the time when they last got rid of some of it. */
+static const char *
+check_stalls(const struct qp_tcp *tcp, uint32_t senders)
+{
+	const struct qp_tcp_conn *prev = NULL;
+
+	for (const struct qp_tcp_conn *c = tcp->stall_oldest; c != NULL; prev = c, c = c->x->stall_next, senders--) {
+		HOLDS(c->x != NULL && c->x->stall_prev == prev);
+		HOLDS(prev == NULL || (int32_t)(c->x->stall_ms - prev->x->stall_ms) >= 0);
+	}
+	HOLDS(prev == tcp->stall_newest && senders == 0);
+	return NULL;
+}
+
 const char *
 tcp_check(const struct qp_tcp *tcp)
 {
-	uint32_t n = 0, half = 0, ooo_segs = 0;
+	uint32_t n = 0, half = 0, ooo_segs = 0, senders = 0;
 
 	HOLDS(tcp->work_head == NULL);
 	for (uint32_t i = 0; n < tcp->nconns && i <= tcp->bucket_mask; i++) {
@@ -165,11 +206,12 @@ tcp_check(const struct qp_tcp *tcp)
 			if (b->state == QP_TCP_TIME_WAIT)
 				continue;
 			half += !!(c->flags & QP_TF_HALF_OPEN);
+			senders += c->x != NULL;
 			bad = check_conn(c, &ooo_segs);
 			if (bad != NULL)
 				return bad;
 		}
 	}
 	HOLDS(n == tcp->nconns && half == tcp->half_open && ooo_segs == tcp->ooo_segs);
-	return NULL;
+	return check_stalls(tcp, senders);
 }

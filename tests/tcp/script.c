@@ -13,6 +13,7 @@
 #include <rte_ip.h>
 #include <rte_mempool.h>
 
+#include "common/classifier.h"
 #include "tests/tcp/check.h"
 #include "tests/tcp/eal.h"
 
@@ -138,6 +139,8 @@ script_open_cfg(struct script *t)
 		.indirect_pool = indirect,
 		.own_mac = {2, 0, 0, 0, 0, 1},
 		.mtu = 1500,
+		.link_mtu_max = 9216,
+		.mem_level = &t->mem_level,
 		.max_frame_bytes = 65535,
 		.transmit = transmit,
 		.transmit_ctx = t,
@@ -155,9 +158,7 @@ script_open_cfg(struct script *t)
 void
 script_open(struct script *t)
 {
-	bool v6 = t->v6;
-
-	*t = (struct script) {.v6 = v6};
+	*t = (struct script) {.v6 = t->v6, .link_mtu = t->link_mtu};
 	qp_tcp_config_default(&t->cfg);
 	t->cfg.max_conns = 256;
 	script_open_cfg(t);
@@ -277,7 +278,15 @@ peer_flow(const struct script *t)
 		f.local = (struct qp_ipaddr) {.b = {0xfd, [15] = 2}};
 		f.remote = (struct qp_ipaddr) {.b = {0xfd, [15] = 1}};
 	}
+	if (t->peer_host != 0)
+		f.local.b[15] = t->peer_host;
 	memcpy(f.l2.peer_mac, own_mac, 6);
+	if (t->link_mtu != 0) {
+		const uint8_t mark[6] = {QP_CLS_MARK_0, QP_CLS_MARK_MTU, 0, 0, t->link_mtu >> 8,
+			t->link_mtu & 0xff};
+
+		memcpy(f.l2.peer_mac, mark, 6);
+	}
 	return f;
 }
 
@@ -311,9 +320,8 @@ append_payload(struct rte_mbuf *head, uint32_t seq, uint32_t len)
 }
 
 static void
-inject(struct script *t, const char *segment, uint16_t segsz)
+inject_literal(struct script *t, struct literal l, uint16_t segsz)
 {
-	struct literal l = parse(segment);
 	struct rte_mbuf *m = rte_pktmbuf_alloc(pool);
 	struct qp_flow flow = peer_flow(t);
 	uint8_t options[QP_TCP_OPTIONS_MAX];
@@ -347,6 +355,18 @@ inject(struct script *t, const char *segment, uint16_t segsz)
 		m->tso_segsz = segsz;
 	}
 	deliver(t, m);
+}
+
+static void
+inject(struct script *t, const char *segment, uint16_t segsz)
+{
+	inject_literal(t, parse(segment), segsz);
+}
+
+void
+script_raw(struct script *t, uint8_t flags, uint32_t seq, uint32_t ack)
+{
+	inject_literal(t, (struct literal) {.flags = flags, .seq = seq, .ack = ack}, 0);
 }
 
 void
@@ -443,6 +463,29 @@ script_quiet(struct script *t, int line)
 	cr_expect(t->out_head == t->out_tail, "line %d: %u segments sent, none expected", line,
 		t->out_head - t->out_tail);
 	script_ignore(t);
+}
+
+bool
+script_take(struct script *t, uint32_t *seq, uint32_t *len)
+{
+	struct qp_tcp_options o;
+	const struct rte_tcp_hdr *h;
+	uint8_t buf[sizeof(*h) + QP_TCP_OPTIONS_MAX];
+	struct rte_mbuf *m;
+	uint32_t l4;
+
+	if (t->out_tail == t->out_head)
+		return false;
+	m = t->out[t->out_tail++ % 256];
+	l4 = m->l2_len + m->l3_len;
+	h = rte_pktmbuf_read(m, l4, RTE_MIN(sizeof(buf), m->pkt_len - l4), buf);
+	if (qp_tcp_options_parse((const uint8_t *)(h + 1), (h->data_off >> 4) * 4 - 20, false, &o) == 0 &&
+		o.has_ts)
+		t->last_tsval = o.tsval;
+	*seq = rte_be_to_cpu_32(h->sent_seq) - t->iss;
+	*len = m->pkt_len - l4 - (h->data_off >> 4) * 4;
+	rte_pktmbuf_free(m);
+	return true;
 }
 
 static void

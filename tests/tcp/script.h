@@ -25,7 +25,10 @@ struct script {
 	struct qp_tcp_listener *listener;
 	struct qp_tcp_config cfg;
 	bool v6;
+	uint8_t mem_level;       /* enum qp_mem_level */
+	uint16_t link_mtu;       /* the peer's frames carry the classifier's mark of this; 0: none */
 	uint16_t peer_port, port;
+	uint8_t peer_host;       /* other peers: the address's last byte; 0: the usual one */
 	bool iss_known;
 	uint32_t iss;            /* the stack's */
 	uint32_t last_tsval;     /* of the stack's last segment */
@@ -57,6 +60,8 @@ void script_in(struct script *t, const char *segment);
 /* The same without the flush: part of a burst. */
 void script_in_burst(struct script *t, const char *segment);
 void script_flush(struct script *t);
+/* As script_in_burst, an empty segment, without the literal's cost: for a million of them. */
+void script_raw(struct script *t, uint8_t flags, uint32_t seq, uint32_t ack);
 /* As one super-segment of pieces of `segsz` bytes. */
 void script_in_lro(struct script *t, const char *segment, uint16_t segsz);
 /* The stack's next segment is this. */
@@ -67,6 +72,8 @@ void script_quiet(struct script *t, int line);
 void script_wait_ms(struct script *t, uint32_t ms);
 /* Time passes until the stack sends something; how long that took. */
 uint32_t script_until_sent(struct script *t, uint32_t at_most_ms);
+/* The stack's next segment, whatever it is: where it starts and how much it carries; false: none. */
+bool script_take(struct script *t, uint32_t *seq, uint32_t *len);
 /* Throws away what was sent. */
 void script_ignore(struct script *t);
 

@@ -102,6 +102,74 @@ enqueue(struct sim_host *to, struct sim_packet *p)
 	*at = p;
 }
 
+static void
+put16(uint8_t *p, unsigned v)
+{
+	p[0] = v >> 8;
+	p[1] = v & 0xff;
+}
+
+/* "Packet too big" about `bytes`, from somewhere on the way, back to its sender. */
+static void
+send_icmp(struct sim_host *to, const uint8_t *bytes, uint16_t mtu)
+{
+	bool v6 = to->sim->v6;
+	uint32_t l3 = v6 ? 40 : 20, icmp = 8 + l3 + 8, len = 14 + l3 + icmp;
+	struct sim_packet *p = calloc(1, sizeof(*p) + len);
+	uint8_t *ip = p->bytes + 14, *e = ip + l3;
+
+	p->len = len;
+	p->at_ns = to->sim->now_ns + 1 + to->sim->line.delay_ns;
+	memcpy(p->bytes, to->mac, 6);
+	memcpy(p->bytes + 6, to->peer->mac, 6);
+	memcpy(p->bytes + 12, bytes + 12, 2);
+	e[0] = v6 ? 2 : 3;
+	e[1] = v6 ? 0 : 4;
+	put16(e + 6, mtu);
+	memcpy(e + 8, bytes + 14, l3 + 8);
+	if (v6) {
+		struct rte_ipv6_hdr *h = (void *)ip;
+
+		*h = (struct rte_ipv6_hdr) {.vtc_flow = rte_cpu_to_be_32(6u << 28), .proto = IPPROTO_ICMPV6,
+			.payload_len = rte_cpu_to_be_16(icmp), .hop_limits = 64};
+		memcpy(h->src_addr, to->peer->addr.b, 16);
+		memcpy(h->dst_addr, to->addr.b, 16);
+		put16(e + 2, 0);
+		h->hop_limits = 64;
+		memcpy(e + 2, &(uint16_t) {rte_ipv6_udptcp_cksum(h, e)}, 2);
+	} else {
+		struct rte_ipv4_hdr *h = (void *)ip;
+
+		*h = (struct rte_ipv4_hdr) {.version_ihl = 0x45, .next_proto_id = IPPROTO_ICMP,
+			.total_length = rte_cpu_to_be_16(l3 + icmp), .time_to_live = 64};
+		memcpy(&h->src_addr, &to->peer->addr.w[3], 4);
+		memcpy(&h->dst_addr, &to->addr.w[3], 4);
+		h->hdr_checksum = rte_ipv4_cksum(h);
+		memcpy(e + 2, &(uint16_t) {(uint16_t)~rte_raw_cksum(e, icmp)}, 2);
+	}
+	enqueue(to, p);
+}
+
+/* A router whose next link is smaller: drops, and most often says so. */
+static bool
+too_big(struct sim_host *from, const uint8_t *bytes, uint32_t len, uint16_t segsz)
+{
+	struct sim *sim = from->sim;
+	const struct sim_line *l = &sim->line;
+	uint32_t l3 = sim->v6 ? 40 : 20;
+	const struct rte_tcp_hdr *t = (const void *)(bytes + 14 + l3);
+	uint32_t packet = segsz != 0 ? l3 + (t->data_off >> 4) * 4 + segsz : len - 14;
+
+	if (sim_chance(sim, l->forge))
+		send_icmp(from, bytes, (uint16_t)(sim_random(sim) % 1500));
+	if (l->path_mtu == 0 || sim->now_ns < sim->start_ns + l->path_mtu_at_ns || packet <= l->path_mtu)
+		return false;
+	from->too_big++;
+	if (!l->black_hole)
+		send_icmp(from, bytes, l->path_mtu);
+	return true;
+}
+
 /* One wire packet on the line. */
 static void
 carry(struct sim_host *from, const uint8_t *bytes, uint32_t len, uint16_t segsz)
@@ -111,6 +179,12 @@ carry(struct sim_host *from, const uint8_t *bytes, uint32_t len, uint16_t segsz)
 	int copies = 1;
 
 	from->wire_packets++;
+	if (too_big(from, bytes, len, segsz)) {
+		if (sim->traced)
+			trace(from, bytes, len, "BIG ");
+		from->dropped++;
+		return;
+	}
 	if (sim_chance(sim, l->loss)) {
 		if (sim->traced)
 			trace(from, bytes, len, "LOST");
@@ -141,13 +215,6 @@ carry(struct sim_host *from, const uint8_t *bytes, uint32_t len, uint16_t segsz)
 			p->bytes[14 + sim_random(sim) % (len - 14)] ^= 1 << sim_random(sim) % 8;
 		enqueue(from->peer, p);
 	}
-}
-
-static void
-put16(uint8_t *p, unsigned v)
-{
-	p[0] = v >> 8;
-	p[1] = v & 0xff;
 }
 
 /* Options of a SYN become NOPs, as some middleboxes do it. */
@@ -288,6 +355,7 @@ sim_start(struct sim *sim, uint64_t seed, const struct sim_line *line,
 	sim->rnd = seed;
 	sim->line = *line;
 	sim->now_ns = 1000000000 + sim_random(sim) % 1000000000;
+	sim->start_ns = sim->now_ns;
 	sim->v6 = seed % 3 == 2;
 	sim->traced = getenv("QP_TRACE") != NULL;
 	for (int i = 0; i < 2; i++) {

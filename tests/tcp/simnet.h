@@ -20,6 +20,10 @@ struct sim_line {
 	uint64_t queue_ns;                  /* the bottleneck drops what would wait longer */
 	uint16_t mtu;
 	uint32_t max_frame_bytes;           /* TSO; 0: none */
+	uint16_t path_mtu;                  /* what a router further on takes, from path_mtu_at_ns on; 0: mtu */
+	uint64_t path_mtu_at_ns;            /* after the start */
+	bool black_hole;                    /* … and sends no ICMP error */
+	double forge;                       /* with each wire packet somebody forges an ICMP error about it */
 	bool lro;                           /* super-segments arrive as sent */
 	bool no_sack, no_ts, no_wscale;     /* a middlebox wipes the option out of SYNs */
 };
@@ -50,11 +54,11 @@ struct sim_host {
 	bool edge_known, ack_known;
 	uint32_t edge, ack;
 	uint8_t wscale;
-	uint64_t wire_packets, dropped;
+	uint64_t wire_packets, dropped, too_big;
 };
 
 struct sim {
-	uint64_t now_ns;
+	uint64_t now_ns, start_ns;
 	uint64_t rnd;
 	uint64_t orders;
 	struct sim_line line;
