@@ -39,6 +39,8 @@
 	X(rst_out, "resets sent")                                                                  \
 	X(challenge_acks, "challenge ACKs sent (RFC 5961)")                                        \
 	X(zero_window_probes, "zero-window probes sent")                                           \
+	X(ecn_marks_in, "segments received with a congestion mark (RFC 3168)")                     \
+	X(ecn_reductions, "congestion window reductions for a mark that the peer echoed")          \
 	X(drop_no_listener, "segments for a port that nobody listens on")                          \
 	X(drop_bad_segment, "segments whose header or options contradict themselves")              \
 	X(drop_out_of_window, "segments outside the window")                                       \

@@ -62,11 +62,13 @@ syn_sent_input(struct qp_tcp_conn *c, struct qp_tcp_seg *s)
 	c->rcv_adv = c->rcv_nxt + qp_min(c->tcp->cfg.rcv_buf_bytes, UINT16_MAX);
 	qp_tcp_take_syn_options(c, s);
 	if (acks) {
+		qp_tcp_ecn_syn_ack_input(c, s->flags);
 		if (qp_tcp_establish(c, s, s->wnd))
 			c->flags |= QP_TF_ACK_NOW;
 		return;
 	}
 	/* Simultaneous open. */
+	qp_tcp_ecn_syn_input(c, s->flags);
 	c->tcb.state = QP_TCP_SYN_RECEIVED;
 	c->snd_max_wnd = s->wnd;
 	qp_tcp_send_syn(c);
@@ -110,6 +112,7 @@ answer_unacceptable(struct qp_tcp_conn *c, struct qp_tcp_seg *s)
 	if (c->tcb.state == QP_TCP_SYN_RECEIVED && s->seq == c->irs &&
 		(s->flags & (RTE_TCP_SYN_FLAG | RTE_TCP_ACK_FLAG)) == RTE_TCP_SYN_FLAG) {
 		c->flags |= QP_TF_SYN_RTX; /* our SYN-ACK was lost, or is late */
+		qp_tcp_ecn_syn_input(c, s->flags);
 		if (qp_tcp_may_answer(c))
 			qp_tcp_send_syn(c);
 		return;
@@ -203,6 +206,7 @@ qp_tcp_segment_arrives(struct qp_tcp_conn *c, struct qp_tcp_seg *s)
 		QP_TCP_COUNT(c->tcp, drop_no_memory);
 		return;
 	}
+	qp_tcp_ecn_text(c, s);
 	if (s->len > 0)
 		qp_tcp_text_input(c, s);
 }

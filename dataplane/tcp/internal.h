@@ -39,6 +39,9 @@
 #define QP_TCP_OOO_RANGES    256                 /* holes in what one peer sent */
 #define QP_TCP_CHALLENGES    10                  /* challenge ACKs a connection and second */
 #define QP_TCP_LISTENER_BUCKETS 1024u
+#define QP_TOS_ECN 3u /* the ECN field of the TOS byte (RFC 3168, 5) */
+#define QP_TOS_ECT 2u /* ECT(0) */
+#define QP_TOS_CE  3u
 #define QP_TCP_TIGHT_BYTES   (32u * 1024) /* a receive buffer while mbufs are tight */
 
 /* LISTEN is a qp_tcp_listener, TIME-WAIT a qp_tcp_tw. */
@@ -74,6 +77,16 @@ enum qp_tcp_conn_flags {
 	QP_TF_TLP_RTX = 1 << 15,   /* the open loss probe repeats old data (TLP.is_retrans) */
 	QP_TF_COOKIE = 1 << 16,    /* opened by a SYN cookie: nobody knows when its SYN-ACK went out */
 	QP_TF_DOOMED = 1 << 17,    /* no memory for what was to be sent: the next flush resets it */
+};
+
+/* ECN (RFC 3168): a connection's `ecn`. */
+enum qp_tcp_ecn_bits {
+	QP_ECN_ASKED = 1 << 0,   /* our SYN proposed it */
+	QP_ECN_SEND = 1 << 1,    /* new data is sent as ECT, and ECE heeded */
+	QP_ECN_RECEIVE = 1 << 2, /* CE is echoed */
+	QP_ECN_ECHO = 1 << 3,    /* each ACK says ECE until CWR comes */
+	QP_ECN_CWR = 1 << 4,     /* the next new data says CWR */
+	QP_ECN_REDUCED = 1 << 5, /* cwnd was reduced and ecn_recover is not passed yet */
 };
 
 /* Loss recovery (RFC 5681, RFC 6675, RFC 8985). */
@@ -237,6 +250,10 @@ struct qp_tcp_conn {
 	uint16_t reo_persist;          /* RACK.reo_wnd_persist */
 	uint8_t reo_mult;              /* RACK.reo_wnd_mult */
 	uint8_t ca;                    /* enum qp_tcp_ca; OPEN without x */
+
+	/* ECN. */
+	uint32_t ecn_recover;          /* REDUCED: snd_nxt at that time */
+	uint8_t ecn;                   /* enum qp_tcp_ecn_bits */
 
 	/* Congestion control (cc.h). */
 	uint32_t cwnd, ssthresh;       /* bytes */
@@ -425,6 +442,23 @@ bool qp_tcp_establish(struct qp_tcp_conn *c, const struct qp_tcp_seg *s, uint32_
 void qp_tcp_text_input(struct qp_tcp_conn *c, struct qp_tcp_seg *s);
 unsigned qp_tcp_sack_blocks(const struct qp_tcp_conn *c, struct qp_tcp_sack *blocks, unsigned max);
 void qp_tcp_reass_clear(struct qp_tcp_conn *c);
+
+/* ecn.c */
+/* The flags of our SYN or SYN-ACK. */
+uint8_t qp_tcp_ecn_syn_flags(struct qp_tcp_conn *c);
+/* The peer's SYN, first or again; its SYN-ACK. `flags`: RTE_TCP_*_FLAG. */
+void qp_tcp_ecn_syn_input(struct qp_tcp_conn *c, uint8_t flags);
+void qp_tcp_ecn_syn_ack_input(struct qp_tcp_conn *c, uint8_t flags);
+/* An acceptable segment: marks and CWR, if it has text. */
+void qp_tcp_ecn_text(struct qp_tcp_conn *c, const struct qp_tcp_seg *s);
+/* After snd_una has moved; true: the ACK tells of a mark. */
+bool qp_tcp_ecn_heard(struct qp_tcp_conn *c, const struct qp_tcp_seg *s);
+/* What such an ACK calls for. */
+void qp_tcp_ecn_congested(struct qp_tcp_conn *c);
+/* cwnd has been reduced: CWR is owed. */
+void qp_tcp_ecn_reduced(struct qp_tcp_conn *c);
+/* True: for what is in flight it has been. */
+bool qp_tcp_ecn_reduced_already(const struct qp_tcp_conn *c);
 
 /* xmit.c */
 /* The connection's, made if need be; NULL without memory. */

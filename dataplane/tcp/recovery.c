@@ -73,9 +73,11 @@ enter_recovery(struct qp_tcp_conn *c)
 {
 	QP_TCP_COUNT(c->tcp, fast_recoveries);
 	remember_for_undo(c);
-	c->tcp->cc->congested(c);
+	if (!qp_tcp_ecn_reduced_already(c))
+		c->tcp->cc->congested(c);
 	c->ca = QP_CA_RECOVERY;
 	c->x->recover = c->snd_nxt;
+	qp_tcp_ecn_reduced(c);
 	c->x->prr_delivered = 0;
 	c->x->prr_out = 0;
 	c->x->prr_flight = qp_max(qp_tcp_flight(c), 1u);
@@ -123,6 +125,7 @@ undo(struct qp_tcp_conn *c, const struct qp_tcp_seg *s, const struct qp_tcp_ack_
 		c->x->timed_head = r;
 	}
 	leave(c);
+	c->ecn &= ~QP_ECN_REDUCED;
 	c->cwnd = qp_max(c->cwnd, c->x->undo_cwnd);
 	c->ssthresh = c->x->undo_ssthresh;
 	c->flags |= QP_TF_REORDERING;
@@ -180,6 +183,8 @@ episodes(struct qp_tcp_conn *c, const struct qp_tcp_ack_news *n)
 		enter_recovery(c);
 	if (c->ca == QP_CA_RECOVERY)
 		prr(c, n);
+	else if (n->ece)
+		qp_tcp_ecn_congested(c);
 	else if (n->acked > 0 && cwnd_mattered(c, n))
 		c->tcp->cc->acked(c, n->acked, qp_tcp_now(c->tcp));
 }
@@ -201,6 +206,7 @@ qp_tcp_recovery_ack(struct qp_tcp_conn *c, const struct qp_tcp_seg *s, struct qp
 	qp_tcp_advance_una(c, s, n);
 	if (c->flags & QP_TF_SACK)
 		qp_tcp_take_sack(c, s, n);
+	n->ece = qp_tcp_ecn_heard(c, s);
 	sample_rtt(c, s, n);
 	qp_tcp_judge_probe(c, s, n);
 	if (!undo(c, s, n)) {
@@ -254,6 +260,7 @@ qp_tcp_recovery_rto(struct qp_tcp_conn *c)
 		c->tcp->cc->congested(c);
 	c->ca = QP_CA_LOSS;
 	c->x->recover = c->snd_nxt;
+	qp_tcp_ecn_reduced(c);
 	c->x->tlp_open = false;
 	c->x->dupacks = 0;
 	c->x->dup_bytes = 0;

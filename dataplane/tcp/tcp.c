@@ -28,6 +28,7 @@ qp_tcp_config_default(struct qp_tcp_config *cfg)
 		.keepalive_s = 600,
 		.user_timeout_s = 0,
 		.time_wait_s = 60,
+		.ecn = 1,
 	};
 }
 

@@ -53,6 +53,7 @@ struct qp_tcp_config {
 	uint32_t keepalive_s;     /* silence before keep-alive probes; 0: off */
 	uint32_t user_timeout_s;  /* unacknowledged data for so long ends the connection; 0: RFC 9293's R2 */
 	uint32_t time_wait_s;     /* 2 MSL */
+	uint8_t ecn;              /* RFC 3168: 0 off, 1 when the peer asks, 2 ask, too */
 };
 /* Sensible values for a carrier's gateway; see docs/tcp-rfc.md. */
 void qp_tcp_config_default(struct qp_tcp_config *cfg);

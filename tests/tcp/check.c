@@ -135,6 +135,8 @@ check_conn(const struct qp_tcp_conn *c, uint32_t *ooo_segs)
 	const char *bad = check_timers(c);
 
 	HOLDS(!(c->flags & QP_TF_IN_WORK));
+	HOLDS(!(c->ecn & (QP_ECN_CWR | QP_ECN_REDUCED)) || (c->ecn & QP_ECN_SEND));
+	HOLDS(!(c->ecn & (QP_ECN_ECHO | QP_ECN_SEND)) || (c->ecn & QP_ECN_RECEIVE));
 	HOLDS(seq_leq(c->snd_una, c->snd_nxt));
 	HOLDS(seq_leq(c->rcv_nxt, c->rcv_adv));
 	HOLDS(seq_leq(c->last_ack_sent, c->rcv_nxt));

@@ -187,7 +187,8 @@ script_close(struct script *t)
 struct literal {
 	uint8_t flags;
 	uint32_t seq, len, ack, win, tsval, tsecr;
-	bool has_ack, has_win, has_ts, any_tsecr;
+	uint8_t tos;
+	bool has_ack, has_win, has_ts, any_tsecr, has_tos;
 	struct qp_tcp_options opt;
 };
 
@@ -205,6 +206,10 @@ flag_of(char ch)
 		return RTE_TCP_RST_FLAG;
 	case 'P':
 		return RTE_TCP_PSH_FLAG;
+	case 'E':
+		return RTE_TCP_ECE_FLAG;
+	case 'W':
+		return RTE_TCP_CWR_FLAG;
 	case '.':
 		return 0;
 	default:
@@ -250,6 +255,9 @@ parse(const char *text)
 			l.opt.tsval = (uint32_t)strtoul(value, NULL, 10);
 			l.any_tsecr = slash[1] == '_';
 			l.opt.tsecr = (uint32_t)strtoul(slash + 1, NULL, 10);
+		} else if (strcmp(word, "tos") == 0) {
+			l.has_tos = true;
+			l.tos = (uint8_t)atoi(value);
 		} else if (strcmp(word, "sack") == 0) {
 			struct qp_tcp_sack *b = &l.opt.sack[l.opt.nsack++];
 
@@ -340,7 +348,7 @@ inject(struct script *t, const char *segment, uint16_t segsz)
 	memcpy(h + 1, options, n);
 	m->l4_len = sizeof(*h) + n;
 	append_payload(m, l.seq, l.len);
-	qp_ip_encap(m, &flow, IPPROTO_TCP, 0, peer_mac);
+	qp_ip_encap(m, &flow, IPPROTO_TCP, l.tos, peer_mac);
 	m->ol_flags = 0;
 	if (segsz != 0) {
 		m->ol_flags |= RTE_MBUF_F_RX_LRO;
@@ -449,10 +457,11 @@ static void
 describe(char *text, size_t size, const struct script *t, const struct rte_tcp_hdr *h, uint32_t len,
 	const struct qp_tcp_options *o)
 {
-	int n = snprintf(text, size, "%s%s%s%s%s %u+%u ack %u win %u",
+	int n = snprintf(text, size, "%s%s%s%s%s%s%s %u+%u ack %u win %u",
 		h->tcp_flags & RTE_TCP_SYN_FLAG ? "S" : "", h->tcp_flags & RTE_TCP_ACK_FLAG ? "A" : "",
 		h->tcp_flags & RTE_TCP_FIN_FLAG ? "F" : "", h->tcp_flags & RTE_TCP_RST_FLAG ? "R" : "",
-		h->tcp_flags & RTE_TCP_PSH_FLAG ? "P" : "",
+		h->tcp_flags & RTE_TCP_PSH_FLAG ? "P" : "", h->tcp_flags & RTE_TCP_ECE_FLAG ? "E" : "",
+		h->tcp_flags & RTE_TCP_CWR_FLAG ? "W" : "",
 		rte_be_to_cpu_32(h->sent_seq) - t->iss, len, rte_be_to_cpu_32(h->recv_ack) - PEER_ISS,
 		rte_be_to_cpu_16(h->rx_win));
 
@@ -491,6 +500,14 @@ options_match(const struct literal *l, const struct qp_tcp_options *o, bool syn)
 	return true;
 }
 
+static uint8_t
+tos_of(const struct script *t, const struct rte_mbuf *m)
+{
+	const uint8_t *ip = rte_pktmbuf_mtod_offset(m, const uint8_t *, m->l2_len);
+
+	return t->v6 ? (uint8_t)(ip[0] << 4 | ip[1] >> 4) : ip[1];
+}
+
 void
 script_out(struct script *t, const char *segment, int line)
 {
@@ -502,6 +519,7 @@ script_out(struct script *t, const char *segment, int line)
 	uint32_t len, seq, flags, l4;
 	char got[256];
 	bool syn, same;
+	uint8_t tos;
 
 	cr_assert(t->out_tail != t->out_head, "line %d: nothing sent; wanted %s", line, segment);
 	m = t->out[t->out_tail++ % 256];
@@ -509,6 +527,7 @@ script_out(struct script *t, const char *segment, int line)
 	h = rte_pktmbuf_read(m, l4, RTE_MIN(sizeof(buf), m->pkt_len - l4), buf);
 	len = m->pkt_len - l4 - (h->data_off >> 4) * 4;
 	syn = h->tcp_flags & RTE_TCP_SYN_FLAG;
+	tos = tos_of(t, m);
 	if (syn) {
 		t->iss = rte_be_to_cpu_32(h->sent_seq);
 		t->iss_known = true;
@@ -521,10 +540,11 @@ script_out(struct script *t, const char *segment, int line)
 	flags = h->tcp_flags & ~RTE_TCP_PSH_FLAG;
 	same = flags == (l.flags & ~RTE_TCP_PSH_FLAG) && seq == l.seq && len == l.len &&
 	       (!l.has_ack || rte_be_to_cpu_32(h->recv_ack) - PEER_ISS == l.ack) &&
-	       (!l.has_win || rte_be_to_cpu_16(h->rx_win) == l.win) && options_match(&l, &o, syn);
+	       (!l.has_win || rte_be_to_cpu_16(h->rx_win) == l.win) && (!l.has_tos || tos == l.tos) &&
+	       options_match(&l, &o, syn);
 	describe(got, sizeof(got), t, h, len, &o);
 	rte_pktmbuf_free(m);
-	cr_assert(same, "line %d: sent %s; wanted %s", line, got, segment);
+	cr_assert(same, "line %d: sent %s tos %u; wanted %s", line, got, tos, segment);
 }
 
 /* --- ways in --- */

@@ -10,9 +10,9 @@
 /*
  * One stack and a peer that is a script. Segments are literals:
  *
- *   FLAGS SEQ[+LEN] [ack N] [win N] [mss N] [ws N] [sackok] [ts VAL/ECR] [sack A-B …]
+ *   FLAGS SEQ[+LEN] [ack N] [win N] [mss N] [ws N] [sackok] [ts VAL/ECR] [sack A-B …] [tos N]
  *
- * FLAGS: letters of S A F R P ("." for none). Sequence numbers count from each
+ * FLAGS: letters of S A F R P, E and W for ECE and CWR ("." for none). Sequence numbers count from each
  * side's initial one (its SYN is 0), windows are as in the header. In an
  * expectation, P and whatever is not named is not looked at; flags, SEQ and
  * LEN always are. Timestamps are absolute for the peer's, ignored where "_".

@@ -18,6 +18,8 @@ struct sim_line {
 	uint64_t jitter_ns;                 /* of reordered and duplicated packets, and of all if spread */
 	uint64_t bytes_per_s;               /* 0: no limit */
 	uint64_t queue_ns;                  /* the bottleneck drops what would wait longer */
+	double ce;                          /* probability that a packet that may be marked is */
+	uint64_t mark_ns;                   /* the bottleneck marks what would wait longer; 0: never */
 	uint16_t mtu;
 	uint32_t max_frame_bytes;           /* TSO; 0: none */
 	bool lro;                           /* super-segments arrive as sent */
@@ -50,7 +52,9 @@ struct sim_host {
 	bool edge_known, ack_known;
 	uint32_t edge, ack;
 	uint8_t wscale;
-	uint64_t wire_packets, dropped;
+	uint32_t next_seq;          /* behind all that was sent: what lies below goes again */
+	bool seq_known;
+	uint64_t wire_packets, dropped, marked;
 };
 
 struct sim {

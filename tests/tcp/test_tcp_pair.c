@@ -233,6 +233,11 @@ plan_of(uint64_t seed)
 	}
 	p.slow[0] = sim_random(&s) % 3 == 0;
 	p.slow[1] = sim_random(&s) % 3 == 0;
+	p.cfg.ecn = (uint8_t)(sim_random(&s) % 3);
+	if (sim_random(&s) % 2)
+		p.line.ce = 0.02;
+	if (sim_random(&s) % 2)
+		p.line.mark_ns = p.line.queue_ns / 4;
 	return p;
 }
 
@@ -257,8 +262,9 @@ verdict(struct sim *sim, struct end e[2], bool done)
 	return NULL;
 }
 
+/* `sent`: NULL, or the sender's counters at the end. */
 static const char *
-run_seed(uint64_t seed, const struct plan *p)
+run_seed_counted(uint64_t seed, const struct plan *p, struct qp_tcp_counters *sent)
 {
 	struct qp_tcp_listener *l;
 	struct sim sim;
@@ -301,10 +307,18 @@ run_seed(uint64_t seed, const struct plan *p)
 			e[1].why);
 		bad = text;
 	}
+	if (sent != NULL)
+		*sent = *qp_tcp_counters(sim.host[0].tcp);
 	sim_stop(&sim);
 	if (rte_mempool_in_use_count(mp) != 0 || rte_mempool_in_use_count(ip) != 0)
 		return "mbufs leaked";
 	return bad;
+}
+
+static const char *
+run_seed(uint64_t seed, const struct plan *p)
+{
+	return run_seed_counted(seed, p, NULL);
 }
 
 Test(tcp_pair, bad_lines_any_seed_deliver_every_byte, .timeout = 300)
@@ -318,5 +332,29 @@ Test(tcp_pair, bad_lines_any_seed_deliver_every_byte, .timeout = 300)
 		const char *bad = run_seed(seed, &p);
 
 		cr_expect(bad == NULL, "seed %llu: %s", (unsigned long long)seed, bad);
+	}
+}
+
+/* A bottleneck that marks instead of dropping: with ECN nothing is lost, and the queue stays short. */
+Test(tcp_pair, marking_bottleneck_with_ecn_loses_nothing)
+{
+	for (uint8_t ecn = 1; ecn <= 2; ecn++) {
+		struct plan p = {.bytes = {4000000, 0}, .line = {.mtu = 1500, .max_frame_bytes = 65535,
+			.delay_ns = 10000000, .bytes_per_s = 2500000, .queue_ns = 60000000,
+			.mark_ns = 15000000}};
+		struct qp_tcp_counters sent;
+		const char *bad;
+
+		qp_tcp_config_default(&p.cfg);
+		p.cfg.max_conns = 16;
+		p.cfg.ecn = ecn;
+		bad = run_seed_counted(1, &p, &sent);
+		cr_expect(bad == NULL, "ecn %u: %s", ecn, bad);
+		if (ecn == 2)
+			cr_expect(sent.retrans_segs == 0 && sent.ecn_reductions > 0,
+				"%llu sent again, %llu reductions", (unsigned long long)sent.retrans_segs,
+				(unsigned long long)sent.ecn_reductions);
+		else
+			cr_expect(sent.retrans_segs > 0 && sent.ecn_reductions == 0, "nobody asked for ECN");
 	}
 }
