@@ -49,6 +49,10 @@
 	X(drop_ooo_limit, "out-of-order data beyond a connection's limit")                         \
 	X(drop_backlog, "connection attempts beyond a limit")                                      \
 	X(syn_cookies_sent, "SYN cookies sent")                                                    \
-	X(syn_cookies_ok, "connections opened by a SYN cookie")
+	X(syn_cookies_ok, "connections opened by a SYN cookie")                                    \
+	X(fastopen_cookies, "Fast Open cookies given out (RFC 7413)")                              \
+	X(fastopen_ok, "connections opened by a SYN with a Fast Open cookie")                      \
+	X(fastopen_invalid, "SYNs with a Fast Open cookie that is not ours or too old")            \
+	X(fastopen_over_limit, "SYNs with a good Fast Open cookie beyond the limit")
 
 #endif

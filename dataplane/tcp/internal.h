@@ -11,6 +11,7 @@
 
 #include "dataplane/mbufs.h"
 #include "dataplane/tcp/cc.h"
+#include "dataplane/tcp/keyring.h"
 #include "dataplane/tcp/options.h"
 #include "dataplane/tcp/seq.h"
 #include "dataplane/tcp/slab.h"
@@ -87,6 +88,12 @@ enum qp_tcp_ecn_bits {
 	QP_ECN_ECHO = 1 << 3,    /* each ACK says ECE until CWR comes */
 	QP_ECN_CWR = 1 << 4,     /* the next new data says CWR */
 	QP_ECN_REDUCED = 1 << 5, /* cwnd was reduced and ecn_recover is not passed yet */
+};
+
+/* Fast Open (RFC 7413): a connection's `fastopen`. */
+enum qp_tcp_fastopen_bits {
+	QP_FO_COOKIE = 1 << 0,  /* the SYN-ACK has a cookie for the next time */
+	QP_FO_PENDING = 1 << 1, /* in SYN-RECEIVED, and the application has it already */
 };
 
 /* Loss recovery (RFC 5681, RFC 6675, RFC 8985). */
@@ -251,9 +258,10 @@ struct qp_tcp_conn {
 	uint8_t reo_mult;              /* RACK.reo_wnd_mult */
 	uint8_t ca;                    /* enum qp_tcp_ca; OPEN without x */
 
-	/* ECN. */
+	/* ECN, Fast Open. */
 	uint32_t ecn_recover;          /* REDUCED: snd_nxt at that time */
 	uint8_t ecn;                   /* enum qp_tcp_ecn_bits */
+	uint8_t fastopen;              /* enum qp_tcp_fastopen_bits */
 
 	/* Congestion control (cc.h). */
 	uint32_t cwnd, ssthresh;       /* bytes */
@@ -301,6 +309,10 @@ struct qp_tcp {
 	struct qp_timer tw_timer;
 	uint64_t table_key[2], isn_key[2], ts_key[2], cookie_key[2];
 	uint64_t cookies_until_ns;    /* ACKs may carry cookies until then */
+	struct qp_tcp_keyring fastopen_keys;
+	uint32_t fastopen_pending;    /* QP_FO_PENDING ones */
+	uint32_t fastopen_resets[2];  /* of those, in this period and the last one */
+	uint64_t fastopen_reset_period;
 	uint32_t port_counter;        /* of active opens (RFC 6056, 3.3.3) */
 	struct qp_tcp_listener *listeners[QP_TCP_LISTENER_BUCKETS];
 };
@@ -459,6 +471,18 @@ void qp_tcp_ecn_congested(struct qp_tcp_conn *c);
 void qp_tcp_ecn_reduced(struct qp_tcp_conn *c);
 /* True: for what is in flight it has been. */
 bool qp_tcp_ecn_reduced_already(const struct qp_tcp_conn *c);
+
+/* fastopen.c */
+/* Writes the client's cookie of now. */
+void qp_tcp_fastopen_cookie(struct qp_tcp *tcp, const struct qp_flow *flow, struct qp_tcp_options *o);
+/* A SYN made `c`: accept() and its text, if it may. False: gone; else the SYN-ACK is the caller's. */
+bool qp_tcp_fastopen_syn(struct qp_tcp_listener *l, struct qp_tcp_conn *c, struct qp_tcp_seg *s);
+/* The handshake of a PENDING one is done. */
+void qp_tcp_fastopen_established(struct qp_tcp_conn *c, const struct qp_tcp_seg *s, uint32_t wnd);
+/* `c` was reset. Nothing unless PENDING. */
+void qp_tcp_fastopen_reset(struct qp_tcp_conn *c);
+/* `c` is PENDING no longer, if it was. */
+void qp_tcp_fastopen_end(struct qp_tcp_conn *c);
 
 /* xmit.c */
 /* The connection's, made if need be; NULL without memory. */

@@ -264,12 +264,15 @@ qp_tcp_send_syn(struct qp_tcp_conn *c)
 	};
 	struct rte_mbuf *m;
 
+	wnd -= qp_min(c->rcv_held, (uint32_t)wnd); /* a SYN's text (RFC 7413) */
+	if (c->fastopen & QP_FO_COOKIE)
+		qp_tcp_fastopen_cookie(c->tcp, &c->tcb.flow, &opt);
 	m = start_frame(c, c->iss, (answer ? RTE_TCP_SYN_FLAG | RTE_TCP_ACK_FLAG : RTE_TCP_SYN_FLAG) |
 		qp_tcp_ecn_syn_flags(c), wnd, &opt);
 	if (m == NULL) /* as if it had been lost: the timer sends it again */
 		return;
 	c->last_tx_ns = qp_tcp_now(c->tcp);
 	if (answer)
-		c->rcv_adv = c->rcv_nxt + wnd;
+		c->rcv_adv = seq_max(c->rcv_adv, c->rcv_nxt + wnd);
 	emit(c, m, answer, 0);
 }

@@ -251,12 +251,14 @@ qp_tcp_listen_input(struct qp_tcp_listener *l, struct qp_tcp_seg *s, const uint3
 	iss = qp_tcp_isn(tcp, &s->pkt->flow);
 	if (iss_floor != NULL && !seq_lt(*iss_floor + UINT16_MAX, iss))
 		iss = *iss_floor + UINT16_MAX + 2; /* behind all that the last life may have sent */
-	/* Text that a SYN carries is not acknowledged: it comes again. */
 	c = receive_syn(l, s, s->seq, iss);
 	if (c == NULL)
 		return;
 	qp_tcp_take_syn_options(c, s);
 	qp_tcp_ecn_syn_input(c, s->flags);
+	/* Without Fast Open text that a SYN carries is not acknowledged: it comes again. */
+	if (!qp_tcp_fastopen_syn(l, c, s))
+		return;
 	qp_tcp_send_syn(c);
 	qp_tcp_timer_set(c, QP_TMR_RTX, qp_tcp_now(tcp) + c->rto_ns);
 }
@@ -264,7 +266,7 @@ qp_tcp_listen_input(struct qp_tcp_listener *l, struct qp_tcp_seg *s, const uint3
 static bool
 syn_given_up(const struct qp_tcp_conn *c)
 {
-	if (c->flags & QP_TF_HALF_OPEN)
+	if (c->flags & QP_TF_PASSIVE)
 		return c->backoff >= QP_TCP_SYNACK_TRIES;
 	return qp_tcp_now_ms(c->tcp) - c->progress_ms >= QP_TCP_R2_SYN_NS / QP_MS_NS;
 }

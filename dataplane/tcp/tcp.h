@@ -53,6 +53,10 @@ struct qp_tcp_config {
 	uint32_t keepalive_s;     /* silence before keep-alive probes; 0: off */
 	uint32_t user_timeout_s;  /* unacknowledged data for so long ends the connection; 0: RFC 9293's R2 */
 	uint32_t time_wait_s;     /* 2 MSL */
+	bool fastopen;            /* RFC 7413, passive side */
+	uint32_t fastopen_backlog; /* such connections in SYN-RECEIVED; beyond: the usual handshake */
+	/* Makes the cookies; the same for all lcores, so that one's are good at another. 0: made here. */
+	uint64_t fastopen_key[2];
 	uint8_t ecn;              /* RFC 3168: 0 off, 1 when the peer asks, 2 ask, too */
 };
 /* Sensible values for a carrier's gateway; see docs/tcp-rfc.md. */
@@ -72,6 +76,8 @@ struct qp_tcp_ops {
 	/*
 	 * A connection to `listener_ctx`'s port is established (handshake done).
 	 * The callee calls qp_tcp_set_ctx. Non-zero: refuse, the peer gets RST.
+	 * With Fast Open it comes with the SYN: the handshake may still fail,
+	 * which ended() tells, and what is sent may go out before.
 	 */
 	int (*accept)(void *listener_ctx, struct qp_tcp_conn *c);
 	/* An active open is established. */

@@ -140,7 +140,8 @@ check_conn(const struct qp_tcp_conn *c, uint32_t *ooo_segs)
 	HOLDS(seq_leq(c->snd_una, c->snd_nxt));
 	HOLDS(seq_leq(c->rcv_nxt, c->rcv_adv));
 	HOLDS(seq_leq(c->last_ack_sent, c->rcv_nxt));
-	if (bad == NULL && qp_tcp_synchronized(c)) {
+	HOLDS(!(c->fastopen & QP_FO_PENDING) || c->tcb.state == QP_TCP_SYN_RECEIVED);
+	if (bad == NULL && (qp_tcp_synchronized(c) || (c->fastopen & QP_FO_PENDING))) {
 		HOLDS(c->cwnd > 0);
 		HOLDS(seq_leq(c->snd_nxt, c->snd_end + !!(c->flags & QP_TF_FIN_SENT)));
 		bad = check_send_queue(c);
@@ -155,7 +156,7 @@ check_conn(const struct qp_tcp_conn *c, uint32_t *ooo_segs)
 const char *
 tcp_check(const struct qp_tcp *tcp)
 {
-	uint32_t n = 0, half = 0, ooo_segs = 0;
+	uint32_t n = 0, half = 0, ooo_segs = 0, fastopen = 0;
 
 	HOLDS(tcp->work_head == NULL);
 	for (uint32_t i = 0; n < tcp->nconns && i <= tcp->bucket_mask; i++) {
@@ -167,11 +168,13 @@ tcp_check(const struct qp_tcp *tcp)
 			if (b->state == QP_TCP_TIME_WAIT)
 				continue;
 			half += !!(c->flags & QP_TF_HALF_OPEN);
+			fastopen += !!(c->fastopen & QP_FO_PENDING);
 			bad = check_conn(c, &ooo_segs);
 			if (bad != NULL)
 				return bad;
 		}
 	}
+	HOLDS(fastopen == tcp->fastopen_pending);
 	HOLDS(n == tcp->nconns && half == tcp->half_open && ooo_segs == tcp->ooo_segs);
 	return NULL;
 }

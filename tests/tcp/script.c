@@ -189,6 +189,7 @@ struct literal {
 	uint32_t seq, len, ack, win, tsval, tsecr;
 	uint8_t tos;
 	bool has_ack, has_win, has_ts, any_tsecr, has_tos;
+	char cookie; /* the first letter of "good" and its like */
 	struct qp_tcp_options opt;
 };
 
@@ -255,6 +256,10 @@ parse(const char *text)
 			l.opt.tsval = (uint32_t)strtoul(value, NULL, 10);
 			l.any_tsecr = slash[1] == '_';
 			l.opt.tsecr = (uint32_t)strtoul(slash + 1, NULL, 10);
+		} else if (strcmp(word, "tfo") == 0) {
+			l.cookie = value[0];
+			l.opt.has_fastopen = true;
+			l.opt.fastopen_len = l.cookie == 'a' ? 0 : 8;
 		} else if (strcmp(word, "tos") == 0) {
 			l.has_tos = true;
 			l.tos = (uint8_t)atoi(value);
@@ -334,6 +339,9 @@ inject(struct script *t, const char *segment, uint16_t segsz)
 	}
 	if (l.any_tsecr)
 		l.opt.tsecr = t->last_tsval;
+	memcpy(l.opt.fastopen, t->cookie, 8);
+	if (l.cookie == 'b')
+		l.opt.fastopen[3] ^= 1;
 	n = qp_tcp_options_write(options, &l.opt);
 	h = (void *)rte_pktmbuf_append(m, sizeof(*h) + n);
 	*h = (struct rte_tcp_hdr) {
@@ -347,7 +355,7 @@ inject(struct script *t, const char *segment, uint16_t segsz)
 	};
 	memcpy(h + 1, options, n);
 	m->l4_len = sizeof(*h) + n;
-	append_payload(m, l.seq, l.len);
+	append_payload(m, l.seq + !!(l.flags & RTE_TCP_SYN_FLAG), l.len);
 	qp_ip_encap(m, &flow, IPPROTO_TCP, l.tos, peer_mac);
 	m->ol_flags = 0;
 	if (segsz != 0) {
@@ -475,7 +483,9 @@ describe(char *text, size_t size, const struct script *t, const struct rte_tcp_h
 	if (o->sack_permitted)
 		n += snprintf(text + n, size - n, " sackok");
 	if (o->has_ts)
-		snprintf(text + n, size - n, " ts %u/%u", o->tsval, o->tsecr);
+		n += snprintf(text + n, size - n, " ts %u/%u", o->tsval, o->tsecr);
+	if (o->has_fastopen)
+		snprintf(text + n, size - n, " tfo of %u bytes", o->fastopen_len);
 }
 
 static bool
@@ -483,7 +493,10 @@ options_match(const struct literal *l, const struct qp_tcp_options *o, bool syn)
 {
 	/* In a SYN what is not named must not be there. */
 	if (syn && (l->opt.has_mss != o->has_mss || l->opt.has_wscale != o->has_wscale ||
-			   l->opt.sack_permitted != o->sack_permitted || l->has_ts != o->has_ts))
+			   l->opt.sack_permitted != o->sack_permitted || l->has_ts != o->has_ts ||
+			   l->opt.has_fastopen != o->has_fastopen))
+		return false;
+	if (o->has_fastopen && o->fastopen_len != l->opt.fastopen_len)
 		return false;
 	if (syn && ((o->has_mss && o->mss != l->opt.mss) ||
 			   (o->has_wscale && o->wscale != l->opt.wscale)))
@@ -536,6 +549,8 @@ script_out(struct script *t, const char *segment, int line)
 		  0);
 	if (o.has_ts)
 		t->last_tsval = o.tsval;
+	if (o.has_fastopen)
+		memcpy(t->cookie, o.fastopen, sizeof(t->cookie));
 	seq = rte_be_to_cpu_32(h->sent_seq) - t->iss;
 	flags = h->tcp_flags & ~RTE_TCP_PSH_FLAG;
 	same = flags == (l.flags & ~RTE_TCP_PSH_FLAG) && seq == l.seq && len == l.len &&

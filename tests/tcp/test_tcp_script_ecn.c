@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Explicit congestion notification (RFC 3168), a situation a test. */
 #include <criterion/criterion.h>
+#include <stdio.h>
 
 #include "tests/tcp/script.h"
 
