@@ -74,7 +74,8 @@ qp_tcp_conn_established(struct qp_tcp_conn *c)
 		tcp->cc->init(c);
 	qp_tcp_timer_clear(c, QP_TMR_RTX);
 	if (tcp->cfg.keepalive_s != 0)
-		qp_tcp_timer_set(c, QP_TMR_KEEP, qp_tcp_now(tcp) + tcp->cfg.keepalive_s * QP_SEC_NS);
+		qp_tcp_timer_set(c, QP_TMR_KEEP, qp_tcp_now(tcp) + qp_tcp_keepalive_ns(c));
+	qp_tcp_uto_offer(c);
 	tcp->counters.established++;
 }
 

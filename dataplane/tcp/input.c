@@ -222,6 +222,7 @@ qp_tcp_segment_arrives(struct qp_tcp_conn *c, struct qp_tcp_seg *s)
 		QP_TCP_COUNT(c->tcp, drop_no_memory);
 		return;
 	}
+	qp_tcp_uto_input(c, &s->opt);
 	qp_tcp_ecn_text(c, s);
 	if (s->len > 0)
 		qp_tcp_text_input(c, s);

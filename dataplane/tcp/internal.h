@@ -96,6 +96,13 @@ enum qp_tcp_fastopen_bits {
 	QP_FO_PENDING = 1 << 1, /* in SYN-RECEIVED, and the application has it already */
 };
 
+/* User timeout (RFC 5482): a connection's `uto`. */
+enum qp_tcp_uto_bits {
+	QP_UTO_SEND = 1 << 0,    /* the next segment has the option */
+	QP_UTO_FIXED = 1 << 1,   /* the application has set it: the peer's does not count */
+	QP_UTO_ADOPTED = 1 << 2, /* user_timeout_s regards the peer's */
+};
+
 /* Loss recovery (RFC 5681, RFC 6675, RFC 8985). */
 enum qp_tcp_ca {
 	QP_CA_OPEN,
@@ -258,10 +265,12 @@ struct qp_tcp_conn {
 	uint8_t reo_mult;              /* RACK.reo_wnd_mult */
 	uint8_t ca;                    /* enum qp_tcp_ca; OPEN without x */
 
-	/* ECN, Fast Open. */
+	/* ECN, Fast Open, user timeout. */
 	uint32_t ecn_recover;          /* REDUCED: snd_nxt at that time */
 	uint8_t ecn;                   /* enum qp_tcp_ecn_bits */
 	uint8_t fastopen;              /* enum qp_tcp_fastopen_bits */
+	uint8_t uto;                   /* enum qp_tcp_uto_bits */
+	uint32_t user_timeout_s;       /* 0: as configured */
 
 	/* Congestion control (cc.h). */
 	uint32_t cwnd, ssthresh;       /* bytes */
@@ -483,6 +492,18 @@ void qp_tcp_fastopen_established(struct qp_tcp_conn *c, const struct qp_tcp_seg 
 void qp_tcp_fastopen_reset(struct qp_tcp_conn *c);
 /* `c` is PENDING no longer, if it was. */
 void qp_tcp_fastopen_end(struct qp_tcp_conn *c);
+
+/* usertimeout.c */
+/* The limit that is in force. */
+uint32_t qp_tcp_user_timeout_s(const struct qp_tcp_conn *c);
+/* The silence before keep-alives; 0: none. */
+uint64_t qp_tcp_keepalive_ns(const struct qp_tcp_conn *c);
+/* An acceptable segment's options. */
+void qp_tcp_uto_input(struct qp_tcp_conn *c, const struct qp_tcp_options *o);
+/* Writes ours. */
+void qp_tcp_uto_options(const struct qp_tcp_conn *c, struct qp_tcp_options *o);
+/* The next segment tells it, if the configuration has the option. */
+void qp_tcp_uto_offer(struct qp_tcp_conn *c);
 
 /* xmit.c */
 /* The connection's, made if need be; NULL without memory. */

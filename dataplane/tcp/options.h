@@ -13,7 +13,7 @@ struct qp_tcp_sack {
 	uint32_t start, end; /* host order; end exclusive */
 };
 
-/* The options that this stack knows (RFC 9293, 7323, 2018, 7413). */
+/* The options that this stack knows (RFC 9293, 7323, 2018, 7413, 5482). */
 struct qp_tcp_options {
 	bool has_mss, has_wscale, has_ts, sack_permitted;
 	uint8_t wscale;  /* at most 14 (RFC 7323, 2.3) */
@@ -21,6 +21,8 @@ struct qp_tcp_options {
 	uint32_t tsval, tsecr;
 	unsigned nsack;
 	struct qp_tcp_sack sack[QP_TCP_SACK_MAX];
+	bool has_uto;
+	uint32_t uto_s;       /* the user timeout (RFC 5482), at least 1 */
 	bool has_fastopen;
 	uint8_t fastopen_len; /* 0: a cookie is asked for */
 	uint8_t fastopen[QP_TCP_FASTOPEN_MAX];

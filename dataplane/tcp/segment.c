@@ -8,6 +8,20 @@
 
 #include "dataplane/tcp/internal.h"
 
+/* Of options other than SACK blocks. */
+static uint32_t
+fixed_bytes(const struct qp_tcp_conn *c)
+{
+	return (c->flags & QP_TF_TS ? 12 : 0) + (c->uto & QP_UTO_SEND ? 4 : 0);
+}
+
+/* The blocks that fit beside `used` bytes. */
+static uint32_t
+sack_max(uint32_t used)
+{
+	return qp_min((QP_TCP_OPTIONS_MAX - used - 4) / 8, (uint32_t)QP_TCP_SACK_MAX);
+}
+
 /* The options of a segment that goes out now; SYNs have their own. */
 static void
 segment_options(const struct qp_tcp_conn *c, struct qp_tcp_options *o)
@@ -18,18 +32,20 @@ segment_options(const struct qp_tcp_conn *c, struct qp_tcp_options *o)
 		o->tsval = qp_tcp_tsval(c);
 		o->tsecr = c->ts_recent;
 	}
+	if (c->uto & QP_UTO_SEND)
+		qp_tcp_uto_options(c, o);
 	if ((c->flags & QP_TF_SACK) && (c->ooo_head != NULL || (c->flags & QP_TF_DSACK)))
-		o->nsack = qp_tcp_sack_blocks(c, o->sack, o->has_ts ? 3 : 4);
+		o->nsack = qp_tcp_sack_blocks(c, o->sack, sack_max(fixed_bytes(c)));
 }
 
 static uint32_t
 options_bytes(const struct qp_tcp_conn *c)
 {
-	uint32_t n = c->flags & QP_TF_TS ? 12 : 0;
+	uint32_t n = fixed_bytes(c);
 	uint32_t blocks = c->ooo_ranges + !!(c->flags & QP_TF_DSACK);
 
 	if ((c->flags & QP_TF_SACK) && blocks != 0)
-		n += 4 + 8 * qp_min(blocks, n != 0 ? 3u : 4u);
+		n += 4 + 8 * qp_min(blocks, sack_max(n));
 	return n;
 }
 
@@ -165,6 +181,7 @@ qp_tcp_send_payload(struct qp_tcp_conn *c, uint32_t seq, struct rte_mbuf *m, uin
 	}
 	if (cwr)
 		c->ecn &= ~QP_ECN_CWR;
+	c->uto &= ~QP_UTO_SEND;
 	c->last_tx_ns = qp_tcp_now(c->tcp);
 	emit(c, frame, true, ect ? QP_TOS_ECT : 0);
 	return done;
@@ -180,6 +197,8 @@ send_empty(struct qp_tcp_conn *c, uint32_t seq, uint8_t flags)
 	m = start_frame(c, seq, flags, offer_window(c), &opt);
 	if (m == NULL)
 		return false;
+	if (seq == c->snd_nxt) /* a probe's options are not looked at */
+		c->uto &= ~QP_UTO_SEND;
 	emit(c, m, true, 0);
 	return true;
 }
@@ -265,6 +284,8 @@ qp_tcp_send_syn(struct qp_tcp_conn *c)
 	struct rte_mbuf *m;
 
 	wnd -= qp_min(c->rcv_held, (uint32_t)wnd); /* a SYN's text (RFC 7413) */
+	if (c->tcp->cfg.user_timeout_option)
+		qp_tcp_uto_options(c, &opt);
 	if (c->fastopen & QP_FO_COOKIE)
 		qp_tcp_fastopen_cookie(c->tcp, &c->tcb.flow, &opt);
 	m = start_frame(c, c->iss, (answer ? RTE_TCP_SYN_FLAG | RTE_TCP_ACK_FLAG : RTE_TCP_SYN_FLAG) |

@@ -62,6 +62,7 @@ qp_tcp_take_syn_options(struct qp_tcp_conn *c, const struct qp_tcp_seg *s)
 	} else {
 		c->snd_wscale = o->wscale;
 	}
+	qp_tcp_uto_input(c, o);
 	c->ts_recent = o->tsval;
 	c->ts_recent_s = (uint32_t)(qp_tcp_now(c->tcp) / QP_SEC_NS);
 }

@@ -28,6 +28,7 @@ qp_tcp_config_default(struct qp_tcp_config *cfg)
 		.syn_backlog = 4096,
 		.keepalive_s = 600,
 		.user_timeout_s = 0,
+		.user_timeout_option = false,
 		.time_wait_s = 60,
 		.fastopen = false,
 		.fastopen_backlog = 256,

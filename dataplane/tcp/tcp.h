@@ -52,6 +52,7 @@ struct qp_tcp_config {
 	uint32_t syn_backlog;     /* half-open connections before SYN cookies */
 	uint32_t keepalive_s;     /* silence before keep-alive probes; 0: off */
 	uint32_t user_timeout_s;  /* unacknowledged data for so long ends the connection; 0: RFC 9293's R2 */
+	bool user_timeout_option; /* RFC 5482: tell the peer ours, regard the peer's (100 s to 1 h) */
 	uint32_t time_wait_s;     /* 2 MSL */
 	bool fastopen;            /* RFC 7413, passive side */
 	uint32_t fastopen_backlog; /* such connections in SYN-RECEIVED; beyond: the usual handshake */
@@ -148,6 +149,12 @@ void qp_tcp_consumed(struct qp_tcp_conn *c, uint32_t bytes);
  * offered before stays offered (RFC 9293, 3.8.6: a window does not shrink).
  */
 void qp_tcp_set_rcv_buf(struct qp_tcp_conn *c, uint32_t bytes);
+
+/*
+ * user_timeout_s for this connection from now on, told to the peer with
+ * user_timeout_option; the peer's counts no longer. 0: as configured again.
+ */
+void qp_tcp_set_user_timeout(struct qp_tcp_conn *c, uint32_t seconds);
 
 const struct qp_tcp_counters *qp_tcp_counters(const struct qp_tcp *tcp);
 

@@ -260,6 +260,9 @@ parse(const char *text)
 			l.cookie = value[0];
 			l.opt.has_fastopen = true;
 			l.opt.fastopen_len = l.cookie == 'a' ? 0 : 8;
+		} else if (strcmp(word, "uto") == 0) {
+			l.opt.has_uto = true;
+			l.opt.uto_s = (uint32_t)atoi(value);
 		} else if (strcmp(word, "tos") == 0) {
 			l.has_tos = true;
 			l.tos = (uint8_t)atoi(value);
@@ -484,6 +487,8 @@ describe(char *text, size_t size, const struct script *t, const struct rte_tcp_h
 		n += snprintf(text + n, size - n, " sackok");
 	if (o->has_ts)
 		n += snprintf(text + n, size - n, " ts %u/%u", o->tsval, o->tsecr);
+	if (o->has_uto)
+		n += snprintf(text + n, size - n, " uto %u", o->uto_s);
 	if (o->has_fastopen)
 		snprintf(text + n, size - n, " tfo of %u bytes", o->fastopen_len);
 }
@@ -495,6 +500,8 @@ options_match(const struct literal *l, const struct qp_tcp_options *o, bool syn)
 	if (syn && (l->opt.has_mss != o->has_mss || l->opt.has_wscale != o->has_wscale ||
 			   l->opt.sack_permitted != o->sack_permitted || l->has_ts != o->has_ts ||
 			   l->opt.has_fastopen != o->has_fastopen))
+		return false;
+	if (l->opt.has_uto != o->has_uto || l->opt.uto_s != o->uto_s)
 		return false;
 	if (o->has_fastopen && o->fastopen_len != l->opt.fastopen_len)
 		return false;

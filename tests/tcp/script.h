@@ -11,7 +11,7 @@
  * One stack and a peer that is a script. Segments are literals:
  *
  *   FLAGS SEQ[+LEN] [ack N] [win N] [mss N] [ws N] [sackok] [ts VAL/ECR] [sack A-B …] [tos N]
- *     [tfo COOKIE]
+ *     [tfo COOKIE] [uto SECONDS]
  *
  * FLAGS: letters of S A F R P, E and W for ECE and CWR ("." for none). Sequence numbers count from each
  * side's initial one (its SYN is 0), windows are as in the header. In an
