@@ -39,6 +39,8 @@
 	X(rst_out, "resets sent")                                                                  \
 	X(challenge_acks, "challenge ACKs sent (RFC 5961)")                                        \
 	X(zero_window_probes, "zero-window probes sent")                                           \
+	X(ecn_marks_in, "segments received with a congestion mark (RFC 3168)")                     \
+	X(ecn_reductions, "congestion window reductions for a mark that the peer echoed")          \
 	X(drop_no_listener, "segments for a port that nobody listens on")                          \
 	X(drop_bad_segment, "segments whose header or options contradict themselves")              \
 	X(drop_out_of_window, "segments outside the window")                                       \
@@ -69,6 +71,10 @@
 	X(syn_blind, "SYNs for a synchronized connection, not obeyed (RFC 5961)")                  \
 	X(time_wait_evicted, "TIME_WAITs ended early for a new connection")                        \
 	X(ports_exhausted, "active opens for which no local port was left")                        \
-	X(drop_source_limit, "connection attempts beyond a source address's limit")
+	X(drop_source_limit, "connection attempts beyond a source address's limit")                \
+	X(fastopen_cookies, "Fast Open cookies given out (RFC 7413)")                              \
+	X(fastopen_ok, "connections opened by a SYN with a Fast Open cookie")                      \
+	X(fastopen_invalid, "SYNs with a Fast Open cookie that is not ours or too old")            \
+	X(fastopen_over_limit, "SYNs with a good Fast Open cookie beyond the limit")
 
 #endif

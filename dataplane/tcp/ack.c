@@ -40,6 +40,10 @@ qp_tcp_establish(struct qp_tcp_conn *c, const struct qp_tcp_seg *s, uint32_t wnd
 	struct qp_tcp *tcp = c->tcp;
 	struct qp_tcp_listener *l = NULL;
 
+	if (c->fastopen & QP_FO_PENDING) {
+		qp_tcp_fastopen_established(c, s, wnd);
+		return true;
+	}
 	if (c->flags & QP_TF_HALF_OPEN) {
 		l = qp_tcp_half_listener(c);
 		qp_tcp_half_close(c);
@@ -101,7 +105,7 @@ qp_tcp_ack_input(struct qp_tcp_conn *c, struct qp_tcp_seg *s)
 	if (!(s->flags & RTE_TCP_ACK_FLAG))
 		return false;
 	if (c->tcb.state == QP_TCP_SYN_RECEIVED) {
-		if (!seq_lt(c->snd_una, s->ack) || !seq_leq(s->ack, c->snd_nxt)) {
+		if (!seq_lt(c->iss, s->ack) || !seq_leq(s->ack, c->snd_nxt)) {
 			qp_tcp_refuse(c->tcp, s);
 			return false;
 		}

@@ -71,10 +71,12 @@ qp_tcp_conn_established(struct qp_tcp_conn *c)
 	/* RFC 6298, 5.7: a lost SYN leaves a cautious RTO for the first data. */
 	if ((c->flags & QP_TF_SYN_RTX) && c->srtt_ns == 0)
 		c->rto_ns = 3 * QP_SEC_NS;
-	tcp->cc->init(c);
+	if (c->cwnd == 0) /* Fast Open has sent already */
+		tcp->cc->init(c);
 	qp_tcp_timer_clear(c, QP_TMR_RTX);
 	if (tcp->cfg.keepalive_s != 0)
-		qp_tcp_timer_set(c, QP_TMR_KEEP, qp_tcp_now(tcp) + tcp->cfg.keepalive_s * QP_SEC_NS);
+		qp_tcp_timer_set(c, QP_TMR_KEEP, qp_tcp_now(tcp) + qp_tcp_keepalive_ns(c));
+	qp_tcp_uto_offer(c);
 	tcp->counters.established++;
 }
 
@@ -87,6 +89,7 @@ qp_tcp_conn_drop(struct qp_tcp_conn *c)
 		return;
 	if (c->flags & QP_TF_HALF_OPEN)
 		qp_tcp_half_close(c);
+	qp_tcp_fastopen_end(c);
 	if (qp_tcp_synchronized(c))
 		tcp->counters.established--;
 	if (c->flags & QP_TF_PASSIVE)

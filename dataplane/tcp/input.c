@@ -62,11 +62,13 @@ syn_sent_input(struct qp_tcp_conn *c, struct qp_tcp_seg *s)
 	c->rcv_adv = c->rcv_nxt + qp_min(c->tcp->cfg.rcv_buf_bytes, UINT16_MAX);
 	qp_tcp_take_syn_options(c, s);
 	if (acks) {
+		qp_tcp_ecn_syn_ack_input(c, s->flags);
 		if (qp_tcp_establish(c, s, s->wnd))
 			c->flags |= QP_TF_ACK_NOW;
 		return;
 	}
 	/* Simultaneous open. */
+	qp_tcp_ecn_syn_input(c, s->flags);
 	c->tcb.state = QP_TCP_SYN_RECEIVED;
 	c->snd_max_wnd = s->wnd;
 	qp_tcp_send_syn(c);
@@ -100,6 +102,23 @@ in_window(const struct qp_tcp_conn *c, const struct qp_tcp_seg *s)
 	return seq_lt(s->seq, c->rcv_adv) && seq_lt(c->rcv_nxt, s->seq + s->len);
 }
 
+/* In SYN-RECEIVED, the SYN that led there; with text that is left over it even reaches the window. */
+static bool
+same_syn(const struct qp_tcp_conn *c, const struct qp_tcp_seg *s)
+{
+	return c->tcb.state == QP_TCP_SYN_RECEIVED && s->seq == c->irs &&
+	       (s->flags & (RTE_TCP_SYN_FLAG | RTE_TCP_ACK_FLAG)) == RTE_TCP_SYN_FLAG;
+}
+
+static void
+repeat_syn_ack(struct qp_tcp_conn *c, const struct qp_tcp_seg *s)
+{
+	c->flags |= QP_TF_SYN_RTX; /* our SYN-ACK was lost, or is late */
+	qp_tcp_ecn_syn_input(c, s->flags);
+	if (qp_tcp_may_answer(c))
+		qp_tcp_send_syn(c);
+}
+
 /* "If an incoming segment is not acceptable, an acknowledgment should be sent in reply." */
 static void
 answer_unacceptable(struct qp_tcp_conn *c, struct qp_tcp_seg *s)
@@ -109,11 +128,8 @@ answer_unacceptable(struct qp_tcp_conn *c, struct qp_tcp_seg *s)
 		QP_TCP_COUNT(c->tcp, rst_blind);
 		return;
 	}
-	if (c->tcb.state == QP_TCP_SYN_RECEIVED && s->seq == c->irs &&
-		(s->flags & (RTE_TCP_SYN_FLAG | RTE_TCP_ACK_FLAG)) == RTE_TCP_SYN_FLAG) {
-		c->flags |= QP_TF_SYN_RTX; /* our SYN-ACK was lost, or is late */
-		if (qp_tcp_may_answer(c))
-			qp_tcp_send_syn(c);
+	if (same_syn(c, s)) {
+		repeat_syn_ack(c, s);
 		return;
 	}
 	if (s->flags & RTE_TCP_SYN_FLAG)
@@ -170,6 +186,7 @@ on_reset(struct qp_tcp_conn *c, const struct qp_tcp_seg *s)
 		return;
 	}
 	QP_TCP_COUNT(c->tcp, rst_in);
+	qp_tcp_fastopen_reset(c);
 	if (c->tcb.state == QP_TCP_SYN_RECEIVED && !(c->flags & QP_TF_PASSIVE))
 		qp_tcp_conn_end(c, QP_TCP_END_REFUSED);
 	else
@@ -178,9 +195,13 @@ on_reset(struct qp_tcp_conn *c, const struct qp_tcp_seg *s)
 
 /* Fourth, check the SYN bit; RFC 5961, 4.2: it changes nothing on a synchronized connection. */
 static void
-on_syn(struct qp_tcp_conn *c)
+on_syn(struct qp_tcp_conn *c, const struct qp_tcp_seg *s)
 {
-	if (c->tcb.state == QP_TCP_SYN_RECEIVED && (c->flags & QP_TF_PASSIVE)) {
+	if (same_syn(c, s)) {
+		repeat_syn_ack(c, s);
+		return;
+	}
+	if (c->flags & QP_TF_HALF_OPEN) {
 		qp_tcp_conn_drop(c); /* return to LISTEN */
 		return;
 	}
@@ -199,7 +220,7 @@ qp_tcp_segment_arrives(struct qp_tcp_conn *c, struct qp_tcp_seg *s)
 		return;
 	}
 	if (s->flags & RTE_TCP_SYN_FLAG) {
-		on_syn(c);
+		on_syn(c, s);
 		return;
 	}
 	if (!qp_tcp_ack_input(c, s))
@@ -213,6 +234,8 @@ qp_tcp_segment_arrives(struct qp_tcp_conn *c, struct qp_tcp_seg *s)
 		QP_TCP_COUNT(c->tcp, drop_no_memory);
 		return;
 	}
+	qp_tcp_uto_input(c, &s->opt);
+	qp_tcp_ecn_text(c, s);
 	if (s->len > 0)
 		qp_tcp_text_input(c, s);
 }

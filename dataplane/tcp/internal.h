@@ -11,6 +11,7 @@
 
 #include "dataplane/mbufs.h"
 #include "dataplane/tcp/cc.h"
+#include "dataplane/tcp/keyring.h"
 #include "dataplane/tcp/options.h"
 #include "dataplane/tcp/seq.h"
 #include "dataplane/tcp/slab.h"
@@ -48,6 +49,9 @@
 #define QP_TCP_STALL_LOOK    8u                  /* of so many oldest the largest goes */
 #define QP_TCP_CREDIT_WINDOWS 2u                 /* cwnds that ACKs may count for in a handshake's round trip */
 #define QP_TCP_CREDIT_RTT_US 5000u               /* … of at least so long: what is less varies by more than half */
+#define QP_TOS_ECN 3u /* the ECN field of the TOS byte (RFC 3168, 5) */
+#define QP_TOS_ECT 2u /* ECT(0) */
+#define QP_TOS_CE  3u
 #define QP_TCP_TIGHT_BYTES   (32u * 1024) /* a receive buffer while mbufs are tight */
 
 /* LISTEN is a qp_tcp_listener, TIME-WAIT a qp_tcp_tw. */
@@ -83,6 +87,29 @@ enum qp_tcp_conn_flags {
 	QP_TF_TLP_RTX = 1 << 15,   /* the open loss probe repeats old data (TLP.is_retrans) */
 	QP_TF_COOKIE = 1 << 16,    /* opened by a SYN cookie: nobody knows when its SYN-ACK went out */
 	QP_TF_DOOMED = 1 << 17,    /* no memory for what was to be sent: the next flush resets it */
+};
+
+/* ECN (RFC 3168): a connection's `ecn`. */
+enum qp_tcp_ecn_bits {
+	QP_ECN_ASKED = 1 << 0,   /* our SYN proposed it */
+	QP_ECN_SEND = 1 << 1,    /* new data is sent as ECT, and ECE heeded */
+	QP_ECN_RECEIVE = 1 << 2, /* CE is echoed */
+	QP_ECN_ECHO = 1 << 3,    /* each ACK says ECE until CWR comes */
+	QP_ECN_CWR = 1 << 4,     /* the next new data says CWR */
+	QP_ECN_REDUCED = 1 << 5, /* cwnd was reduced and ecn_recover is not passed yet */
+};
+
+/* Fast Open (RFC 7413): a connection's `fastopen`. */
+enum qp_tcp_fastopen_bits {
+	QP_FO_COOKIE = 1 << 0,  /* the SYN-ACK has a cookie for the next time */
+	QP_FO_PENDING = 1 << 1, /* in SYN-RECEIVED, and the application has it already */
+};
+
+/* User timeout (RFC 5482): a connection's `uto`. */
+enum qp_tcp_uto_bits {
+	QP_UTO_SEND = 1 << 0,    /* the next segment has the option */
+	QP_UTO_FIXED = 1 << 1,   /* the application has set it: the peer's does not count */
+	QP_UTO_ADOPTED = 1 << 2, /* user_timeout_s regards the peer's */
 };
 
 /* Loss recovery (RFC 5681, RFC 6675, RFC 8985). */
@@ -284,6 +311,12 @@ struct qp_tcp_conn {
 	uint8_t mtu_fails;             /* lost probes of the same size */
 
 	uint32_t syn_rtt_us;           /* the handshake's round trip, which no peer can shorten; 0: unknown */
+	/* ECN, Fast Open, user timeout. */
+	uint32_t ecn_recover;          /* REDUCED: snd_nxt at that time */
+	uint8_t ecn;                   /* enum qp_tcp_ecn_bits */
+	uint8_t fastopen;              /* enum qp_tcp_fastopen_bits */
+	uint8_t uto;                   /* enum qp_tcp_uto_bits */
+	uint32_t user_timeout_s;       /* 0: as configured */
 
 	/* Congestion control (cc.h). */
 	uint32_t cwnd, ssthresh;       /* bytes */
@@ -332,6 +365,10 @@ struct qp_tcp {
 	struct qp_timer tw_timer;
 	uint64_t table_key[2], isn_key[2], ts_key[2], cookie_key[2];
 	uint64_t cookies_until_ns;    /* ACKs may carry cookies until then */
+	struct qp_tcp_keyring fastopen_keys;
+	uint32_t fastopen_pending;    /* QP_FO_PENDING ones */
+	uint32_t fastopen_resets[2];  /* of those, in this period and the last one */
+	uint64_t fastopen_reset_period;
 	uint32_t port_counter;        /* of active opens (RFC 6056, 3.3.3) */
 	struct qp_tcp_conn *stall_oldest, *stall_newest; /* those with something to send (stall.c) */
 	struct source **sources;      /* bucket_mask + 1; NULL: no limit a source (sources.c) */
@@ -479,6 +516,47 @@ bool qp_tcp_establish(struct qp_tcp_conn *c, const struct qp_tcp_seg *s, uint32_
 void qp_tcp_text_input(struct qp_tcp_conn *c, struct qp_tcp_seg *s);
 unsigned qp_tcp_sack_blocks(const struct qp_tcp_conn *c, struct qp_tcp_sack *blocks, unsigned max);
 void qp_tcp_reass_clear(struct qp_tcp_conn *c);
+
+/* ecn.c */
+/* The flags of our SYN or SYN-ACK. */
+uint8_t qp_tcp_ecn_syn_flags(struct qp_tcp_conn *c);
+/* The peer's SYN, first or again; its SYN-ACK. `flags`: RTE_TCP_*_FLAG. */
+void qp_tcp_ecn_syn_input(struct qp_tcp_conn *c, uint8_t flags);
+void qp_tcp_ecn_syn_ack_input(struct qp_tcp_conn *c, uint8_t flags);
+/* An acceptable segment: marks and CWR, if it has text. */
+void qp_tcp_ecn_text(struct qp_tcp_conn *c, const struct qp_tcp_seg *s);
+/* After snd_una has moved; true: the ACK tells of a mark. */
+bool qp_tcp_ecn_heard(struct qp_tcp_conn *c, const struct qp_tcp_seg *s);
+/* What such an ACK calls for. */
+void qp_tcp_ecn_congested(struct qp_tcp_conn *c);
+/* cwnd has been reduced: CWR is owed. */
+void qp_tcp_ecn_reduced(struct qp_tcp_conn *c);
+/* True: for what is in flight it has been. */
+bool qp_tcp_ecn_reduced_already(const struct qp_tcp_conn *c);
+
+/* fastopen.c */
+/* Writes the client's cookie of now. */
+void qp_tcp_fastopen_cookie(struct qp_tcp *tcp, const struct qp_flow *flow, struct qp_tcp_options *o);
+/* A SYN made `c`: accept() and its text, if it may. False: gone; else the SYN-ACK is the caller's. */
+bool qp_tcp_fastopen_syn(struct qp_tcp_listener *l, struct qp_tcp_conn *c, struct qp_tcp_seg *s);
+/* The handshake of a PENDING one is done. */
+void qp_tcp_fastopen_established(struct qp_tcp_conn *c, const struct qp_tcp_seg *s, uint32_t wnd);
+/* `c` was reset. Nothing unless PENDING. */
+void qp_tcp_fastopen_reset(struct qp_tcp_conn *c);
+/* `c` is PENDING no longer, if it was. */
+void qp_tcp_fastopen_end(struct qp_tcp_conn *c);
+
+/* usertimeout.c */
+/* The limit that is in force. */
+uint32_t qp_tcp_user_timeout_s(const struct qp_tcp_conn *c);
+/* The silence before keep-alives; 0: none. */
+uint64_t qp_tcp_keepalive_ns(const struct qp_tcp_conn *c);
+/* An acceptable segment's options. */
+void qp_tcp_uto_input(struct qp_tcp_conn *c, const struct qp_tcp_options *o);
+/* Writes ours. */
+void qp_tcp_uto_options(const struct qp_tcp_conn *c, struct qp_tcp_options *o);
+/* The next segment tells it, if the configuration has the option. */
+void qp_tcp_uto_offer(struct qp_tcp_conn *c);
 
 /* xmit.c */
 /* The connection's, made if need be; NULL without memory. */

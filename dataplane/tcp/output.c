@@ -15,7 +15,7 @@ unsent_bytes(const struct qp_tcp_conn *c)
 static bool
 fin_waits(const struct qp_tcp_conn *c)
 {
-	return (c->flags & (QP_TF_FIN_QUEUED | QP_TF_FIN_SENT)) == QP_TF_FIN_QUEUED;
+	return (c->flags & (QP_TF_FIN_QUEUED | QP_TF_FIN_SENT)) == QP_TF_FIN_QUEUED && qp_tcp_synchronized(c);
 }
 
 bool
@@ -208,8 +208,12 @@ qp_tcp_output(struct qp_tcp_conn *c)
 		qp_tcp_conn_end(c, QP_TCP_END_NO_MEMORY);
 		return;
 	}
-	if (!qp_tcp_synchronized(c))
+	if (!qp_tcp_synchronized(c)) {
+		/* RFC 7413, 4.2.2: data, not FIN; the SYN-ACK's timer serves for both. */
+		if ((c->fastopen & QP_FO_PENDING) && !send_fresh(c))
+			qp_tcp_retry_later(c);
 		return;
+	}
 	if (qp_tcp_flight(c) == 0 && unsent_bytes(c) > 0 && now - c->last_tx_ns > c->rto_ns)
 		c->tcp->cc->idle(c);
 	c->flags &= ~QP_TF_CWND_LIMITED;

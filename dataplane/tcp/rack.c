@@ -76,6 +76,7 @@ qp_tcp_judge_probe(struct qp_tcp_conn *c, const struct qp_tcp_seg *s, const stru
 		if (c->ca == QP_CA_OPEN) {
 			c->tcp->cc->congested(c);
 			c->cwnd = qp_min(c->cwnd, c->ssthresh);
+			qp_tcp_ecn_reduced(c);
 		}
 	} else if (n->dup && s->opt.nsack == 0) {
 		c->x->tlp_open = false; /* both the original and the probe arrived */

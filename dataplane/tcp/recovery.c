@@ -73,9 +73,11 @@ enter_recovery(struct qp_tcp_conn *c)
 {
 	QP_TCP_COUNT(c->tcp, fast_recoveries);
 	remember_for_undo(c);
-	c->tcp->cc->congested(c);
+	if (!qp_tcp_ecn_reduced_already(c))
+		c->tcp->cc->congested(c);
 	c->ca = QP_CA_RECOVERY;
 	c->x->recover = c->snd_nxt;
+	qp_tcp_ecn_reduced(c);
 	c->x->prr_delivered = 0;
 	c->x->prr_out = 0;
 	c->x->prr_flight = qp_max(qp_tcp_flight(c), 1u);
@@ -123,6 +125,7 @@ undo(struct qp_tcp_conn *c, const struct qp_tcp_seg *s, const struct qp_tcp_ack_
 		c->x->timed_head = r;
 	}
 	leave(c);
+	c->ecn &= ~QP_ECN_REDUCED;
 	c->cwnd = qp_max(c->cwnd, c->x->undo_cwnd);
 	c->ssthresh = c->x->undo_ssthresh;
 	c->tcp->cc->undo(c);
@@ -183,7 +186,7 @@ tell_cc(struct qp_tcp_conn *c, const struct qp_tcp_ack_news *n)
 		.in_flight = qp_tcp_pipe(c),
 		.rtt_ns = n->rate_rtt_ns,
 		.recovery = c->ca == QP_CA_RECOVERY || (c->tcp->cc->owns_cwnd && c->ca != QP_CA_OPEN),
-		.cwnd_limited = cwnd_mattered(c, n),
+		.cwnd_limited = !n->ece && cwnd_mattered(c, n),
 	};
 
 	if (a.cwnd_limited && !a.recovery)
@@ -202,6 +205,8 @@ episodes(struct qp_tcp_conn *c, const struct qp_tcp_ack_news *n)
 		enter_recovery(c);
 	if (c->ca == QP_CA_RECOVERY && !c->tcp->cc->owns_cwnd)
 		prr(c, n);
+	else if (n->ece)
+		qp_tcp_ecn_congested(c);
 	tell_cc(c, n);
 }
 
@@ -222,6 +227,7 @@ qp_tcp_recovery_ack(struct qp_tcp_conn *c, const struct qp_tcp_seg *s, struct qp
 	qp_tcp_advance_una(c, s, n);
 	if (c->flags & QP_TF_SACK)
 		qp_tcp_take_sack(c, s, n);
+	n->ece = qp_tcp_ecn_heard(c, s);
 	sample_rtt(c, s, n);
 	qp_tcp_judge_probe(c, s, n);
 	if (!undo(c, s, n)) {
@@ -275,6 +281,7 @@ qp_tcp_recovery_rto(struct qp_tcp_conn *c)
 		c->tcp->cc->congested(c);
 	c->ca = QP_CA_LOSS;
 	c->x->recover = c->snd_nxt;
+	qp_tcp_ecn_reduced(c);
 	c->x->tlp_open = false;
 	c->x->dupacks = 0;
 	c->x->dup_bytes = 0;
@@ -290,9 +297,12 @@ qp_tcp_recovery_rto(struct qp_tcp_conn *c)
 void
 qp_tcp_recovery_mtu(struct qp_tcp_conn *c)
 {
-	bool alone = c->x->lost_bytes == 0 || c->x->excused;
 	uint32_t mss = qp_tcp_mss(c);
+	bool alone;
 
+	if (c->x == NULL) /* a SYN alone is in flight */
+		return;
+	alone = c->x->lost_bytes == 0 || c->x->excused;
 	for (struct qp_tcp_rec *r = c->x->rec_head; r != NULL; r = r->next) {
 		if ((r->flags & QP_REC_TIMED) && r->mss > mss && qp_tcp_rec_len(r) > mss)
 			qp_tcp_mark_lost(c, r, NULL);

@@ -20,6 +20,7 @@ struct qp_tcp_ack_news {
 	bool dup;             /* a duplicate ACK (RFC 5681, 2) */
 	bool dsack;           /* it reports a duplicate (RFC 2883) */
 	bool rtx_acked;       /* a range that had been sent twice is among the acked */
+	bool ece;             /* it echoes a congestion mark (RFC 3168) */
 	bool ambiguous;       /* … and it may have been an earlier transmission that arrived */
 	/* Of the range sent last among those that arrived (rate.c). */
 	bool rate_known, rate_app_limited;

@@ -7,6 +7,7 @@
 #include "dataplane/tcp/tcp.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include <rte_mempool.h>
 
@@ -27,10 +28,14 @@ qp_tcp_config_default(struct qp_tcp_config *cfg)
 		.syn_backlog = 4096,
 		.keepalive_s = 600,
 		.user_timeout_s = 0,
+		.user_timeout_option = false,
 		.time_wait_s = 60,
 		.zero_window_s = 1800,
 		.max_conns_per_source = 0,
 		.mtu_probing = true,
+		.fastopen = false,
+		.fastopen_backlog = 256,
+		.ecn = 1,
 	};
 }
 
@@ -43,12 +48,14 @@ qp_tcp_cc_of(int kind)
 static void
 make_keys(struct qp_tcp *tcp)
 {
-	uint64_t *keys[] = {tcp->table_key, tcp->isn_key, tcp->ts_key, tcp->cookie_key};
+	uint64_t *keys[] = {tcp->table_key, tcp->isn_key, tcp->ts_key, tcp->cookie_key, tcp->fastopen_keys.secret};
 
 	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
 		keys[i][0] = tcp->env.random(tcp->env.random_ctx);
 		keys[i][1] = tcp->env.random(tcp->env.random_ctx);
 	}
+	if (tcp->cfg.fastopen_key[0] != 0 || tcp->cfg.fastopen_key[1] != 0)
+		memcpy(tcp->fastopen_keys.secret, tcp->cfg.fastopen_key, sizeof(tcp->cfg.fastopen_key));
 	tcp->port_counter = (uint32_t)tcp->env.random(tcp->env.random_ctx);
 }
 

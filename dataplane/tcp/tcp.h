@@ -58,12 +58,18 @@ struct qp_tcp_config {
 	uint32_t syn_backlog;     /* half-open connections before SYN cookies */
 	uint32_t keepalive_s;     /* silence before keep-alive probes; 0: off */
 	uint32_t user_timeout_s;  /* unacknowledged data for so long ends the connection; 0: RFC 9293's R2 */
+	bool user_timeout_option; /* RFC 5482: tell the peer ours, regard the peer's (100 s to 1 h) */
 	uint32_t time_wait_s;     /* 2 MSL */
 	enum qp_tcp_cc_kind congestion;
 	bool pacing;              /* spread CUBIC's window over the round trip; BBR is paced anyway */
 	uint32_t zero_window_s;   /* a peer that takes nothing (8 KiB of much) for so long is reset; 0: never */
 	uint32_t max_conns_per_source; /* of an IPv4 address or IPv6 /64, TIME-WAIT excluded; 0: no limit */
 	bool mtu_probing;         /* RFC 4821: black holes are found, and larger segments tried again */
+	bool fastopen;            /* RFC 7413, passive side */
+	uint32_t fastopen_backlog; /* such connections in SYN-RECEIVED; beyond: the usual handshake */
+	/* Makes the cookies; the same for all lcores, so that one's are good at another. 0: made here. */
+	uint64_t fastopen_key[2];
+	uint8_t ecn;              /* RFC 3168: 0 off, 1 when the peer asks, 2 ask, too */
 };
 /* Sensible values for a carrier's gateway; see docs/tcp-rfc.md. */
 void qp_tcp_config_default(struct qp_tcp_config *cfg);
@@ -82,6 +88,8 @@ struct qp_tcp_ops {
 	/*
 	 * A connection to `listener_ctx`'s port is established (handshake done).
 	 * The callee calls qp_tcp_set_ctx. Non-zero: refuse, the peer gets RST.
+	 * With Fast Open it comes with the SYN: the handshake may still fail,
+	 * which ended() tells, and what is sent may go out before.
 	 */
 	int (*accept)(void *listener_ctx, struct qp_tcp_conn *c);
 	/* An active open is established. */
@@ -152,6 +160,12 @@ void qp_tcp_consumed(struct qp_tcp_conn *c, uint32_t bytes);
  * offered before stays offered (RFC 9293, 3.8.6: a window does not shrink).
  */
 void qp_tcp_set_rcv_buf(struct qp_tcp_conn *c, uint32_t bytes);
+
+/*
+ * user_timeout_s for this connection from now on, told to the peer with
+ * user_timeout_option; the peer's counts no longer. 0: as configured again.
+ */
+void qp_tcp_set_user_timeout(struct qp_tcp_conn *c, uint32_t seconds);
 
 const struct qp_tcp_counters *qp_tcp_counters(const struct qp_tcp *tcp);
 

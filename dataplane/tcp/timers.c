@@ -80,11 +80,7 @@ qp_tcp_arm_rtx(struct qp_tcp_conn *c, bool restart)
 static bool
 given_up(const struct qp_tcp_conn *c)
 {
-	uint64_t limit = c->tcp->cfg.user_timeout_s * QP_SEC_NS;
-
-	if (limit == 0)
-		limit = QP_TCP_R2_NS;
-	return qp_tcp_now_ms(c->tcp) - c->progress_ms >= limit / QP_MS_NS;
+	return qp_tcp_now_ms(c->tcp) - c->progress_ms >= qp_tcp_user_timeout_s(c) * UINT64_C(1000);
 }
 
 static void
@@ -158,7 +154,7 @@ on_rtx(struct qp_tcp_conn *c)
 static void
 on_keepalive(struct qp_tcp_conn *c)
 {
-	uint64_t idle = c->tcp->cfg.keepalive_s * QP_SEC_NS, now = qp_tcp_now(c->tcp);
+	uint64_t idle = qp_tcp_keepalive_ns(c), now = qp_tcp_now(c->tcp);
 	uint64_t silent = (qp_tcp_now_ms(c->tcp) - c->last_rx_ms) * QP_MS_NS;
 
 	if (silent < idle) {

@@ -148,6 +148,8 @@ static void
 segment(struct qp_tcp *tcp, uint32_t seq, uint32_t ack, uint8_t flags, uint16_t wnd,
 	const uint8_t *options, unsigned noptions, unsigned len, uint16_t segsz)
 {
+	static const uint8_t tos_of_len[4] = {0, QP_TOS_ECT, 0, QP_TOS_CE};
+	uint8_t tos = tos_of_len[len % 4];
 	struct rte_mbuf *m = rte_pktmbuf_alloc(pool), *tail = m;
 	struct qp_packet pkt = {.flow = flow, .l3_off = 14, .l4_off = 34, .proto = IPPROTO_TCP};
 	struct rte_tcp_hdr *h;
@@ -169,6 +171,7 @@ segment(struct qp_tcp *tcp, uint32_t seq, uint32_t ack, uint8_t flags, uint16_t 
 	memcpy(h + 1, options, noptions);
 	pkt.l4_len = sizeof(*h) + noptions + len;
 	pkt.segsz = segsz;
+	pkt.tos = tos;
 	while (len > 0) {
 		uint16_t n = (uint16_t)RTE_MIN(len, (unsigned)rte_pktmbuf_tailroom(tail));
 
@@ -394,11 +397,14 @@ begin(struct input *in, struct qp_tcp *tcp, struct app *a)
 	struct qp_flow f = flow;
 
 	a->greedy = how & 16;
+	if (how & 32) /* the right cookie: nobody guesses it */
+		qp_tcp_fastopen_cookie(tcp, &f, &o);
 	if (how & 1) {
 		FUZZ_CHECK(qp_tcp_connect(tcp, &f, &ops, a, &a->c) == 0);
 		return;
 	}
-	segment(tcp, 1000, 0, RTE_TCP_SYN_FLAG, 60000, bytes, qp_tcp_options_write(bytes, &o), 0, 0);
+	segment(tcp, 1000, 0, RTE_TCP_SYN_FLAG | (how & 64 ? RTE_TCP_ECE_FLAG | RTE_TCP_CWR_FLAG : 0), 60000,
+		bytes, qp_tcp_options_write(bytes, &o), how & 128 ? 700 : 0, 0);
 	qp_tcp_flush(tcp);
 }
 
@@ -428,6 +434,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	cfg.keepalive_s = 20;
 	cfg.zero_window_s = 100;
 	cfg.max_conns_per_source = 2;
+	cfg.ecn = 2;
+	cfg.fastopen = true;
+	cfg.fastopen_backlog = 4;
 	tcp = qp_tcp_new(&env, &cfg);
 	FUZZ_CHECK(tcp != NULL && qp_tcp_listen(tcp, NULL, flow.lport_be, &ops, &a, &l) == 0);
 	begin(&in, tcp, &a);

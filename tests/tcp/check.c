@@ -160,10 +160,13 @@ check_conn(const struct qp_tcp_conn *c, uint32_t *ooo_segs)
 	const char *bad = check_timers(c);
 
 	HOLDS(!(c->flags & QP_TF_IN_WORK));
+	HOLDS(!(c->ecn & (QP_ECN_CWR | QP_ECN_REDUCED)) || (c->ecn & QP_ECN_SEND));
+	HOLDS(!(c->ecn & (QP_ECN_ECHO | QP_ECN_SEND)) || (c->ecn & QP_ECN_RECEIVE));
 	HOLDS(seq_leq(c->snd_una, c->snd_nxt));
 	HOLDS(seq_leq(c->rcv_nxt, c->rcv_adv));
 	HOLDS(seq_leq(c->last_ack_sent, c->rcv_nxt));
-	if (bad == NULL && qp_tcp_synchronized(c)) {
+	HOLDS(!(c->fastopen & QP_FO_PENDING) || c->tcb.state == QP_TCP_SYN_RECEIVED);
+	if (bad == NULL && (qp_tcp_synchronized(c) || (c->fastopen & QP_FO_PENDING))) {
 		HOLDS(c->cwnd > 0);
 		HOLDS(seq_leq(c->snd_nxt, c->snd_end + !!(c->flags & QP_TF_FIN_SENT)));
 		bad = check_send_queue(c);
@@ -194,7 +197,7 @@ check_stalls(const struct qp_tcp *tcp, uint32_t senders)
 const char *
 tcp_check(const struct qp_tcp *tcp)
 {
-	uint32_t n = 0, half = 0, ooo_segs = 0, senders = 0;
+	uint32_t n = 0, half = 0, ooo_segs = 0, senders = 0, fastopen = 0;
 
 	HOLDS(tcp->work_head == NULL);
 	for (uint32_t i = 0; n < tcp->nconns && i <= tcp->bucket_mask; i++) {
@@ -207,11 +210,13 @@ tcp_check(const struct qp_tcp *tcp)
 				continue;
 			half += !!(c->flags & QP_TF_HALF_OPEN);
 			senders += c->x != NULL;
+			fastopen += !!(c->fastopen & QP_FO_PENDING);
 			bad = check_conn(c, &ooo_segs);
 			if (bad != NULL)
 				return bad;
 		}
 	}
+	HOLDS(fastopen == tcp->fastopen_pending);
 	HOLDS(n == tcp->nconns && half == tcp->half_open && ooo_segs == tcp->ooo_segs);
 	return check_stalls(tcp, senders);
 }

@@ -188,7 +188,9 @@ script_close(struct script *t)
 struct literal {
 	uint8_t flags;
 	uint32_t seq, len, ack, win, tsval, tsecr;
-	bool has_ack, has_win, has_ts, any_tsecr;
+	uint8_t tos;
+	bool has_ack, has_win, has_ts, any_tsecr, has_tos;
+	char cookie; /* the first letter of "good" and its like */
 	struct qp_tcp_options opt;
 };
 
@@ -206,6 +208,10 @@ flag_of(char ch)
 		return RTE_TCP_RST_FLAG;
 	case 'P':
 		return RTE_TCP_PSH_FLAG;
+	case 'E':
+		return RTE_TCP_ECE_FLAG;
+	case 'W':
+		return RTE_TCP_CWR_FLAG;
 	case '.':
 		return 0;
 	default:
@@ -251,6 +257,16 @@ parse(const char *text)
 			l.opt.tsval = (uint32_t)strtoul(value, NULL, 10);
 			l.any_tsecr = slash[1] == '_';
 			l.opt.tsecr = (uint32_t)strtoul(slash + 1, NULL, 10);
+		} else if (strcmp(word, "tfo") == 0) {
+			l.cookie = value[0];
+			l.opt.has_fastopen = true;
+			l.opt.fastopen_len = l.cookie == 'a' ? 0 : 8;
+		} else if (strcmp(word, "uto") == 0) {
+			l.opt.has_uto = true;
+			l.opt.uto_s = (uint32_t)atoi(value);
+		} else if (strcmp(word, "tos") == 0) {
+			l.has_tos = true;
+			l.tos = (uint8_t)atoi(value);
 		} else if (strcmp(word, "sack") == 0) {
 			struct qp_tcp_sack *b = &l.opt.sack[l.opt.nsack++];
 
@@ -334,6 +350,9 @@ inject_literal(struct script *t, struct literal l, uint16_t segsz)
 	}
 	if (l.any_tsecr)
 		l.opt.tsecr = t->last_tsval;
+	memcpy(l.opt.fastopen, t->cookie, 8);
+	if (l.cookie == 'b')
+		l.opt.fastopen[3] ^= 1;
 	n = qp_tcp_options_write(options, &l.opt);
 	h = (void *)rte_pktmbuf_append(m, sizeof(*h) + n);
 	*h = (struct rte_tcp_hdr) {
@@ -347,8 +366,8 @@ inject_literal(struct script *t, struct literal l, uint16_t segsz)
 	};
 	memcpy(h + 1, options, n);
 	m->l4_len = sizeof(*h) + n;
-	append_payload(m, l.seq, l.len);
-	qp_ip_encap(m, &flow, IPPROTO_TCP, 0, peer_mac);
+	append_payload(m, l.seq + !!(l.flags & RTE_TCP_SYN_FLAG), l.len);
+	qp_ip_encap(m, &flow, IPPROTO_TCP, l.tos, peer_mac);
 	m->ol_flags = 0;
 	if (segsz != 0) {
 		m->ol_flags |= RTE_MBUF_F_RX_LRO;
@@ -492,10 +511,11 @@ static void
 describe(char *text, size_t size, const struct script *t, const struct rte_tcp_hdr *h, uint32_t len,
 	const struct qp_tcp_options *o)
 {
-	int n = snprintf(text, size, "%s%s%s%s%s %u+%u ack %u win %u",
+	int n = snprintf(text, size, "%s%s%s%s%s%s%s %u+%u ack %u win %u",
 		h->tcp_flags & RTE_TCP_SYN_FLAG ? "S" : "", h->tcp_flags & RTE_TCP_ACK_FLAG ? "A" : "",
 		h->tcp_flags & RTE_TCP_FIN_FLAG ? "F" : "", h->tcp_flags & RTE_TCP_RST_FLAG ? "R" : "",
-		h->tcp_flags & RTE_TCP_PSH_FLAG ? "P" : "",
+		h->tcp_flags & RTE_TCP_PSH_FLAG ? "P" : "", h->tcp_flags & RTE_TCP_ECE_FLAG ? "E" : "",
+		h->tcp_flags & RTE_TCP_CWR_FLAG ? "W" : "",
 		rte_be_to_cpu_32(h->sent_seq) - t->iss, len, rte_be_to_cpu_32(h->recv_ack) - PEER_ISS,
 		rte_be_to_cpu_16(h->rx_win));
 
@@ -509,7 +529,11 @@ describe(char *text, size_t size, const struct script *t, const struct rte_tcp_h
 	if (o->sack_permitted)
 		n += snprintf(text + n, size - n, " sackok");
 	if (o->has_ts)
-		snprintf(text + n, size - n, " ts %u/%u", o->tsval, o->tsecr);
+		n += snprintf(text + n, size - n, " ts %u/%u", o->tsval, o->tsecr);
+	if (o->has_uto)
+		n += snprintf(text + n, size - n, " uto %u", o->uto_s);
+	if (o->has_fastopen)
+		snprintf(text + n, size - n, " tfo of %u bytes", o->fastopen_len);
 }
 
 static bool
@@ -517,7 +541,12 @@ options_match(const struct literal *l, const struct qp_tcp_options *o, bool syn)
 {
 	/* In a SYN what is not named must not be there. */
 	if (syn && (l->opt.has_mss != o->has_mss || l->opt.has_wscale != o->has_wscale ||
-			   l->opt.sack_permitted != o->sack_permitted || l->has_ts != o->has_ts))
+			   l->opt.sack_permitted != o->sack_permitted || l->has_ts != o->has_ts ||
+			   l->opt.has_fastopen != o->has_fastopen))
+		return false;
+	if (l->opt.has_uto != o->has_uto || l->opt.uto_s != o->uto_s)
+		return false;
+	if (o->has_fastopen && o->fastopen_len != l->opt.fastopen_len)
 		return false;
 	if (syn && ((o->has_mss && o->mss != l->opt.mss) ||
 			   (o->has_wscale && o->wscale != l->opt.wscale)))
@@ -534,6 +563,14 @@ options_match(const struct literal *l, const struct qp_tcp_options *o, bool syn)
 	return true;
 }
 
+static uint8_t
+tos_of(const struct script *t, const struct rte_mbuf *m)
+{
+	const uint8_t *ip = rte_pktmbuf_mtod_offset(m, const uint8_t *, m->l2_len);
+
+	return t->v6 ? (uint8_t)(ip[0] << 4 | ip[1] >> 4) : ip[1];
+}
+
 void
 script_out(struct script *t, const char *segment, int line)
 {
@@ -545,6 +582,7 @@ script_out(struct script *t, const char *segment, int line)
 	uint32_t len, seq, flags, l4;
 	char got[256];
 	bool syn, same;
+	uint8_t tos;
 
 	cr_assert(t->out_tail != t->out_head, "line %d: nothing sent; wanted %s", line, segment);
 	m = t->out[t->out_tail++ % 256];
@@ -552,6 +590,7 @@ script_out(struct script *t, const char *segment, int line)
 	h = rte_pktmbuf_read(m, l4, RTE_MIN(sizeof(buf), m->pkt_len - l4), buf);
 	len = m->pkt_len - l4 - (h->data_off >> 4) * 4;
 	syn = h->tcp_flags & RTE_TCP_SYN_FLAG;
+	tos = tos_of(t, m);
 	if (syn) {
 		t->iss = rte_be_to_cpu_32(h->sent_seq);
 		t->iss_known = true;
@@ -560,14 +599,17 @@ script_out(struct script *t, const char *segment, int line)
 		  0);
 	if (o.has_ts)
 		t->last_tsval = o.tsval;
+	if (o.has_fastopen)
+		memcpy(t->cookie, o.fastopen, sizeof(t->cookie));
 	seq = rte_be_to_cpu_32(h->sent_seq) - t->iss;
 	flags = h->tcp_flags & ~RTE_TCP_PSH_FLAG;
 	same = flags == (l.flags & ~RTE_TCP_PSH_FLAG) && seq == l.seq && len == l.len &&
 	       (!l.has_ack || rte_be_to_cpu_32(h->recv_ack) - PEER_ISS == l.ack) &&
-	       (!l.has_win || rte_be_to_cpu_16(h->rx_win) == l.win) && options_match(&l, &o, syn);
+	       (!l.has_win || rte_be_to_cpu_16(h->rx_win) == l.win) && (!l.has_tos || tos == l.tos) &&
+	       options_match(&l, &o, syn);
 	describe(got, sizeof(got), t, h, len, &o);
 	rte_pktmbuf_free(m);
-	cr_assert(same, "line %d: sent %s; wanted %s", line, got, segment);
+	cr_assert(same, "line %d: sent %s tos %u; wanted %s", line, got, tos, segment);
 }
 
 /* --- ways in --- */

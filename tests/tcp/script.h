@@ -10,12 +10,14 @@
 /*
  * One stack and a peer that is a script. Segments are literals:
  *
- *   FLAGS SEQ[+LEN] [ack N] [win N] [mss N] [ws N] [sackok] [ts VAL/ECR] [sack A-B …]
+ *   FLAGS SEQ[+LEN] [ack N] [win N] [mss N] [ws N] [sackok] [ts VAL/ECR] [sack A-B …] [tos N]
+ *     [tfo COOKIE] [uto SECONDS]
  *
- * FLAGS: letters of S A F R P ("." for none). Sequence numbers count from each
+ * FLAGS: letters of S A F R P, E and W for ECE and CWR ("." for none). Sequence numbers count from each
  * side's initial one (its SYN is 0), windows are as in the header. In an
  * expectation, P and whatever is not named is not looked at; flags, SEQ and
  * LEN always are. Timestamps are absolute for the peer's, ignored where "_".
+ * COOKIE: "ask" for an empty one, "good" for the last that the stack gave, "bad" for another.
  */
 
 struct script {
@@ -31,6 +33,7 @@ struct script {
 	uint8_t peer_host;       /* other peers: the address's last byte; 0: the usual one */
 	bool iss_known;
 	uint32_t iss;            /* the stack's */
+	uint8_t cookie[8];       /* the last that it gave for Fast Open */
 	uint32_t last_tsval;     /* of the stack's last segment */
 	struct rte_mbuf *out[256];
 	unsigned out_head, out_tail;

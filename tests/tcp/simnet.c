@@ -71,6 +71,36 @@ check_frame(struct sim_host *h, const uint8_t *frame, uint32_t len)
 	h->edge_known = true;
 }
 
+static uint8_t
+tos_of(const uint8_t *frame)
+{
+	return frame[12] == 8 ? frame[15] : (uint8_t)(frame[14] << 4 | frame[15] >> 4);
+}
+
+/* RFC 3168, 6.1: who may be ECT, and that CWR and ECE are where they belong. */
+static void
+check_ecn(struct sim_host *h, const uint8_t *frame, uint32_t len, bool tso)
+{
+	uint32_t l3 = frame[12] == 8 ? 20 : 40;
+	const struct rte_tcp_hdr *t = (const void *)(frame + 14 + l3);
+	uint32_t seq = rte_be_to_cpu_32(t->sent_seq);
+	uint32_t data = len - 14 - l3 - (t->data_off >> 4) * 4;
+	bool syn = t->tcp_flags & RTE_TCP_SYN_FLAG, rst = t->tcp_flags & RTE_TCP_RST_FLAG;
+	bool old = h->seq_known && seq_lt(seq, h->next_seq);
+
+	if (!h->watch)
+		return;
+	if (tos_of(frame) != 0 && (tos_of(frame) != QP_TOS_ECT || data == 0 || old || syn || rst))
+		breaks(h->sim, "ECT where it must not be", tos_of(frame), data);
+	if (!syn && (t->tcp_flags & RTE_TCP_CWR_FLAG) && (tso || tos_of(frame) != QP_TOS_ECT))
+		breaks(h->sim, "CWR where it must not be", tso, data);
+	if (rst && (t->tcp_flags & (RTE_TCP_CWR_FLAG | RTE_TCP_ECE_FLAG)))
+		breaks(h->sim, "a reset with ECN flags", t->tcp_flags, 0);
+	if (!h->seq_known || seq_lt(h->next_seq, seq + data))
+		h->next_seq = seq + data;
+	h->seq_known = true;
+}
+
 /* QP_TRACE=1: a line for each frame, as a failing seed is replayed. */
 static void
 trace(struct sim_host *h, const uint8_t *frame, uint32_t len, const char *what)
@@ -170,12 +200,28 @@ too_big(struct sim_host *from, const uint8_t *bytes, uint32_t len, uint16_t segs
 	return true;
 }
 
+static void
+mark(struct sim_host *from, uint8_t *frame)
+{
+	from->marked++;
+	if (frame[12] == 8) {
+		struct rte_ipv4_hdr *ip = (void *)(frame + 14);
+
+		ip->type_of_service |= QP_TOS_CE;
+		ip->hdr_checksum = 0;
+		ip->hdr_checksum = rte_ipv4_cksum(ip);
+	} else {
+		frame[15] |= QP_TOS_CE << 4;
+	}
+}
+
 /* One wire packet on the line. */
 static void
 carry(struct sim_host *from, const uint8_t *bytes, uint32_t len, uint16_t segsz)
 {
 	struct sim *sim = from->sim;
 	const struct sim_line *l = &sim->line;
+	bool marked = (tos_of(bytes) & QP_TOS_ECN) == QP_TOS_ECT && sim_chance(sim, l->ce);
 	int copies = 1;
 
 	from->wire_packets++;
@@ -198,6 +244,8 @@ carry(struct sim_host *from, const uint8_t *bytes, uint32_t len, uint16_t segsz)
 			from->dropped++;
 			return;
 		}
+		marked |= l->mark_ns != 0 && start - sim->now_ns > l->mark_ns &&
+			  (tos_of(bytes) & QP_TOS_ECN) == QP_TOS_ECT;
 		from->free_at_ns = start + len * UINT64_C(1000000000) / l->bytes_per_s;
 	}
 	copies += sim_chance(sim, l->dup);
@@ -209,6 +257,8 @@ carry(struct sim_host *from, const uint8_t *bytes, uint32_t len, uint16_t segsz)
 		p->segsz = segsz;
 		p->at_ns = sent + l->delay_ns;
 		memcpy(p->bytes, bytes, len);
+		if (marked)
+			mark(from, p->bytes);
 		if ((i > 0 || sim_chance(sim, l->reorder)) && l->jitter_ns != 0)
 			p->at_ns += sim_random(sim) % l->jitter_ns;
 		if (sim_chance(sim, l->corrupt))
@@ -302,6 +352,7 @@ transmit(void *ctx, struct rte_mbuf *m)
 	if (h->sim->traced)
 		trace(h, flat, len, "sent");
 	check_frame(h, flat, len);
+	check_ecn(h, flat, len, tso);
 	if (h->sim->observe != NULL)
 		h->sim->observe(h->sim, h, flat, len);
 	if (tso && !h->sim->line.lro) {

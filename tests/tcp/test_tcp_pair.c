@@ -252,6 +252,11 @@ plan_of(uint64_t seed)
 	}
 	p.slow[0] = sim_random(&s) % 3 == 0;
 	p.slow[1] = sim_random(&s) % 3 == 0;
+	p.cfg.ecn = (uint8_t)(sim_random(&s) % 3);
+	if (sim_random(&s) % 2)
+		p.line.ce = 0.02;
+	if (sim_random(&s) % 2)
+		p.line.mark_ns = p.line.queue_ns / 4;
 	draw_path(&s, &p, seed);
 	return p;
 }
@@ -281,8 +286,9 @@ verdict(struct sim *sim, struct end e[2], bool done)
 static uint64_t took_ns; /* by the last run, handshake to the last ACK */
 static uint64_t seen_too_big, seen_taken, seen_pending, seen_black_holes, seen_raised;
 
+/* `sent`: NULL, or the sender's counters at the end. */
 static const char *
-run_seed(uint64_t seed, const struct plan *p)
+run_seed_counted(uint64_t seed, const struct plan *p, struct qp_tcp_counters *sent)
 {
 	struct qp_tcp_listener *l;
 	struct sim sim;
@@ -331,10 +337,18 @@ run_seed(uint64_t seed, const struct plan *p)
 			e[1].why);
 		bad = text;
 	}
+	if (sent != NULL)
+		*sent = *qp_tcp_counters(sim.host[0].tcp);
 	sim_stop(&sim);
 	if (rte_mempool_in_use_count(mp) != 0 || rte_mempool_in_use_count(ip) != 0)
 		return "mbufs leaked";
 	return bad;
+}
+
+static const char *
+run_seed(uint64_t seed, const struct plan *p)
+{
+	return run_seed_counted(seed, p, NULL);
 }
 
 Test(tcp_pair, bad_lines_any_seed_deliver_every_byte, .timeout = 300)
@@ -395,4 +409,28 @@ Test(tcp_pair, forged_icmp_costs_nothing)
 	double forged = seconds_with("forged", false, false, 0.2, false);
 
 	cr_expect(forged < clean * 1.25, "%.3f s against %.3f s", forged, clean);
+}
+
+/* A bottleneck that marks instead of dropping: with ECN nothing is lost, and the queue stays short. */
+Test(tcp_pair, marking_bottleneck_with_ecn_loses_nothing)
+{
+	for (uint8_t ecn = 1; ecn <= 2; ecn++) {
+		struct plan p = {.bytes = {4000000, 0}, .line = {.mtu = 1500, .max_frame_bytes = 65535,
+			.delay_ns = 10000000, .bytes_per_s = 2500000, .queue_ns = 60000000,
+			.mark_ns = 15000000}};
+		struct qp_tcp_counters sent;
+		const char *bad;
+
+		qp_tcp_config_default(&p.cfg);
+		p.cfg.max_conns = 16;
+		p.cfg.ecn = ecn;
+		bad = run_seed_counted(1, &p, &sent);
+		cr_expect(bad == NULL, "ecn %u: %s", ecn, bad);
+		if (ecn == 2)
+			cr_expect(sent.retrans_segs == 0 && sent.ecn_reductions > 0,
+				"%llu sent again, %llu reductions", (unsigned long long)sent.retrans_segs,
+				(unsigned long long)sent.ecn_reductions);
+		else
+			cr_expect(sent.retrans_segs > 0 && sent.ecn_reductions == 0, "nobody asked for ECN");
+	}
 }
