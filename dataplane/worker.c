@@ -129,8 +129,8 @@ control(struct qp_worker *w)
 	return n;
 }
 
-static void
-handle(struct qp_worker *w, struct rte_mbuf *m)
+void
+qp_worker_handle(struct qp_worker *w, struct rte_mbuf *m)
 {
 	struct qp_packet pkt;
 	enum qp_ip_verdict verdict = qp_ip_parse(m, &pkt);
@@ -161,7 +161,7 @@ receive(struct qp_worker *w)
 	uint16_t n = qp_port_rx(w->port, frames, RX_BURST);
 
 	for (uint16_t i = 0; i < n; i++)
-		handle(w, frames[i]);
+		qp_worker_handle(w, frames[i]);
 	return n;
 }
 
@@ -219,6 +219,8 @@ publish(struct qp_worker *w)
 	c->tx_frames = p->tx_frames;
 	c->tx_bytes = p->tx_bytes;
 	c->rx_nombuf = p->rx_nombuf;
+	c->rx_syns = p->rx_syns;
+	c->rx_unknown = p->rx_unknown;
 	memcpy(w->out->tcp, qp_tcp_counters(w->tcp), sizeof(struct qp_tcp_counters));
 }
 
@@ -227,11 +229,11 @@ sleep_ns(struct qp_worker *w, uint64_t ns)
 {
 	const struct timespec ts = {.tv_sec = (time_t)(ns / 1000000000u),
 		.tv_nsec = (long)(ns % 1000000000u)};
-	struct epoll_event ev[2];
+	struct epoll_event ev[1 + QP_CLS_NQUEUES];
 	uint64_t rings;
 
 	w->out->c.sleeps++;
-	(void)epoll_pwait2(w->epoll, ev, 2, &ts, NULL);
+	(void)epoll_pwait2(w->epoll, ev, RTE_DIM(ev), &ts, NULL);
 	/* Whoever rang has been heard; EAGAIN when it was the port. */
 	if (read(w->cfg.doorbell, &rings, sizeof(rings)) < 0)
 		return;
@@ -281,8 +283,10 @@ turn(struct qp_worker *w)
 		work += receive(w);
 	work += qp_wheel_advance(w->wheel, w->now_ns);
 	work += control(w);
-	if (w->quic != NULL)
+	if (w->quic != NULL) {
 		more = finish_turn(w);
+		work += qp_worker_receive_strangers(w, work > 0 || more);
+	}
 	qp_ctl_flush(&w->ctl);
 	publish(w);
 	w->out->c.loops++;

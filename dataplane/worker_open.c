@@ -134,8 +134,11 @@ open_port(struct qp_worker *w, const struct qp_msg_config *in, struct qp_errmsg 
 	rc = qp_host_port_open(&cfg, &w->port, msg);
 	if (rc < 0)
 		return rc;
-	if (w->port->wake_fd >= 0 && epoll_ctl(w->epoll, EPOLL_CTL_ADD, w->port->wake_fd, &ev) < 0)
-		return qp_fail(msg, QP_E_IO, "epoll on %s: %s", name, strerror(errno));
+	for (unsigned i = 0; i < QP_CLS_NQUEUES; i++) {
+		if (w->port->wake_fd[i] >= 0 &&
+			epoll_ctl(w->epoll, EPOLL_CTL_ADD, w->port->wake_fd[i], &ev) < 0)
+			return qp_fail(msg, QP_E_IO, "epoll on %s: %s", name, strerror(errno));
+	}
 	return 0;
 }
 
@@ -221,6 +224,7 @@ qp_worker_new(const struct qp_worker_config *cfg, struct qp_worker **out, struct
 		.mine = w->out,
 		.cp_doorbell = cfg->cp_doorbell,
 	};
+	qp_worker_share_init(w);
 	w->now_ns = qp_worker_clock_ns();
 	w->wheel = qp_wheel_new(w->now_ns);
 	if (w->wheel == NULL)

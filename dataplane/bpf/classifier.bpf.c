@@ -27,6 +27,9 @@
 #define IP_FRAG_OFFSET        0x1fff
 #define IP6_FRAG_OFFSET       0xfff8
 #define UDP_HEADER_BYTES      8
+#define TCP_FLAGS_AT          13
+#define TCP_SYN               0x02
+#define TCP_ACK               0x10
 #define QUIC_LONG             0x80
 #define QUIC_DCID_BYTES       8
 
@@ -345,15 +348,29 @@ is_ours_to_take(struct __sk_buff *skb, const struct flow *f, __u32 *reason)
 	return !is_loopback(&f->remote) && !bpf_map_lookup_elem(&local, &f->remote);
 }
 
-/* Makes the frame's Ethernet header carry what the data plane must know of the interface. */
+/* The queue that a packet belongs into (common/classifier.h). */
+static __always_inline __u8
+queue_of(struct __sk_buff *skb, const struct flow *f, __u32 counter, int quoted)
+{
+	__u8 flags;
+
+	if (quoted || counter == QP_CLS_quic_new)
+		return QP_CLS_QUEUE_UNKNOWN;
+	if (f->protocol != IPPROTO_TCP ||
+		bpf_skb_load_bytes(skb, f->l4_off + TCP_FLAGS_AT, &flags, sizeof(flags)) < 0)
+		return QP_CLS_QUEUE_FLOWS;
+	return (flags & (TCP_SYN | TCP_ACK)) == TCP_SYN ? QP_CLS_QUEUE_SYN : QP_CLS_QUEUE_FLOWS;
+}
+
+/* Makes the frame's Ethernet header carry what the TAP and the data plane must know. */
 static __always_inline int
-mark_frame(struct __sk_buff *skb, __u32 l3_off)
+mark_frame(struct __sk_buff *skb, __u32 l3_off, __u8 queue)
 {
 	const __u32 ifindex = skb->ifindex;
 	const __u32 *known = bpf_map_lookup_elem(&links, &ifindex);
 	const __u32 mtu = known && *known < 0xffff ? *known : 0xffff;
 	struct ethhdr eth = {
-		.h_dest = {QP_CLS_MARK_0, QP_CLS_MARK_MTU, 0, 0, mtu >> 8, mtu & 0xff},
+		.h_dest = {QP_CLS_MARK_0, QP_CLS_MARK_MTU, 0, queue, mtu >> 8, mtu & 0xff},
 		.h_source = {QP_CLS_MARK_0, QP_CLS_MARK_LINK, ifindex >> 24, ifindex >> 16 & 0xff,
 			ifindex >> 8 & 0xff, ifindex & 0xff},
 		.h_proto = (__be16)skb->protocol,
@@ -373,6 +390,7 @@ classify(struct __sk_buff *skb, __u32 l3_off)
 	struct owner o;
 	enum parse_result r;
 	__u32 reason;
+	__u8 queue;
 	int quoted = 0;
 
 	/* A tagged frame comes by again at its VLAN's interface, without the tag. */
@@ -402,8 +420,11 @@ classify(struct __sk_buff *skb, __u32 l3_off)
 		return count(reason, TC_ACT_UNSPEC);
 	if (o.ifindex == 0)
 		return count(QP_CLS_no_worker_pass, TC_ACT_UNSPEC);
-	if (mark_frame(skb, l3_off) < 0)
+	queue = queue_of(skb, &f, o.counter, quoted);
+	if (mark_frame(skb, l3_off, queue) < 0)
 		return count(QP_CLS_nomem_drop, TC_ACT_SHOT);
+	if (queue != QP_CLS_QUEUE_FLOWS)
+		count(queue == QP_CLS_QUEUE_SYN ? QP_CLS_syn_queued : QP_CLS_unknown_queued, 0);
 	return count(quoted ? QP_CLS_icmp : o.counter, (int)bpf_redirect(o.ifindex, 0));
 }
 

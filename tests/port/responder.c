@@ -214,13 +214,21 @@ run(void *arg)
 	struct rte_mbuf *frames[BURST];
 
 	while (!atomic_load(&r->stop)) {
-		struct pollfd pfd = {.fd = r->port->wake_fd, .events = POLLIN};
-		uint16_t n = qp_port_rx(r->port, frames, BURST);
+		struct pollfd pfd[QP_CLS_NQUEUES];
+		unsigned total = 0;
 
-		for (uint16_t i = 0; i < n; i++)
-			handle(r, frames[i]);
-		if (n == 0)
-			(void)poll(&pfd, 1, 10);
+		for (unsigned q = 0; q < QP_CLS_NQUEUES; q++) {
+			uint16_t n = q == 0 ? qp_port_rx(r->port, frames, BURST)
+					    : qp_port_rx_strangers(r->port, q, frames, BURST);
+
+			for (uint16_t i = 0; i < n; i++)
+				handle(r, frames[i]);
+			atomic_fetch_add(&r->stats.queue[q], n);
+			total += n;
+			pfd[q] = (struct pollfd) {.fd = r->port->wake_fd[q], .events = POLLIN};
+		}
+		if (total == 0)
+			(void)poll(pfd, QP_CLS_NQUEUES, 10);
 	}
 	return NULL;
 }

@@ -44,7 +44,7 @@ Test(eth_port, frames_pass_and_are_counted_until_the_queue_is_full)
 	struct qp_port *p;
 
 	cr_assert_eq(qp_eth_port_open(open_loop(pool), 0, &p, &msg), 0, "%s", msg.text);
-	cr_expect_eq(p->wake_fd, -1);
+	cr_expect_eq(p->wake_fd[0], -1);
 	cr_expect_eq(p->mtu, 1500);
 	cr_expect_eq(p->max_frame_bytes, 1514, "no segmentation offload");
 	cr_assert_eq(rte_pktmbuf_alloc_bulk(pool, out, 128), 0);
@@ -149,7 +149,7 @@ Test(host_port, wake_fd_tells_of_frames_and_empty_pools_lose_none)
 	pool = responder_eal(1023);
 	cr_assert_eq(qp_host_port_open(config(pool), &p, &msg), 0, "%s", msg.text);
 	fd = sender();
-	pfd.fd = p->wake_fd;
+	pfd.fd = p->wake_fd[0];
 	cr_expect_eq(poll(&pfd, 1, 0), 0, "nothing yet");
 	cr_assert_eq(send(fd, "one", 3, 0), 3);
 	cr_expect_eq(poll(&pfd, 1, 0), 1);
