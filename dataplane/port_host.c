@@ -23,6 +23,11 @@
 #define RX_SLOTS_MAX    128u
 #define RX_ROOM_MIN     (FRAME_BYTES_MAX / RX_SLOTS_MAX + 1u)
 #define TX_IOVECS       1024u /* UIO_MAXIOV */
+/*
+ * A stranger's first words are short: with so few pieces (UIO_FASTIOV, less the
+ * virtio header), the kernel takes them without allocating memory. 14 KB.
+ */
+#define RX_SLOTS_STRANGER 7u
 
 #define HOST_TX_OFFLOADS                                                                           \
 	(RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_UDP_CKSUM |                            \
@@ -86,12 +91,12 @@ rx_take(struct host_port *h, uint32_t len)
 
 /* One frame, or NULL when there is none (for us) now. */
 static struct rte_mbuf *
-rx_one(struct host_port *h, int fd)
+rx_one(struct host_port *h, int fd, unsigned nslots)
 {
 	struct qp_port_counters *c = &h->port.counters;
 
 	while (rx_refill(h)) {
-		ssize_t got = readv(fd, h->rx_iov, (int)(1 + h->rx_nslots));
+		ssize_t got = readv(fd, h->rx_iov, (int)(1 + nslots));
 		struct rte_mbuf *m;
 
 		if (got < 0) {
@@ -101,7 +106,7 @@ rx_one(struct host_port *h, int fd)
 		}
 		got -= (ssize_t)sizeof(h->rx_hdr);
 		/* Filled to the brim: the kernel had more and threw it away. */
-		if (unlikely(got < ETHER_HDR_LEN || got == (ssize_t)(h->rx_nslots * h->rx_room))) {
+		if (unlikely(got < ETHER_HDR_LEN || got == (ssize_t)(nslots * h->rx_room))) {
 			c->rx_errors++;
 			continue;
 		}
@@ -120,9 +125,12 @@ host_rx(struct qp_port *p, enum qp_cls_queue queue, struct rte_mbuf **frames, ui
 {
 	struct host_port *h = (struct host_port *)p;
 	struct qp_port_counters *c = &p->counters;
+	const unsigned nslots = queue == QP_CLS_QUEUE_FLOWS
+					? h->rx_nslots
+					: RTE_MIN(h->rx_nslots, RX_SLOTS_STRANGER);
 	uint16_t got = 0;
 
-	while (got < n && (frames[got] = rx_one(h, h->tap.fd[queue])) != NULL)
+	while (got < n && (frames[got] = rx_one(h, h->tap.fd[queue], nslots)) != NULL)
 		got++;
 	c->rx_syns += queue == QP_CLS_QUEUE_SYN ? got : 0;
 	c->rx_unknown += queue == QP_CLS_QUEUE_UNKNOWN ? got : 0;

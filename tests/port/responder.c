@@ -221,9 +221,10 @@ run(void *arg)
 			uint16_t n = q == 0 ? qp_port_rx(r->port, frames, BURST)
 					    : qp_port_rx_strangers(r->port, q, frames, BURST);
 
+			/* Before the answers: who has one may look. */
+			atomic_fetch_add(&r->stats.queue[q], n);
 			for (uint16_t i = 0; i < n; i++)
 				handle(r, frames[i]);
-			atomic_fetch_add(&r->stats.queue[q], n);
 			total += n;
 			pfd[q] = (struct pollfd) {.fd = r->port->wake_fd[q], .events = POLLIN};
 		}
@@ -234,6 +235,20 @@ run(void *arg)
 }
 
 void
+responder_resume(struct responder *r)
+{
+	atomic_store(&r->stop, false);
+	cr_assert_eq(pthread_create(&r->thread, NULL, run, r), 0);
+}
+
+void
+responder_pause(struct responder *r)
+{
+	atomic_store(&r->stop, true);
+	pthread_join(r->thread, NULL);
+}
+
+void
 responder_open(struct responder *r, const char *name, struct rte_mempool *pool)
 {
 	const struct qp_host_port_config cfg = {.name = name, .rx_pool = pool, .mtu = 65535};
@@ -241,13 +256,12 @@ responder_open(struct responder *r, const char *name, struct rte_mempool *pool)
 
 	memset(r, 0, sizeof(*r));
 	cr_assert_eq(qp_host_port_open(&cfg, &r->port, &msg), 0, "%s", msg.text);
-	cr_assert_eq(pthread_create(&r->thread, NULL, run, r), 0);
+	responder_resume(r);
 }
 
 void
 responder_close(struct responder *r)
 {
-	atomic_store(&r->stop, true);
-	pthread_join(r->thread, NULL);
+	responder_pause(r);
 	qp_port_close(r->port);
 }

@@ -48,5 +48,8 @@ struct rte_mempool *responder_eal(unsigned mbufs);
 /* Opens a host port in the current namespace. Aborts on failure. */
 void responder_open(struct responder *r, const char *name, struct rte_mempool *pool);
 void responder_close(struct responder *r);
+/* Between them the port is the caller's. */
+void responder_pause(struct responder *r);
+void responder_resume(struct responder *r);
 
 #endif

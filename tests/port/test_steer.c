@@ -120,6 +120,92 @@ Test(steer, quic_packet_goes_to_the_worker_that_its_id_names)
 	gw_close(&g);
 }
 
+static uint64_t
+queued(const struct gw *g, enum qp_cls_queue queue)
+{
+	return atomic_load(&g->r.stats.queue[queue]);
+}
+
+Test(steer, syn_waits_apart_from_the_rest_of_its_connection)
+{
+	struct gw g;
+	int fd[2];
+
+	gw_open(&g);
+	fd[0] = peer_connect(&g, WORLD_GW4, GW_ECHO_PORT, SOCK_STREAM);
+	fd[1] = peer_connect(&g, WORLD_GW6, GW_PUBLIC_PORT, SOCK_STREAM);
+	for (unsigned i = 0; i < 2; i++) {
+		gw_tcp_echo(fd[i], 100000, "over two queues");
+		close(fd[i]);
+	}
+	/* Handshake's ACK, data, FIN and its ACK at the least. */
+	world_wait_for(queued(&g, QP_CLS_QUEUE_FLOWS) >= 8, );
+	cr_expect_eq(queued(&g, QP_CLS_QUEUE_SYN), 2);
+	cr_expect_eq(gw_counter(&g, QP_CLS_syn_queued), 2);
+	cr_expect_eq(g.r.port->counters.rx_syns, 2);
+	cr_expect_eq(queued(&g, QP_CLS_QUEUE_UNKNOWN), 0);
+	gw_close(&g);
+}
+
+Test(steer, quic_of_no_known_connection_waits_apart)
+{
+	const uint8_t known[32] = {0x40, 0, 0, GW_SERVER_ID >> 8, GW_SERVER_ID & 0xff, 0, 9};
+	const uint8_t initial[1200] = {0xc0, 0, 0, 0, 1, 8, 7, 7, 7, 7, 7, 7, 7, 7};
+	uint8_t quoted[64], packet[256];
+	struct gw g;
+	size_t len;
+	int fd;
+
+	gw_open(&g);
+	fd = peer_connect(&g, WORLD_GW4, GW_QUIC_PORT, SOCK_DGRAM);
+	cr_expect(gw_udp_answers(fd, known, sizeof(known), 5000));
+	cr_expect_eq(queued(&g, QP_CLS_QUEUE_FLOWS), 1);
+	cr_expect(gw_udp_answers(fd, initial, sizeof(initial), 5000));
+	cr_expect_eq(queued(&g, QP_CLS_QUEUE_UNKNOWN), 1);
+	len = raw_udp(quoted, &(struct raw_udp) {WORLD_GW4, WORLD_PEER4, GW_QUIC_PORT, 5555, 0},
+		NULL, 8);
+	inject(&g, packet, raw_unreachable(packet, WORLD_PEER4, WORLD_GW4, quoted, len));
+	world_wait_for(queued(&g, QP_CLS_QUEUE_UNKNOWN) == 2, );
+	cr_expect_eq(gw_counter(&g, QP_CLS_unknown_queued), 2);
+	cr_expect_eq(g.r.port->counters.rx_unknown, 2);
+	cr_expect_eq(queued(&g, QP_CLS_QUEUE_FLOWS), 1);
+	/* UDP of other ports is nobody's connection, and not ours to judge. */
+	close(fd);
+	fd = peer_connect(&g, WORLD_GW4, GW_ECHO_PORT, SOCK_DGRAM);
+	gw_udp_echo(fd, 100, "echo port");
+	cr_expect_eq(queued(&g, QP_CLS_QUEUE_FLOWS), 2);
+	close(fd);
+	gw_close(&g);
+}
+
+Test(steer, full_queue_of_strangers_leaves_the_others_open)
+{
+	const uint8_t initial[64] = {0xc0, 0, 0, 0, 1, 8, 7, 7, 7, 7, 7, 7, 7, 7};
+	const uint8_t known[32] = {0x40, 0, 0, GW_SERVER_ID >> 8, GW_SERVER_ID & 0xff, 0, 9};
+	struct rte_mbuf *in[32];
+	struct gw g;
+	unsigned n = 0;
+	int fd;
+
+	gw_open(&g);
+	responder_pause(&g.r);
+	fd = gw_connect("127.0.0.1", GW_QUIC_PORT, SOCK_DGRAM);
+	for (unsigned i = 0; i < 10000; i++)
+		cr_assert_eq(send(fd, initial, sizeof(initial), 0), (ssize_t)sizeof(initial));
+	cr_assert_eq(send(fd, known, sizeof(known), 0), (ssize_t)sizeof(known));
+	cr_expect_eq(qp_port_rx(g.r.port, in, 32), 1, "the established one came through");
+	rte_pktmbuf_free(in[0]);
+	for (uint16_t got = 1; got > 0; n += got) {
+		got = qp_port_rx_strangers(g.r.port, QP_CLS_QUEUE_UNKNOWN, in, 32);
+		rte_pktmbuf_free_bulk(in, got);
+	}
+	cr_expect_eq(n, 4096, "%u waited", n);
+	cr_expect_eq(gw_counter(&g, QP_CLS_unknown_queued), 10000);
+	close(fd);
+	responder_resume(&g.r);
+	gw_close(&g);
+}
+
 Test(steer, client_stays_on_one_of_the_active_workers)
 {
 	const uint8_t initial[1200] = {0xc0, 0, 0, 0, 1, 8, 7, 7, 7, 7, 7, 7, 7, 7};
