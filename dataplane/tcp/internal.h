@@ -280,6 +280,9 @@ struct qp_tcp {
 	uint64_t table_key[2], isn_key[2], ts_key[2], cookie_key[2];
 	uint64_t cookies_until_ns;    /* ACKs may carry cookies until then */
 	uint32_t port_counter;        /* of active opens (RFC 6056, 3.3.3) */
+	/* Answers to strangers. */
+	uint64_t rst_second;          /* the second that rst_left is of */
+	uint32_t rst_left;
 	struct qp_tcp_listener *listeners[QP_TCP_LISTENER_BUCKETS];
 };
 

@@ -50,6 +50,7 @@ struct qp_tcp_config {
 	uint32_t rcv_buf_bytes;   /* receive window at most, a connection */
 	uint32_t snd_buf_bytes;   /* unacknowledged and unsent bytes at most, a connection */
 	uint32_t syn_backlog;     /* half-open connections before SYN cookies */
+	uint32_t rst_limit;       /* resets a second to segments of no connection */
 	uint32_t keepalive_s;     /* silence before keep-alive probes; 0: off */
 	uint32_t user_timeout_s;  /* unacknowledged data for so long ends the connection; 0: RFC 9293's R2 */
 	uint32_t time_wait_s;     /* 2 MSL */
