@@ -2,6 +2,8 @@
 #ifndef QP_DATAPLANE_WORKER_INTERNAL_H
 #define QP_DATAPLANE_WORKER_INTERNAL_H
 
+#include <poll.h>
+
 #include "dataplane/api.h"
 #include "dataplane/port.h"
 #include "dataplane/quic/quic.h"
@@ -23,7 +25,8 @@ struct qp_worker {
 	struct qp_ctl ctl;
 	struct rte_mempool *pool, *indirect;
 	struct qp_wheel *wheel;
-	int epoll;
+	/* What ends its sleep: the doorbell, then the port's queues. */
+	struct pollfd wake[1 + QP_CLS_NQUEUES];
 	uint64_t now_ns;
 	uint8_t mem_level;              /* enum qp_mem_level */
 	bool failed;                    /* the port did not start: wait to be told to end */
@@ -31,8 +34,10 @@ struct qp_worker {
 	uint64_t leave_by_ns;
 	uint64_t publish_at_ns;
 	uint64_t idle_since_ns;         /* 0: busy */
-	/* By enum qp_cls_queue: of the lcore's TSC cycles. The first has no limit. */
+	/* Strangers. By enum qp_cls_queue: of the lcore's TSC cycles; the first has no limit. */
 	struct qp_share share[QP_CLS_NQUEUES];
+	uint64_t flows_at_ns;           /* when somebody known was last heard */
+	bool held;                      /* strangers may wait whose share is used up */
 	/* From CONFIG on. */
 	struct qp_port *port;
 	struct qp_tcp *tcp;
@@ -56,8 +61,8 @@ bool qp_worker_send(void *worker, const struct qp_msg *msg);
 
 /* worker_strangers.c */
 void qp_worker_share_init(struct qp_worker *w);
-/* Serves strangers: within their share when the turn was busy, else a burst. How many frames. */
-unsigned qp_worker_receive_strangers(struct qp_worker *w, bool busy);
+/* Serves strangers, within their share while others are there. How many frames. */
+unsigned qp_worker_receive_strangers(struct qp_worker *w);
 
 /* worker_open.c */
 /* CONFIG: opens the port and all that stands on it, and answers HELLO. */

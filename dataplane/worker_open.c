@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <unistd.h>
 
 #include "common/log.h"
@@ -123,7 +122,6 @@ open_tunnels(struct qp_worker *w, const struct qp_quic_config *quic)
 static int
 open_port(struct qp_worker *w, const struct qp_msg_config *in, struct qp_errmsg *msg)
 {
-	struct epoll_event ev = {.events = EPOLLIN};
 	struct qp_host_port_config cfg;
 	char name[16];
 	int rc;
@@ -134,11 +132,8 @@ open_port(struct qp_worker *w, const struct qp_msg_config *in, struct qp_errmsg 
 	rc = qp_host_port_open(&cfg, &w->port, msg);
 	if (rc < 0)
 		return rc;
-	for (unsigned i = 0; i < QP_CLS_NQUEUES; i++) {
-		if (w->port->wake_fd[i] >= 0 &&
-			epoll_ctl(w->epoll, EPOLL_CTL_ADD, w->port->wake_fd[i], &ev) < 0)
-			return qp_fail(msg, QP_E_IO, "epoll on %s: %s", name, strerror(errno));
-	}
+	for (unsigned i = 0; i < QP_CLS_NQUEUES; i++)
+		w->wake[1 + i].fd = w->port->wake_fd[i];
 	return 0;
 }
 
@@ -195,15 +190,12 @@ make_pools(struct qp_worker *w, struct qp_errmsg *msg)
 	return 0;
 }
 
-static int
-make_epoll(struct qp_worker *w, struct qp_errmsg *msg)
+static void
+init_wake(struct qp_worker *w)
 {
-	struct epoll_event ev = {.events = EPOLLIN};
-
-	w->epoll = epoll_create1(EPOLL_CLOEXEC);
-	if (w->epoll < 0 || epoll_ctl(w->epoll, EPOLL_CTL_ADD, w->cfg.doorbell, &ev) < 0)
-		return qp_fail(msg, QP_E_IO, "epoll: %s", strerror(errno));
-	return 0;
+	for (unsigned i = 0; i < RTE_DIM(w->wake); i++)
+		w->wake[i] = (struct pollfd) {.fd = -1, .events = POLLIN};
+	w->wake[0].fd = w->cfg.doorbell;
 }
 
 int
@@ -215,7 +207,7 @@ qp_worker_new(const struct qp_worker_config *cfg, struct qp_worker **out, struct
 	if (w == NULL)
 		return qp_fail(msg, QP_E_NOMEM, "no memory for a worker");
 	w->cfg = *cfg;
-	w->epoll = -1;
+	init_wake(w);
 	w->out = &cfg->shared->worker[cfg->index];
 	w->ctl = (struct qp_ctl) {
 		.to_cp = cfg->to_cp,
@@ -229,8 +221,8 @@ qp_worker_new(const struct qp_worker_config *cfg, struct qp_worker **out, struct
 	w->wheel = qp_wheel_new(w->now_ns);
 	if (w->wheel == NULL)
 		rc = qp_fail(msg, QP_E_NOMEM, "no memory for timers");
-	else if ((rc = make_pools(w, msg)) == 0)
-		rc = make_epoll(w, msg);
+	else
+		rc = make_pools(w, msg);
 	if (rc < 0) {
 		qp_worker_free(w);
 		return rc;
@@ -258,7 +250,5 @@ qp_worker_free(struct qp_worker *w)
 		qp_wheel_free(w->wheel);
 	rte_mempool_free(w->pool);
 	rte_mempool_free(w->indirect);
-	if (w->epoll >= 0)
-		close(w->epoll);
 	free(w);
 }

@@ -1,17 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Strangers at a worker's port: who asks for something new. They may be a
- * flood, so while established flows wait they get a bounded part of the lcore's
- * time, answers included; what is left over goes to them as well. Time, not
- * frames: a SYN costs 2 µs, a first QUIC packet a hundred times that.
+ * flood, so while established flows are at work they get a bounded part of the
+ * lcore's time, answers included. Time, not frames: a SYN costs 2 µs, a first
+ * QUIC packet a hundred times that.
  */
 #include "dataplane/worker_internal.h"
 
 #include <rte_cycles.h>
 
-#define STRANGERS_PARTS 16u /* one part in this many of the time, while flows wait */
+#define STRANGERS_PARTS 12u /* one part in this many of the time, while others are there */
 #define STRANGERS_BURST 8u  /* frames until time is looked at again */
 #define STRANGERS_SAVED_US 200u
+/*
+ * Silence of all that are known, after which strangers have the lcore alone. A
+ * shorter one is a pause between bursts, and the cores are not always ours
+ * alone: what strangers burn then may be what the others wait for.
+ */
+#define QUIET_NS (2000ull * 1000)
 
 void
 qp_worker_share_init(struct qp_worker *w)
@@ -38,12 +44,11 @@ serve(struct qp_worker *w, enum qp_cls_queue queue)
 	return n;
 }
 
-/* As many as the share pays for. */
-static unsigned
-serve_share(struct qp_worker *w, enum qp_cls_queue queue)
+/* As many as the share pays for; false when more may wait. */
+static bool
+serve_share(struct qp_worker *w, enum qp_cls_queue queue, unsigned *total)
 {
 	uint64_t start = rte_rdtsc(), end;
-	unsigned total = 0;
 
 	while (qp_share_open(&w->share[queue], start)) {
 		unsigned n = serve(w, queue);
@@ -51,20 +56,26 @@ serve_share(struct qp_worker *w, enum qp_cls_queue queue)
 		end = rte_rdtsc();
 		qp_share_pay(&w->share[queue], end - start);
 		start = end;
-		total += n;
+		*total += n;
 		if (n < STRANGERS_BURST)
-			return total;
+			return true;
 	}
 	w->out->c.strangers_held++;
-	return total;
+	return false;
 }
 
 unsigned
-qp_worker_receive_strangers(struct qp_worker *w, bool busy)
+qp_worker_receive_strangers(struct qp_worker *w)
 {
+	const bool alone = w->now_ns - w->flows_at_ns > QUIET_NS;
 	unsigned total = 0;
 
-	for (enum qp_cls_queue q = QP_CLS_QUEUE_FLOWS + 1; q < QP_CLS_NQUEUES; q++)
-		total += busy ? serve_share(w, q) : serve(w, q);
+	w->held = false;
+	for (enum qp_cls_queue q = QP_CLS_QUEUE_FLOWS + 1; q < QP_CLS_NQUEUES; q++) {
+		if (alone)
+			total += serve(w, q);
+		else if (!serve_share(w, q, &total))
+			w->held = true;
+	}
 	return total;
 }
