@@ -113,7 +113,7 @@ qp_eth_port_open(uint16_t port_id, uint16_t queue_id, struct qp_port **out, stru
 			.tx_offloads = conf.txmode.offloads,
 			.max_frame_bytes = largest_frame(conf.txmode.offloads, mtu),
 			.mtu = mtu,
-			.wake_fd = {-1, -1, -1},
+			.wake_fd = {-1, -1, -1, -1},
 		},
 		.port_id = port_id,
 		.queue_id = queue_id,

@@ -306,7 +306,7 @@ qp_tap_open(const char *name, uint16_t mtu, struct qp_tap *tap, struct qp_errmsg
 {
 	int rc, err;
 
-	*tap = (struct qp_tap) {.fd = {-1, -1, -1}};
+	*tap = (struct qp_tap) {.fd = {-1, -1, -1, -1}};
 	if (name[0] == '\0' || strlen(name) >= IFNAMSIZ)
 		return qp_fail(msg, QP_E_INVAL, "interface name \"%s\" must have 1 to %d characters",
 			name, IFNAMSIZ - 1);

@@ -8,12 +8,14 @@
 /*
  * A bounded part of one thread's time for work that must not crowd out the
  * rest. Credit grows with time, one part in `parts`, up to `most`; the work is
- * paid for afterwards, so a single piece may overdraw, and is then waited for.
- * Any unit of time. Owner: one thread.
+ * paid for afterwards, so a single piece may overdraw, and is then waited for;
+ * not for more than `debt`, since the thread may have been off its processor
+ * meanwhile. Any unit of time. Owner: one thread.
  */
 struct qp_share {
 	uint32_t parts;
 	int64_t most;   /* credit that silence can save up */
+	int64_t debt;   /* what can be owed */
 	int64_t credit;
 	uint64_t at;    /* when credit was last counted */
 };
@@ -25,9 +27,9 @@ qp_share_open(struct qp_share *s, uint64_t now)
 	const uint64_t earned = (now - s->at) / s->parts;
 
 	if (earned > 0) {
-		s->credit += earned < (uint64_t)s->most ? (int64_t)earned : s->most;
-		s->credit = s->credit < s->most ? s->credit : s->most;
-		s->at = now;
+		s->credit = (int64_t)earned < s->most - s->credit ? s->credit + (int64_t)earned
+								  : s->most;
+		s->at += earned * s->parts;
 	}
 	return s->credit > 0;
 }
@@ -36,6 +38,7 @@ static inline void
 qp_share_pay(struct qp_share *s, uint64_t time)
 {
 	s->credit -= (int64_t)time;
+	s->credit = s->credit > -s->debt ? s->credit : -s->debt;
 }
 
 #endif

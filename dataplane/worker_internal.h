@@ -37,6 +37,7 @@ struct qp_worker {
 	/* Strangers. By enum qp_cls_queue: of the lcore's TSC cycles; the first has no limit. */
 	struct qp_share share[QP_CLS_NQUEUES];
 	uint64_t flows_at_ns;           /* when somebody known was last heard */
+	uint64_t strangers_at_ns;       /* when strangers were last looked for */
 	bool held;                      /* strangers may wait whose share is used up */
 	/* From CONFIG on. */
 	struct qp_port *port;

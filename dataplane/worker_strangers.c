@@ -9,23 +9,28 @@
 
 #include <rte_cycles.h>
 
-#define STRANGERS_PARTS 12u /* one part in this many of the time, while others are there */
+#define STRANGERS_PARTS 16u /* one part in this many of the time, while others are there */
 #define STRANGERS_BURST 8u  /* frames until time is looked at again */
 #define STRANGERS_SAVED_US 200u
+#define STRANGERS_DEBT_US 2000u /* a few TLS handshakes */
 /*
  * Silence of all that are known, after which strangers have the lcore alone. A
  * shorter one is a pause between bursts, and the cores are not always ours
  * alone: what strangers burn then may be what the others wait for.
  */
 #define QUIET_NS (2000ull * 1000)
+#define LOOK_NS  (50ull * 1000) /* between two looks at their queues, a system call each */
 
 void
 qp_worker_share_init(struct qp_worker *w)
 {
+	const int64_t us = (int64_t)(rte_get_tsc_hz() / 1000000u);
+
 	for (unsigned i = 0; i < QP_CLS_NQUEUES; i++)
 		w->share[i] = (struct qp_share) {
 			.parts = STRANGERS_PARTS,
-			.most = (int64_t)(rte_get_tsc_hz() / 1000000u * STRANGERS_SAVED_US),
+			.most = us * STRANGERS_SAVED_US,
+			.debt = us * STRANGERS_DEBT_US,
 			.at = rte_rdtsc(),
 		};
 }
@@ -48,13 +53,19 @@ serve(struct qp_worker *w, enum qp_cls_queue queue)
 static bool
 serve_share(struct qp_worker *w, enum qp_cls_queue queue, unsigned *total)
 {
+	/* A SYN that comes again is served first, out of the same share. */
+	struct qp_share *share =
+		&w->share[queue == QP_CLS_QUEUE_SYN_AGAIN ? QP_CLS_QUEUE_SYN : queue];
 	uint64_t start = rte_rdtsc(), end;
 
-	while (qp_share_open(&w->share[queue], start)) {
+	while (qp_share_open(share, start)) {
 		unsigned n = serve(w, queue);
 
+		/* A look into an empty queue is free, or those who look first would leave nothing. */
+		if (n == 0)
+			return true;
 		end = rte_rdtsc();
-		qp_share_pay(&w->share[queue], end - start);
+		qp_share_pay(share, end - start);
 		start = end;
 		*total += n;
 		if (n < STRANGERS_BURST)
@@ -70,6 +81,9 @@ qp_worker_receive_strangers(struct qp_worker *w)
 	const bool alone = w->now_ns - w->flows_at_ns > QUIET_NS;
 	unsigned total = 0;
 
+	if (!alone && w->now_ns - w->strangers_at_ns < LOOK_NS)
+		return 0;
+	w->strangers_at_ns = w->now_ns;
 	w->held = false;
 	for (enum qp_cls_queue q = QP_CLS_QUEUE_FLOWS + 1; q < QP_CLS_NQUEUES; q++) {
 		if (alone)

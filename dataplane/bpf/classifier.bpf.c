@@ -27,9 +27,17 @@
 #define IP_FRAG_OFFSET        0x1fff
 #define IP6_FRAG_OFFSET       0xfff8
 #define UDP_HEADER_BYTES      8
+#define TCP_SEQ_AT            4
 #define TCP_FLAGS_AT          13
 #define TCP_SYN               0x02
 #define TCP_ACK               0x10
+/* A SYN's clock ticks each 2^27 ns; it comes again after 0.5 to 32 s (RFC 6298, 2.1). */
+#define SYN_TICK_SHIFT        27
+#define SYN_TICK_BITS         10
+#define SYN_TICK_MASK         ((1u << SYN_TICK_BITS) - 1)
+#define SYN_AGAIN_FIRST       4
+#define SYN_AGAIN_LAST        240
+#define SYN_SEEN_ENTRIES      (1u << 19) /* 2 MiB: at 60,000 a second, 9 of 10 last for 2 s */
 #define QUIC_LONG             0x80
 #define QUIC_DCID_BYTES       8
 
@@ -37,6 +45,7 @@
 const volatile __be16 quic_port;
 const volatile __be16 public_port; /* 0: none */
 const volatile struct qp_cls_addr quic_addr;
+const volatile __u32 syn_seed;     /* random: nobody outside knows who shares an entry */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -83,6 +92,14 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } counters SEC(".maps");
+
+/* The last SYN seen, by the hash of its flow: its mark, and the tick when it came first. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SYN_SEEN_ENTRIES);
+	__type(key, __u32);
+	__type(value, __u32);
+} syns SEC(".maps");
 
 /* A conversation as this host sees it, and where the transport header starts. */
 struct flow {
@@ -241,6 +258,16 @@ mix(__u32 h, __u32 word)
 	return h ^ (h >> 15);
 }
 
+static __always_inline __u32
+hash_remote(const struct flow *f, __u32 h)
+{
+	h = mix(h, f->remote.w[0]);
+	h = mix(h, f->remote.w[1]);
+	h = mix(h, f->remote.w[2]);
+	h = mix(h, f->remote.w[3]);
+	return mix(h, f->port.remote);
+}
+
 /*
  * The active generation's worker for a client. Only the client's address and
  * port count, so that a repeated Initial and an ICMP error find the worker that
@@ -251,16 +278,11 @@ active_worker(const struct flow *f)
 {
 	const __u32 key = 0;
 	const struct qp_cls_active *a = bpf_map_lookup_elem(&active, &key);
-	__u32 h, i;
+	__u32 i;
 
 	if (!a || a->n == 0)
 		return 0;
-	h = mix(0, f->remote.w[0]);
-	h = mix(h, f->remote.w[1]);
-	h = mix(h, f->remote.w[2]);
-	h = mix(h, f->remote.w[3]);
-	h = mix(h, f->port.remote);
-	i = h % a->n;
+	i = hash_remote(f, 0) % a->n;
 	return i < QP_CLS_MAX_WORKERS ? a->ifindex[i] : 0;
 }
 
@@ -348,6 +370,27 @@ is_ours_to_take(struct __sk_buff *skb, const struct flow *f, __u32 *reason)
 	return !is_loopback(&f->remote) && !bpf_map_lookup_elem(&local, &f->remote);
 }
 
+/*
+ * Whether this SYN has come before and gone unanswered. A flood's never does,
+ * or pays double; an honest client's does, and must not be left to luck.
+ */
+static __always_inline int
+is_syn_again(struct __sk_buff *skb, const struct flow *f)
+{
+	const __u32 now = (__u32)(bpf_ktime_get_ns() >> SYN_TICK_SHIFT) & SYN_TICK_MASK;
+	const __u32 h = hash_remote(f, syn_seed), key = h % SYN_SEEN_ENTRIES;
+	__u32 *seen = bpf_map_lookup_elem(&syns, &key), seq, mark, age;
+
+	if (!seen || bpf_skb_load_bytes(skb, f->l4_off + TCP_SEQ_AT, &seq, sizeof(seq)) < 0)
+		return 0;
+	mark = mix(mix(h, f->port.local), seq) & ~SYN_TICK_MASK;
+	age = (now - *seen) & SYN_TICK_MASK;
+	if ((*seen & ~SYN_TICK_MASK) == mark && age <= SYN_AGAIN_LAST)
+		return age >= SYN_AGAIN_FIRST;
+	*seen = mark | now;
+	return 0;
+}
+
 /* The queue that a packet belongs into (common/classifier.h). */
 static __always_inline __u8
 queue_of(struct __sk_buff *skb, const struct flow *f, __u32 counter, int quoted)
@@ -359,7 +402,9 @@ queue_of(struct __sk_buff *skb, const struct flow *f, __u32 counter, int quoted)
 	if (f->protocol != IPPROTO_TCP ||
 		bpf_skb_load_bytes(skb, f->l4_off + TCP_FLAGS_AT, &flags, sizeof(flags)) < 0)
 		return QP_CLS_QUEUE_FLOWS;
-	return (flags & (TCP_SYN | TCP_ACK)) == TCP_SYN ? QP_CLS_QUEUE_SYN : QP_CLS_QUEUE_FLOWS;
+	if ((flags & (TCP_SYN | TCP_ACK)) != TCP_SYN)
+		return QP_CLS_QUEUE_FLOWS;
+	return is_syn_again(skb, f) ? QP_CLS_QUEUE_SYN_AGAIN : QP_CLS_QUEUE_SYN;
 }
 
 /* Makes the frame's Ethernet header carry what the TAP and the data plane must know. */
@@ -423,8 +468,12 @@ classify(struct __sk_buff *skb, __u32 l3_off)
 	queue = queue_of(skb, &f, o.counter, quoted);
 	if (mark_frame(skb, l3_off, queue) < 0)
 		return count(QP_CLS_nomem_drop, TC_ACT_SHOT);
-	if (queue != QP_CLS_QUEUE_FLOWS)
-		count(queue == QP_CLS_QUEUE_SYN ? QP_CLS_syn_queued : QP_CLS_unknown_queued, 0);
+	if (queue == QP_CLS_QUEUE_SYN)
+		count(QP_CLS_syn_queued, 0);
+	else if (queue == QP_CLS_QUEUE_SYN_AGAIN)
+		count(QP_CLS_syn_again_queued, 0);
+	else if (queue == QP_CLS_QUEUE_UNKNOWN)
+		count(QP_CLS_unknown_queued, 0);
 	return count(quoted ? QP_CLS_icmp : o.counter, (int)bpf_redirect(o.ifindex, 0));
 }
 

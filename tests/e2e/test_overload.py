@@ -9,6 +9,7 @@ to an address beyond the gateway. They cost the generator, the wire and the clas
 the gateway's kernel drops them. Windows with one and the other alternate on one connection.
 """
 
+import itertools
 import json
 import statistics
 import threading
@@ -28,6 +29,9 @@ WINDOW_S = 0.7
 SETTLE_S = 0.15
 PAIRS = 30 if FULL else 11
 SHARE = 0.9
+
+# No SYN may come twice: it would be an honest one's second try. A seed is where a stream starts.
+_seeds = itertools.count(1, 1 << 40)
 
 
 class Bulk:
@@ -135,7 +139,7 @@ class World:
         port = self.echo if kind == "syn-flood" else self.gateway.port
         source = [STRANGERS] if kind == "syn-flood" else []
         return self.outside.start(kind, TOOLS / "qpjunk", kind, address, port,
-                                  int(rate * seconds), 7, *source, rate)  # fmt: skip
+                                  int(rate * seconds), next(_seeds), *source, rate)  # fmt: skip
 
 
 @pytest.fixture

@@ -147,6 +147,30 @@ Test(steer, syn_waits_apart_from_the_rest_of_its_connection)
 	gw_close(&g);
 }
 
+Test(steer, syn_that_comes_again_waits_apart_from_first_ones)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(GW_ECHO_PORT)};
+	struct gw g;
+	int fd;
+
+	gw_open(&g);
+	responder_pause(&g.r);
+	fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+	a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	cr_assert_eq(connect(fd, (struct sockaddr *)&a, sizeof(a)), -1);
+	cr_assert_eq(errno, EINPROGRESS);
+	cr_expect_eq(gw_counter(&g, QP_CLS_syn_queued), 1);
+	/* Nobody answers; so the kernel asks again. */
+	world_wait_for(gw_counter(&g, QP_CLS_syn_again_queued) == 1, );
+	responder_resume(&g.r);
+	gw_tcp_echo(fd, 1000, "after two of them");
+	cr_expect_eq(queued(&g, QP_CLS_QUEUE_SYN), 1);
+	cr_expect_eq(queued(&g, QP_CLS_QUEUE_SYN_AGAIN), 1);
+	cr_expect_eq(g.r.port->counters.rx_syns, 2);
+	close(fd);
+	gw_close(&g);
+}
+
 Test(steer, quic_of_no_known_connection_waits_apart)
 {
 	const uint8_t known[32] = {0x40, 0, 0, GW_SERVER_ID >> 8, GW_SERVER_ID & 0xff, 0, 9};
