@@ -36,7 +36,7 @@
  */
 enum qp_cls_queue {
 	QP_CLS_QUEUE_FLOWS = 0, /* all that belongs to something, as far as one can see */
-	QP_CLS_QUEUE_SYN_AGAIN, /* TCP: a SYN that comes a second time, as an honest one does */
+	QP_CLS_QUEUE_AGAIN,     /* strangers that come a second time, as an honest one does */
 	QP_CLS_QUEUE_SYN,       /* TCP: SYN without ACK */
 	QP_CLS_QUEUE_UNKNOWN,   /* QUIC whose connection id names no worker; ICMP errors */
 	QP_CLS_NQUEUES,
@@ -91,7 +91,7 @@ struct qp_cls_local {
 	X(public_api, "packets to the public API port")                                            \
 	X(icmp, "ICMP errors about the gateway's own packets")                                     \
 	X(syn_queued, "of the packets sent to workers, TCP connection attempts")                   \
-	X(syn_again_queued, "of the packets sent to workers, TCP connection attempts repeated")    \
+	X(again_queued, "of the packets sent to workers, second attempts of strangers")            \
 	X(unknown_queued, "of the packets sent to workers, QUIC of no known connection and ICMP")  \
 	X(other_pass, "packets that are not the gateway's")                                        \
 	X(fragment_pass, "IP fragments beyond the first")                                          \

@@ -103,7 +103,7 @@ load_classifier(struct qp_hostnet *h, const struct qp_hostnet_config *cfg, struc
 	h->bpf->rodata->quic_addr = map_addr(&cfg->quic_addr);
 	if (getrandom(&seed, sizeof(seed), 0) != sizeof(seed))
 		return explain_load(errno, msg);
-	h->bpf->rodata->syn_seed = seed;
+	h->bpf->rodata->strangers_seed = seed;
 	if (qp_classifier__load(h->bpf) != 0)
 		return explain_load(errno, msg);
 	h->ethernet_id = program_id(h->bpf->progs.qp_ingress);

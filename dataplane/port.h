@@ -30,7 +30,7 @@ struct rte_mempool;
  */
 struct qp_port_counters {
 	uint64_t rx_frames, rx_bytes;  /* super-segments count once; strangers' included */
-	uint64_t rx_syns, rx_unknown;  /* of them, those of the strangers' queues */
+	uint64_t rx_again, rx_syns, rx_unknown; /* of them, those of the strangers' queues */
 	uint64_t tx_frames, tx_bytes;
 	uint64_t rx_nombuf;            /* nothing to receive into */
 	uint64_t rx_errors;            /* truncated or malformed by the device */

@@ -132,7 +132,8 @@ host_rx(struct qp_port *p, enum qp_cls_queue queue, struct rte_mbuf **frames, ui
 
 	while (got < n && (frames[got] = rx_one(h, h->tap.fd[queue], nslots)) != NULL)
 		got++;
-	c->rx_syns += queue == QP_CLS_QUEUE_SYN || queue == QP_CLS_QUEUE_SYN_AGAIN ? got : 0;
+	c->rx_again += queue == QP_CLS_QUEUE_AGAIN ? got : 0;
+	c->rx_syns += queue == QP_CLS_QUEUE_SYN ? got : 0;
 	c->rx_unknown += queue == QP_CLS_QUEUE_UNKNOWN ? got : 0;
 	c->polls++;
 	c->empty_polls += got == 0;

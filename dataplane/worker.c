@@ -222,6 +222,7 @@ publish(struct qp_worker *w)
 	c->tx_frames = p->tx_frames;
 	c->tx_bytes = p->tx_bytes;
 	c->rx_nombuf = p->rx_nombuf;
+	c->rx_again = p->rx_again;
 	c->rx_syns = p->rx_syns;
 	c->rx_unknown = p->rx_unknown;
 	memcpy(w->out->tcp, qp_tcp_counters(w->tcp), sizeof(struct qp_tcp_counters));

@@ -9,7 +9,7 @@
 
 #include <rte_cycles.h>
 
-#define STRANGERS_PARTS 16u /* one part in this many of the time, while others are there */
+#define STRANGERS_PARTS 20u /* a queue has one part in this many of the time, while others are there */
 #define STRANGERS_BURST 8u  /* frames until time is looked at again */
 #define STRANGERS_SAVED_US 200u
 #define STRANGERS_DEBT_US 2000u /* a few TLS handshakes */
@@ -53,15 +53,13 @@ serve(struct qp_worker *w, enum qp_cls_queue queue)
 static bool
 serve_share(struct qp_worker *w, enum qp_cls_queue queue, unsigned *total)
 {
-	/* A SYN that comes again is served first, out of the same share. */
-	struct qp_share *share =
-		&w->share[queue == QP_CLS_QUEUE_SYN_AGAIN ? QP_CLS_QUEUE_SYN : queue];
+	struct qp_share *share = &w->share[queue];
 	uint64_t start = rte_rdtsc(), end;
 
 	while (qp_share_open(share, start)) {
 		unsigned n = serve(w, queue);
 
-		/* A look into an empty queue is free, or those who look first would leave nothing. */
+		/* A look into an empty queue is free: looks alone would use the share up. */
 		if (n == 0)
 			return true;
 		end = rte_rdtsc();

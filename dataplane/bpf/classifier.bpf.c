@@ -31,13 +31,12 @@
 #define TCP_FLAGS_AT          13
 #define TCP_SYN               0x02
 #define TCP_ACK               0x10
-/* A SYN's clock ticks each 2^27 ns; it comes again after 0.5 to 32 s (RFC 6298, 2.1). */
-#define SYN_TICK_SHIFT        27
-#define SYN_TICK_BITS         10
-#define SYN_TICK_MASK         ((1u << SYN_TICK_BITS) - 1)
-#define SYN_AGAIN_FIRST       4
-#define SYN_AGAIN_LAST        240
-#define SYN_SEEN_ENTRIES      (1u << 19) /* 2 MiB: at 60,000 a second, 9 of 10 last for 2 s */
+/* The strangers' clock ticks each 2^27 ns. They come again after 0.5 to 32 s (RFC 6298, 2.1). */
+#define TICK_SHIFT            27
+#define AGAIN_FIRST           4
+#define AGAIN_LAST            240
+#define AGAIN_MOST            32        /* who says more in that time is no client */
+#define STRANGERS_SEEN        (1u << 19) /* 4 MiB: at 60,000 a second, 9 of 10 last for a second */
 #define QUIC_LONG             0x80
 #define QUIC_DCID_BYTES       8
 
@@ -45,7 +44,7 @@
 const volatile __be16 quic_port;
 const volatile __be16 public_port; /* 0: none */
 const volatile struct qp_cls_addr quic_addr;
-const volatile __u32 syn_seed;     /* random: nobody outside knows who shares an entry */
+const volatile __u32 strangers_seed; /* random: nobody outside knows who shares an entry */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -93,13 +92,19 @@ struct {
 	__type(value, __u64);
 } counters SEC(".maps");
 
-/* The last SYN seen, by the hash of its flow: its mark, and the tick when it came first. */
+/* Who was last seen of those whose hash leads here. */
+struct stranger {
+	__u32 mark;
+	__u16 tick; /* when it came first */
+	__u16 n;    /* how often since */
+};
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, SYN_SEEN_ENTRIES);
+	__uint(max_entries, STRANGERS_SEEN);
 	__type(key, __u32);
-	__type(value, __u32);
-} syns SEC(".maps");
+	__type(value, struct stranger);
+} strangers SEC(".maps");
 
 /* A conversation as this host sees it, and where the transport header starts. */
 struct flow {
@@ -371,40 +376,48 @@ is_ours_to_take(struct __sk_buff *skb, const struct flow *f, __u32 *reason)
 }
 
 /*
- * Whether this SYN has come before and gone unanswered. A flood's never does,
- * or pays double; an honest client's does, and must not be left to luck.
+ * Whether this stranger has come before and gone unanswered: a client tries
+ * again, and must not be left to luck. A flood from everywhere comes once; one
+ * from somewhere, too often. CPUs may race here, and then guess wrong once.
  */
 static __always_inline int
-is_syn_again(struct __sk_buff *skb, const struct flow *f)
+is_again(const struct flow *f, __u32 attempt)
 {
-	const __u32 now = (__u32)(bpf_ktime_get_ns() >> SYN_TICK_SHIFT) & SYN_TICK_MASK;
-	const __u32 h = hash_remote(f, syn_seed), key = h % SYN_SEEN_ENTRIES;
-	__u32 *seen = bpf_map_lookup_elem(&syns, &key), seq, mark, age;
+	const __u16 now = (__u16)(bpf_ktime_get_ns() >> TICK_SHIFT);
+	const __u32 h = hash_remote(f, strangers_seed), key = h % STRANGERS_SEEN;
+	const __u32 mark = mix(mix(h, f->port.local), attempt);
+	struct stranger *seen = bpf_map_lookup_elem(&strangers, &key);
+	__u16 age;
 
-	if (!seen || bpf_skb_load_bytes(skb, f->l4_off + TCP_SEQ_AT, &seq, sizeof(seq)) < 0)
+	if (!seen)
 		return 0;
-	mark = mix(mix(h, f->port.local), seq) & ~SYN_TICK_MASK;
-	age = (now - *seen) & SYN_TICK_MASK;
-	if ((*seen & ~SYN_TICK_MASK) == mark && age <= SYN_AGAIN_LAST)
-		return age >= SYN_AGAIN_FIRST;
-	*seen = mark | now;
-	return 0;
+	age = now - seen->tick;
+	if (seen->mark != mark || age > AGAIN_LAST) {
+		*seen = (struct stranger) {.mark = mark, .tick = now};
+		return 0;
+	}
+	if (seen->n < AGAIN_MOST)
+		seen->n++;
+	return age >= AGAIN_FIRST && seen->n < AGAIN_MOST;
 }
 
 /* The queue that a packet belongs into (common/classifier.h). */
 static __always_inline __u8
 queue_of(struct __sk_buff *skb, const struct flow *f, __u32 counter, int quoted)
 {
+	__u32 seq = 0;
 	__u8 flags;
 
-	if (quoted || counter == QP_CLS_quic_new)
+	if (quoted)
 		return QP_CLS_QUEUE_UNKNOWN;
+	if (counter == QP_CLS_quic_new)
+		return is_again(f, 0) ? QP_CLS_QUEUE_AGAIN : QP_CLS_QUEUE_UNKNOWN;
 	if (f->protocol != IPPROTO_TCP ||
-		bpf_skb_load_bytes(skb, f->l4_off + TCP_FLAGS_AT, &flags, sizeof(flags)) < 0)
+		bpf_skb_load_bytes(skb, f->l4_off + TCP_FLAGS_AT, &flags, sizeof(flags)) < 0 ||
+		(flags & (TCP_SYN | TCP_ACK)) != TCP_SYN)
 		return QP_CLS_QUEUE_FLOWS;
-	if ((flags & (TCP_SYN | TCP_ACK)) != TCP_SYN)
-		return QP_CLS_QUEUE_FLOWS;
-	return is_syn_again(skb, f) ? QP_CLS_QUEUE_SYN_AGAIN : QP_CLS_QUEUE_SYN;
+	(void)bpf_skb_load_bytes(skb, f->l4_off + TCP_SEQ_AT, &seq, sizeof(seq));
+	return is_again(f, seq) ? QP_CLS_QUEUE_AGAIN : QP_CLS_QUEUE_SYN;
 }
 
 /* Makes the frame's Ethernet header carry what the TAP and the data plane must know. */
@@ -470,8 +483,8 @@ classify(struct __sk_buff *skb, __u32 l3_off)
 		return count(QP_CLS_nomem_drop, TC_ACT_SHOT);
 	if (queue == QP_CLS_QUEUE_SYN)
 		count(QP_CLS_syn_queued, 0);
-	else if (queue == QP_CLS_QUEUE_SYN_AGAIN)
-		count(QP_CLS_syn_again_queued, 0);
+	else if (queue == QP_CLS_QUEUE_AGAIN)
+		count(QP_CLS_again_queued, 0);
 	else if (queue == QP_CLS_QUEUE_UNKNOWN)
 		count(QP_CLS_unknown_queued, 0);
 	return count(quoted ? QP_CLS_icmp : o.counter, (int)bpf_redirect(o.ifindex, 0));

@@ -6,7 +6,9 @@ keeps its share, and who comes meanwhile gets in.
 Generator, gateway, client and both ends of the load share this machine's cores, so "share" is
 defined against the same run of the generator with another target: as many packets of the same kind
 to an address beyond the gateway. They cost the generator, the wire and the classifier the same, and
-the gateway's kernel drops them. Windows with one and the other alternate on one connection.
+the gateway's kernel drops them. Windows with one and the other alternate on one connection. What is
+compared is bytes a second of the data plane's processor time, which other programs on the machine
+disturb least; bytes a second by the clock only must not collapse.
 """
 
 import itertools
@@ -27,8 +29,9 @@ SYN_RATE = 10 * ACCEPTED_A_SECOND
 JUNK_RATE = 60_000
 WINDOW_S = 0.7
 SETTLE_S = 0.15
-PAIRS = 30 if FULL else 11
-SHARE = 0.9
+# The median of a few pairs strays by some hundredths when others are busy on the machine.
+PAIRS, SHARE = (21, 0.9) if FULL else (5, 0.85)
+SHARE_BY_CLOCK = 0.7
 
 # No SYN may come twice: it would be an honest one's second try. A seed is where a stream starts.
 _seeds = itertools.count(1, 1 << 40)
@@ -161,31 +164,48 @@ def window(world, bulk, honest, kind, address):
     return measured, done["sent"] / done["seconds"]
 
 
+def summary(honest):
+    took = sorted(honest.took) or [0.0]
+    return (f"{len(honest.took)} got in, {len(honest.failed)} not, "
+            f"median {statistics.median(took) * 1e3:.1f} ms, longest {took[-1] * 1e3:.0f} ms")  # fmt: skip
+
+
 @pytest.mark.parametrize("kind", ["syn-flood", "udp"])
 def test_flood_leaves_the_established_their_share_and_lets_new_ones_in(world, kind):
     bulk = Bulk(world.outside, GATEWAY, world.sink)
-    calm, under = (Honest(world.outside, GATEWAY, world.echo) for _ in range(2))
-    by_time, by_work, rates = [], [], []
+    calm, flooded = (Honest(world.outside, GATEWAY, world.echo) for _ in range(2))
+    by_clock, by_work, rates = [], [], []
     try:
         bulk.measure(1, world.data_plane)
         for _ in range(PAIRS):
             without, _ = window(world, bulk, calm, kind, NOBODY)
-            flooded, rate = window(world, bulk, under, kind, GATEWAY)
-            by_time.append(flooded[0] / without[0])
-            by_work.append(flooded[1] / without[1])
+            under, rate = window(world, bulk, flooded, kind, GATEWAY)
+            by_clock.append(under[0] / without[0])
+            by_work.append(under[1] / without[1])
             rates.append(rate)
-            print(f"without {without[0] * 8e-9:.2f}, flooded {flooded[0] * 8e-9:.2f} Gbit/s; a CPU second {without[1] * 8e-9:.2f}, {flooded[1] * 8e-9:.2f} {rate:.0f}/s")
     finally:
-        calm.end()
-        under.end()
+        for each in (calm, flooded, bulk):
+            each.end()
+    print(f"\n{kind}, {statistics.median(rates):.0f} packets a second, medians of {PAIRS} pairs")
+    print(f"share {statistics.median(by_work):.3f}, by the clock {statistics.median(by_clock):.3f}")
+    print(f"without: {summary(calm)}\nflooded: {summary(flooded)}")
+    assert calm.failed == [] and flooded.failed == [] and flooded.took != []
+    assert statistics.median(by_work) >= SHARE
+    assert statistics.median(by_clock) >= SHARE_BY_CLOCK
+    if kind == "syn-flood":
+        assert world.gateway.metric("quicport_tcp_syn_cookies_ok_total") > 0
+
+
+def test_new_tunnel_opens_under_a_flood_of_junk(world):
+    """While a bulk transfer leaves strangers only their share; a client's second try is enough."""
+    bulk = Bulk(world.outside, GATEWAY, world.sink)
+    flood = world.flood("udp", GATEWAY, 20)
+    try:
+        bulk.measure(SETTLE_S, world.data_plane)
+        start = time.monotonic()
+        world.forward("--echo")
+        print(f"\ntunnel open after {time.monotonic() - start:.2f} s")
+        assert flood.running()
+    finally:
+        flood.kill()
         bulk.end()
-    share, work = statistics.median(by_time), statistics.median(by_work)
-    print(f"share {share:.3f} of {[f'{x:.2f}' for x in sorted(by_time)]}")
-    print(f"share by work {work:.3f} of {[f'{x:.2f}' for x in sorted(by_work)]} rate {statistics.median(rates):.0f}")
-    for name, h in (("calm", calm), ("flood", under)):
-        print(f"{name}: {len(h.took)} got in, {len(h.failed)} not; "
-              f"median {statistics.median(h.took or [0]):.4f}, longest {max(h.took or [0]):.3f} s")
-    for m in ("tcp_syn_cookies_sent_total", "tcp_syn_cookies_ok_total", "tcp_rst_out_total", "rx_frames_total", "rx_syns_total", "rx_unknown_total", "strangers_held_total"):
-        print(m, world.gateway.metric("quicport_" + m), "total ")
-    assert calm.failed == [] and under.failed == [] and len(under.took) >= PAIRS
-    assert work >= SHARE

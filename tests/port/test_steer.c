@@ -161,12 +161,46 @@ Test(steer, syn_that_comes_again_waits_apart_from_first_ones)
 	cr_assert_eq(errno, EINPROGRESS);
 	cr_expect_eq(gw_counter(&g, QP_CLS_syn_queued), 1);
 	/* Nobody answers; so the kernel asks again. */
-	world_wait_for(gw_counter(&g, QP_CLS_syn_again_queued) == 1, );
+	world_wait_for(gw_counter(&g, QP_CLS_again_queued) == 1, );
 	responder_resume(&g.r);
 	gw_tcp_echo(fd, 1000, "after two of them");
 	cr_expect_eq(queued(&g, QP_CLS_QUEUE_SYN), 1);
-	cr_expect_eq(queued(&g, QP_CLS_QUEUE_SYN_AGAIN), 1);
-	cr_expect_eq(g.r.port->counters.rx_syns, 2);
+	cr_expect_eq(queued(&g, QP_CLS_QUEUE_AGAIN), 1);
+	cr_expect_eq(g.r.port->counters.rx_again, 1);
+	close(fd);
+	gw_close(&g);
+}
+
+/* Sends the same until it counts as a second attempt, or time is over; how many did. */
+static uint64_t
+ask_again(struct gw *g, int fd, unsigned ms)
+{
+	const uint8_t initial[1200] = {0xc0, 0, 0, 0, 1, 8, 7, 7, 7, 7, 7, 7, 7, 7};
+	const uint64_t end = world_now_ns() + ms * 1000000ull;
+	const uint64_t before = queued(g, QP_CLS_QUEUE_AGAIN);
+
+	do {
+		cr_assert(gw_udp_answers(fd, initial, sizeof(initial), 5000));
+		nanosleep(&(struct timespec) {.tv_nsec = 100000000}, NULL);
+	} while (queued(g, QP_CLS_QUEUE_AGAIN) == before && world_now_ns() < end);
+	return queued(g, QP_CLS_QUEUE_AGAIN) - before;
+}
+
+Test(steer, quic_client_that_asks_again_waits_apart_one_that_asks_too_often_does_not)
+{
+	const uint8_t initial[1200] = {0xc0, 0, 0, 0, 1, 8, 7, 7, 7, 7, 7, 7, 7, 7};
+	struct gw g;
+	int fd;
+
+	gw_open(&g);
+	fd = peer_connect(&g, WORLD_GW4, GW_QUIC_PORT, SOCK_DGRAM);
+	cr_expect_eq(ask_again(&g, fd, 3000), 1);
+	for (unsigned i = 0; i < 32; i++)
+		cr_assert(gw_udp_answers(fd, initial, sizeof(initial), 5000));
+	cr_expect_eq(ask_again(&g, fd, 1000), 0, "that is no client");
+	close(fd);
+	fd = peer_connect(&g, WORLD_GW4, GW_QUIC_PORT, SOCK_DGRAM);
+	cr_expect_eq(ask_again(&g, fd, 3000), 1, "another one is");
 	close(fd);
 	gw_close(&g);
 }
