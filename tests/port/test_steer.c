@@ -54,6 +54,20 @@ inject(const struct gw *g, const uint8_t *packet, size_t len)
 	world_enter_gw(&g->w);
 }
 
+/* An ACK from the peer to the echo port, of a connection that does not exist. */
+static void
+inject_ack(const struct gw *g, uint16_t sport)
+{
+	const uint8_t rest[12] = {[3] = 1, [4] = 5 << 4, [5] = 0x10, [6] = 1};
+	uint8_t packet[64];
+	/* The ports stand where UDP has them; what UDP calls length and checksum is the number. */
+	size_t len = raw_udp(packet, &(struct raw_udp) {WORLD_PEER4, WORLD_GW4, sport,
+			GW_ECHO_PORT, 0}, rest, sizeof(rest));
+
+	packet[9] = IPPROTO_TCP;
+	inject(g, packet, len);
+}
+
 struct quic_case {
 	const char *what;
 	uint8_t bytes[32];
@@ -201,6 +215,23 @@ Test(steer, quic_client_that_asks_again_waits_apart_one_that_asks_too_often_does
 	close(fd);
 	fd = peer_connect(&g, WORLD_GW4, GW_QUIC_PORT, SOCK_DGRAM);
 	cr_expect_eq(ask_again(&g, fd, 3000), 1, "another one is");
+	close(fd);
+	gw_close(&g);
+}
+
+Test(steer, segment_of_a_connection_that_nobody_opened_waits_apart)
+{
+	struct gw g;
+	int fd;
+
+	gw_open(&g);
+	fd = peer_connect(&g, WORLD_GW4, GW_ECHO_PORT, SOCK_STREAM);
+	gw_tcp_echo(fd, 100, "a connection");
+	cr_expect_eq(queued(&g, QP_CLS_QUEUE_UNKNOWN), 0);
+	inject_ack(&g, 5555);
+	world_wait_for(queued(&g, QP_CLS_QUEUE_UNKNOWN) == 1, );
+	gw_tcp_echo(fd, 100, "goes on");
+	cr_expect_eq(queued(&g, QP_CLS_QUEUE_UNKNOWN), 1);
 	close(fd);
 	gw_close(&g);
 }
