@@ -9,10 +9,10 @@
 
 #include <rte_cycles.h>
 
-#define STRANGERS_PARTS 20u /* a queue has one part in this many of the time, while others are there */
-#define STRANGERS_BURST 8u  /* frames until time is looked at again */
+#define STRANGERS_PARTS    20u   /* a queue has one part in this many of the time */
+#define STRANGERS_BURST    8u    /* frames until time is looked at again */
 #define STRANGERS_SAVED_US 200u
-#define STRANGERS_DEBT_US 2000u /* a few TLS handshakes */
+#define STRANGERS_DEBT_US  2000u /* a few TLS handshakes */
 /*
  * Silence of all that are known, after which strangers have the lcore alone. A
  * shorter one is a pause between bursts, and the cores are not always ours
