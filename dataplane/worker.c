@@ -22,7 +22,7 @@
 #define PUBLISH_NS (100ull * 1000 * 1000)
 #define SPIN_NS (20ull * 1000) /* idle turns before sleep: longer than a ring hop, shorter than a scheduler's slice */
 #define GOODBYE_NS (1000ull * 1000 * 1000)
-#define HELD_NS (500ull * 1000) /* until strangers have their turn again: longer than they can overdraw */
+#define HELD_NS (500ull * 1000) /* until strangers are looked for again whose share was used up */
 #define SLEEP_MAX_NS (500ull * 1000 * 1000) /* the heartbeat goes on */
 
 uint64_t
