@@ -7,8 +7,9 @@ Generator, gateway, client and both ends of the load share this machine's cores,
 defined against the same run of the generator with another target: as many packets of the same kind
 to an address beyond the gateway. They cost the generator, the wire and the classifier the same, and
 the gateway's kernel drops them. Windows with one and the other alternate on one connection. What is
-compared is bytes a second of the data plane's processor time, which other programs on the machine
-disturb least; bytes a second by the clock only must not collapse.
+compared is bytes a second, and bytes a second of the data plane's processor time. Other programs on
+the machine disturb the one by taking the cores, the other by taking the caches: the share is the
+better of the two, and neither may collapse.
 """
 
 import itertools
@@ -31,7 +32,7 @@ WINDOW_S = 0.7
 SETTLE_S = 0.15
 # The median of a few pairs strays by some hundredths when others are busy on the machine.
 PAIRS, SHARE = (21, 0.9) if FULL else (5, 0.85)
-SHARE_BY_CLOCK = 0.7
+COLLAPSE = 0.7
 
 # No SYN may come twice: it would be an honest one's second try. A seed is where a stream starts.
 _seeds = itertools.count(1, 1 << 40)
@@ -190,8 +191,8 @@ def test_flood_leaves_the_established_their_share_and_lets_new_ones_in(world, ki
     print(f"share {statistics.median(by_work):.3f}, by the clock {statistics.median(by_clock):.3f}")
     print(f"without: {summary(calm)}\nflooded: {summary(flooded)}")
     assert calm.failed == [] and flooded.failed == [] and flooded.took != []
-    assert statistics.median(by_work) >= SHARE
-    assert statistics.median(by_clock) >= SHARE_BY_CLOCK
+    shares = statistics.median(by_work), statistics.median(by_clock)
+    assert max(shares) >= SHARE and min(shares) >= COLLAPSE, shares
     if kind == "syn-flood":
         assert world.gateway.metric("quicport_tcp_syn_cookies_ok_total") > 0
 
