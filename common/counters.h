@@ -37,6 +37,7 @@
 	X(dup_segs, "segments received twice")                                                     \
 	X(rst_in, "resets received and accepted")                                                  \
 	X(rst_out, "resets sent")                                                                  \
+	X(rst_limited, "segments of no connection that were not reset: too many this second")      \
 	X(challenge_acks, "challenge ACKs sent (RFC 5961)")                                        \
 	X(zero_window_probes, "zero-window probes sent")                                           \
 	X(ecn_marks_in, "segments received with a congestion mark (RFC 3168)")                     \

@@ -76,6 +76,10 @@ enum qp_dp_state {
 	X(tx_frames, "frames sent, super-segments counted once")                                   \
 	X(tx_bytes, "bytes sent")                                                                  \
 	X(rx_nombuf, "receive attempts without a free mbuf")                                       \
+	X(rx_again, "of the frames received, second attempts of strangers")                        \
+	X(rx_syns, "of the frames received, TCP connection attempts")                              \
+	X(rx_unknown, "of the frames received, QUIC of no known connection and ICMP")              \
+	X(strangers_held, "times that strangers had used up their share of the worker's time")     \
 	X(tx_dropped, "frames that the port did not take")                                         \
 	X(mbufs_in_use, "mbufs in use now")                                                        \
 	X(mbufs_total, "mbufs of the worker's pools")                                              \

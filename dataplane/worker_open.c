@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <unistd.h>
 
 #include "common/log.h"
@@ -125,7 +124,6 @@ open_tunnels(struct qp_worker *w, const struct qp_quic_config *quic)
 static int
 open_port(struct qp_worker *w, const struct qp_msg_config *in, struct qp_errmsg *msg)
 {
-	struct epoll_event ev = {.events = EPOLLIN};
 	struct qp_host_port_config cfg;
 	char name[16];
 	int rc;
@@ -136,8 +134,8 @@ open_port(struct qp_worker *w, const struct qp_msg_config *in, struct qp_errmsg 
 	rc = qp_host_port_open(&cfg, &w->port, msg);
 	if (rc < 0)
 		return rc;
-	if (w->port->wake_fd >= 0 && epoll_ctl(w->epoll, EPOLL_CTL_ADD, w->port->wake_fd, &ev) < 0)
-		return qp_fail(msg, QP_E_IO, "epoll on %s: %s", name, strerror(errno));
+	for (unsigned i = 0; i < QP_CLS_NQUEUES; i++)
+		w->wake[1 + i].fd = w->port->wake_fd[i];
 	return 0;
 }
 
@@ -194,15 +192,12 @@ make_pools(struct qp_worker *w, struct qp_errmsg *msg)
 	return 0;
 }
 
-static int
-make_epoll(struct qp_worker *w, struct qp_errmsg *msg)
+static void
+init_wake(struct qp_worker *w)
 {
-	struct epoll_event ev = {.events = EPOLLIN};
-
-	w->epoll = epoll_create1(EPOLL_CLOEXEC);
-	if (w->epoll < 0 || epoll_ctl(w->epoll, EPOLL_CTL_ADD, w->cfg.doorbell, &ev) < 0)
-		return qp_fail(msg, QP_E_IO, "epoll: %s", strerror(errno));
-	return 0;
+	for (unsigned i = 0; i < RTE_DIM(w->wake); i++)
+		w->wake[i] = (struct pollfd) {.fd = -1, .events = POLLIN};
+	w->wake[0].fd = w->cfg.doorbell;
 }
 
 int
@@ -214,7 +209,7 @@ qp_worker_new(const struct qp_worker_config *cfg, struct qp_worker **out, struct
 	if (w == NULL)
 		return qp_fail(msg, QP_E_NOMEM, "no memory for a worker");
 	w->cfg = *cfg;
-	w->epoll = -1;
+	init_wake(w);
 	w->out = &cfg->shared->worker[cfg->index];
 	w->ctl = (struct qp_ctl) {
 		.to_cp = cfg->to_cp,
@@ -223,12 +218,13 @@ qp_worker_new(const struct qp_worker_config *cfg, struct qp_worker **out, struct
 		.mine = w->out,
 		.cp_doorbell = cfg->cp_doorbell,
 	};
+	qp_worker_share_init(w);
 	w->now_ns = qp_worker_clock_ns();
 	w->wheel = qp_wheel_new(w->now_ns);
 	if (w->wheel == NULL)
 		rc = qp_fail(msg, QP_E_NOMEM, "no memory for timers");
-	else if ((rc = make_pools(w, msg)) == 0)
-		rc = make_epoll(w, msg);
+	else
+		rc = make_pools(w, msg);
 	if (rc < 0) {
 		qp_worker_free(w);
 		return rc;
@@ -256,7 +252,5 @@ qp_worker_free(struct qp_worker *w)
 		qp_wheel_free(w->wheel);
 	rte_mempool_free(w->pool);
 	rte_mempool_free(w->indirect);
-	if (w->epoll >= 0)
-		close(w->epoll);
 	free(w);
 }

@@ -373,6 +373,9 @@ struct qp_tcp {
 	struct qp_tcp_conn *stall_oldest, *stall_newest; /* those with something to send (stall.c) */
 	struct source **sources;      /* bucket_mask + 1; NULL: no limit a source (sources.c) */
 	struct qp_slab source_slab;
+	/* Answers to strangers. */
+	uint64_t rst_second;          /* the second that rst_left is of */
+	uint32_t rst_left;
 	struct qp_tcp_listener *listeners[QP_TCP_LISTENER_BUCKETS];
 };
 

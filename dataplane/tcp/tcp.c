@@ -26,6 +26,7 @@ qp_tcp_config_default(struct qp_tcp_config *cfg)
 		.rcv_buf_bytes = 1 << 20,
 		.snd_buf_bytes = 1 << 20,
 		.syn_backlog = 4096,
+		.rst_limit = 10000,
 		.keepalive_s = 600,
 		.user_timeout_s = 0,
 		.user_timeout_option = false,

@@ -56,6 +56,7 @@ struct qp_tcp_config {
 	uint32_t rcv_buf_bytes;   /* receive window at most, a connection */
 	uint32_t snd_buf_bytes;   /* unacknowledged and unsent bytes at most, a connection */
 	uint32_t syn_backlog;     /* half-open connections before SYN cookies */
+	uint32_t rst_limit;       /* resets a second to segments of no connection */
 	uint32_t keepalive_s;     /* silence before keep-alive probes; 0: off */
 	uint32_t user_timeout_s;  /* unacknowledged data for so long ends the connection; 0: RFC 9293's R2 */
 	bool user_timeout_option; /* RFC 5482: tell the peer ours, regard the peer's (100 s to 1 h) */
