@@ -271,6 +271,8 @@ qp_tcp_recovery_mtu(struct qp_tcp_conn *c)
 {
 	uint32_t mss = qp_tcp_mss(c);
 
+	if (c->x == NULL) /* only a SYN is in flight */
+		return;
 	for (struct qp_tcp_rec *r = c->x->rec_head; r != NULL; r = r->next) {
 		if ((r->flags & QP_REC_TIMED) && r->mss > mss && qp_tcp_rec_len(r) > mss)
 			qp_tcp_mark_lost(c, r, NULL);

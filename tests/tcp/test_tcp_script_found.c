@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the fuzz targets found, as a situation a test: state_event_outcome. */
+#include <criterion/criterion.h>
+
+#include "tests/tcp/script.h"
+
+TestSuite(tcp, .init = script_suite_start);
+
+static struct script t;
+
+/* RFC 1191 while nothing but our SYN is in flight: what follows it is smaller. */
+Test(tcp, syn_received_packet_too_big_lowers_the_segment_size)
+{
+	script_open(&t);
+	IN("S 0 win 1000 mss 1460");
+	OUT("SA 0 ack 1 mss 1460");
+	script_icmp(&t, 3, 4, 1200, 0);
+	QUIET();
+	IN("A 1 ack 1 win 60000");
+	cr_assert(t.accepted == 1);
+	cr_expect(qp_tcp_mss(t.c) == 1200 - 40);
+	script_close(&t);
+}
+
+/* No SYN of ours is so big. */
+Test(tcp, syn_sent_packet_too_big_does_no_harm)
+{
+	script_open(&t);
+	script_connect(&t);
+	OUT("S 0 mss 1460 sackok ts 0/0 ws 5");
+	script_icmp(&t, 3, 4, 1200, 0);
+	QUIET();
+	IN("SA 0 ack 1 win 60000 mss 1460");
+	cr_expect(t.connected == 1);
+	script_close(&t);
+}
