@@ -77,6 +77,14 @@ report_duplicate(struct qp_tcp_conn *c, uint32_t start, uint32_t end)
 	c->dsack_end = end;
 }
 
+/* … of what waits in `o`, which is then the block to name next (RFC 2883, 4; RFC 2018, 4). */
+static void
+report_held(struct qp_tcp_conn *c, struct qp_tcp_ooo *o, uint32_t start, uint32_t end)
+{
+	report_duplicate(c, start, end);
+	o->stamp = ++c->ooo_stamp;
+}
+
 static void
 cut_front(struct qp_tcp_seg *s, uint32_t n)
 {
@@ -105,7 +113,7 @@ make_way(struct qp_tcp_conn *c, struct qp_tcp_ooo *o, struct qp_tcp_seg *s)
 	while (o != NULL && seq_lt(o->seq, s->seq + s->data_len)) {
 		struct qp_tcp_ooo *next = o->next;
 
-		report_duplicate(c, o->seq, seq_min(o->end, s->seq + s->data_len));
+		report_held(c, o, o->seq, seq_min(o->end, s->seq + s->data_len));
 		if (seq_lt(s->seq + s->data_len, o->end) || o->fin) {
 			cut_tail(s, s->seq + s->data_len - o->seq);
 			break;
@@ -177,7 +185,7 @@ insert_out_of_order(struct qp_tcp_conn *c, struct qp_tcp_seg *s)
 	if (prev != NULL && seq_lt(s->seq, prev->end)) {
 		uint32_t n = qp_min(prev->end - s->seq, s->data_len);
 
-		report_duplicate(c, s->seq, s->seq + n);
+		report_held(c, prev, s->seq, s->seq + n);
 		cut_front(s, n);
 	}
 	if ((prev != NULL && prev->fin) || nothing_left(s))

@@ -34,3 +34,19 @@ Test(tcp, syn_sent_packet_too_big_does_no_harm)
 	cr_expect(t.connected == 1);
 	script_close(&t);
 }
+
+/* RFC 2883, 4: behind a duplicate comes the block that it lies in, whatever came later. */
+Test(tcp, established_duplicate_behind_a_gap_is_reported_with_its_run)
+{
+	script_open(&t);
+	script_establish(&t);
+	BURST("A 101+100 ack 1 win 512 ts 101/_");
+	OUT("A 1 ack 1 sack 101-201");
+	BURST("A 301+100 ack 1 win 512 ts 101/_");
+	OUT("A 1 ack 1 sack 301-401 sack 101-201");
+	BURST("A 121+20 ack 1 win 512 ts 101/_");
+	OUT("A 1 ack 1 sack 121-141 sack 101-201 sack 301-401");
+	BURST("A 251+100 ack 1 win 512 ts 101/_");
+	OUT("A 1 ack 1 sack 301-351 sack 251-401 sack 101-201");
+	script_close(&t);
+}
