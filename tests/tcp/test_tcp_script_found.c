@@ -50,3 +50,28 @@ Test(tcp, established_duplicate_behind_a_gap_is_reported_with_its_run)
 	OUT("A 1 ack 1 sack 301-351 sack 251-401 sack 101-201");
 	script_close(&t);
 }
+
+static void
+to_time_wait(void)
+{
+	qp_tcp_shutdown(t.c);
+	script_flush(&t);
+	script_ignore(&t);
+	IN("AF 1 ack 2 win 512 ts 102/_");
+	OUT("A 2 ack 2");
+}
+
+/* RFC 6191, 2: only what opens a new life ends the watch over the old one. */
+Test(tcp, time_wait_syn_that_opens_nothing_leaves_it)
+{
+	script_open(&t);
+	script_establish(&t);
+	to_time_wait();
+	IN("SF 0 win 9000 mss 1460 ts 110/0");
+	OUT("A 2 ack 2");
+	qp_tcp_unlisten(t.listener);
+	IN("S 0 win 9000 mss 1460 ts 110/0");
+	OUT("A 2 ack 2");
+	cr_expect(qp_tcp_counters(t.tcp)->conns == 1);
+	script_close(&t);
+}
