@@ -350,6 +350,11 @@ qp_tcp_text_input(struct qp_tcp_conn *c, struct qp_tcp_seg *s)
 	end = s->seq + s->data_len;
 	if (seq_lt(c->rcv_adv, end))
 		cut_tail(s, end - c->rcv_adv);
+	if (nothing_left(s)) { /* old text, and the window is closed to what follows it */
+		c->flags |= QP_TF_ACK_NOW;
+		qp_tcp_work(c);
+		return;
+	}
 	if (s->seq == c->rcv_nxt) {
 		in_order(c, s);
 		return;

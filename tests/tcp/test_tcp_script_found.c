@@ -75,3 +75,19 @@ Test(tcp, time_wait_syn_that_opens_nothing_leaves_it)
 	cr_expect(qp_tcp_counters(t.tcp)->conns == 1);
 	script_close(&t);
 }
+
+/* 3.10.7.4, first: on a closed window no octet is acceptable, new ones behind old ones neither. */
+Test(tcp, established_old_text_on_a_closed_window_delivers_nothing)
+{
+	qp_tcp_config_default(&t.cfg);
+	t.cfg.rcv_buf_bytes = 1000;
+	script_open_cfg(&t);
+	script_establish_plain(&t, 9000);
+	t.hold = true;
+	IN("A 1+1000 ack 1 win 9000");
+	OUT("A 1 ack 1001 win 0");
+	IN("A 501+1000 ack 1 win 9000");
+	OUT("A 1 ack 1001 win 0");
+	cr_expect(t.received == 1000 && !t.wrong);
+	script_close(&t);
+}
