@@ -66,6 +66,7 @@ on_receive(void *ctx, struct rte_mbuf *chain)
 	struct script *t = ctx;
 	uint32_t n = chain->pkt_len;
 
+	t->wrong |= n == 0;
 	for (const struct rte_mbuf *m = chain; m != NULL; m = m->next) {
 		for (uint32_t i = 0; i < m->data_len; i++)
 			t->wrong |= *rte_pktmbuf_mtod_offset(m, uint8_t *, i) !=

@@ -43,7 +43,7 @@ struct script {
 	bool hold;               /* do not consume what is received */
 	unsigned accepted, connected, ends;
 	uint64_t received, acked;
-	bool wrong;              /* a received byte was not what the peer's pattern says */
+	bool wrong;              /* a received byte was not what the peer's pattern says, or none was there */
 	bool ended;
 	enum qp_tcp_end why;
 };
