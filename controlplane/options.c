@@ -27,6 +27,10 @@ parse_secret_text(const struct qp_opt *opt, const char *text, struct qp_errmsg *
 	return *out != NULL ? 0 : qp_fail(msg, QP_E_NOMEM, "memory for it");
 }
 
+/* In the order of struct qp_msg_tcp's numbers. */
+static const char *const congestion_choices[] = {"cubic", "bbr", NULL};
+static const char *const ecn_choices[] = {"off", "accept", "ask", NULL};
+
 static int
 run_parser(struct qp_options *o, int argc, char **argv, struct qp_errmsg *msg)
 {
@@ -113,6 +117,61 @@ run_parser(struct qp_options *o, int argc, char **argv, struct qp_errmsg *msg)
 			.help = "a client is gone after so much silence",
 			.parse = qp_opt_u32,
 			.value = &o->idle_timeout_s},
+		QP_OPT_GROUP("TCP of the forwarded ports:"),
+		{.name = "tcp-congestion",
+			.arg = "NAME",
+			.fallback = "cubic",
+			.help = "congestion control: cubic, or bbr for lossy paths",
+			.parse = qp_opt_choice,
+			.choices = congestion_choices,
+			.value = &o->tcp_congestion},
+		{.name = "tcp-pacing",
+			.help = "spread what is sent over the round trip with cubic too",
+			.parse = qp_opt_flag,
+			.value = &o->tcp_pacing},
+		{.name = "tcp-ecn",
+			.arg = "MODE",
+			.fallback = "accept",
+			.help = "explicit congestion notification: off, accept (when the other end "
+				"asks) or ask",
+			.parse = qp_opt_choice,
+			.choices = ecn_choices,
+			.value = &o->tcp_ecn},
+		{.name = "tcp-fast-open",
+			.help = "take data in a SYN from those who have been here (RFC 7413)",
+			.parse = qp_opt_flag,
+			.value = &o->tcp_fast_open},
+		{.name = "tcp-buffer",
+			.arg = "KIB",
+			.fallback = "4096",
+			.min = 16,
+			.max = 65536,
+			.help = "receive and send buffer of a connection at most, each",
+			.parse = qp_opt_u32,
+			.value = &o->tcp_buffer_kib},
+		{.name = "tcp-max-connections",
+			.arg = "N",
+			.fallback = "65536",
+			.min = 16,
+			.max = 16777216,
+			.help = "connections of a worker in any state",
+			.parse = qp_opt_u32,
+			.value = &o->tcp_max_conns},
+		{.name = "tcp-keepalive",
+			.arg = "SECONDS",
+			.fallback = "600",
+			.max = 86400,
+			.help = "probe a connection after so much silence; 0: never",
+			.parse = qp_opt_u32,
+			.value = &o->tcp_keepalive_s},
+		{.name = "tcp-user-timeout",
+			.arg = "SECONDS",
+			.fallback = "0",
+			.max = 86400,
+			.help = "end a connection whose data is not acknowledged for so long; 0: "
+				"after 5 minutes",
+			.parse = qp_opt_u32,
+			.value = &o->tcp_user_timeout_s},
 		QP_OPT_GROUP("Data plane:"),
 		{.name = "no-auto-dataplane",
 			.help = "start no data plane, wait for one that is started by hand",
