@@ -190,6 +190,8 @@ struct qp_msg_tcp {
 	uint32_t max_conns;  /* of a worker, all states */
 	uint32_t keepalive_s; /* 0: off */
 	uint32_t user_timeout_s; /* 0: RFC 9293's R2 */
+	uint32_t zero_window_s;  /* a peer that takes nothing for so long is reset; 0: never */
+	uint32_t max_conns_per_source; /* 0: no limit */
 };
 
 struct qp_msg_config {

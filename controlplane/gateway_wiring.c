@@ -79,6 +79,8 @@ configure(void *ctx, struct qp_msg_config *out)
 		.max_conns = g->o->tcp_max_conns,
 		.keepalive_s = g->o->tcp_keepalive_s,
 		.user_timeout_s = g->o->tcp_user_timeout_s,
+		.zero_window_s = g->o->tcp_zero_window_s,
+		.max_conns_per_source = g->o->tcp_max_per_source,
 	};
 	out->idle_timeout_s = g->o->idle_timeout_s;
 	out->name_hash = g->instance.hash;

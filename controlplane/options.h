@@ -36,6 +36,8 @@ struct qp_options {
 	uint32_t tcp_max_conns;
 	uint32_t tcp_keepalive_s;
 	uint32_t tcp_user_timeout_s;
+	uint32_t tcp_zero_window_s;
+	uint32_t tcp_max_per_source;
 	struct qp_opt_strings interfaces;
 	struct qp_secret *privkey; /* text as given, with its NUL; NULL: not given */
 	const char *privkey_file;

@@ -32,8 +32,29 @@ random64(void *ctx)
 }
 
 
+static void
+tcp_config(const struct qp_msg_config *in, struct qp_tcp_config *cfg)
+{
+	const struct qp_msg_tcp *t = &in->tcp;
+
+	qp_tcp_config_default(cfg);
+	cfg->congestion = t->congestion == 1 ? QP_TCP_CC_BBR : QP_TCP_CC_CUBIC;
+	cfg->pacing = t->pacing;
+	cfg->ecn = t->ecn;
+	cfg->fastopen = t->fast_open;
+	cfg->rcv_buf_bytes = cfg->snd_buf_bytes = t->buffer_kib * 1024;
+	cfg->max_conns = t->max_conns;
+	cfg->max_conns_per_source = t->max_conns_per_source;
+	cfg->keepalive_s = t->keepalive_s;
+	cfg->user_timeout_s = t->user_timeout_s;
+	cfg->zero_window_s = t->zero_window_s;
+	/* A cookie that one worker or generation gave out is good at the next. */
+	crypto_generichash((uint8_t *)cfg->fastopen_key, sizeof(cfg->fastopen_key),
+		(const uint8_t *)"fast open", 9, in->reset_key, sizeof(in->reset_key));
+}
+
 static int
-open_tcp(struct qp_worker *w)
+open_tcp(struct qp_worker *w, const struct qp_msg_config *in)
 {
 	const struct qp_tcp_env env = {
 		.now_ns = &w->now_ns,
@@ -52,7 +73,7 @@ open_tcp(struct qp_worker *w)
 	struct qp_tcp_config cfg;
 
 	memcpy(with_mac.own_mac, w->port->mac, sizeof(with_mac.own_mac));
-	qp_tcp_config_default(&cfg);
+	tcp_config(in, &cfg);
 	w->tcp = qp_tcp_new(&with_mac, &cfg);
 	return w->tcp != NULL ? 0 : QP_E_NOMEM;
 }
@@ -149,7 +170,7 @@ configure(struct qp_worker *w, const struct qp_msg_config *in, struct qp_errmsg 
 		return rc;
 	quic_config(w, in, &quic);
 	w->quic_port_be = in->data_plane_port_be;
-	if ((rc = open_tcp(w)) < 0 || (rc = open_tunnels(w, &quic)) < 0 || (rc = open_api(w, in)) < 0)
+	if ((rc = open_tcp(w, in)) < 0 || (rc = open_tunnels(w, &quic)) < 0 || (rc = open_api(w, in)) < 0)
 		return qp_fail(msg, rc, "worker %u: %s", w->cfg.index, qp_strerror(rc));
 	return open_quic(w, &quic, msg);
 }
