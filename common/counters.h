@@ -25,6 +25,7 @@
 	X(active_opens, "connections opened by us")                                                \
 	X(established, "connections established now")                                              \
 	X(conns, "connections in any state now, TIME_WAIT included")                               \
+	X(held_bytes, "payload bytes that connections hold now")                                    \
 	X(segs_in, "segments received")                                                            \
 	X(segs_out, "segments sent")                                                               \
 	X(bytes_in, "payload bytes received in order")                                             \

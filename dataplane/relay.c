@@ -148,7 +148,7 @@ fair_share(const struct qp_tunnel *t)
 	uint64_t share = RTE_MIN(of_tunnel, of_all);
 
 	share = RTE_MAX(share, MIN_SHARE);
-	return (uint32_t)RTE_MIN(share, env->stream_window);
+	return (uint32_t)RTE_MIN(share, env->max_stream_window);
 }
 
 /* What TCP calls. */
@@ -267,7 +267,7 @@ outside_acked(void *ctx, uint32_t bytes)
 {
 	struct qp_relay *r = ctx;
 	struct qp_tunnel *t = r->tunnel;
-	uint32_t share = fair_share(t);
+	uint32_t share = RTE_MIN(fair_share(t), qp_tcp_send_buffer(r->tcp));
 	uint64_t paid = RTE_MIN(t->owed_credit, (uint64_t)bytes);
 
 	r->out_bytes -= bytes;

@@ -24,6 +24,7 @@ struct qp_tunnels_env {
 	struct rte_mempool *pool;     /* plain mbufs */
 	uint32_t pool_bytes;          /* what its data rooms hold together */
 	uint32_t stream_window;       /* credit of a new stream, as the QUIC endpoint grants it */
+	uint32_t max_stream_window;   /* … and of one whose outside takes it quickly */
 	struct qp_tcp *tcp;
 	struct qp_worker_counters *counters;
 	const uint8_t *mem_level;     /* enum qp_mem_level, as of this turn */

@@ -123,7 +123,7 @@ open_api(struct qp_worker *w, const struct qp_msg_config *in)
 }
 
 static int
-open_tunnels(struct qp_worker *w, const struct qp_quic_config *quic)
+open_tunnels(struct qp_worker *w, const struct qp_msg_config *in, const struct qp_quic_config *quic)
 {
 	const struct qp_tunnels_env env = {
 		.now_ns = &w->now_ns,
@@ -131,6 +131,7 @@ open_tunnels(struct qp_worker *w, const struct qp_quic_config *quic)
 		.pool = w->pool,
 		.pool_bytes = w->pool->size * (RTE_MBUF_DEFAULT_BUF_SIZE - RTE_PKTMBUF_HEADROOM),
 		.stream_window = (uint32_t)quic->stream_window,
+		.max_stream_window = (uint32_t)RTE_MAX(quic->stream_window, in->tcp.buffer_kib * UINT64_C(1024)),
 		.tcp = w->tcp,
 		.counters = &w->out->c,
 		.mem_level = &w->mem_level,
@@ -170,7 +171,7 @@ configure(struct qp_worker *w, const struct qp_msg_config *in, struct qp_errmsg 
 		return rc;
 	quic_config(w, in, &quic);
 	w->quic_port_be = in->data_plane_port_be;
-	if ((rc = open_tcp(w, in)) < 0 || (rc = open_tunnels(w, &quic)) < 0 || (rc = open_api(w, in)) < 0)
+	if ((rc = open_tcp(w, in)) < 0 || (rc = open_tunnels(w, in, &quic)) < 0 || (rc = open_api(w, in)) < 0)
 		return qp_fail(msg, rc, "worker %u: %s", w->cfg.index, qp_strerror(rc));
 	return open_quic(w, &quic, msg);
 }

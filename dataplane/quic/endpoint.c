@@ -19,7 +19,7 @@ qp_quic_config_default(struct qp_quic_config *cfg)
 		.keep_alive_ns = 5 * NGTCP2_SECONDS,
 		.max_conns = 16384,
 		.retry_above = 256,
-		.stream_window = 1 << 20,
+		.stream_window = 256 << 10,
 		.conn_window = 8 << 20,
 		.first_window = 64 << 10,
 		.max_streams = 1024,

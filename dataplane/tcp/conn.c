@@ -37,6 +37,7 @@ qp_tcp_conn_new(struct qp_tcp *tcp, const struct qp_flow *flow)
 	c->tcp = tcp;
 	c->tcb.flow = *flow;
 	c->rcv_buf = tcp->cfg.rcv_buf_bytes;
+	c->rcv_tuned = c->rcv_buf; /* the SYN's window is not scaled: it cannot promise too much */
 	c->timer.fn = qp_tcp_on_timer;
 	c->rto_ns = QP_TCP_RTO_INIT_NS;
 	c->peer_mss = qp_ipaddr_is_v4(&flow->local) ? 536 : 1220; /* RFC 9293, 3.7.1 */
@@ -73,6 +74,7 @@ qp_tcp_conn_established(struct qp_tcp_conn *c)
 		c->rto_ns = 3 * QP_SEC_NS;
 	if (c->cwnd == 0) /* Fast Open has sent already */
 		tcp->cc->init(c);
+	qp_tcp_rcv_start(c);
 	qp_tcp_timer_clear(c, QP_TMR_RTX);
 	if (tcp->cfg.keepalive_s != 0)
 		qp_tcp_timer_set(c, QP_TMR_KEEP, qp_tcp_now(tcp) + qp_tcp_keepalive_ns(c));
@@ -96,6 +98,8 @@ qp_tcp_conn_drop(struct qp_tcp_conn *c)
 		qp_tcp_source_give(tcp, &c->tcb.flow);
 	qp_timer_cancel(tcp->env.wheel, &c->timer);
 	qp_tcp_xmit_drop(c);
+	qp_tcp_hold(tcp, -(int64_t)c->rcv_held);
+	c->rcv_held = 0;
 	qp_tcp_reass_clear(c);
 	qp_tcp_remove(tcp, &c->tcb);
 	c->tcb.state = QP_TCP_CLOSED;

@@ -52,6 +52,7 @@
 #define QP_TOS_ECN 3u /* the ECN field of the TOS byte (RFC 3168, 5) */
 #define QP_TOS_ECT 2u /* ECT(0) */
 #define QP_TOS_CE  3u
+#define QP_TCP_MBUF_BYTES    2048u     /* payload that an mbuf of the pool holds */
 #define QP_TCP_TIGHT_BYTES   (32u * 1024) /* a receive buffer while mbufs are tight */
 
 /* LISTEN is a qp_tcp_listener, TIME-WAIT a qp_tcp_tw. */
@@ -318,6 +319,13 @@ struct qp_tcp_conn {
 	uint8_t uto;                   /* enum qp_tcp_uto_bits */
 	uint32_t user_timeout_s;       /* 0: as configured */
 
+	/* Receive buffer (buffer.c). */
+	uint32_t rcv_tuned;            /* what the path has shown to be worth it */
+	uint32_t rcv_taken;            /* behind what the application had taken when the round began, … */
+	uint32_t rcv_round_us;         /* … then */
+	uint32_t rcv_round_bytes;      /* most that it took in one round */
+	uint32_t rcv_rtt_us;           /* by the echo of our timestamps; 0: unknown */
+
 	/* Congestion control (cc.h). */
 	uint32_t cwnd, ssthresh;       /* bytes */
 	uint32_t delivered;            /* bytes that the peer has told of, modulo 2^32 */
@@ -359,6 +367,8 @@ struct qp_tcp {
 	uint32_t half_open;
 	uint32_t ooo_segs;            /* mbufs in all reassembly queues */
 	uint32_t ooo_segs_max;
+	uint64_t held_bytes;          /* of payload: in receivers' hands and in send queues */
+	uint64_t budget_bytes;        /* … at most */
 	struct qp_tcp_conn *work_head, *work_tail; /* output pending, or dead and to be freed */
 	struct qp_slab conns, xmits, tws, recs, ooos;
 	struct qp_tcp_tw *tw_oldest, *tw_newest;
@@ -402,12 +412,6 @@ static inline uint32_t
 qp_tcp_flight(const struct qp_tcp_conn *c)
 {
 	return c->snd_nxt - c->snd_una;
-}
-
-static inline enum qp_mem_level
-qp_tcp_memory(const struct qp_tcp *tcp)
-{
-	return tcp->env.mem_level != NULL ? (enum qp_mem_level)*tcp->env.mem_level : QP_MEM_PLENTY;
 }
 
 /*
@@ -470,6 +474,19 @@ qp_tcp_tsval(const struct qp_tcp_conn *c)
 {
 	return (uint32_t)(qp_tcp_now(c->tcp) / QP_MS_NS) + c->ts_offset;
 }
+
+/* buffer.c */
+/* The handshake is done, or rcv_buf is known: windows begin. */
+void qp_tcp_rcv_start(struct qp_tcp_conn *c);
+/* What this connection may hold now. */
+uint32_t qp_tcp_rcv_limit(const struct qp_tcp_conn *c);
+void qp_tcp_rcv_rtt(struct qp_tcp_conn *c, const struct qp_tcp_seg *s);
+/* The application took something. */
+void qp_tcp_rcv_taken(struct qp_tcp_conn *c);
+/* Payload comes, or (negative) goes. */
+void qp_tcp_hold(struct qp_tcp *tcp, int64_t bytes);
+/* How much is left, of mbufs and of the budget: the worse of the two. */
+enum qp_mem_level qp_tcp_memory(const struct qp_tcp *tcp);
 
 /* table.c */
 uint32_t qp_tcp_hash(const struct qp_tcp *tcp, const struct qp_flow *flow);

@@ -180,7 +180,7 @@ send_fresh(struct qp_tcp_conn *c)
 static bool
 window_update_due(const struct qp_tcp_conn *c)
 {
-	uint32_t step = qp_min(c->rcv_buf / 2, 2 * c->rcv_seg);
+	uint32_t step = qp_min(qp_tcp_rcv_limit(c) / 2, 2 * c->rcv_seg);
 
 	return !(c->flags & QP_TF_FIN_RCVD) &&
 	       seq_leq(c->rcv_adv + step, c->rcv_nxt + qp_tcp_rcv_space(c));

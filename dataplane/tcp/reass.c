@@ -240,6 +240,7 @@ deliver(struct qp_tcp_conn *c, struct rte_mbuf *chain)
 
 	c->rcv_nxt += n;
 	c->rcv_held += n;
+	qp_tcp_hold(c->tcp, n);
 	c->rcv_adv = seq_max(c->rcv_adv, c->rcv_nxt);
 	c->tcp->counters.bytes_in += n;
 	c->ops->receive(c->ctx, chain);
@@ -314,6 +315,7 @@ in_order(struct qp_tcp_conn *c, struct qp_tcp_seg *s)
 {
 	bool fin = s->flags & RTE_TCP_FIN_FLAG;
 
+	qp_tcp_rcv_rtt(c, s);
 	if (c->quick_acks > 0) {
 		c->quick_acks -= qp_min(count_segments(c, s), (uint32_t)c->quick_acks);
 		c->flags |= QP_TF_ACK_NOW;

@@ -216,6 +216,7 @@ qp_tcp_advance_una(struct qp_tcp_conn *c, const struct qp_tcp_seg *s, struct qp_
 		qp_tcp_rec_advance(c, r, s->ack);
 	}
 	qp_mbufq_drop(&c->x->sndq, n->acked_data);
+	qp_tcp_hold(c->tcp, -(int64_t)n->acked_data);
 	c->snd_una = s->ack;
 	if (c->snd_una == c->snd_nxt)
 		c->x->pos_m = NULL;

@@ -70,7 +70,7 @@ qp_tcp_frame_payload_max(const struct qp_tcp_conn *c, uint32_t mss)
 uint32_t
 qp_tcp_rcv_space(const struct qp_tcp_conn *c)
 {
-	uint32_t buf = c->rcv_buf;
+	uint32_t buf = qp_tcp_rcv_limit(c);
 
 	if (qp_tcp_memory(c->tcp) != QP_MEM_PLENTY)
 		buf = qp_min(buf, QP_TCP_TIGHT_BYTES);
@@ -87,7 +87,7 @@ qp_tcp_rcv_space(const struct qp_tcp_conn *c)
 static uint16_t
 offer_window(struct qp_tcp_conn *c)
 {
-	uint32_t step = qp_min(c->rcv_buf / 2, c->rcv_seg);
+	uint32_t step = qp_min(qp_tcp_rcv_limit(c) / 2, c->rcv_seg);
 	uint32_t edge = c->rcv_nxt + qp_tcp_rcv_space(c), wnd;
 
 	if (seq_lt(edge, c->rcv_adv + step))

@@ -23,8 +23,9 @@ qp_tcp_config_default(struct qp_tcp_config *cfg)
 {
 	*cfg = (struct qp_tcp_config) {
 		.max_conns = 65536,
-		.rcv_buf_bytes = 1 << 20,
-		.snd_buf_bytes = 1 << 20,
+		.rcv_buf_bytes = 4 << 20,
+		.snd_buf_bytes = 4 << 20,
+		.budget_bytes = 0,
 		.syn_backlog = 4096,
 		.rst_limit = 10000,
 		.keepalive_s = 600,
@@ -84,6 +85,9 @@ qp_tcp_new(const struct qp_tcp_env *env, const struct qp_tcp_config *cfg)
 		return NULL;
 	}
 	tcp->ooo_segs_max = env->pool->size / 4;
+	tcp->budget_bytes = cfg->budget_bytes;
+	if (tcp->budget_bytes == 0)
+		tcp->budget_bytes = (uint64_t)env->pool->size * QP_TCP_MBUF_BYTES / 4 * 3;
 	tcp->tw_timer.fn = qp_tcp_tw_on_timer;
 	qp_slab_init(&tcp->conns, sizeof(struct qp_tcp_conn));
 	qp_slab_init(&tcp->xmits, sizeof(struct qp_tcp_xmit));
@@ -165,7 +169,7 @@ qp_tcp_flow(const struct qp_tcp_conn *c)
 uint32_t
 qp_tcp_send_space(const struct qp_tcp_conn *c)
 {
-	uint32_t buf = c->tcp->cfg.snd_buf_bytes, queued = qp_tcp_queued(c);
+	uint32_t buf = qp_tcp_send_buffer(c), queued = qp_tcp_queued(c);
 
 	return buf > queued ? buf - queued : 0;
 }
@@ -189,6 +193,7 @@ qp_tcp_send(struct qp_tcp_conn *c, struct rte_mbuf *chain)
 		qp_tcp_app_limited(c); /* there was room, and nothing to fill it */
 	qp_tcp_stall_queued(c);
 	c->snd_end += chain->pkt_len;
+	qp_tcp_hold(c->tcp, chain->pkt_len);
 	qp_mbufq_append(&c->x->sndq, chain);
 	qp_tcp_work(c);
 }
@@ -220,9 +225,13 @@ qp_tcp_abort(struct qp_tcp_conn *c)
 void
 qp_tcp_consumed(struct qp_tcp_conn *c, uint32_t bytes)
 {
-	c->rcv_held -= qp_min(bytes, c->rcv_held);
-	if (c->tcb.state != QP_TCP_CLOSED)
-		qp_tcp_work(c);
+	bytes = qp_min(bytes, c->rcv_held);
+	c->rcv_held -= bytes;
+	qp_tcp_hold(c->tcp, -(int64_t)bytes);
+	if (c->tcb.state == QP_TCP_CLOSED)
+		return;
+	qp_tcp_rcv_taken(c);
+	qp_tcp_work(c);
 }
 
 void

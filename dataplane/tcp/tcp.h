@@ -53,8 +53,9 @@ enum qp_tcp_cc_kind {
 
 struct qp_tcp_config {
 	uint32_t max_conns;       /* all states; beyond: SYNs are dropped and counted */
-	uint32_t rcv_buf_bytes;   /* receive window at most, a connection */
-	uint32_t snd_buf_bytes;   /* unacknowledged and unsent bytes at most, a connection */
+	uint32_t rcv_buf_bytes;   /* receive window at most, a connection: it follows the path up to here */
+	uint32_t snd_buf_bytes;   /* unacknowledged and unsent bytes at most, a connection; likewise */
+	uint64_t budget_bytes;    /* of payload that all connections hold together; 0: three quarters of the pool */
 	uint32_t syn_backlog;     /* half-open connections before SYN cookies */
 	uint32_t rst_limit;       /* resets a second to segments of no connection */
 	uint32_t keepalive_s;     /* silence before keep-alive probes; 0: off */
@@ -142,7 +143,9 @@ void qp_tcp_flush(struct qp_tcp *tcp);
 void qp_tcp_set_ctx(struct qp_tcp_conn *c, void *ctx);
 const struct qp_flow *qp_tcp_flow(const struct qp_tcp_conn *c);
 
-/* Bytes that qp_tcp_send takes now without exceeding snd_buf_bytes. */
+/* What the send queue is worth now: twice cwnd, at least 64 KiB, at most snd_buf_bytes. */
+uint32_t qp_tcp_send_buffer(const struct qp_tcp_conn *c);
+/* Bytes that qp_tcp_send takes now without exceeding qp_tcp_send_buffer. */
 uint32_t qp_tcp_send_space(const struct qp_tcp_conn *c);
 /*
  * Queues payload (a chain; consumed, kept by reference until acknowledged; the

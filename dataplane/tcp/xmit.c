@@ -48,6 +48,7 @@ qp_tcp_xmit_drop(struct qp_tcp_conn *c)
 		return;
 	while (c->x->rec_head != NULL)
 		qp_tcp_rec_unlink(c, c->x->rec_head);
+	qp_tcp_hold(c->tcp, -(int64_t)c->x->sndq.bytes);
 	qp_mbufq_clear(&c->x->sndq);
 	qp_tcp_stall_end(c);
 	qp_slab_put(&c->tcp->xmits, c->x);

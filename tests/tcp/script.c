@@ -157,10 +157,17 @@ script_open_cfg(struct script *t)
 }
 
 void
+script_config(struct qp_tcp_config *cfg)
+{
+	qp_tcp_config_default(cfg);
+	cfg->rcv_buf_bytes = cfg->snd_buf_bytes = 1 << 20;
+}
+
+void
 script_open(struct script *t)
 {
 	*t = (struct script) {.v6 = t->v6, .link_mtu = t->link_mtu};
-	qp_tcp_config_default(&t->cfg);
+	script_config(&t->cfg);
 	t->cfg.max_conns = 256;
 	script_open_cfg(t);
 }
@@ -625,6 +632,15 @@ script_establish(struct script *t)
 	script_in(t, "A 1 ack 1 win 512 ts 101/_");
 	script_ignore(t); /* a window update may follow */
 	cr_assert(t->c != NULL);
+}
+
+void
+script_wide(struct script *t)
+{
+	t->c->rcv_tuned = t->c->rcv_buf;
+	qp_tcp_consumed(t->c, 0);
+	qp_tcp_flush(t->tcp);
+	script_ignore(t);
 }
 
 void

@@ -51,9 +51,12 @@ struct script {
 /* EAL, pools: the suite's .init. */
 void script_suite_start(void);
 
+/* The default configuration, with buffers of 1 MiB: the scripts' window scale is 5. */
+void script_config(struct qp_tcp_config *cfg);
+
 /* A stack that listens on port 80. */
 void script_open(struct script *t);
-/* The same with another configuration, set in t->cfg by qp_tcp_config_default and then the caller. */
+/* The same with another configuration, set in t->cfg by script_config and then the caller. */
 void script_open_cfg(struct script *t);
 /* Closes; fails the test when an mbuf or a record is left. */
 void script_close(struct script *t);
@@ -84,6 +87,8 @@ void script_ignore(struct script *t);
 void script_establish(struct script *t);
 /* The same without any option but the MSS; the peer's window is `win`. */
 void script_establish_plain(struct script *t, uint16_t win);
+/* The receive window as it is on a path that has shown to be worth all of it. */
+void script_wide(struct script *t);
 /* Active open up to the SYN's departure. */
 void script_connect(struct script *t);
 

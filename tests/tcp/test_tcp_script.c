@@ -133,7 +133,7 @@ Test(tcp, listen_syn_with_text_acknowledges_the_syn_alone)
 
 Test(tcp, listen_backlog_full_answers_with_a_cookie_that_opens)
 {
-	qp_tcp_config_default(&t.cfg);
+	script_config(&t.cfg);
 	t.cfg.max_conns = 256;
 	t.cfg.syn_backlog = 1;
 	script_open_cfg(&t);
@@ -157,7 +157,7 @@ Test(tcp, listen_backlog_full_answers_with_a_cookie_that_opens)
 
 Test(tcp, listen_cookie_wrong_or_old_is_reset)
 {
-	qp_tcp_config_default(&t.cfg);
+	script_config(&t.cfg);
 	t.cfg.max_conns = 256;
 	t.cfg.syn_backlog = 0;
 	script_open_cfg(&t);
@@ -577,7 +577,7 @@ Test(tcp, established_overlaps_of_any_kind_deliver_each_byte_once)
 
 Test(tcp, established_text_beyond_the_window_is_cut)
 {
-	qp_tcp_config_default(&t.cfg);
+	script_config(&t.cfg);
 	t.cfg.max_conns = 256;
 	t.cfg.rcv_buf_bytes = 2000;
 	script_open_cfg(&t);
@@ -591,7 +591,7 @@ Test(tcp, established_text_beyond_the_window_is_cut)
 
 Test(tcp, established_zero_window_takes_acks_and_refuses_text)
 {
-	qp_tcp_config_default(&t.cfg);
+	script_config(&t.cfg);
 	t.cfg.max_conns = 256;
 	t.cfg.rcv_buf_bytes = 2000;
 	script_open_cfg(&t);
@@ -678,7 +678,7 @@ Test(tcp, established_send_goes_out_as_one_super_segment)
 	QUIET();
 	IN("A 1 ack 10001 win 512 ts 102/_");
 	cr_expect(t.acked == 10000);
-	cr_expect(qp_tcp_send_space(t.c) == t.cfg.snd_buf_bytes);
+	cr_expect(qp_tcp_send_space(t.c) == qp_tcp_send_buffer(t.c));
 	CLOSE();
 }
 
@@ -907,7 +907,7 @@ Test(tcp, established_zero_window_answered_lives_on_unanswered_ends)
 
 Test(tcp, established_silent_peer_is_probed_and_given_up)
 {
-	qp_tcp_config_default(&t.cfg);
+	script_config(&t.cfg);
 	t.cfg.max_conns = 256;
 	t.cfg.keepalive_s = 10;
 	script_open_cfg(&t);
@@ -1175,7 +1175,7 @@ Test(tcp, time_wait_new_syn_by_sequence_number_opens_anew)
 
 Test(tcp, time_wait_full_table_gives_its_oldest_place)
 {
-	qp_tcp_config_default(&t.cfg);
+	script_config(&t.cfg);
 	t.cfg.max_conns = 16;
 	script_open_cfg(&t);
 	for (unsigned i = 0; i < 40; i++) {

@@ -246,6 +246,7 @@ Test(tcp_abuse, tiny_segments_out_of_order_share_mbufs)
 	double before;
 
 	established();
+	script_wide(&t);
 	before = cpu_seconds();
 	for (uint32_t kb = 0; kb < 98; kb++) {
 		for (uint32_t i = 1024; i > 0; i--)
@@ -264,6 +265,7 @@ Test(tcp_abuse, tiny_segments_out_of_order_share_mbufs)
 Test(tcp_abuse, out_of_order_holes_stop_at_the_limit_of_runs)
 {
 	established();
+	script_wide(&t);
 	for (uint32_t i = 0; i < 100000; i++)
 		text(2 + 2 * i, 1);
 	script_flush(&t);
@@ -279,6 +281,7 @@ Test(tcp_abuse, out_of_order_memory_stops_at_a_quarter_of_the_mbufs)
 	for (uint16_t port = 1001; port <= 1003; port++) {
 		t.peer_port = port;
 		script_establish(&t);
+		script_wide(&t);
 		for (uint32_t i = 0; i < 600; i++)
 			text(2 + 1448 * i, 1448);
 		script_flush(&t);
@@ -287,6 +290,7 @@ Test(tcp_abuse, out_of_order_memory_stops_at_a_quarter_of_the_mbufs)
 	cr_expect(mbufs_used() <= 1024, "%u mbufs", mbufs_used());
 	t.peer_port = 1004;
 	script_establish(&t);
+	script_wide(&t);
 	for (uint32_t i = 0; i < 600; i++)
 		text(1 + 1448 * i, 1448);
 	cr_expect(t.received == 600 * 1448 && !t.wrong);
@@ -506,7 +510,7 @@ Test(tcp_abuse, syn_injected_many_times_changes_nothing)
 
 Test(tcp_abuse, connections_beyond_the_limit_are_refused_time_wait_gives_way)
 {
-	qp_tcp_config_default(&t.cfg);
+	script_config(&t.cfg);
 	t.cfg.max_conns = 4;
 	script_open_cfg(&t);
 	for (uint16_t port = 1001; port <= 1004; port++) {
@@ -539,7 +543,7 @@ Test(tcp_abuse, ports_to_one_remote_end_run_out_and_say_so)
 		.remote = qp_ipaddr_v4(rte_cpu_to_be_32(0xc0000202)), .rport_be = rte_cpu_to_be_16(443)};
 	struct qp_tcp_conn *c;
 
-	qp_tcp_config_default(&t.cfg);
+	script_config(&t.cfg);
 	script_open_cfg(&t);
 	for (unsigned i = 0; i < 32768; i++) {
 		cr_assert(qp_tcp_connect(t.tcp, &f, &none, NULL, &c) == 0, "connection %u", i);
@@ -555,7 +559,7 @@ Test(tcp_abuse, ports_to_one_remote_end_run_out_and_say_so)
 
 Test(tcp_abuse, connections_of_one_source_stop_at_its_limit)
 {
-	qp_tcp_config_default(&t.cfg);
+	script_config(&t.cfg);
 	t.cfg.max_conns = 256;
 	t.cfg.max_conns_per_source = 3;
 	script_open_cfg(&t);
@@ -589,7 +593,7 @@ Test(tcp_abuse, connections_of_one_source_stop_at_its_limit)
 Test(tcp_abuse, connections_of_one_v6_prefix_count_together)
 {
 	t.v6 = true;
-	qp_tcp_config_default(&t.cfg);
+	script_config(&t.cfg);
 	t.cfg.max_conns = 256;
 	t.cfg.max_conns_per_source = 1;
 	script_open_cfg(&t);

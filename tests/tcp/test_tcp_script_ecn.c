@@ -14,7 +14,7 @@ static struct script t;
 static void
 open_ecn(uint8_t ecn)
 {
-	qp_tcp_config_default(&t.cfg);
+	script_config(&t.cfg);
 	t.cfg.max_conns = 256;
 	t.cfg.ecn = ecn;
 	script_open_cfg(&t);

@@ -79,7 +79,7 @@ Test(tcp, time_wait_syn_that_opens_nothing_leaves_it)
 /* 3.10.7.4, first: on a closed window no octet is acceptable, new ones behind old ones neither. */
 Test(tcp, established_old_text_on_a_closed_window_delivers_nothing)
 {
-	qp_tcp_config_default(&t.cfg);
+	script_config(&t.cfg);
 	t.cfg.rcv_buf_bytes = 1000;
 	script_open_cfg(&t);
 	script_establish_plain(&t, 9000);

@@ -246,7 +246,7 @@ Test(tcp_pmtu, established_black_hole_v6_stays_at_1280)
 
 Test(tcp_pmtu, established_black_hole_without_probing_changes_nothing)
 {
-	qp_tcp_config_default(&t.cfg);
+	script_config(&t.cfg);
 	t.cfg.max_conns = 256;
 	t.cfg.mtu_probing = false;
 	script_open_cfg(&t);
@@ -428,7 +428,7 @@ Test(tcp_pmtu, listen_syn_announces_what_its_interface_takes)
 
 Test(tcp_pmtu, listen_cookie_announces_what_its_interface_takes)
 {
-	qp_tcp_config_default(&t.cfg);
+	script_config(&t.cfg);
 	t.cfg.max_conns = 256;
 	t.cfg.syn_backlog = 0;
 	t.link_mtu = 9000;

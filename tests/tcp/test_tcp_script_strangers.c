@@ -17,7 +17,7 @@ counted(void)
 
 Test(tcp_strangers, closed_flood_of_acks_resets_are_limited)
 {
-	qp_tcp_config_default(&t.cfg);
+	script_config(&t.cfg);
 	t.cfg.rst_limit = 20;
 	script_open_cfg(&t);
 	t.port = 81;
@@ -36,7 +36,7 @@ Test(tcp_strangers, closed_flood_of_acks_resets_are_limited)
 
 Test(tcp_strangers, listen_flood_of_acks_leaves_connections_their_reset)
 {
-	qp_tcp_config_default(&t.cfg);
+	script_config(&t.cfg);
 	t.cfg.rst_limit = 1;
 	script_open_cfg(&t);
 	script_establish(&t);
@@ -55,7 +55,7 @@ Test(tcp_strangers, listen_flood_of_acks_leaves_connections_their_reset)
 
 Test(tcp_strangers, listen_flood_of_syns_keeps_a_bounded_number_half_open)
 {
-	qp_tcp_config_default(&t.cfg);
+	script_config(&t.cfg);
 	t.cfg.syn_backlog = 16;
 	script_open_cfg(&t);
 	for (unsigned i = 0; i < 200; i++) {

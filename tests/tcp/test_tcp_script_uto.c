@@ -14,7 +14,7 @@ static struct script t;
 static void
 open_uto(uint32_t ours_s, bool option)
 {
-	qp_tcp_config_default(&t.cfg);
+	script_config(&t.cfg);
 	t.cfg.max_conns = 256;
 	t.cfg.user_timeout_s = ours_s;
 	t.cfg.user_timeout_option = option;

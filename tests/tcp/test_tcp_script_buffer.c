@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Receive and send buffers that follow the path, and the budget over all. */
+#include <criterion/criterion.h>
+
+
+#include "tests/tcp/script.h"
+
+TestSuite(tcp_buffer, .init = script_suite_start);
+
+static struct script t;
+
+/* One round trip of 20 ms in which the peer sends `n` segments of 1,000 bytes. */
+static uint32_t at;
+
+static void
+round_of(uint32_t n)
+{
+	char s[64];
+
+	for (uint32_t i = 0; i < n; i++) {
+		snprintf(s, sizeof(s), "A %u+1000 ack 1 win 512 ts %u/%u", at,
+			101 + (uint32_t)(t.now_ns / QP_MS_NS), qp_tcp_tsval(t.c) - 20);
+		script_in_burst(&t, s);
+		at += 1000;
+	}
+	script_flush(&t);
+	script_ignore(&t);
+	script_wait_ms(&t, 20);
+}
+
+static void
+start(void)
+{
+	script_open(&t);
+	script_establish(&t);
+	at = 1;
+}
+
+Test(tcp_buffer, established_window_begins_with_64_KiB)
+{
+	start();
+	cr_expect(t.c->rcv_tuned == 65536 && qp_tcp_rcv_space(t.c) == 65536);
+	cr_expect(qp_tcp_send_buffer(t.c) == 65536);
+	script_close(&t);
+}
+
+Test(tcp_buffer, established_faster_rounds_widen_the_window_up_to_the_share)
+{
+	uint32_t before;
+
+	start();
+	for (uint32_t n = 10; n <= 60; n += 10)
+		round_of(n);
+	before = t.c->rcv_tuned;
+	cr_expect(before > 100000 && before < 250000, "%u after 60,000 bytes a round", before);
+	for (uint32_t n = 60; n < 220; n += n / 2)
+		round_of(n);
+	round_of(1);
+	cr_expect(t.c->rcv_tuned > 2 * before && t.c->rcv_tuned <= t.cfg.rcv_buf_bytes, "%u",
+		t.c->rcv_tuned);
+	cr_expect(!t.wrong);
+	script_close(&t);
+}
+
+Test(tcp_buffer, established_steady_rate_does_not_creep)
+{
+	uint32_t after;
+
+	start();
+	for (int i = 0; i < 10; i++)
+		round_of(20);
+	after = t.c->rcv_tuned;
+	for (int i = 0; i < 200; i++)
+		round_of(20);
+	cr_expect(t.c->rcv_tuned == after, "%u, then %u", after, t.c->rcv_tuned);
+	script_close(&t);
+}
+
+Test(tcp_buffer, established_reader_that_holds_keeps_its_window)
+{
+	start();
+	t.hold = true;
+	for (int i = 0; i < 6; i++)
+		round_of(10);
+	cr_expect(t.c->rcv_held == 60000 && t.c->rcv_tuned == 65536);
+	cr_expect(t.tcp->held_bytes == 60000);
+	script_consume(&t, 60000);
+	cr_expect(t.tcp->held_bytes == 0);
+	script_close(&t);
+}
+
+Test(tcp_buffer, budget_half_used_widens_nothing_and_used_up_takes_no_text)
+{
+	script_config(&t.cfg);
+	t.cfg.max_conns = 64;
+	t.cfg.budget_bytes = 100000;
+	script_open_cfg(&t);
+	script_establish(&t);
+	at = 1;
+	t.hold = true;
+	round_of(40);
+	cr_expect(qp_tcp_memory(t.tcp) == QP_MEM_PLENTY);
+	round_of(20);
+	cr_expect(qp_tcp_memory(t.tcp) == QP_MEM_TIGHT);
+	cr_expect(qp_tcp_rcv_space(t.c) == 0, "32 KiB, and more is held");
+	script_close(&t);
+}
+
+Test(tcp_buffer, budget_counts_the_send_queue_until_it_is_acknowledged)
+{
+	start();
+	script_send(&t, 5000);
+	cr_expect(t.tcp->held_bytes == 5000);
+	script_ignore(&t);
+	IN("A 1 ack 3001 win 512 ts 102/_");
+	cr_expect(t.tcp->held_bytes == 2000);
+	qp_tcp_abort(t.c);
+	cr_expect(t.tcp->held_bytes == 0);
+	script_ignore(&t);
+	script_close(&t);
+}
+
+Test(tcp_buffer, send_buffer_follows_cwnd_up_to_the_bound)
+{
+	start();
+	t.c->cwnd = 200000;
+	cr_expect(qp_tcp_send_buffer(t.c) == 400000);
+	t.c->cwnd = 900000;
+	cr_expect(qp_tcp_send_buffer(t.c) == t.cfg.snd_buf_bytes);
+	script_close(&t);
+}
