@@ -10,7 +10,7 @@
 #include "dataplane/tcp/internal.h"
 
 /* An idle connection's memory: with its table slot the whole of it. */
-_Static_assert(sizeof(struct qp_tcp_conn) <= 512, "an idle connection is eight cache lines");
+_Static_assert(sizeof(struct qp_tcp_conn) <= 496, "an idle connection takes at most 512 bytes of heap");
 _Static_assert(sizeof(struct qp_tcp_tw) <= 128, "a TIME-WAIT is two cache lines");
 
 static bool

@@ -10,7 +10,8 @@
  */
 struct qp_slab {
 	size_t size;       /* of an object, rounded up */
-	size_t chunk_bytes;
+	size_t chunk_bytes; /* of the next one */
+	size_t bytes;      /* of all */
 	void *free;        /* linked through their first word */
 	void *chunks;      /* linked through their first word */
 	size_t used;       /* objects handed out */

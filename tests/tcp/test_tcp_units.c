@@ -225,7 +225,7 @@ Test(tcp_units, slab_gives_back_what_it_was_given)
 	qp_slab_init(&s, 72);
 	for (int i = 0; i < 3000; i++) {
 		p[i] = qp_slab_get(&s);
-		cr_assert(p[i] != NULL && (uintptr_t)p[i] % 64 == 0);
+		cr_assert(p[i] != NULL && (uintptr_t)p[i] % 16 == 0);
 		memset(p[i], i & 0xff, 72);
 	}
 	for (int i = 0; i < 3000; i++) {
