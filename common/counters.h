@@ -48,6 +48,7 @@
 	X(drop_no_memory, "segments dropped for want of mbufs or slots")                           \
 	X(drop_ooo_limit, "out-of-order data beyond a connection's limit")                         \
 	X(drop_backlog, "connection attempts beyond a limit")                                      \
+	X(drop_no_port, "active opens without a free port for their remote end")                   \
 	X(syn_cookies_sent, "SYN cookies sent")                                                    \
 	X(syn_cookies_ok, "connections opened by a SYN cookie")                                    \
 	X(fastopen_cookies, "Fast Open cookies given out (RFC 7413)")                              \
