@@ -262,6 +262,10 @@ qp_tcp_send_rst(struct qp_tcp_conn *c)
 	/* RFC 9293, 3.10.5: nothing to reset before the peer has answered. */
 	if (c->tcb.state == QP_TCP_CLOSED || c->tcb.state == QP_TCP_SYN_SENT)
 		return;
+	/* Nor when both have closed and our FIN alone is in flight. */
+	if ((c->tcb.state == QP_TCP_CLOSING || c->tcb.state == QP_TCP_LAST_ACK) &&
+		(c->flags & QP_TF_FIN_SENT) && c->snd_una == c->snd_end)
+		return;
 	if (send_empty(c, c->snd_nxt, RTE_TCP_RST_FLAG | RTE_TCP_ACK_FLAG))
 		QP_TCP_COUNT(c->tcp, rst_out);
 }
