@@ -129,7 +129,7 @@ in_window(const struct qp_tcp_conn *c, const struct qp_tcp_seg *s)
 	return seq_lt(s->seq, c->rcv_adv) && seq_lt(c->rcv_nxt, s->seq + s->len);
 }
 
-/* In SYN-RECEIVED, the SYN that led there; with text that is left over it even reaches the window. */
+/* In SYN-RECEIVED, the SYN that led there; text of it may reach into the window. */
 static bool
 same_syn(const struct qp_tcp_conn *c, const struct qp_tcp_seg *s)
 {

@@ -105,8 +105,9 @@ static const uint16_t cookie_mss[8] = {536, 1220, 1300, 1380, 1440, 1460, 4312, 
 #define COOKIE_LIFE_NS  (64 * QP_SEC_NS) /* one step of its clock; valid for this one and the next */
 
 /*
- * Time step (5 bits), MSS index (3), MAC over all of it, the flow and the peer's ISN (24). Each step has
- * a key of its own: what somebody learns of one helps for two minutes at most.
+ * Time step (5 bits), MSS index (3), MAC over all of it, the flow and the
+ * peer's ISN (24). Each step has a key of its own: what somebody learns of one
+ * helps for two minutes at most.
  */
 static uint32_t
 cookie_make(const uint64_t key[2], const struct qp_flow *flow, uint32_t irs, uint64_t step,
@@ -136,7 +137,8 @@ cookie_mss_index(const struct qp_tcp_seg *s)
 static uint32_t
 cookie_tsval(uint32_t now, const struct qp_tcp_options *o, bool ecn)
 {
-	uint32_t bits = (ecn ? 32u : 0) | (o->sack_permitted ? 16u : 0) | (o->has_wscale ? o->wscale : WSCALE_NONE);
+	uint32_t bits = (ecn ? 32u : 0) | (o->sack_permitted ? 16u : 0) |
+			(o->has_wscale ? o->wscale : WSCALE_NONE);
 	uint32_t ts = (now & ~63u) | bits;
 
 	return seq_lt(now, ts) ? ts - 64 : ts;
@@ -176,7 +178,7 @@ send_cookie(struct qp_tcp *tcp, const struct qp_tcp_seg *s)
 	qp_tcp_send_reply(tcp, &r);
 }
 
-/* The SYN's options and ECN flags, as far as a valid cookie tells them; false when it is none of ours. */
+/* The SYN's options and ECN flags, as far as a valid cookie tells; false when it is none of ours. */
 static bool
 cookie_check(struct qp_tcp *tcp, struct qp_tcp_seg *s, uint8_t *syn_flags)
 {
