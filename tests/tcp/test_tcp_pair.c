@@ -238,6 +238,7 @@ plan_of(uint64_t seed)
 		p.line.ce = 0.02;
 	if (sim_random(&s) % 2)
 		p.line.mark_ns = p.line.queue_ns / 4;
+	p.cfg.user_timeout_option = sim_random(&s) % 4 == 0;
 	return p;
 }
 
