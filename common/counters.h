@@ -50,6 +50,7 @@
 	X(drop_no_memory, "segments dropped for want of mbufs or slots")                           \
 	X(drop_ooo_limit, "out-of-order data beyond a connection's limit")                         \
 	X(drop_backlog, "connection attempts beyond a limit")                                      \
+	X(drop_no_port, "active opens without a free port for their remote end")                   \
 	X(syn_cookies_sent, "SYN cookies sent")                                                    \
 	X(syn_cookies_ok, "connections opened by a SYN cookie")                                    \
 	X(icmp_ignored, "ICMP errors about nothing of ours, or that claim nothing new")            \
@@ -72,7 +73,6 @@
 	X(rst_blind, "resets beside the next sequence number, not obeyed (RFC 5961)")              \
 	X(syn_blind, "SYNs for a synchronized connection, not obeyed (RFC 5961)")                  \
 	X(time_wait_evicted, "TIME_WAITs ended early for a new connection")                        \
-	X(ports_exhausted, "active opens for which no local port was left")                        \
 	X(drop_source_limit, "connection attempts beyond a source address's limit")                \
 	X(fastopen_cookies, "Fast Open cookies given out (RFC 7413)")                              \
 	X(fastopen_ok, "connections opened by a SYN with a Fast Open cookie")                      \

@@ -35,7 +35,7 @@ qp_tcp_ecn_syn_input(struct qp_tcp_conn *c, uint8_t flags)
 			c->ecn |= QP_ECN_SEND | QP_ECN_RECEIVE;
 		return;
 	}
-	/* "… received at least one non-ECN-setup SYN …: SHOULD NOT set ECT"; it may still send marks. */
+	/* "… received at least one non-ECN-setup SYN …: SHOULD NOT set ECT"; marks may come. */
 	c->ecn &= ~QP_ECN_SEND;
 }
 
@@ -71,7 +71,8 @@ qp_tcp_ecn_text(struct qp_tcp_conn *c, const struct qp_tcp_seg *s)
 bool
 qp_tcp_ecn_heard(struct qp_tcp_conn *c, const struct qp_tcp_seg *s)
 {
-	if ((c->ecn & QP_ECN_REDUCED) && seq_lt(c->ecn_recover, c->snd_una))
+	/* While CWR is owed, as before a FIN without data, the peer cannot but repeat itself. */
+	if (!(c->ecn & QP_ECN_CWR) && seq_lt(c->ecn_recover, c->snd_una))
 		c->ecn &= ~QP_ECN_REDUCED;
 	if (!(s->flags & RTE_TCP_ECE_FLAG) || !(c->ecn & QP_ECN_SEND))
 		return false;

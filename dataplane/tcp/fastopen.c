@@ -11,7 +11,6 @@
 #include <string.h>
 
 #include "dataplane/tcp/internal.h"
-#include "dataplane/tcp/recovery.h"
 
 #define KEY_PERIOD_NS (14400 * QP_SEC_NS) /* a cookie is good for four to eight hours */
 #define RESET_MEMORY_NS (60 * QP_SEC_NS)  /* a reset connection counts for so long, or twice */

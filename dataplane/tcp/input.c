@@ -32,6 +32,31 @@ decode(struct qp_tcp *tcp, struct rte_mbuf *m, const struct qp_packet *pkt, stru
 	return true;
 }
 
+static void
+take_text(struct qp_tcp_conn *c, struct qp_tcp_seg *s)
+{
+	/* As if it had been lost: what is left of the mbufs is for what gives some back. */
+	if (s->data_len > 0 && qp_tcp_memory(c->tcp) == QP_MEM_SCARCE) {
+		QP_TCP_COUNT(c->tcp, drop_no_memory);
+		return;
+	}
+	qp_tcp_uto_input(c, &s->opt);
+	qp_tcp_ecn_text(c, s);
+	if (s->len > 0)
+		qp_tcp_text_input(c, s);
+}
+
+/* The SYN is acknowledged; "if there are other controls or text in the segment, then continue". */
+static void
+rest_of_syn(struct qp_tcp_conn *c, struct qp_tcp_seg *s)
+{
+	c->flags |= QP_TF_ACK_NOW;
+	s->flags &= ~RTE_TCP_SYN_FLAG;
+	s->seq++;
+	s->len--;
+	take_text(c, s);
+}
+
 /* 3.10.7.3 */
 static void
 syn_sent_input(struct qp_tcp_conn *c, struct qp_tcp_seg *s)
@@ -64,10 +89,10 @@ syn_sent_input(struct qp_tcp_conn *c, struct qp_tcp_seg *s)
 	if (acks) {
 		qp_tcp_ecn_syn_ack_input(c, s->flags);
 		if (qp_tcp_establish(c, s, s->wnd))
-			c->flags |= QP_TF_ACK_NOW;
+			rest_of_syn(c, s);
 		return;
 	}
-	/* Simultaneous open. */
+	/* Simultaneous open. Text comes again. */
 	qp_tcp_ecn_syn_input(c, s->flags);
 	c->tcb.state = QP_TCP_SYN_RECEIVED;
 	c->snd_max_wnd = s->wnd;
@@ -97,12 +122,14 @@ timestamp_ok(struct qp_tcp_conn *c, const struct qp_tcp_seg *s)
 static bool
 in_window(const struct qp_tcp_conn *c, const struct qp_tcp_seg *s)
 {
-	if (s->len == 0 || (s->flags & RTE_TCP_RST_FLAG))
+	if (s->flags & RTE_TCP_RST_FLAG)
+		return s->seq == c->rcv_nxt || (seq_lt(c->rcv_nxt, s->seq) && seq_lt(s->seq, c->rcv_adv));
+	if (s->len == 0)
 		return seq_leq(c->rcv_nxt, s->seq) && seq_leq(s->seq, c->rcv_adv);
 	return seq_lt(s->seq, c->rcv_adv) && seq_lt(c->rcv_nxt, s->seq + s->len);
 }
 
-/* In SYN-RECEIVED, the SYN that led there; with text that is left over it even reaches the window. */
+/* In SYN-RECEIVED, the SYN that led there; text of it may reach into the window. */
 static bool
 same_syn(const struct qp_tcp_conn *c, const struct qp_tcp_seg *s)
 {
@@ -209,11 +236,28 @@ on_syn(struct qp_tcp_conn *c, const struct qp_tcp_seg *s)
 	qp_tcp_challenge_ack(c);
 }
 
+/*
+ * Simultaneous open (RFC 9293, figure 8): the peer's SYN-ACK is the SYN that
+ * we know, and the ACK that we wait for; its window is not scaled.
+ */
+static bool
+crossed_syn_ack(struct qp_tcp_conn *c, struct qp_tcp_seg *s)
+{
+	const uint8_t both = RTE_TCP_SYN_FLAG | RTE_TCP_ACK_FLAG;
+
+	if (c->tcb.state != QP_TCP_SYN_RECEIVED || (c->flags & QP_TF_PASSIVE) || s->seq != c->irs ||
+		(s->flags & (both | RTE_TCP_RST_FLAG)) != both || s->ack != c->snd_nxt)
+		return false;
+	if (timestamp_ok(c, s) && qp_tcp_establish(c, s, s->wnd))
+		rest_of_syn(c, s);
+	return true;
+}
+
 /* 3.10.7.4. Third, security: none here. Sixth, the URG bit: text is text (RFC 6093, 3.4). */
 void
 qp_tcp_segment_arrives(struct qp_tcp_conn *c, struct qp_tcp_seg *s)
 {
-	if (!check_sequence(c, s))
+	if (crossed_syn_ack(c, s) || !check_sequence(c, s))
 		return;
 	if (s->flags & RTE_TCP_RST_FLAG) {
 		on_reset(c, s);
@@ -229,15 +273,7 @@ qp_tcp_segment_arrives(struct qp_tcp_conn *c, struct qp_tcp_seg *s)
 	if (s->pkt->flow.l2.mtu != c->tcb.flow.l2.mtu)
 		qp_tcp_pmtu_link(c, &s->pkt->flow.l2);
 	c->tcb.flow.l2 = s->pkt->flow.l2;
-	/* As if it had been lost: what is left of the mbufs is for what gives some back. */
-	if (s->data_len > 0 && qp_tcp_memory(c->tcp) == QP_MEM_SCARCE) {
-		QP_TCP_COUNT(c->tcp, drop_no_memory);
-		return;
-	}
-	qp_tcp_uto_input(c, &s->opt);
-	qp_tcp_ecn_text(c, s);
-	if (s->len > 0)
-		qp_tcp_text_input(c, s);
+	take_text(c, s);
 }
 
 /* No connection: a listener's business, or nobody's (3.10.7.1). */

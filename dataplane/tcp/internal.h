@@ -49,6 +49,8 @@
 #define QP_TCP_STALL_LOOK    8u                  /* of so many oldest the largest goes */
 #define QP_TCP_CREDIT_WINDOWS 2u                 /* cwnds that ACKs may count for in a handshake's round trip */
 #define QP_TCP_CREDIT_RTT_US 5000u               /* … of at least so long: what is less varies by more than half */
+#define QP_TCP_FIRST_PORT 32768u /* of active opens; up to 65535 */
+#define QP_TCP_PORTS (65536u - QP_TCP_FIRST_PORT)
 #define QP_TOS_ECN 3u /* the ECN field of the TOS byte (RFC 3168, 5) */
 #define QP_TOS_ECT 2u /* ECT(0) */
 #define QP_TOS_CE  3u
@@ -373,7 +375,8 @@ struct qp_tcp {
 	struct qp_slab conns, xmits, tws, recs, ooos;
 	struct qp_tcp_tw *tw_oldest, *tw_newest;
 	struct qp_timer tw_timer;
-	uint64_t table_key[2], isn_key[2], ts_key[2], cookie_key[2];
+	uint64_t table_key[2], isn_key[2], ts_key[2];
+	struct qp_tcp_keyring cookie_keys;
 	uint64_t cookies_until_ns;    /* ACKs may carry cookies until then */
 	struct qp_tcp_keyring fastopen_keys;
 	uint32_t fastopen_pending;    /* QP_FO_PENDING ones */
@@ -516,6 +519,11 @@ struct qp_tcp_listener *qp_tcp_half_listener(const struct qp_tcp_conn *c);
 void qp_tcp_set_path_mss(struct qp_tcp_conn *c, uint32_t mtu);
 
 /* syn.c: 3.10.7.2 and initial sequence numbers */
+/* A keyed hash of both ends and `extra`. */
+uint64_t qp_tcp_keyed(const uint64_t key[2], const struct qp_flow *f, uint64_t extra);
+void qp_tcp_set_iss(struct qp_tcp_conn *c, uint32_t iss);
+/* `iss`, or one behind all that a last life up to `last` may have sent. */
+uint32_t qp_tcp_later_iss(uint32_t iss, uint32_t last);
 uint32_t qp_tcp_isn(const struct qp_tcp *tcp, const struct qp_flow *flow);
 uint32_t qp_tcp_ts_offset(const struct qp_tcp *tcp, const struct qp_flow *flow);
 /* `iss_floor`: non-NULL when the port pair's last life demands a later ISN (RFC 6191). */

@@ -15,7 +15,8 @@ unsent_bytes(const struct qp_tcp_conn *c)
 static bool
 fin_waits(const struct qp_tcp_conn *c)
 {
-	return (c->flags & (QP_TF_FIN_QUEUED | QP_TF_FIN_SENT)) == QP_TF_FIN_QUEUED && qp_tcp_synchronized(c);
+	return (c->flags & (QP_TF_FIN_QUEUED | QP_TF_FIN_SENT)) == QP_TF_FIN_QUEUED &&
+	       qp_tcp_synchronized(c);
 }
 
 bool

@@ -153,7 +153,8 @@ qp_tcp_send_payload(struct qp_tcp_conn *c, uint32_t seq, struct rte_mbuf *m, uin
 	struct rte_mbuf *frame;
 	uint32_t mss = qp_tcp_mss(c), done;
 	/* RFC 3168, 6.1.5: nothing is ECT that is sent again. */
-	bool ect = (c->ecn & QP_ECN_SEND) && seq == c->snd_nxt && len != 0, cwr = ect && (c->ecn & QP_ECN_CWR);
+	bool ect = (c->ecn & QP_ECN_SEND) && seq == c->snd_nxt && len != 0;
+	bool cwr = ect && (c->ecn & QP_ECN_CWR);
 
 	/* CWR is for one segment; ports differ in what they make of a super-segment's. */
 	if (cwr && len > mss) {
@@ -161,7 +162,8 @@ qp_tcp_send_payload(struct qp_tcp_conn *c, uint32_t seq, struct rte_mbuf *m, uin
 		fin = false;
 	}
 	segment_options(c, &opt);
-	frame = start_frame(c, seq, RTE_TCP_ACK_FLAG | (cwr ? RTE_TCP_CWR_FLAG : 0), offer_window(c), &opt);
+	frame = start_frame(c, seq, RTE_TCP_ACK_FLAG | (cwr ? RTE_TCP_CWR_FLAG : 0),
+		offer_window(c), &opt);
 	if (frame == NULL)
 		return -1;
 	push = seq + len == c->snd_end;
@@ -262,6 +264,10 @@ qp_tcp_send_rst(struct qp_tcp_conn *c)
 	/* RFC 9293, 3.10.5: nothing to reset before the peer has answered. */
 	if (c->tcb.state == QP_TCP_CLOSED || c->tcb.state == QP_TCP_SYN_SENT)
 		return;
+	/* Nor when both have closed and our FIN alone is in flight. */
+	if ((c->tcb.state == QP_TCP_CLOSING || c->tcb.state == QP_TCP_LAST_ACK) &&
+		(c->flags & QP_TF_FIN_SENT) && c->snd_una == c->snd_end)
+		return;
 	if (send_empty(c, c->snd_nxt, RTE_TCP_RST_FLAG | RTE_TCP_ACK_FLAG))
 		QP_TCP_COUNT(c->tcp, rst_out);
 }
@@ -282,14 +288,15 @@ qp_tcp_send_syn(struct qp_tcp_conn *c)
 		.tsecr = answer ? c->ts_recent : 0,
 	};
 	struct rte_mbuf *m;
+	uint8_t flags;
 
 	wnd -= qp_min(c->rcv_held, (uint32_t)wnd); /* a SYN's text (RFC 7413) */
 	if (c->tcp->cfg.user_timeout_option)
 		qp_tcp_uto_options(c, &opt);
 	if (c->fastopen & QP_FO_COOKIE)
 		qp_tcp_fastopen_cookie(c->tcp, &c->tcb.flow, &opt);
-	m = start_frame(c, c->iss, (answer ? RTE_TCP_SYN_FLAG | RTE_TCP_ACK_FLAG : RTE_TCP_SYN_FLAG) |
-		qp_tcp_ecn_syn_flags(c), wnd, &opt);
+	flags = RTE_TCP_SYN_FLAG | (answer ? RTE_TCP_ACK_FLAG : 0) | qp_tcp_ecn_syn_flags(c);
+	m = start_frame(c, c->iss, flags, wnd, &opt);
 	if (m == NULL) /* as if it had been lost: the timer sends it again */
 		return;
 	c->last_tx_ns = qp_tcp_now(c->tcp);

@@ -4,15 +4,14 @@
  * initial sequence numbers (RFC 6528), SYN cookies when half-open connections
  * are too many (RFC 4987, 3.6). Thread: the owning lcore.
  */
-#include "common/error.h"
 #include "dataplane/tcp/internal.h"
 #include "dataplane/tcp/siphash.h"
 
 #define WSCALE_NONE 15u
 #define ECN_SETUP (RTE_TCP_ECE_FLAG | RTE_TCP_CWR_FLAG)
 
-static uint64_t
-keyed(const uint64_t key[2], const struct qp_flow *f, uint64_t extra)
+uint64_t
+qp_tcp_keyed(const uint64_t key[2], const struct qp_flow *f, uint64_t extra)
 {
 	uint64_t words[6] = {f->local.q[0], f->local.q[1], f->remote.q[0], f->remote.q[1],
 		(uint64_t)f->lport_be << 16 | f->rport_be, extra};
@@ -24,14 +23,14 @@ keyed(const uint64_t key[2], const struct qp_flow *f, uint64_t extra)
 uint32_t
 qp_tcp_isn(const struct qp_tcp *tcp, const struct qp_flow *flow)
 {
-	return (uint32_t)(qp_tcp_now(tcp) / 4000) + (uint32_t)keyed(tcp->isn_key, flow, 0);
+	return (uint32_t)(qp_tcp_now(tcp) / 4000) + (uint32_t)qp_tcp_keyed(tcp->isn_key, flow, 0);
 }
 
 /* The same for each life of a flow: its timestamps go on where they were (RFC 6191, 3). */
 uint32_t
 qp_tcp_ts_offset(const struct qp_tcp *tcp, const struct qp_flow *flow)
 {
-	return (uint32_t)keyed(tcp->ts_key, flow, 0);
+	return (uint32_t)qp_tcp_keyed(tcp->ts_key, flow, 0);
 }
 
 uint8_t
@@ -67,8 +66,8 @@ qp_tcp_take_syn_options(struct qp_tcp_conn *c, const struct qp_tcp_seg *s)
 	c->ts_recent_s = (uint32_t)(qp_tcp_now(c->tcp) / QP_SEC_NS);
 }
 
-static void
-set_iss(struct qp_tcp_conn *c, uint32_t iss)
+void
+qp_tcp_set_iss(struct qp_tcp_conn *c, uint32_t iss)
 {
 	c->iss = iss;
 	c->snd_una = iss;
@@ -99,7 +98,7 @@ receive_syn(struct qp_tcp_listener *l, const struct qp_tcp_seg *s, uint32_t irs,
 	c->rcv_nxt = irs + 1;
 	c->last_ack_sent = c->rcv_nxt;
 	c->rcv_adv = c->rcv_nxt + qp_min(l->tcp->cfg.rcv_buf_bytes, UINT16_MAX);
-	set_iss(c, iss);
+	qp_tcp_set_iss(c, iss);
 	c->tcb.state = QP_TCP_SYN_RECEIVED;
 	qp_tcp_half_open(c, l);
 	return c;
@@ -111,12 +110,16 @@ static const uint16_t cookie_mss[8] = {536, 1220, 1300, 1380, 1440, 1460, 4312, 
 #define COOKIE_MAC_MASK ((1u << COOKIE_MAC_BITS) - 1)
 #define COOKIE_LIFE_NS  (64 * QP_SEC_NS) /* one step of its clock; valid for this one and the next */
 
-/* Time step (5 bits), MSS index (3), MAC over all of it, the flow and the peer's ISN (24). */
+/*
+ * Time step (5 bits), MSS index (3), MAC over all of it, the flow and the
+ * peer's ISN (24). Each step has a key of its own: what somebody learns of one
+ * helps for two minutes at most.
+ */
 static uint32_t
-cookie_make(const struct qp_tcp *tcp, const struct qp_flow *flow, uint32_t irs, uint64_t step,
+cookie_make(const uint64_t key[2], const struct qp_flow *flow, uint32_t irs, uint64_t step,
 	unsigned mss_index)
 {
-	uint64_t mac = keyed(tcp->cookie_key, flow, (uint64_t)irs << 32 | step << 3 | mss_index);
+	uint64_t mac = qp_tcp_keyed(key, flow, (uint64_t)irs << 32 | step << 3 | mss_index);
 
 	return (uint32_t)(step & 31) << 27 | mss_index << COOKIE_MAC_BITS |
 	       (uint32_t)(mac & COOKIE_MAC_MASK);
@@ -140,7 +143,8 @@ cookie_mss_index(const struct qp_tcp_seg *s)
 static uint32_t
 cookie_tsval(uint32_t now, const struct qp_tcp_options *o, bool ecn)
 {
-	uint32_t bits = (ecn ? 32u : 0) | (o->sack_permitted ? 16u : 0) | (o->has_wscale ? o->wscale : WSCALE_NONE);
+	uint32_t bits = (ecn ? 32u : 0) | (o->sack_permitted ? 16u : 0) |
+			(o->has_wscale ? o->wscale : WSCALE_NONE);
 	uint32_t ts = (now & ~63u) | bits;
 
 	return seq_lt(now, ts) ? ts - 64 : ts;
@@ -149,17 +153,20 @@ cookie_tsval(uint32_t now, const struct qp_tcp_options *o, bool ecn)
 static void
 send_cookie(struct qp_tcp *tcp, const struct qp_tcp_seg *s)
 {
-	uint64_t now = qp_tcp_now(tcp);
+	uint64_t now = qp_tcp_now(tcp), step = now / COOKIE_LIFE_NS;
 	uint32_t mtu_mss = qp_tcp_link_mtu(tcp, &s->pkt->flow) - (qp_ipaddr_is_v4(&s->pkt->flow.local) ? 40 : 60);
-	struct qp_tcp_reply r = {
+	struct qp_tcp_reply r;
+
+	qp_tcp_keyring_turn(&tcp->cookie_keys, step);
+	r = (struct qp_tcp_reply) {
 		.flow = &s->pkt->flow,
-		.seq = cookie_make(tcp, &s->pkt->flow, s->seq, now / COOKIE_LIFE_NS, cookie_mss_index(s)),
+		.seq = cookie_make(tcp->cookie_keys.now, &s->pkt->flow, s->seq, step, cookie_mss_index(s)),
 		.ack = s->seq + 1,
 		.flags = RTE_TCP_SYN_FLAG | RTE_TCP_ACK_FLAG,
 		.wnd = qp_min(tcp->cfg.rcv_buf_bytes, UINT16_MAX),
 		.opt = {.has_mss = true, .mss = qp_min(mtu_mss, UINT16_MAX)},
 	};
-
+	/* Without timestamps the MSS is all that comes back. */
 	if (s->opt.has_ts) {
 		bool ecn = tcp->cfg.ecn != 0 && (s->flags & ECN_SETUP) == ECN_SETUP;
 		uint32_t clock = (uint32_t)(now / QP_MS_NS) + qp_tcp_ts_offset(tcp, &s->pkt->flow);
@@ -177,9 +184,9 @@ send_cookie(struct qp_tcp *tcp, const struct qp_tcp_seg *s)
 	qp_tcp_send_reply(tcp, &r);
 }
 
-/* The SYN's options and ECN flags, as far as a valid cookie tells them; false when it is none of ours. */
+/* The SYN's options and ECN flags, as far as a valid cookie tells; false when it is none of ours. */
 static bool
-cookie_check(const struct qp_tcp *tcp, struct qp_tcp_seg *s, uint8_t *syn_flags)
+cookie_check(struct qp_tcp *tcp, struct qp_tcp_seg *s, uint8_t *syn_flags)
 {
 	uint64_t step = qp_tcp_now(tcp) / COOKIE_LIFE_NS;
 	uint32_t cookie = s->ack - 1;
@@ -187,9 +194,9 @@ cookie_check(const struct qp_tcp *tcp, struct qp_tcp_seg *s, uint8_t *syn_flags)
 
 	if (qp_tcp_now(tcp) >= tcp->cookies_until_ns)
 		return false;
-	if (cookie_make(tcp, &s->pkt->flow, s->seq - 1, step, index) != cookie &&
-		(step == 0 ||
-			cookie_make(tcp, &s->pkt->flow, s->seq - 1, step - 1, index) != cookie))
+	qp_tcp_keyring_turn(&tcp->cookie_keys, step);
+	if (cookie_make(tcp->cookie_keys.now, &s->pkt->flow, s->seq - 1, step, index) != cookie &&
+		cookie_make(tcp->cookie_keys.before, &s->pkt->flow, s->seq - 1, step - 1, index) != cookie)
 		return false;
 	s->opt.has_mss = true;
 	s->opt.mss = cookie_mss[index];
@@ -225,6 +232,12 @@ take_cookie(struct qp_tcp_listener *l, struct qp_tcp_seg *s)
 	qp_tcp_segment_arrives(c, s);
 }
 
+uint32_t
+qp_tcp_later_iss(uint32_t iss, uint32_t last)
+{
+	return seq_lt(last + UINT16_MAX, iss) ? iss : last + UINT16_MAX + 2;
+}
+
 static bool
 from_itself(const struct qp_flow *f)
 {
@@ -256,8 +269,8 @@ qp_tcp_listen_input(struct qp_tcp_listener *l, struct qp_tcp_seg *s, const uint3
 		return;
 	}
 	iss = qp_tcp_isn(tcp, &s->pkt->flow);
-	if (iss_floor != NULL && !seq_lt(*iss_floor + UINT16_MAX, iss))
-		iss = *iss_floor + UINT16_MAX + 2; /* behind all that the last life may have sent */
+	if (iss_floor != NULL)
+		iss = qp_tcp_later_iss(iss, *iss_floor);
 	c = receive_syn(l, s, s->seq, iss);
 	if (c == NULL)
 		return;
@@ -290,49 +303,4 @@ qp_tcp_syn_timeout(struct qp_tcp_conn *c)
 	QP_TCP_COUNT(c->tcp, retrans_segs);
 	qp_tcp_send_syn(c);
 	qp_tcp_timer_set(c, QP_TMR_RTX, qp_tcp_now(c->tcp) + c->rto_ns);
-}
-
-/* A local port that this remote end does not know yet (RFC 6056, 3.3.3). */
-static bool
-choose_port(struct qp_tcp *tcp, struct qp_flow *flow)
-{
-	const uint32_t first = 32768, count = 65536 - 32768;
-	uint32_t offset;
-
-	flow->lport_be = 0;
-	offset = (uint32_t)keyed(tcp->isn_key, flow, 1);
-	for (uint32_t i = 0; i < count; i++) {
-		uint32_t n = offset + tcp->port_counter++;
-
-		flow->lport_be = rte_cpu_to_be_16(first + n % count);
-		if (qp_tcp_lookup(tcp, flow) == NULL && qp_tcp_find_listener(tcp, flow) == NULL)
-			return true;
-	}
-	QP_TCP_COUNT(tcp, ports_exhausted);
-	return false;
-}
-
-int
-qp_tcp_connect(struct qp_tcp *tcp, const struct qp_flow *flow, const struct qp_tcp_ops *ops,
-	void *ctx, struct qp_tcp_conn **out)
-{
-	struct qp_flow f = *flow;
-	struct qp_tcp_conn *c;
-
-	if (f.lport_be == 0 ? !choose_port(tcp, &f) : qp_tcp_lookup(tcp, &f) != NULL)
-		return QP_E_INUSE;
-	c = qp_tcp_conn_new(tcp, &f);
-	if (c == NULL)
-		return QP_E_NOMEM;
-	c->ops = ops;
-	c->ctx = ctx;
-	c->flags = QP_TF_APP | QP_TF_SACK | QP_TF_TS | QP_TF_WSCALE;
-	c->rcv_wscale = qp_tcp_rcv_wscale(tcp);
-	set_iss(c, qp_tcp_isn(tcp, &f));
-	c->tcb.state = QP_TCP_SYN_SENT;
-	QP_TCP_COUNT(tcp, active_opens);
-	qp_tcp_send_syn(c);
-	qp_tcp_timer_set(c, QP_TMR_RTX, qp_tcp_now(tcp) + c->rto_ns);
-	*out = c;
-	return 0;
 }

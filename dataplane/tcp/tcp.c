@@ -50,7 +50,8 @@ qp_tcp_cc_of(int kind)
 static void
 make_keys(struct qp_tcp *tcp)
 {
-	uint64_t *keys[] = {tcp->table_key, tcp->isn_key, tcp->ts_key, tcp->cookie_key, tcp->fastopen_keys.secret};
+	uint64_t *keys[] = {tcp->table_key, tcp->isn_key, tcp->ts_key, tcp->cookie_keys.secret,
+		tcp->fastopen_keys.secret};
 
 	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
 		keys[i][0] = tcp->env.random(tcp->env.random_ctx);

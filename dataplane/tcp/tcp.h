@@ -126,7 +126,10 @@ int qp_tcp_listen(struct qp_tcp *tcp, const struct qp_ipaddr *addr, uint16_t por
 /* Stops listening; half-open connections are reset, established ones live on. */
 void qp_tcp_unlisten(struct qp_tcp_listener *l);
 
-/* Active open. `flow` names both ends (lport_be 0: chosen here, RFC 6056). */
+/*
+ * Active open. `flow` names both ends (lport_be 0: chosen here, RFC 6056). QP_E_INUSE when they
+ * have a connection or no port is left for this remote end, QP_E_NOMEM.
+ */
 int qp_tcp_connect(struct qp_tcp *tcp, const struct qp_flow *flow, const struct qp_tcp_ops *ops,
 	void *ctx, struct qp_tcp_conn **out);
 

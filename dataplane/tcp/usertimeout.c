@@ -25,7 +25,7 @@ qp_tcp_user_timeout_s(const struct qp_tcp_conn *c)
 	return c->user_timeout_s != 0 ? c->user_timeout_s : advertised_s(c);
 }
 
-/* 3.1: both ends' wishes, the longer one, within bounds; not against the application (CHANGEABLE). */
+/* 3.1: the longer of both wishes, within bounds; not against the application (CHANGEABLE). */
 void
 qp_tcp_uto_input(struct qp_tcp_conn *c, const struct qp_tcp_options *o)
 {
@@ -42,7 +42,7 @@ qp_tcp_uto_options(const struct qp_tcp_conn *c, struct qp_tcp_options *o)
 	o->uto_s = advertised_s(c);
 }
 
-/* It is advice and comes without an answer: in the SYN, in the first segment after it, when it changes. */
+/* Advice without an answer: in the SYN, in the first segment after it, when it changes. */
 void
 qp_tcp_uto_offer(struct qp_tcp_conn *c)
 {

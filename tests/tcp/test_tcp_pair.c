@@ -258,6 +258,7 @@ plan_of(uint64_t seed)
 	if (sim_random(&s) % 2)
 		p.line.mark_ns = p.line.queue_ns / 4;
 	draw_path(&s, &p, seed);
+	p.cfg.user_timeout_option = sim_random(&s) % 4 == 0;
 	return p;
 }
 

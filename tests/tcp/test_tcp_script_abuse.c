@@ -550,7 +550,7 @@ Test(tcp_abuse, ports_to_one_remote_end_run_out_and_say_so)
 		script_ignore(&t);
 	}
 	cr_expect(qp_tcp_connect(t.tcp, &f, &none, NULL, &c) == QP_E_INUSE);
-	cr_expect(COUNTER(ports_exhausted) == 1 && COUNTER(conns) == 32768);
+	cr_expect(COUNTER(drop_no_port) == 1 && COUNTER(conns) == 32768);
 	/* Another remote socket has its own. */
 	f.rport_be = rte_cpu_to_be_16(444);
 	cr_expect(qp_tcp_connect(t.tcp, &f, &none, NULL, &c) == 0);

@@ -301,6 +301,21 @@ Test(tcp_ecn, established_echo_reduces_cwnd_once_a_window_and_says_cwr_alone)
 	CLOSE();
 }
 
+/* No data is left that could say CWR: the peer repeats itself with the FIN's ACK. */
+Test(tcp_ecn, established_echo_before_a_fin_alone_reduces_once)
+{
+	established();
+	script_send(&t, 1000);
+	OUT("AP 1+1000 ack 1");
+	IN("AE 1 ack 1001 win 512 ts 110/_");
+	qp_tcp_shutdown(t.c);
+	script_flush(&t);
+	OUT("AF 1001 ack 1 tos 0");
+	IN("AE 1 ack 1002 win 512 ts 110/_");
+	cr_expect(qp_tcp_counters(t.tcp)->ecn_reductions == 1);
+	CLOSE();
+}
+
 Test(tcp_ecn, established_echo_in_slow_start_does_not_grow_cwnd)
 {
 	established();
