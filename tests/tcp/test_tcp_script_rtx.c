@@ -46,3 +46,30 @@ Test(tcp_rtx, recovery_head_sent_again_restarts_the_timer_with_todays_rto)
 	OUT("A 4381+1460 ack 1");
 	CLOSE();
 }
+
+/* The same when the sample that ends the backoff comes after the retransmission. */
+Test(tcp_rtx, recovery_sample_after_the_retransmission_shortens_the_timer)
+{
+	establish_sack_only();
+	script_send(&t, 7300);
+	WAIT_MS(3500);
+	script_ignore(&t);
+	IN("A 1 ack 1461");
+	WAIT_MS(20);
+	IN("A 1 ack 2921");
+	script_send(&t, 1460);
+	WAIT_MS(20);
+	IN("A 1 ack 4381"); /* new data goes out */
+	script_ignore(&t);
+	WAIT_MS(20);
+	IN("A 1 ack 4381 sack 5841-7301"); /* sent twice: no sample, but the head is lost */
+	OUT("A 4381+1460 ack 1");
+	cr_assert(t.c->rto_ns >= 3 * QP_SEC_NS);
+	WAIT_MS(1);
+	IN("A 1 ack 4381 sack 5841-8761"); /* the new data: a sample */
+	QUIET();
+	cr_expect(t.c->rto_ns < QP_SEC_NS);
+	cr_expect(script_until_sent(&t, 5000) < 500, "it waits for the old timer");
+	OUT("A 4381+1460 ack 1");
+	CLOSE();
+}
