@@ -89,6 +89,7 @@ struct sim {
 	struct sim_host host[2];
 	bool v6, traced;
 	uint64_t disturbed_ns;      /* when the line last lost something or changed */
+	uint64_t still_since_ns, still_rto_ns; /* sim_run's: nothing has moved since, and what was waited for */
 	const struct sim_change *change; /* in order of at_ns */
 	unsigned nchanges;
 	uint64_t play_ns;

@@ -127,14 +127,20 @@ static void
 plan_changes(struct sim *s, struct plan *p, bool v6)
 {
 	static const uint64_t outages_ms[] = {100, 1000, 5000, 20000, 70000, 130000};
-	uint64_t at = upto(s, 300) * QP_MS_NS;
+	uint64_t at = upto(s, 300) * QP_MS_NS, outage;
 	int host = (int)upto(s, 3) - 1;
 	uint16_t low = p->line[0].mtu > 1280 ? 1280 : p->line[0].mtu > 560 && !v6 ? 560 : 0;
 
 	switch (upto(s, 8)) {
 	case 0:
+		outage = outages_ms[upto(s, 6)];
 		add_change(p, at, host, SIM_DOWN, 1);
-		add_change(p, at + outages_ms[upto(s, 6)] * QP_MS_NS, host, SIM_DOWN, 0);
+		add_change(p, at + outage * QP_MS_NS, host, SIM_DOWN, 0);
+		/* Then R2 leaves time for a few tries only: they must not all be lost. */
+		for (int i = 0; i < 2 && outage > 60000; i++) {
+			p->line[i].loss = RTE_MIN(p->line[i].loss, 0.01);
+			p->line[i].burst_enter = 0;
+		}
 		break;
 	case 1:
 		add_change(p, at, host, SIM_RATE, 100000 + upto(s, 1000000));
