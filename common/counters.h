@@ -40,6 +40,7 @@
 	X(challenge_acks, "challenge ACKs sent (RFC 5961)")                                        \
 	X(zero_window_probes, "zero-window probes sent")                                           \
 	X(drop_no_listener, "segments for a port that nobody listens on")                          \
+	X(drop_cookie_early, "text that overtook its SYN cookie, which it may not be reset for")     \
 	X(drop_bad_segment, "segments whose header or options contradict themselves")              \
 	X(drop_out_of_window, "segments outside the window")                                       \
 	X(drop_paws, "segments refused by PAWS (RFC 7323)")                                        \

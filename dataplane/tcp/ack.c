@@ -98,7 +98,7 @@ qp_tcp_ack_input(struct qp_tcp_conn *c, struct qp_tcp_seg *s)
 		return false;
 	if (c->tcb.state == QP_TCP_SYN_RECEIVED) {
 		if (!seq_lt(c->snd_una, s->ack) || !seq_leq(s->ack, c->snd_nxt)) {
-			qp_tcp_refuse(c->tcp, s);
+			qp_tcp_wrong_syn_ack(c, s);
 			return false;
 		}
 		if (!qp_tcp_establish(c, s, s->wnd << c->snd_wscale))

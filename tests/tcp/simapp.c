@@ -111,6 +111,14 @@ on_ended(void *ctx, enum qp_tcp_end why)
 	a->c = NULL;
 }
 
+void
+sim_app_accepted(struct sim_app *a, struct qp_tcp_conn *c)
+{
+	a->c = c;
+	qp_tcp_set_ctx(c, a);
+	on_connected(a);
+}
+
 static int
 on_accept(void *listener_ctx, struct qp_tcp_conn *c)
 {
@@ -120,9 +128,7 @@ on_accept(void *listener_ctx, struct qp_tcp_conn *c)
 		sim_watch_resets(a->host); /* a refusal resets */
 		return -1;
 	}
-	a->c = c;
-	qp_tcp_set_ctx(c, a);
-	on_connected(a);
+	sim_app_accepted(a, c);
 	return 0;
 }
 
@@ -181,10 +187,11 @@ sim_app_turn(struct sim_app *a)
 uint64_t
 sim_app_wait_ns(const struct sim_app *a)
 {
-	uint64_t now = a->host->sim->now_ns, wait = UINT64_MAX;
+	uint64_t now, wait = UINT64_MAX;
 
 	if (a->c == NULL)
 		return UINT64_MAX;
+	now = a->host->sim->now_ns;
 	if (a->held > 0)
 		wait = 5 * QP_MS_NS;
 	if (a->queued < a->total && a->next_ns > now)

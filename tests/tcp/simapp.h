@@ -22,12 +22,13 @@ struct sim_app {
 	enum qp_tcp_end why;
 	struct rte_mbuf *kept;       /* the slow reader's latest */
 	uint64_t progress_ns;        /* when something last came of it */
-	uint32_t accepts;            /* of a listener: how many more it takes */
 };
 
 /* For qp_tcp_listen (listener_ctx) and qp_tcp_connect (ctx): a struct sim_app. */
 extern const struct qp_tcp_ops sim_app_ops;
 
+/* The same for ops of a test's own: `c` is this application's from now on. */
+void sim_app_accepted(struct sim_app *a, struct qp_tcp_conn *c);
 /* Gives the stack what it takes, reads, aborts, as far as it is time for it. */
 void sim_app_turn(struct sim_app *a);
 /* How long until the next turn is of use; UINT64_MAX: nothing but the line will tell. */

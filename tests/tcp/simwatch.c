@@ -69,17 +69,30 @@ syn_sent(struct sim_watch *w, int from, const struct wire_seg *s, const struct s
 
 	if (x->seen && x->iss == s->seq)
 		return;
-	if (x->seen && !(s->flags & RTE_TCP_ACK_FLAG)) /* the port pair's next life */
-		memset(w->way, 0, sizeof(w->way));
+	if (!(s->flags & RTE_TCP_ACK_FLAG)) {
+		w->unsure = false;
+		if (x->seen) /* the port pair's next life */
+			memset(w->way, 0, sizeof(w->way));
+	} else if (x->seen) {
+		w->unsure = true;
+	}
 	*x = (struct sim_way) {
 		.seen = true,
 		.iss = s->seq,
 		.sent_end = s->end,
-		.wscale = s->opt.has_wscale && !l->no_wscale ? s->opt.wscale : 0,
+		.scales = s->opt.has_wscale && !l->no_wscale,
+		.wscale = s->opt.wscale,
 		.mss = s->opt.has_mss ? s->opt.mss : 536,
 		.ts = s->opt.has_ts && !l->no_ts,
 		.sack = s->opt.sack_permitted && !l->no_sack,
 	};
+}
+
+/* How far the window of `x`'s segments is to be shifted. */
+static uint8_t
+scale_of(const struct sim_way *x, const struct sim_way *peer, const struct wire_seg *s)
+{
+	return (s->flags & RTE_TCP_SYN_FLAG) || !peer->seen || !peer->scales || !x->scales ? 0 : x->wscale;
 }
 
 /* RFC 2018, 3 and 4; RFC 2883, 4: the first block may report a duplicate. */
@@ -112,7 +125,7 @@ static void
 check_ack(struct sim_host *h, struct sim_way *x, const struct sim_way *peer, const struct wire_seg *s)
 {
 	struct sim *sim = h->sim;
-	uint8_t scale = s->flags & RTE_TCP_SYN_FLAG || !peer->seen ? 0 : x->wscale;
+	uint8_t scale = scale_of(x, peer, s);
 	uint32_t edge = s->ack + ((uint32_t)rte_be_to_cpu_16(s->h->rx_win) << scale);
 
 	if (x->acked && seq_lt(s->ack, x->ack))
@@ -121,7 +134,7 @@ check_ack(struct sim_host *h, struct sim_way *x, const struct sim_way *peer, con
 	 * A scaled window may lose less than one unit by rounding (RFC 7323, 2.4);
 	 * a SYN-ACK that goes out again has no scale at all.
 	 */
-	if (x->acked && !(s->flags & RTE_TCP_SYN_FLAG) && seq_lt(edge + (1u << x->wscale) - 1, x->edge))
+	if (x->acked && !(s->flags & RTE_TCP_SYN_FLAG) && seq_lt(edge + (1u << scale) - 1, x->edge))
 		sim_breaks(sim, "the window shrank", edge - peer->iss, x->edge - peer->iss);
 	if (!h->peer->lawless && (!peer->arrived || seq_lt(peer->arrived_end, s->ack)))
 		sim_breaks(sim, "an ACK of what has not arrived", s->ack - peer->iss,
@@ -184,11 +197,14 @@ sim_watch_sent(struct sim_host *h, const uint8_t *frame, uint32_t len, uint16_t 
 	w = watch_of(h->sim, from, &s);
 	if (w == NULL)
 		return;
-	if (s.flags & RTE_TCP_SYN_FLAG)
-		syn_sent(w, from, &s, &h->line);
 	x = &w->way[from];
 	peer = &w->way[1 - from];
-	if (!x->seen) /* TIME-WAIT of an earlier life answers */
+	/* What an earlier life's SYN still gets says nothing of this one. */
+	if ((s.flags & RTE_TCP_SYN_FLAG) && (s.flags & RTE_TCP_ACK_FLAG) && peer->seen && s.ack != peer->iss + 1)
+		return;
+	if (s.flags & RTE_TCP_SYN_FLAG)
+		syn_sent(w, from, &s, &h->line);
+	if (w->unsure || !x->seen) /* TIME-WAIT of an earlier life answers */
 		return;
 	if (s.flags & RTE_TCP_ACK_FLAG)
 		check_ack(h, x, peer, &s);
@@ -238,8 +254,7 @@ sim_watch_arrives(struct sim_host *h, const uint8_t *frame, uint32_t len, const 
 	x->arrived = true;
 	if (!(s.flags & RTE_TCP_ACK_FLAG) || !own->seen || seq_lt(own->sent_end, s.ack))
 		return;
-	edge = s.ack + ((uint32_t)rte_be_to_cpu_16(s.h->rx_win)
-			       << (s.flags & RTE_TCP_SYN_FLAG || !own->seen ? 0 : x->wscale));
+	edge = s.ack + ((uint32_t)rte_be_to_cpu_16(s.h->rx_win) << scale_of(x, own, &s));
 	if (!x->heard)
 		x->heard_ack = own->iss;
 	x->heard_edge = x->heard ? seq_max(x->heard_edge, edge) : edge;

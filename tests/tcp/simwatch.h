@@ -14,6 +14,7 @@ struct qp_packet;
 struct sim_way {
 	bool seen;             /* its SYN */
 	uint32_t iss;
+	bool scales;           /* it offered a window scale: */
 	uint8_t wscale;
 	uint16_t mss;          /* that it announced */
 	bool ts, sack;         /* that it offered */
@@ -32,6 +33,7 @@ struct sim_way {
 /* One connection as a wiretap sees it. */
 struct sim_watch {
 	bool used;
+	bool unsure;           /* a cookie and a SYN-ACK with state went out: the peer has its choice */
 	uint16_t port_be[2];   /* of each host */
 	struct sim_way way[2]; /* by its sender */
 };
