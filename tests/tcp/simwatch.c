@@ -190,6 +190,8 @@ sim_watch_sent(struct sim_host *h, const uint8_t *frame, uint32_t len, uint16_t 
 		sim_breaks(h->sim, "a frame that nobody can read", len, 0);
 		return;
 	}
+	if ((s.flags & RTE_TCP_RST_FLAG) && h->tcp == NULL)
+		return;
 	if (s.flags & RTE_TCP_RST_FLAG) {
 		h->resets_unexplained += !h->reset_called_for;
 		return;
@@ -204,6 +206,10 @@ sim_watch_sent(struct sim_host *h, const uint8_t *frame, uint32_t len, uint16_t 
 		return;
 	if (s.flags & RTE_TCP_SYN_FLAG)
 		syn_sent(w, from, &s, &h->line);
+	if (h->tcp == NULL) { /* a peer of the test's own: only noted */
+		x->sent_end = seq_max(x->sent_end, s.end);
+		return;
+	}
 	if (w->unsure || !x->seen) /* TIME-WAIT of an earlier life answers */
 		return;
 	if (s.flags & RTE_TCP_ACK_FLAG)
