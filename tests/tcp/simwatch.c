@@ -63,7 +63,7 @@ watch_of(struct sim *sim, int from, const struct wire_seg *s)
 }
 
 static void
-syn_sent(struct sim_watch *w, int from, const struct wire_seg *s, const struct sim_line *l)
+syn_sent(struct sim_watch *w, int from, const struct wire_seg *s, const struct sim_line *l, bool v6)
 {
 	struct sim_way *x = &w->way[from];
 
@@ -82,7 +82,8 @@ syn_sent(struct sim_watch *w, int from, const struct wire_seg *s, const struct s
 		.sent_end = s->end,
 		.scales = s->opt.has_wscale && !l->no_wscale,
 		.wscale = s->opt.wscale,
-		.mss = s->opt.has_mss ? s->opt.mss : 536,
+		/* RFC 9293, 3.7.1: what holds for a SYN without; ours takes none below QP_TCP_MIN_MSS. */
+		.mss = s->opt.has_mss ? RTE_MAX(s->opt.mss, QP_TCP_MIN_MSS) : v6 ? 1220 : 536,
 		.ts = s->opt.has_ts && !l->no_ts,
 		.sack = s->opt.sack_permitted && !l->no_sack,
 	};
@@ -202,10 +203,12 @@ sim_watch_sent(struct sim_host *h, const uint8_t *frame, uint32_t len, uint16_t 
 	x = &w->way[from];
 	peer = &w->way[1 - from];
 	/* What an earlier life's SYN still gets says nothing of this one. */
-	if ((s.flags & RTE_TCP_SYN_FLAG) && (s.flags & RTE_TCP_ACK_FLAG) && peer->seen && s.ack != peer->iss + 1)
+	if ((s.flags & RTE_TCP_SYN_FLAG) && (s.flags & RTE_TCP_ACK_FLAG) && peer->seen && s.ack != peer->iss + 1) {
+		w->unsure = h->peer->lawless; /* … or that peer has begun one unseen */
 		return;
+	}
 	if (s.flags & RTE_TCP_SYN_FLAG)
-		syn_sent(w, from, &s, &h->line);
+		syn_sent(w, from, &s, &h->line, h->sim->v6);
 	if (h->tcp == NULL) { /* a peer of the test's own: only noted */
 		x->sent_end = seq_max(x->sent_end, s.end);
 		return;
