@@ -203,6 +203,8 @@ flag_of(char ch)
 		return RTE_TCP_FIN_FLAG;
 	case 'R':
 		return RTE_TCP_RST_FLAG;
+	case 'U':
+		return RTE_TCP_URG_FLAG;
 	case 'P':
 		return RTE_TCP_PSH_FLAG;
 	case '.':

@@ -12,7 +12,7 @@
  *
  *   FLAGS SEQ[+LEN] [ack N] [win N] [mss N] [ws N] [sackok] [ts VAL/ECR] [sack A-B …]
  *
- * FLAGS: letters of S A F R P ("." for none). Sequence numbers count from each
+ * FLAGS: letters of S A F R P U ("." for none). Sequence numbers count from each
  * side's initial one (its SYN is 0), windows are as in the header. In an
  * expectation, P and whatever is not named is not looked at; flags, SEQ and
  * LEN always are. Timestamps are absolute for the peer's, ignored where "_".
