@@ -279,6 +279,8 @@ peer_flow(const struct script *t)
 		f.local = (struct qp_ipaddr) {.b = {0xfd, [15] = 2}};
 		f.remote = (struct qp_ipaddr) {.b = {0xfd, [15] = 1}};
 	}
+	if (t->same_ip)
+		f.local = f.remote;
 	memcpy(f.l2.peer_mac, own_mac, 6);
 	return f;
 }

@@ -25,6 +25,7 @@ struct script {
 	struct qp_tcp_listener *listener;
 	struct qp_tcp_config cfg;
 	bool v6;
+	bool same_ip;            /* the peer claims our address */
 	uint16_t peer_port, port;
 	bool iss_known;
 	uint32_t iss;            /* the stack's */
