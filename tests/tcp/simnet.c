@@ -11,6 +11,35 @@
 
 #include "tests/tcp/check.h"
 
+#if defined(__SANITIZE_ADDRESS__)
+#define SLOWER 10
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SLOWER 10
+#endif
+#endif
+#ifndef SLOWER
+#define SLOWER 1
+#endif
+
+static uint64_t
+number(const char *name, uint64_t otherwise)
+{
+	const char *text = getenv(name);
+
+	return text != NULL ? strtoull(text, NULL, 0) : otherwise;
+}
+
+struct sim_seeds
+sim_seeds(const char *name, uint64_t n)
+{
+	uint64_t one = number("QP_SEED", 0), first = number("QP_FIRST", 1);
+
+	if (one != 0)
+		return (struct sim_seeds) {one, one};
+	return (struct sim_seeds) {first, first + number(name, n / SLOWER) - 1};
+}
+
 uint64_t
 sim_random(struct sim *sim)
 {

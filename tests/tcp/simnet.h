@@ -47,6 +47,15 @@ struct sim_change {
 	uint64_t value;
 };
 
+/*
+ * How many seeds a test runs: the environment's `name`, else `n`, and fewer
+ * where a sanitizer makes each of them slow. QP_SEED=x: that one alone.
+ */
+struct sim_seeds {
+	uint64_t first, last;
+};
+struct sim_seeds sim_seeds(const char *name, uint64_t n);
+
 struct sim_packet {
 	struct sim_packet *next;
 	uint64_t at_ns;

@@ -8,7 +8,6 @@
  */
 #include <criterion/criterion.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include <rte_mempool.h>
 
@@ -381,11 +380,9 @@ run_seed(uint64_t seed)
 
 Test(tcp_hostile_peer, anything_any_seed_breaks_nothing, .timeout = 300)
 {
-	const char *only = getenv("QP_SEED"), *many = getenv("QP_HOSTILE_SEEDS");
-	uint64_t first = only != NULL ? strtoull(only, NULL, 0) : 1;
-	uint64_t n = only != NULL ? 1 : many != NULL ? strtoull(many, NULL, 0) : 1000;
+	struct sim_seeds s = sim_seeds("QP_HOSTILE_SEEDS", 1000);
 
-	for (uint64_t seed = first; seed < first + n; seed++) {
+	for (uint64_t seed = s.first; seed <= s.last; seed++) {
 		const char *bad = run_seed(seed);
 
 		cr_expect(bad == NULL, "seed %llu: %s\n  again: QP_SEED=%llu QP_TRACE=1 test_tcp_hostile_peer",

@@ -7,7 +7,6 @@
  */
 #include <criterion/criterion.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include <rte_mempool.h>
 
@@ -219,7 +218,11 @@ run_seed(uint64_t seed)
 	line.delay_ns = sim_random(&plan) % 20000000;
 	line.jitter_ns = line.delay_ns + 1000000;
 	line.reorder = sim_random(&plan) % 2 ? 0.03 : 0;
-	line.dup = sim_random(&plan) % 2 ? 0.02 : 0;
+	/*
+	 * Not with cookies: a SYN-ACK that comes twice makes the client say more
+	 * than its one segment with the cookie, and without that it is a stranger.
+	 */
+	line.dup = cfg.syn_backlog != 3 && sim_random(&plan) % 2 ? 0.02 : 0;
 	line.no_ts = sim_random(&plan) % 3 == 0;
 	line.lro = sim_random(&plan) % 2;
 	memset(&w, 0, sizeof(w));
@@ -244,11 +247,9 @@ run_seed(uint64_t seed)
 
 Test(tcp_many, few_ports_many_lives_any_seed_deliver_every_byte, .timeout = 600)
 {
-	const char *only = getenv("QP_SEED"), *many = getenv("QP_MANY_SEEDS");
-	uint64_t first = only != NULL ? strtoull(only, NULL, 0) : 1;
-	uint64_t n = only != NULL ? 1 : many != NULL ? strtoull(many, NULL, 0) : 20;
+	struct sim_seeds s = sim_seeds("QP_MANY_SEEDS", 30);
 
-	for (uint64_t seed = first; seed < first + n; seed++) {
+	for (uint64_t seed = s.first; seed <= s.last; seed++) {
 		const char *bad = run_seed(seed);
 
 		cr_expect(bad == NULL, "seed %llu: %s\n  again: QP_SEED=%llu QP_TRACE=1 test_tcp_many",

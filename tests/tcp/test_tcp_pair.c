@@ -8,7 +8,6 @@
  */
 #include <criterion/criterion.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include <rte_mempool.h>
 
@@ -387,20 +386,11 @@ run_seed(uint64_t seed, const struct plan *p)
 	return bad;
 }
 
-static uint64_t
-number(const char *name, uint64_t otherwise)
-{
-	const char *text = getenv(name);
-
-	return text != NULL ? strtoull(text, NULL, 0) : otherwise;
-}
-
 Test(tcp_pair, bad_lines_any_seed_deliver_every_byte, .timeout = 600)
 {
-	uint64_t only = number("QP_SEED", 0), first = only != 0 ? only : number("QP_FIRST", 1);
-	uint64_t many = only != 0 ? 1 : number("QP_SEEDS", 3000);
+	struct sim_seeds s = sim_seeds("QP_SEEDS", 3000);
 
-	for (uint64_t seed = first; seed < first + many; seed++) {
+	for (uint64_t seed = s.first; seed <= s.last; seed++) {
 		struct plan p = plan_of(seed);
 		const char *bad = run_seed(seed, &p);
 

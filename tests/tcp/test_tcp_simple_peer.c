@@ -5,7 +5,6 @@
  */
 #include <criterion/criterion.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include <rte_mempool.h>
 
@@ -107,11 +106,9 @@ run_seed(uint64_t seed)
 
 Test(tcp_simple_peer, stop_and_wait_and_go_back_n_any_seed_deliver_every_byte, .timeout = 300)
 {
-	const char *only = getenv("QP_SEED"), *many = getenv("QP_SIMPLE_SEEDS");
-	uint64_t first = only != NULL ? strtoull(only, NULL, 0) : 1;
-	uint64_t n = only != NULL ? 1 : many != NULL ? strtoull(many, NULL, 0) : 500;
+	struct sim_seeds s = sim_seeds("QP_SIMPLE_SEEDS", 500);
 
-	for (uint64_t seed = first; seed < first + n; seed++) {
+	for (uint64_t seed = s.first; seed <= s.last; seed++) {
 		const char *bad = run_seed(seed);
 
 		cr_expect(bad == NULL, "seed %llu: %s\n  again: QP_SEED=%llu QP_TRACE=1 test_tcp_simple_peer",
