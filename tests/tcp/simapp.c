@@ -219,9 +219,9 @@ check_standstill(struct sim *sim, uint64_t progress_ns)
 		if (sim->host[i].tcp != NULL)
 			sim->still_rto_ns = RTE_MAX(sim->still_rto_ns, sim_longest_rto_ns(&sim->host[i]));
 	}
-	rto = sim->still_rto_ns;
+	rto = 2 * sim->still_rto_ns; /* a loss probe may go first (RFC 8985, 7.3) */
 	if (sim->now_ns > since + rto + slack + QP_SEC_NS)
-		sim_breaks(sim, "a standstill: ms since the last event, and the longest timeout",
+		sim_breaks(sim, "a standstill: ms since the last event, and the longest wait for a timeout",
 			(uint32_t)((sim->now_ns - since) / QP_MS_NS), (uint32_t)(rto / QP_MS_NS));
 }
 

@@ -189,7 +189,7 @@ plan_of(uint64_t seed)
 	p.before_wrap = p.wraps > 2 ? (uint32_t)upto(&s, 3000) : (uint32_t)upto(&s, 100000);
 	p.event_ns = 1 + upto(&s, 400) * QP_MS_NS;
 	p.aborter = (int)upto(&s, 2);
-	if (p.kind == UNLISTEN || p.kind == DEAD)
+	if (p.kind == REFUSED || p.kind == UNLISTEN || p.kind == DEAD)
 		p.nchanges = 0;
 	if (p.kind == DEAD) {
 		add_change(&p, p.event_ns, -1, SIM_DOWN, 1);

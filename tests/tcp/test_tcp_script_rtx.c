@@ -415,3 +415,31 @@ Test(tcp_rtx, dsack_widens_the_reordering_window)
 	cr_expect(t.c->reo_mult == 2);
 	CLOSE();
 }
+
+/*
+ * 6.2, step 2: a SACK of what lies behind a hole echoes the timestamp of what
+ * came before the hole (RFC 7323, 4.3): that says nothing of the probe's age.
+ */
+Test(tcp_rtx, probe_sacked_with_an_old_echo_repairs_the_tail_without_a_timeout)
+{
+	uint32_t before;
+
+	ESTABLISHED();
+	WAIT_MS(10);
+	script_send(&t, 1448);
+	OUT("A 1+1448 ack 1");
+	before = t.last_tsval;
+	WAIT_MS(20);
+	IN("A 1 ack 1449 win 512 ts 110/_");
+	WAIT_MS(10);
+	script_send(&t, 4344);
+	OUT("A 1449+4344 ack 1"); /* all of it is lost */
+	script_until_sent(&t, 1000);
+	OUT("A 4345+1448 ack 1");
+	WAIT_MS(20);
+	INF("A 1 ack 1449 win 512 ts 400/%u sack 4345-5793", before);
+	cr_expect(script_until_sent(&t, 1000) <= 10, "it waits for the timeout");
+	OUT("A 1449+1448 ack 1");
+	cr_expect(COUNTER(rto_fired) == 0 && COUNTER(fast_recoveries) == 1);
+	CLOSE();
+}
