@@ -106,7 +106,7 @@ qp_tcp_ack_input(struct qp_tcp_conn *c, struct qp_tcp_seg *s)
 		return false;
 	if (c->tcb.state == QP_TCP_SYN_RECEIVED) {
 		if (!seq_lt(c->iss, s->ack) || !seq_leq(s->ack, c->snd_nxt)) {
-			qp_tcp_refuse(c->tcp, s);
+			qp_tcp_wrong_syn_ack(c, s);
 			return false;
 		}
 		if (!qp_tcp_establish(c, s, s->wnd << c->snd_wscale))
@@ -121,8 +121,9 @@ qp_tcp_ack_input(struct qp_tcp_conn *c, struct qp_tcp_seg *s)
 		return false;
 	}
 	c->keep_probes = 0;
-	if (c->snd_una == c->snd_nxt)
-		c->progress_ms = qp_tcp_now_ms(c->tcp); /* a probe's answer counts as life */
+	/* A probe's answer counts as life, and so does a closed window over what is in flight. */
+	if (c->snd_una == c->snd_nxt || s->wnd == 0)
+		c->progress_ms = qp_tcp_now_ms(c->tcp);
 	if (seq_leq(c->snd_una, s->ack)) {
 		news.dup = is_duplicate(c, s);
 		update_window(c, s);

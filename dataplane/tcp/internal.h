@@ -529,6 +529,8 @@ uint32_t qp_tcp_ts_offset(const struct qp_tcp *tcp, const struct qp_flow *flow);
 /* `iss_floor`: non-NULL when the port pair's last life demands a later ISN (RFC 6191). */
 void qp_tcp_listen_input(struct qp_tcp_listener *l, struct qp_tcp_seg *s, const uint32_t *iss_floor);
 void qp_tcp_take_syn_options(struct qp_tcp_conn *c, const struct qp_tcp_seg *s);
+/* In SYN-RECEIVED: the ACK is not for our SYN-ACK. */
+void qp_tcp_wrong_syn_ack(struct qp_tcp_conn *c, struct qp_tcp_seg *s);
 void qp_tcp_syn_timeout(struct qp_tcp_conn *c);
 uint8_t qp_tcp_rcv_wscale(const struct qp_tcp *tcp);
 

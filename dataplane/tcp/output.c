@@ -101,6 +101,17 @@ cwnd_room(const struct qp_tcp_conn *c)
 	return c->cwnd > pipe ? c->cwnd - pipe : 0;
 }
 
+/*
+ * The RTO counts from the first segment's latest transmission (RFC 6298, 5),
+ * not from an ACK before it whose backed off timeout may still be running.
+ */
+static void
+restart_rto(struct qp_tcp_conn *c)
+{
+	if (c->rtx_kind == QP_RTX_RTO && c->due[QP_TMR_RTX] != 0)
+		qp_tcp_arm_rtx(c, true);
+}
+
 /* False: memory ran out. */
 static bool
 send_lost(struct qp_tcp_conn *c)
@@ -124,6 +135,8 @@ send_lost(struct qp_tcp_conn *c)
 		}
 		if (!qp_tcp_retransmit(c, r, room))
 			return false;
+		if (r == c->x->rec_head)
+			restart_rto(c);
 		next = r->next; /* the rest of a split record is next */
 	}
 	return true;

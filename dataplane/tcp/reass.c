@@ -208,20 +208,36 @@ insert_out_of_order(struct qp_tcp_conn *c, struct qp_tcp_seg *s)
 	join_next(c, o);
 }
 
+/* RFC 2883, 4: a duplicate above the ACK is told of with the block that it is part of. */
+static const struct qp_tcp_ooo *
+around_dsack(const struct qp_tcp_conn *c)
+{
+	for (const struct qp_tcp_ooo *o = c->ooo_head; o != NULL; o = o->next) {
+		if (seq_leq(o->seq, c->dsack_start) && seq_leq(c->dsack_end, o->end))
+			return o;
+	}
+	return NULL;
+}
+
 unsigned
 qp_tcp_sack_blocks(const struct qp_tcp_conn *c, struct qp_tcp_sack *blocks, unsigned max)
 {
+	const struct qp_tcp_ooo *first = NULL;
 	uint32_t below = UINT32_MAX;
 	unsigned n = 0;
 
-	if (c->flags & QP_TF_DSACK)
+	if (c->flags & QP_TF_DSACK) {
 		blocks[n++] = (struct qp_tcp_sack) {c->dsack_start, c->dsack_end};
+		first = around_dsack(c);
+		if (first != NULL)
+			blocks[n++] = (struct qp_tcp_sack) {first->seq, first->end + first->fin};
+	}
 	/* The latest first (RFC 2018, 4); stamps are unique and at least 1. */
 	while (n < max) {
 		const struct qp_tcp_ooo *best = NULL;
 
 		for (const struct qp_tcp_ooo *o = c->ooo_head; o != NULL; o = o->next) {
-			if (o->stamp < below && (best == NULL || o->stamp > best->stamp))
+			if (o != first && o->stamp < below && (best == NULL || o->stamp > best->stamp))
 				best = o;
 		}
 		if (best == NULL)

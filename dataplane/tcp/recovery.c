@@ -164,6 +164,14 @@ cwnd_mattered(const struct qp_tcp_conn *c, const struct qp_tcp_ack_news *n)
 	return c->cwnd < c->ssthresh && n->flight_before >= c->cwnd / 2;
 }
 
+/* A sample has ended a backoff: the timeout that still runs by it is too far away. */
+static bool
+rto_is_late(const struct qp_tcp_conn *c)
+{
+	return c->rtx_kind == QP_RTX_RTO && c->due[QP_TMR_RTX] != 0 &&
+	       qp_tcp_timer_due_ns(c, QP_TMR_RTX) > qp_tcp_now(c->tcp) + c->rto_ns + QP_TIMER_TICK_NS;
+}
+
 static void
 arm_reordering(struct qp_tcp_conn *c, uint64_t wait_ns)
 {
@@ -242,7 +250,7 @@ qp_tcp_recovery_ack(struct qp_tcp_conn *c, const struct qp_tcp_seg *s, struct qp
 	if (n->acked > 0) {
 		c->backoff = 0;
 		qp_tcp_arm_rtx(c, true);
-	} else if (n->sacked > 0 && c->rtx_kind == QP_RTX_TLP) {
+	} else if ((n->sacked > 0 && c->rtx_kind == QP_RTX_TLP) || rto_is_late(c)) {
 		qp_tcp_arm_rtx(c, true);
 	}
 	if (wait != 0)

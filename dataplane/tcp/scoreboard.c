@@ -8,14 +8,18 @@
 
 #include "dataplane/tcp/recovery.h"
 
-/* Could the ACK be for an earlier transmission of `r`? (RFC 8985, 6.2, step 2) */
+/*
+ * Could the ACK be for an earlier transmission of `r`? (RFC 8985, 6.2, step 2)
+ * The echoed timestamp tells only where SEG.ACK covers it: a SACK of what is
+ * behind a hole echoes what came before the hole (RFC 7323, 4.3).
+ */
 static bool
 ambiguous(const struct qp_tcp_conn *c, const struct qp_tcp_seg *s, const struct qp_tcp_rec *r,
 	uint64_t rtt_ns)
 {
 	if (!(r->flags & QP_REC_RTX))
 		return false;
-	if ((c->flags & QP_TF_TS) && s->opt.has_ts &&
+	if ((c->flags & QP_TF_TS) && s->opt.has_ts && seq_lt(r->seq, s->ack) &&
 		seq_lt(s->opt.tsecr, (uint32_t)(r->xmit_ns / QP_MS_NS) + c->ts_offset))
 		return true;
 	return rtt_ns / 1000 < c->min_rtt_us;

@@ -211,6 +211,17 @@ cookie_check(struct qp_tcp *tcp, struct qp_tcp_seg *s, uint8_t *syn_flags)
 	return true;
 }
 
+/*
+ * Text from behind the segment that brings a cookie, while there are some: a
+ * reset would kill a connection whose segments are merely out of order. It
+ * comes again, after the first.
+ */
+static bool
+may_be_early(const struct qp_tcp *tcp, const struct qp_tcp_seg *s)
+{
+	return s->len > 0 && !(s->flags & RTE_TCP_SYN_FLAG) && qp_tcp_now(tcp) < tcp->cookies_until_ns;
+}
+
 /* An ACK for a listener: the third of a handshake whose first is forgotten, or nobody's. */
 static void
 take_cookie(struct qp_tcp_listener *l, struct qp_tcp_seg *s)
@@ -219,7 +230,10 @@ take_cookie(struct qp_tcp_listener *l, struct qp_tcp_seg *s)
 	uint8_t syn_flags = 0;
 
 	if ((s->flags & RTE_TCP_SYN_FLAG) || !cookie_check(l->tcp, s, &syn_flags)) {
-		qp_tcp_refuse(l->tcp, s);
+		if (may_be_early(l->tcp, s))
+			QP_TCP_COUNT(l->tcp, drop_cookie_early);
+		else
+			qp_tcp_refuse(l->tcp, s);
 		return;
 	}
 	c = receive_syn(l, s, s->seq - 1, s->ack - 1);
@@ -236,6 +250,26 @@ uint32_t
 qp_tcp_later_iss(uint32_t iss, uint32_t last)
 {
 	return seq_lt(last + UINT16_MAX, iss) ? iss : last + UINT16_MAX + 2;
+}
+
+/*
+ * An ACK that is not for our SYN-ACK: for a cookie, if a SYN came twice and the
+ * backlog was full the first time; the client has taken the one it got first.
+ * `c` is gone, or lives on and the peer is reset.
+ */
+void
+qp_tcp_wrong_syn_ack(struct qp_tcp_conn *c, struct qp_tcp_seg *s)
+{
+	struct qp_tcp_listener *l;
+	uint8_t syn_flags;
+
+	if (!(c->flags & QP_TF_HALF_OPEN) || !cookie_check(c->tcp, s, &syn_flags)) {
+		qp_tcp_refuse(c->tcp, s);
+		return;
+	}
+	l = qp_tcp_half_listener(c);
+	qp_tcp_conn_drop(c);
+	take_cookie(l, s);
 }
 
 static bool

@@ -67,11 +67,10 @@ qp_tcp_arm_rtx(struct qp_tcp_conn *c, bool restart)
 	}
 	if (c->due[QP_TMR_RTX] != 0 && c->rtx_kind != QP_RTX_PERSIST && !restart)
 		return;
-	c->rtx_kind = QP_RTX_RTO;
+	/* RFC 8985, 7.2: a timeout that would come before the probe makes way for it. */
 	due = qp_tcp_tlp_due(c);
-	if (due != 0 && due < now + c->rto_ns)
-		c->rtx_kind = QP_RTX_TLP;
-	else
+	c->rtx_kind = due != 0 ? QP_RTX_TLP : QP_RTX_RTO;
+	if (due == 0 || due > now + c->rto_ns)
 		due = now + c->rto_ns;
 	qp_tcp_timer_set(c, QP_TMR_RTX, due);
 }

@@ -111,15 +111,14 @@ tw_ack(struct qp_tcp *tcp, const struct qp_tcp_tw *tw)
 }
 
 /*
- * RFC 6191, 2; without timestamps RFC 9293, 3.10.7.4's rule on sequence numbers.
- * A SYN that no listener will take ends nothing.
+ * RFC 6191, 2; without timestamps RFC 9293, 3.10.7.4's rule on sequence
+ * numbers. Only from LISTEN: a SYN that nobody waits for does not end the watch.
  */
 static bool
-new_life(const struct qp_tcp_tw *tw, const struct qp_tcp_seg *s)
+new_life(struct qp_tcp *tcp, const struct qp_tcp_tw *tw, const struct qp_tcp_seg *s)
 {
-	const uint8_t all = RTE_TCP_SYN_FLAG | RTE_TCP_ACK_FLAG | RTE_TCP_FIN_FLAG;
-
-	if ((s->flags & all) != RTE_TCP_SYN_FLAG || qp_tcp_find_listener(s->tcp, &s->pkt->flow) == NULL)
+	if ((s->flags & (RTE_TCP_SYN_FLAG | RTE_TCP_ACK_FLAG | RTE_TCP_FIN_FLAG)) != RTE_TCP_SYN_FLAG ||
+		qp_tcp_find_listener(tcp, &s->pkt->flow) == NULL)
 		return false;
 	if (tw->ts && s->opt.has_ts && s->opt.tsval != tw->ts_recent)
 		return seq_lt(tw->ts_recent, s->opt.tsval);
@@ -151,7 +150,7 @@ qp_tcp_tw_input(struct qp_tcp *tcp, struct qp_tcp_tw *tw, struct qp_tcp_seg *s, 
 {
 	if (s->flags & RTE_TCP_RST_FLAG)
 		return false;
-	if (new_life(tw, s)) {
+	if (new_life(tcp, tw, s)) {
 		*iss_floor = tw->snd_nxt;
 		qp_tcp_tw_free(tcp, tw);
 		return true;

@@ -214,6 +214,8 @@ flag_of(char ch)
 		return RTE_TCP_FIN_FLAG;
 	case 'R':
 		return RTE_TCP_RST_FLAG;
+	case 'U':
+		return RTE_TCP_URG_FLAG;
 	case 'P':
 		return RTE_TCP_PSH_FLAG;
 	case 'E':
@@ -304,6 +306,8 @@ peer_flow(const struct script *t)
 	}
 	if (t->peer_host != 0)
 		f.local.b[15] = t->peer_host;
+	if (t->same_ip)
+		f.local = f.remote;
 	memcpy(f.l2.peer_mac, own_mac, 6);
 	if (t->link_mtu != 0) {
 		const uint8_t mark[6] = {QP_CLS_MARK_0, QP_CLS_MARK_MTU, 0, 0, t->link_mtu >> 8,

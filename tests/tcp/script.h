@@ -13,7 +13,7 @@
  *   FLAGS SEQ[+LEN] [ack N] [win N] [mss N] [ws N] [sackok] [ts VAL/ECR] [sack A-B …] [tos N]
  *     [tfo COOKIE] [uto SECONDS]
  *
- * FLAGS: letters of S A F R P, E and W for ECE and CWR ("." for none). Sequence numbers count from each
+ * FLAGS: letters of S A F R P U, E and W for ECE and CWR ("." for none). Sequence numbers count from each
  * side's initial one (its SYN is 0), windows are as in the header. In an
  * expectation, P and whatever is not named is not looked at; flags, SEQ and
  * LEN always are. Timestamps are absolute for the peer's, ignored where "_".
@@ -29,6 +29,7 @@ struct script {
 	bool v6;
 	uint8_t mem_level;       /* enum qp_mem_level */
 	uint16_t link_mtu;       /* the peer's frames carry the classifier's mark of this; 0: none */
+	bool same_ip;            /* the peer claims our address */
 	uint16_t peer_port, port;
 	uint8_t peer_host;       /* other peers: the address's last byte; 0: the usual one */
 	bool iss_known;
