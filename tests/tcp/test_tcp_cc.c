@@ -292,14 +292,14 @@ Test(tcp_cc, bbr_fills_a_clean_line, .timeout = 120)
 
 Test(tcp_cc, cubic_leaves_slow_start_before_a_deep_queue_overflows, .timeout = 120)
 {
-	struct sim_line line = bottleneck(50, 80, 300);
+	struct sim_line line = bottleneck(20, 80, 1000);
 
 	open_line(QP_TCP_CC_CUBIC, false, &line);
 	open_flow();
 	run_for(2 * QP_SEC_NS);
 	cr_expect(sim.host[0].dropped == 0, "%lu packets", (unsigned long)sim.host[0].dropped);
 	cr_expect(flow[0].c->ssthresh < UINT32_MAX / 2, "slow start goes on");
-	cr_expect(goodput(2) > 0.9 * 50 * PAYLOAD_SHARE);
+	cr_expect(goodput(2) > 0.9 * 20 * PAYLOAD_SHARE);
 	sim_stop(&sim);
 }
 

@@ -37,6 +37,7 @@ struct slot {
 	unsigned life;        /* begun so far */
 	uint32_t iss;         /* the client's, of this life */
 	bool accepted;        /* the server's end knows of this life */
+	uint64_t began_ns;
 	uint64_t next_ns;     /* the next may begin */
 	uint64_t server_total, server_think_ns;
 	bool server_slow;
@@ -80,6 +81,13 @@ on_accept(void *listener_ctx, struct qp_tcp_conn *c)
 		return -1;
 	if (s->accepted)
 		fails(i, "accepted twice");
+	/*
+	 * Whatever the last life has left behind, a SYN that arrives gets through
+	 * (RFC 6191): by its timestamp, since a life faster than the ISN's clock of
+	 * 4 µs ends above the next one's ISN.
+	 */
+	if (w.sim.host[0].line.loss == 0 && !w.sim.host[0].line.no_ts && w.sim.now_ns > s->began_ns + 3 * QP_SEC_NS)
+		fails(i, "the handshake took too long");
 	rte_pktmbuf_free(s->server.kept);
 	s->accepted = true;
 	s->server = (struct sim_app) {.host = &w.sim.host[1], .total = s->server_total,
@@ -115,6 +123,7 @@ open_slot(unsigned i)
 	}
 	s->client.c = c;
 	s->iss = c->iss;
+	s->began_ns = w.sim.now_ns;
 	w.reused += s->life > 0;
 	s->life++;
 	s->accepted = false;
