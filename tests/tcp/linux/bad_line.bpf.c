@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A bad line, one direction of it: loses, marks and reorders TCP packets by
- * chance. Runs in the kernel on tc hooks. Never at a sender's own egress,
- * except as line_egress: a drop there is told to the sending TCP at once,
- * which no line does. It takes each frame for one packet of the wire.
+ * chance. Runs in the kernel on tc hooks, and decides where frames come off
+ * the wire: there they are single packets, as super-segments were cut on the
+ * way in, and no sender is told of a drop, as it is of one at its own egress.
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -16,16 +16,17 @@
 #include <bpf/bpf_helpers.h>
 
 #define MILLION      1000000
-#define NO_SUCH_LINK 0x7fffffff
+#define CROSSED      0x71 /* skb->mark of what has come off the wire */
 #define ECN_MASK     3
 
 /* Fixed before the program is loaded. */
 const volatile __u32 loss_ppm;
 const volatile __u32 late_ppm;  /* goes by late_link instead */
 const volatile __u32 ce_ppm;    /* congestion: marked if ECT, else lost (RFC 3168, 5) */
-const volatile __u32 wire_link; /* where frames wait for their time; 0: they pass on */
-const volatile __u32 far_link;  /* the line's far end; 0: they pass on */
+const volatile __u32 wire_link; /* where frames wait for their time */
 const volatile __u32 late_link; /* where late ones wait once more */
+const volatile __u32 far_link;  /* the line's far end */
+const volatile __u32 far_flags; /* BPF_F_INGRESS: that is to receive it, not to send it */
 
 /* Written by the CPU that runs the line; one does, so the order of chances is the seed's. */
 __u64 chance = 1;
@@ -98,18 +99,19 @@ decide(struct __sk_buff *skb)
 	return ARRIVES;
 }
 
-static __always_inline int
-go(__u32 link)
-{
-	return link ? (int)bpf_redirect(link, 0) : TC_ACT_OK;
-}
-
-/* Ingress of the line's near end: onto the wire. */
+/* Where frames enter the line; at a link that is both its ends they come by again. */
 SEC("tc")
 int
 line_enter(struct __sk_buff *skb)
 {
-	return go(wire_link);
+	return skb->mark == CROSSED ? TC_ACT_OK : (int)bpf_redirect(wire_link, 0);
+}
+
+static __always_inline int
+leave(struct __sk_buff *skb)
+{
+	skb->mark = CROSSED;
+	return (int)bpf_redirect(far_link, far_flags);
 }
 
 /* Ingress of the wire, whose time has passed: to the far end, or not. */
@@ -121,9 +123,9 @@ line_cross(struct __sk_buff *skb)
 	case IS_LOST:
 		return TC_ACT_SHOT;
 	case IS_LATE:
-		return go(late_link);
+		return (int)bpf_redirect(late_link, 0);
 	default:
-		return go(far_link);
+		return leave(skb);
 	}
 }
 
@@ -132,15 +134,7 @@ SEC("tc")
 int
 line_late(struct __sk_buff *skb)
 {
-	return go(far_link);
-}
-
-/* A sender's own egress: what is lost goes to a link that is not there, which tells nobody. */
-SEC("tc")
-int
-line_egress(struct __sk_buff *skb)
-{
-	return decide(skb) == IS_LOST ? (int)bpf_redirect(NO_SUCH_LINK, 0) : TC_ACT_OK;
+	return leave(skb);
 }
 
 char LICENSE[] SEC("license") = "Apache-2.0";

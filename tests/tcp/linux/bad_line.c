@@ -5,8 +5,8 @@
  *   left → wire (rate, delay, queue) → chance (bad_line.bpf.c) → right
  *                                         └→ late wire (delay) ──┘
  *
- * or, with no `right`, chance alone at an interface that has an end of its
- * own. Says "ready" on standard output; at SIGTERM prints its counters as
+ * or, with no `right`, before the interface `left` of one of the ends: what
+ * that sends and receives crosses the line first. Says "ready" on standard output; at SIGTERM prints its counters as
  * JSON and ends. The thread sleeps between turns, so that frames go in small
  * groups, as an interface with interrupt moderation hands them on.
  */
@@ -86,8 +86,10 @@ parse(int argc, char **argv, struct options *o)
 			"[late-us N] [mtu N] [loss-ppm N] [late-ppm N] [ce-ppm N] [seed N]");
 }
 
+/* The programs of a direction that ends at link `far`. */
 static struct bad_line *
-program(const struct options *o, uint64_t salt, uint32_t wire, uint32_t far, uint32_t late)
+program(const struct options *o, uint64_t salt, const char *wire, const char *late, uint32_t far,
+	uint32_t far_flags)
 {
 	struct bad_line *b = bad_line__open();
 
@@ -96,9 +98,10 @@ program(const struct options *o, uint64_t salt, uint32_t wire, uint32_t far, uin
 	b->rodata->loss_ppm = (uint32_t)o->loss_ppm;
 	b->rodata->late_ppm = (uint32_t)o->late_ppm;
 	b->rodata->ce_ppm = (uint32_t)o->ce_ppm;
-	b->rodata->wire_link = wire;
+	b->rodata->wire_link = link_index(wire);
+	b->rodata->late_link = link_index(late);
 	b->rodata->far_link = far;
-	b->rodata->late_link = late;
+	b->rodata->far_flags = far_flags;
 	b->data->chance = (o->seed * 2 + salt) * 0x9e3779b97f4a7c15u | 1;
 	if (bad_line__load(b) != 0)
 		err(1, "bad_line.bpf.o does not load");
@@ -106,19 +109,23 @@ program(const struct options *o, uint64_t salt, uint32_t wire, uint32_t far, uin
 }
 
 static void
-open_direction(struct direction *d, const struct options *o, uint64_t salt, uint32_t from, uint32_t to)
+open_direction(struct direction *d, const struct options *o, unsigned way)
 {
 	static const char *const names[][2] = {{"wire0", "late0"}, {"wire1", "late1"}};
-	struct wire_config main = {names[salt][0], (uint32_t)o->mtu, o->rate_mbit * 1000000,
-		o->delay_us * 1000, o->queue_bytes};
-	struct wire_config late = {names[salt][1], (uint32_t)o->mtu, 0, o->late_us * 1000, 0};
+	const char *wire = names[way][0], *late = names[way][1];
+	struct wire_config wc = {wire, (uint32_t)o->mtu, o->rate_mbit * 1000000, o->delay_us * 1000,
+		o->queue_bytes};
+	struct wire_config lc = {late, (uint32_t)o->mtu, 0, o->late_us * 1000, 0};
+	uint32_t left = link_index(o->left), right = o->right != NULL ? link_index(o->right) : left;
+	enum bpf_tc_attach_point at = o->right == NULL && way == 0 ? BPF_TC_EGRESS : BPF_TC_INGRESS;
 
-	d->wire = wire_open(&main);
-	d->late = wire_open(&late);
-	d->bpf = program(o, salt, link_index(main.name), to, link_index(late.name));
-	hook_attach(link_index(main.name), BPF_TC_INGRESS, d->bpf->progs.line_cross);
-	hook_attach(link_index(late.name), BPF_TC_INGRESS, d->bpf->progs.line_late);
-	hook_attach(from, BPF_TC_INGRESS, d->bpf->progs.line_enter);
+	d->wire = wire_open(&wc);
+	d->late = wire_open(&lc);
+	d->bpf = program(o, way, wire, late, way == 0 ? right : left,
+		o->right == NULL && way == 1 ? BPF_F_INGRESS : 0);
+	hook_attach(link_index(wire), BPF_TC_INGRESS, d->bpf->progs.line_cross);
+	hook_attach(link_index(late), BPF_TC_INGRESS, d->bpf->progs.line_late);
+	hook_attach(way == 0 ? left : right, at, d->bpf->progs.line_enter);
 }
 
 /* Both directions, until the signal. */
@@ -154,13 +161,13 @@ print(const char *name, const struct direction *d, const char *end)
 		(unsigned long long)d->bpf->bss->packets, (unsigned long long)d->bpf->bss->lost,
 		(unsigned long long)d->bpf->bss->late, (unsigned long long)d->bpf->bss->marked,
 		(unsigned long long)d->bpf->bss->several,
-		(unsigned long long)(d->wire != NULL ? wire_dropped(d->wire) : 0), end);
+		(unsigned long long)wire_dropped(d->wire), end);
 }
 
 int
 main(int argc, char **argv)
 {
-	struct options o = {.rate_mbit = 0, .mtu = 1500, .seed = 1};
+	struct options o = {.mtu = 1500, .seed = 1};
 	struct direction d[2] = {0};
 	sigset_t blocked, before;
 
@@ -170,30 +177,18 @@ main(int argc, char **argv)
 	sigaddset(&blocked, SIGTERM);
 	sigprocmask(SIG_BLOCK, &blocked, &before);
 	prctl(PR_SET_TIMERSLACK, 1000);
-	if (o.right != NULL) {
-		open_direction(&d[0], &o, 0, link_index(o.left), link_index(o.right));
-		open_direction(&d[1], &o, 1, link_index(o.right), link_index(o.left));
-	} else {
-		d[0].bpf = program(&o, 0, 0, 0, 0);
-		d[1].bpf = program(&o, 1, 0, 0, 0);
-		hook_attach(link_index(o.left), BPF_TC_EGRESS, d[0].bpf->progs.line_egress);
-		hook_attach(link_index(o.left), BPF_TC_INGRESS, d[1].bpf->progs.line_cross);
-	}
+	open_direction(&d[0], &o, 0);
+	open_direction(&d[1], &o, 1);
 	puts("ready");
 	fflush(stdout);
-	if (o.right != NULL)
-		carry(d, &before);
-	while (!stop)
-		sigsuspend(&before);
+	carry(d, &before);
 	printf("{");
 	print("to_right", &d[0], ", ");
 	print("to_left", &d[1], "}\n");
 	for (unsigned i = 0; i < 2; i++) {
 		bad_line__destroy(d[i].bpf);
-		if (d[i].wire != NULL) {
-			wire_close(d[i].wire);
-			wire_close(d[i].late);
-		}
+		wire_close(d[i].wire);
+		wire_close(d[i].late);
 	}
 	return 0;
 }

@@ -7,9 +7,9 @@
  *   our_end dial LINE ADDR PORT N OWN_ADDR PEER_MAC        the same, but opens N itself
  *
  * LINE is the interface whose ports 7000 to 7999 are ours (shunt.bpf.c). Or it
- * is an MTU: then the TAP, "qptcp0", is all there is, the caller addresses it,
- * and each frame to it is one packet. Says "ready" on standard output; at
- * SIGTERM or after N prints its counters as JSON.
+ * is an MTU: then the TAP, "qptcp0", is all there is, and the caller addresses
+ * it. Says "ready" on standard output; at SIGTERM or after N prints its
+ * counters as JSON.
  */
 #include <arpa/inet.h>
 #include <err.h>
@@ -350,7 +350,7 @@ open_stack(const char *line)
 	env.pool = st.pool;
 	env.indirect_pool = st.indirect;
 	env.mtu = st.port->mtu;
-	env.max_frame_bytes = alone ? 0 : st.port->max_frame_bytes;
+	env.max_frame_bytes = st.port->max_frame_bytes;
 	qp_tcp_config_default(&cfg);
 	st.tcp = qp_tcp_new(&env, &cfg);
 	if (st.wheel == NULL || st.tcp == NULL)
