@@ -43,6 +43,7 @@
 #define MBUFS     32767
 #define DATA_ROOM 2048
 #define SEND_STEP 16384 /* room that is worth being called for */
+#define SLEEP_MAX_NS 100000000
 
 struct end {
 	struct qp_tcp_conn *c;
@@ -266,11 +267,22 @@ mem_level(void)
 	return left > st.pool->size / 8 ? QP_MEM_TIGHT : QP_MEM_SCARCE;
 }
 
+/* Until a frame comes or a timer is due; SIGTERM is looked for now and then. */
+static void
+idle(void)
+{
+	struct pollfd p = {.fd = st.port->wake_fd, .events = POLLIN};
+	uint64_t next = RTE_MIN(qp_wheel_next_ns(st.wheel), st.now_ns + SLEEP_MAX_NS);
+	struct timespec ts = {.tv_nsec = (long)(next - st.now_ns)};
+
+	if (next > st.now_ns)
+		ppoll(&p, 1, &ts, NULL);
+}
+
 static void
 turn(void)
 {
 	struct rte_mbuf *frames[BURST];
-	struct pollfd p = {.fd = st.port->wake_fd, .events = POLLIN};
 	uint16_t n;
 
 	st.mem_level = mem_level();
@@ -281,7 +293,7 @@ turn(void)
 	qp_wheel_advance(st.wheel, st.now_ns);
 	qp_tcp_flush(st.tcp);
 	if (n == 0)
-		poll(&p, 1, 1);
+		idle();
 }
 
 /* --- set-up --- */
