@@ -19,15 +19,30 @@
 
 /*
  * The Ethernet header of a frame that the classifier sends to a TAP:
- *   destination 02:72:00:00:MM:MM  MTU of the interface that it came in by
+ *   destination 02:72:00:QQ:MM:MM  queue of the TAP; MTU of the interface that it came in by
  *   source      02:71:II:II:II:II  index of that interface
- * both big-endian. A frame that the data plane writes has the latter as its
+ * all big-endian. A frame that the data plane writes has the latter as its
  * destination: it leaves by that interface, or, for lo's, goes to the host.
  */
 #define QP_CLS_MARK_0     0x02
 #define QP_CLS_MARK_LINK  0x71
 #define QP_CLS_MARK_MTU   0x72
 #define QP_CLS_LO_IFINDEX 1
+#define QP_CLS_MTU_UNKNOWN 1500 /* of an interface that the control plane has not seen yet */
+
+/*
+ * The queues of a TAP. Who asks for something new is a stranger, and strangers
+ * may come in any number: they fill queues of their own, so that neither kind
+ * crowds out the other, or anybody who is known.
+ */
+enum qp_cls_queue {
+	QP_CLS_QUEUE_FLOWS = 0, /* all that belongs to something, as far as one can see */
+	QP_CLS_QUEUE_AGAIN,     /* strangers that come a second time, as an honest one does */
+	QP_CLS_QUEUE_SYN,       /* TCP: SYN without ACK */
+	QP_CLS_QUEUE_UNKNOWN,   /* QUIC whose connection id names no worker; ICMP errors */
+	QP_CLS_NQUEUES,
+};
+#define QP_CLS_MARK_QUEUE_AT   3 /* where QQ stands in the frame */
 
 /* IPv4 addresses are ::ffff:a.b.c.d everywhere; all zero means every address. */
 struct qp_cls_addr {
@@ -76,6 +91,9 @@ struct qp_cls_local {
 	X(port, "packets to forwarded ports")                                                      \
 	X(public_api, "packets to the public API port")                                            \
 	X(icmp, "ICMP errors about the gateway's own packets")                                     \
+	X(syn_queued, "of the packets sent to workers, TCP connection attempts")                   \
+	X(again_queued, "of the packets sent to workers, second attempts of strangers")            \
+	X(unknown_queued, "of the packets sent to workers, QUIC of no known connection and ICMP")  \
 	X(other_pass, "packets that are not the gateway's")                                        \
 	X(fragment_pass, "IP fragments beyond the first")                                          \
 	X(not_local_pass, "packets to such a port of another host or address")                     \

@@ -37,8 +37,11 @@
 	X(dup_segs, "segments received twice")                                                     \
 	X(rst_in, "resets received and accepted")                                                  \
 	X(rst_out, "resets sent")                                                                  \
+	X(rst_limited, "segments of no connection that were not reset: too many this second")      \
 	X(challenge_acks, "challenge ACKs sent (RFC 5961)")                                        \
 	X(zero_window_probes, "zero-window probes sent")                                           \
+	X(ecn_marks_in, "segments received with a congestion mark (RFC 3168)")                     \
+	X(ecn_reductions, "congestion window reductions for a mark that the peer echoed")          \
 	X(drop_no_listener, "segments for a port that nobody listens on")                          \
 	X(drop_bad_segment, "segments whose header or options contradict themselves")              \
 	X(drop_out_of_window, "segments outside the window")                                       \
@@ -47,6 +50,32 @@
 	X(drop_ooo_limit, "out-of-order data beyond a connection's limit")                         \
 	X(drop_backlog, "connection attempts beyond a limit")                                      \
 	X(syn_cookies_sent, "SYN cookies sent")                                                    \
-	X(syn_cookies_ok, "connections opened by a SYN cookie")
+	X(syn_cookies_ok, "connections opened by a SYN cookie")                                    \
+	X(icmp_ignored, "ICMP errors about nothing of ours, or that claim nothing new")            \
+	X(icmp_mtu_taken, "path MTUs lowered by an ICMP error")                                    \
+	X(icmp_mtu_pending, "ICMP errors below a proven segment size, kept waiting (RFC 5927)")    \
+	X(icmp_mtu_refuted, "ICMP errors that an acknowledgment has refuted")                      \
+	X(mtu_black_holes, "path MTUs lowered after timeouts without ICMP (RFC 4821)")             \
+	X(mtu_probes, "larger segments tried (RFC 4821)")                                          \
+	X(mtu_probes_lost, "larger segments tried and lost")                                       \
+	X(mtu_raised, "path MTUs raised by a probe")                                               \
+	X(zero_windows_ended, "connections reset whose peer kept its window closed")               \
+	X(slow_peers_ended, "connections reset whose peer took next to nothing, mbufs short")      \
+	X(tiny_segs, "segments received with a few bytes of payload")                              \
+	X(dup_bytes, "payload bytes received again")                                               \
+	X(sack_bad, "SACK blocks of what was never sent")                                          \
+	X(sack_limited, "SACK blocks left alone beyond a limit of work")                           \
+	X(sack_reneged, "peers that threw away what they had SACKed")                              \
+	X(ack_unsent, "acknowledgments of what was never sent")                                    \
+	X(ack_early, "acknowledgments faster than the path, which grow cwnd no further")           \
+	X(rst_blind, "resets beside the next sequence number, not obeyed (RFC 5961)")              \
+	X(syn_blind, "SYNs for a synchronized connection, not obeyed (RFC 5961)")                  \
+	X(time_wait_evicted, "TIME_WAITs ended early for a new connection")                        \
+	X(ports_exhausted, "active opens for which no local port was left")                        \
+	X(drop_source_limit, "connection attempts beyond a source address's limit")                \
+	X(fastopen_cookies, "Fast Open cookies given out (RFC 7413)")                              \
+	X(fastopen_ok, "connections opened by a SYN with a Fast Open cookie")                      \
+	X(fastopen_invalid, "SYNs with a Fast Open cookie that is not ours or too old")            \
+	X(fastopen_over_limit, "SYNs with a good Fast Open cookie beyond the limit")
 
 #endif

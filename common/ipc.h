@@ -76,6 +76,10 @@ enum qp_dp_state {
 	X(tx_frames, "frames sent, super-segments counted once")                                   \
 	X(tx_bytes, "bytes sent")                                                                  \
 	X(rx_nombuf, "receive attempts without a free mbuf")                                       \
+	X(rx_again, "of the frames received, second attempts of strangers")                        \
+	X(rx_syns, "of the frames received, TCP connection attempts")                              \
+	X(rx_unknown, "of the frames received, QUIC of no known connection and ICMP")              \
+	X(strangers_held, "times that strangers had used up their share of the worker's time")     \
 	X(tx_dropped, "frames that the port did not take")                                         \
 	X(mbufs_in_use, "mbufs in use now")                                                        \
 	X(mbufs_total, "mbufs of the worker's pools")                                              \
@@ -176,6 +180,20 @@ enum qp_api_close {
 #define QP_MSG_BYTES 512u
 #define QP_MSG_API_BYTES 480u
 
+/* What the operator says of the data plane's TCP (--tcp-*). */
+struct qp_msg_tcp {
+	uint8_t congestion; /* 0 CUBIC, 1 BBR */
+	uint8_t pacing;     /* 1: CUBIC is paced too; BBR always is */
+	uint8_t ecn;        /* 0 off, 1 when the peer asks, 2 ask as well */
+	uint8_t fast_open;  /* 1: data in a SYN is taken with a valid cookie (RFC 7413) */
+	uint32_t buffer_kib; /* receive and send buffer a connection at most, each */
+	uint32_t max_conns;  /* of a worker, all states */
+	uint32_t keepalive_s; /* 0: off */
+	uint32_t user_timeout_s; /* 0: RFC 9293's R2 */
+	uint32_t zero_window_s;  /* a peer that takes nothing for so long is reset; 0: never */
+	uint32_t max_conns_per_source; /* 0: no limit */
+};
+
 struct qp_msg_config {
 	uint8_t data_plane_addr[16]; /* v4-mapped; all zero: every address */
 	uint16_t data_plane_port_be;
@@ -184,6 +202,7 @@ struct qp_msg_config {
 	uint32_t idle_timeout_s;
 	uint32_t name_hash;          /* the instance's, for interface names */
 	uint8_t reset_key[32];       /* derives stateless reset tokens; survives generations */
+	struct qp_msg_tcp tcp;
 	char cert_file[192];
 	char key_file[192];
 };

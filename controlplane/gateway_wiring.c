@@ -70,6 +70,18 @@ configure(void *ctx, struct qp_msg_config *out)
 	out->data_plane_port_be = htons(qp_sockaddr_port(&g->o->data_plane_addr.sa));
 	out->public_port_be = htons(qp_options_public_port(g->o));
 	out->keep_alive_s = g->o->keep_alive_s;
+	out->tcp = (struct qp_msg_tcp) {
+		.congestion = (uint8_t)g->o->tcp_congestion,
+		.pacing = g->o->tcp_pacing,
+		.ecn = (uint8_t)g->o->tcp_ecn,
+		.fast_open = g->o->tcp_fast_open,
+		.buffer_kib = g->o->tcp_buffer_kib,
+		.max_conns = g->o->tcp_max_conns,
+		.keepalive_s = g->o->tcp_keepalive_s,
+		.user_timeout_s = g->o->tcp_user_timeout_s,
+		.zero_window_s = g->o->tcp_zero_window_s,
+		.max_conns_per_source = g->o->tcp_max_per_source,
+	};
 	out->idle_timeout_s = g->o->idle_timeout_s;
 	out->name_hash = g->instance.hash;
 	derive_reset_key(g, out->reset_key);

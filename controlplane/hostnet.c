@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "classifier.skel.h"
 #include "common/log.h"
@@ -91,6 +92,8 @@ program_id(const struct bpf_program *prog)
 static int
 load_classifier(struct qp_hostnet *h, const struct qp_hostnet_config *cfg, struct qp_errmsg *msg)
 {
+	uint32_t seed;
+
 	libbpf_set_print(on_libbpf_print);
 	h->bpf = qp_classifier__open();
 	if (h->bpf == NULL)
@@ -98,6 +101,9 @@ load_classifier(struct qp_hostnet *h, const struct qp_hostnet_config *cfg, struc
 	h->bpf->rodata->quic_port = htons(cfg->quic_port);
 	h->bpf->rodata->public_port = htons(cfg->public_port);
 	h->bpf->rodata->quic_addr = map_addr(&cfg->quic_addr);
+	if (getrandom(&seed, sizeof(seed), 0) != sizeof(seed))
+		return explain_load(errno, msg);
+	h->bpf->rodata->strangers_seed = seed;
 	if (qp_classifier__load(h->bpf) != 0)
 		return explain_load(errno, msg);
 	h->ethernet_id = program_id(h->bpf->progs.qp_ingress);

@@ -27,6 +27,17 @@ struct qp_options {
 	uint32_t idle_timeout_s;
 	uint32_t memory_mib;
 	uint32_t workers;
+	/* Of the data plane's TCP; choices by number, as in struct qp_msg_tcp. */
+	int tcp_congestion;
+	int tcp_ecn;
+	bool tcp_pacing;
+	bool tcp_fast_open;
+	uint32_t tcp_buffer_kib;
+	uint32_t tcp_max_conns;
+	uint32_t tcp_keepalive_s;
+	uint32_t tcp_user_timeout_s;
+	uint32_t tcp_zero_window_s;
+	uint32_t tcp_max_per_source;
 	struct qp_opt_strings interfaces;
 	struct qp_secret *privkey; /* text as given, with its NUL; NULL: not given */
 	const char *privkey_file;

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "common/classifier.h"
 #include "common/error.h"
 
 struct rte_mbuf;
@@ -28,7 +29,8 @@ struct rte_mempool;
  * out for TCP only).
  */
 struct qp_port_counters {
-	uint64_t rx_frames, rx_bytes;  /* super-segments count once */
+	uint64_t rx_frames, rx_bytes;  /* super-segments count once; strangers' included */
+	uint64_t rx_again, rx_syns, rx_unknown; /* of them, those of the strangers' queues */
 	uint64_t tx_frames, tx_bytes;
 	uint64_t rx_nombuf;            /* nothing to receive into */
 	uint64_t rx_errors;            /* truncated or malformed by the device */
@@ -42,13 +44,18 @@ struct qp_port {
 	uint32_t max_frame_bytes;  /* largest frame to give to tx, super-segments included */
 	uint16_t mtu;              /* IP bytes a wire packet; host port: see common/classifier.h */
 	uint8_t mac[6];            /* the port's own address */
-	int wake_fd;               /* readable when frames wait; -1: the port must be polled */
+	/*
+	 * Of each queue (enum qp_cls_queue): readable when frames wait. -1 for the
+	 * first: the port must be polled; for others: there is no such queue.
+	 */
+	int wake_fd[QP_CLS_NQUEUES];
 	uint32_t ifindex;          /* host port: the TAP's index in the kernel; else 0 */
 	struct qp_port_counters counters;
 };
 
 struct qp_port_ops {
-	uint16_t (*rx)(struct qp_port *p, struct rte_mbuf **frames, uint16_t n);
+	uint16_t (*rx)(struct qp_port *p, enum qp_cls_queue queue, struct rte_mbuf **frames,
+		uint16_t n);
 	uint16_t (*tx)(struct qp_port *p, struct rte_mbuf **frames, uint16_t n);
 	void (*close)(struct qp_port *p);
 };
@@ -57,7 +64,19 @@ struct qp_port_ops {
 static inline uint16_t
 qp_port_rx(struct qp_port *p, struct rte_mbuf **frames, uint16_t n)
 {
-	return p->ops->rx(p, frames, n);
+	return p->ops->rx(p, QP_CLS_QUEUE_FLOWS, frames, n);
+}
+
+/*
+ * The like for packets that ask for something new, which a host port queues
+ * apart. How many to take when is the worker's to decide. Nothing comes from a
+ * queue whose wake_fd is -1: then qp_port_rx has all.
+ */
+static inline uint16_t
+qp_port_rx_strangers(struct qp_port *p, enum qp_cls_queue queue, struct rte_mbuf **frames,
+	uint16_t n)
+{
+	return p->wake_fd[queue] < 0 ? 0 : p->ops->rx(p, queue, frames, n);
 }
 
 /*
@@ -83,7 +102,7 @@ struct qp_host_port_config {
  * Makes a TAP device in the current network namespace and brings it up. It
  * disappears with the process. Needs CAP_NET_ADMIN and /dev/net/tun. All
  * offloads above are on; on kernels before 6.2, which cannot, the port itself
- * cuts UDP super-segments.
+ * cuts UDP super-segments; on those that cannot tell strangers apart, qp_port_rx has all.
  */
 int qp_host_port_open(const struct qp_host_port_config *cfg, struct qp_port **out,
 	struct qp_errmsg *msg);

@@ -20,7 +20,7 @@ struct eth_port {
 };
 
 static uint16_t
-eth_rx(struct qp_port *p, struct rte_mbuf **frames, uint16_t n)
+eth_rx(struct qp_port *p, enum qp_cls_queue queue, struct rte_mbuf **frames, uint16_t n)
 {
 	struct eth_port *e = (struct eth_port *)p;
 	uint16_t got = rte_eth_rx_burst(e->port_id, e->queue_id, frames, n);
@@ -113,7 +113,7 @@ qp_eth_port_open(uint16_t port_id, uint16_t queue_id, struct qp_port **out, stru
 			.tx_offloads = conf.txmode.offloads,
 			.max_frame_bytes = largest_frame(conf.txmode.offloads, mtu),
 			.mtu = mtu,
-			.wake_fd = -1,
+			.wake_fd = {-1, -1, -1, -1},
 		},
 		.port_id = port_id,
 		.queue_id = queue_id,

@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
-#include <unistd.h>
 
 #include "dataplane/port.h"
 #include "dataplane/port_tap.h"
@@ -24,6 +23,11 @@
 #define RX_SLOTS_MAX    128u
 #define RX_ROOM_MIN     (FRAME_BYTES_MAX / RX_SLOTS_MAX + 1u)
 #define TX_IOVECS       1024u /* UIO_MAXIOV */
+/*
+ * A stranger's first words are short: with so few pieces (UIO_FASTIOV, less the
+ * virtio header), the kernel takes them without allocating memory. 14 KB.
+ */
+#define RX_SLOTS_STRANGER 7u
 
 #define HOST_TX_OFFLOADS                                                                           \
 	(RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_UDP_CKSUM |                            \
@@ -33,8 +37,7 @@
 /* Owner: one lcore. Life: qp_host_port_open to close. Lock: none. */
 struct host_port {
 	struct qp_port port;
-	int fd;
-	bool uso;                    /* false: UDP super-segments are cut here */
+	struct qp_tap tap;
 	struct rte_mempool *rx_pool;
 	/*
 	 * What the next frame is read into: together they hold the largest frame.
@@ -88,12 +91,12 @@ rx_take(struct host_port *h, uint32_t len)
 
 /* One frame, or NULL when there is none (for us) now. */
 static struct rte_mbuf *
-rx_one(struct host_port *h)
+rx_one(struct host_port *h, int fd, unsigned nslots)
 {
 	struct qp_port_counters *c = &h->port.counters;
 
 	while (rx_refill(h)) {
-		ssize_t got = readv(h->fd, h->rx_iov, (int)(1 + h->rx_nslots));
+		ssize_t got = readv(fd, h->rx_iov, (int)(1 + nslots));
 		struct rte_mbuf *m;
 
 		if (got < 0) {
@@ -103,7 +106,7 @@ rx_one(struct host_port *h)
 		}
 		got -= (ssize_t)sizeof(h->rx_hdr);
 		/* Filled to the brim: the kernel had more and threw it away. */
-		if (unlikely(got < ETHER_HDR_LEN || got == (ssize_t)(h->rx_nslots * h->rx_room))) {
+		if (unlikely(got < ETHER_HDR_LEN || got == (ssize_t)(nslots * h->rx_room))) {
 			c->rx_errors++;
 			continue;
 		}
@@ -118,15 +121,22 @@ rx_one(struct host_port *h)
 }
 
 static uint16_t
-host_rx(struct qp_port *p, struct rte_mbuf **frames, uint16_t n)
+host_rx(struct qp_port *p, enum qp_cls_queue queue, struct rte_mbuf **frames, uint16_t n)
 {
 	struct host_port *h = (struct host_port *)p;
+	struct qp_port_counters *c = &p->counters;
+	const unsigned nslots = queue == QP_CLS_QUEUE_FLOWS
+					? h->rx_nslots
+					: RTE_MIN(h->rx_nslots, RX_SLOTS_STRANGER);
 	uint16_t got = 0;
 
-	while (got < n && (frames[got] = rx_one(h)) != NULL)
+	while (got < n && (frames[got] = rx_one(h, h->tap.fd[queue], nslots)) != NULL)
 		got++;
-	p->counters.polls++;
-	p->counters.empty_polls += got == 0;
+	c->rx_again += queue == QP_CLS_QUEUE_AGAIN ? got : 0;
+	c->rx_syns += queue == QP_CLS_QUEUE_SYN ? got : 0;
+	c->rx_unknown += queue == QP_CLS_QUEUE_UNKNOWN ? got : 0;
+	c->polls++;
+	c->empty_polls += got == 0;
 	return got;
 }
 
@@ -134,18 +144,19 @@ host_rx(struct qp_port *p, struct rte_mbuf **frames, uint16_t n)
 static int
 tx_one(struct host_port *h, struct rte_mbuf *m)
 {
+	const int fd = h->tap.fd[QP_CLS_QUEUE_FLOWS]; /* any would do */
 	struct virtio_net_hdr hdr;
 	int n = 1, err;
 
-	if (!h->uso && (m->ol_flags & RTE_MBUF_F_TX_UDP_SEG))
-		return qp_uso_write(h->fd, m) == 0 ? 0 : EIO;
+	if (!h->tap.uso && (m->ol_flags & RTE_MBUF_F_TX_UDP_SEG))
+		return qp_uso_write(fd, m) == 0 ? 0 : EIO;
 	if (unlikely(m->nb_segs >= TX_IOVECS || qp_vnet_from_mbuf(m, &hdr) != 0))
 		return EINVAL;
 	h->tx_iov[0] = (struct iovec) {&hdr, sizeof(hdr)};
 	for (struct rte_mbuf *seg = m; seg != NULL; seg = seg->next)
 		h->tx_iov[n++] =
 			(struct iovec) {rte_pktmbuf_mtod(seg, void *), seg->data_len};
-	if (likely(writev(h->fd, h->tx_iov, n) >= 0))
+	if (likely(writev(fd, h->tx_iov, n) >= 0))
 		return 0;
 	err = errno;
 	if (err == EAGAIN)
@@ -183,7 +194,7 @@ host_close(struct qp_port *p)
 
 	if (h->rx_missing < h->rx_nslots)
 		rte_pktmbuf_free_bulk(h->slots + h->rx_missing, h->rx_nslots - h->rx_missing);
-	close(h->fd);
+	qp_tap_close(&h->tap);
 	free(h);
 }
 
@@ -232,13 +243,12 @@ qp_host_port_open(const struct qp_host_port_config *cfg, struct qp_port **out,
 			.tx_offloads = HOST_TX_OFFLOADS,
 			.max_frame_bytes = UINT16_MAX + ETHER_HDR_LEN,
 			.mtu = cfg->mtu,
-			.wake_fd = tap.fd,
 			.ifindex = tap.ifindex,
 		},
-		.fd = tap.fd,
-		.uso = tap.uso,
+		.tap = tap,
 	};
 	memcpy(h->port.mac, tap.mac, sizeof(tap.mac));
+	memcpy(h->port.wake_fd, tap.fd, sizeof(tap.fd));
 	set_rx_slots(h, cfg->rx_pool, (uint32_t)room - RTE_PKTMBUF_HEADROOM);
 	*out = &h->port;
 	return 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Makes and configures the TAP device below a host port: offloads by ioctl,
- * the rest by netlink; it comes up last, so that it is never up half set.
+ * Makes and configures the TAP device below a host port: queues and offloads by
+ * ioctl, the rest by netlink; it comes up last, so that it is never up half set.
  * Runs once, at the port's start; input and output are port_host.c's.
  */
 #include "dataplane/port_tap.h"
@@ -24,6 +24,8 @@
 #include <unistd.h>
 
 #include "common/classifier.h"
+#include "common/log.h"
+#include "dataplane/port_steer.h"
 
 /* Since Linux 6.2; Debian 12's headers do not have them. */
 #ifndef TUN_F_USO4
@@ -47,22 +49,43 @@
  */
 #define TAP_MTU_MAX (65535u - ETH_HLEN)
 
-static int
-open_device(const char *name, struct qp_tap *tap, struct qp_errmsg *msg)
-{
-	struct ifreq ifr = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_TUN_EXCL};
+/* Every queue is opened with the same. */
+#define TAP_FLAGS (IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE)
 
-	tap->fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
-	if (tap->fd < 0 && (errno == EACCES || errno == EPERM))
+static void
+close_queue(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+static int
+open_tun(struct qp_errmsg *msg)
+{
+	int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+
+	if (fd < 0 && (errno == EACCES || errno == EPERM))
 		return qp_fail(msg, QP_E_PERM, "cannot open /dev/net/tun: %s; run as root, "
 			"in a container with --device /dev/net/tun", strerror(errno));
-	if (tap->fd < 0)
+	if (fd < 0)
 		return qp_fail(msg, QP_E_UNSUPPORTED, "cannot open /dev/net/tun: %s; load the module "
 			"(modprobe tun), or give the container the device (--device /dev/net/tun)",
 			strerror(errno));
+	return fd;
+}
 
+static int
+open_device(const char *name, struct qp_tap *tap, struct qp_errmsg *msg)
+{
+	struct ifreq ifr = {.ifr_flags = TAP_FLAGS | IFF_TUN_EXCL};
+	int fd = open_tun(msg);
+
+	if (fd < 0)
+		return fd;
+	tap->fd[0] = fd;
 	memcpy(ifr.ifr_name, name, strlen(name));
-	if (ioctl(tap->fd, TUNSETIFF, &ifr) == 0)
+	if (ioctl(fd, TUNSETIFF, &ifr) == 0)
 		return 0;
 	if (errno == EPERM)
 		return qp_fail(msg, QP_E_PERM, "making the TAP device %s needs CAP_NET_ADMIN; "
@@ -74,17 +97,61 @@ open_device(const char *name, struct qp_tap *tap, struct qp_errmsg *msg)
 		strerror(errno));
 }
 
+/* One more queue of the device; its descriptor, or a negative errno value. */
+static int
+open_queue(const struct ifreq *device)
+{
+	struct ifreq ifr = *device;
+	int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC), err;
+
+	ifr.ifr_flags = TAP_FLAGS;
+	if (fd >= 0 && ioctl(fd, TUNSETIFF, &ifr) == 0)
+		return fd;
+	err = errno;
+	if (fd >= 0)
+		close(fd);
+	return -err;
+}
+
+/*
+ * The strangers' queues, and what fills them. A kernel that has no such thing,
+ * or does not let us, costs fairness under a flood, not service.
+ */
+static void
+add_strangers(const char *name, struct qp_tap *tap)
+{
+	struct ifreq ifr = {0};
+	int err;
+
+	/* By the descriptor, since the name may have been changed by a udev rule. */
+	err = ioctl(tap->fd[0], TUNGETIFF, &ifr) < 0 ? errno : 0;
+	/* Before there is a second queue: it would get flows by their hash. */
+	if (err == 0)
+		err = qp_steer_attach(tap->fd[0]);
+	for (unsigned i = 1; err == 0 && i < QP_CLS_NQUEUES; i++) {
+		tap->fd[i] = open_queue(&ifr);
+		err = tap->fd[i] < 0 ? -tap->fd[i] : 0;
+	}
+	if (err == 0)
+		return;
+	qp_log(QP_LOG_WARN, "strangers' packets share the queue of established connections: "
+		"the kernel does not steer a TAP device's frames", QP_LOG_STR("device", name),
+		QP_LOG_ERRNO(err));
+	for (unsigned i = 1; i < QP_CLS_NQUEUES; i++)
+		close_queue(&tap->fd[i]);
+}
+
 static int
 set_offloads(const char *name, struct qp_tap *tap, struct qp_errmsg *msg)
 {
 	const unsigned base = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN;
 	int hdr_bytes = sizeof(struct virtio_net_hdr);
 
-	if (ioctl(tap->fd, TUNSETVNETHDRSZ, &hdr_bytes) < 0)
+	if (ioctl(tap->fd[0], TUNSETVNETHDRSZ, &hdr_bytes) < 0)
 		return qp_fail(msg, qp_err_from_errno(errno),
 			"cannot set the header size of TAP device %s: %s", name, strerror(errno));
-	tap->uso = ioctl(tap->fd, TUNSETOFFLOAD, base | TUN_F_USO4 | TUN_F_USO6) == 0;
-	if (!tap->uso && ioctl(tap->fd, TUNSETOFFLOAD, base) < 0)
+	tap->uso = ioctl(tap->fd[0], TUNSETOFFLOAD, base | TUN_F_USO4 | TUN_F_USO6) == 0;
+	if (!tap->uso && ioctl(tap->fd[0], TUNSETOFFLOAD, base) < 0)
 		return qp_fail(msg, qp_err_from_errno(errno),
 			"cannot set the offloads of TAP device %s: %s", name, strerror(errno));
 	return 0;
@@ -99,7 +166,7 @@ find_ifindex(struct qp_tap *tap)
 	if (s < 0)
 		return errno;
 	/* By the descriptor, since the name may have been changed by a udev rule. */
-	err = ioctl(tap->fd, TUNGETIFF, &ifr) < 0 || ioctl(s, SIOCGIFINDEX, &ifr) < 0 ? errno : 0;
+	err = ioctl(tap->fd[0], TUNGETIFF, &ifr) < 0 || ioctl(s, SIOCGIFINDEX, &ifr) < 0 ? errno : 0;
 	close(s);
 	tap->ifindex = (uint32_t)ifr.ifr_ifindex;
 	return err;
@@ -239,7 +306,7 @@ qp_tap_open(const char *name, uint16_t mtu, struct qp_tap *tap, struct qp_errmsg
 {
 	int rc, err;
 
-	*tap = (struct qp_tap) {.fd = -1};
+	*tap = (struct qp_tap) {.fd = {-1, -1, -1, -1}};
 	if (name[0] == '\0' || strlen(name) >= IFNAMSIZ)
 		return qp_fail(msg, QP_E_INVAL, "interface name \"%s\" must have 1 to %d characters",
 			name, IFNAMSIZ - 1);
@@ -255,14 +322,20 @@ qp_tap_open(const char *name, uint16_t mtu, struct qp_tap *tap, struct qp_errmsg
 		rc = qp_fail(msg, qp_err_from_errno(err), "TAP device %s: %s", name, strerror(err));
 		goto err;
 	}
+	add_strangers(name, tap);
 	rc = configure(name, tap, mtu, msg);
 	if (rc != 0)
 		goto err;
 	return 0;
 
 err:
-	if (tap->fd >= 0)
-		close(tap->fd);
-	tap->fd = -1;
+	qp_tap_close(tap);
 	return rc;
+}
+
+void
+qp_tap_close(struct qp_tap *tap)
+{
+	for (unsigned i = 0; i < QP_CLS_NQUEUES; i++)
+		close_queue(&tap->fd[i]);
 }

@@ -100,11 +100,18 @@ qp_vnet_restore(struct rte_mbuf *m)
 }
 
 static uint8_t
-gso_type(uint64_t flags)
+gso_type(const struct rte_mbuf *m)
 {
-	if (flags & RTE_MBUF_F_TX_UDP_SEG)
+	const struct rte_tcp_hdr *tcp;
+	uint8_t ecn = 0;
+
+	if (m->ol_flags & RTE_MBUF_F_TX_UDP_SEG)
 		return VIRTIO_NET_HDR_GSO_UDP_L4;
-	return flags & RTE_MBUF_F_TX_IPV6 ? VIRTIO_NET_HDR_GSO_TCPV6 : VIRTIO_NET_HDR_GSO_TCPV4;
+	tcp = rte_pktmbuf_mtod_offset(m, const struct rte_tcp_hdr *, m->l2_len + m->l3_len);
+	/* CWR is for the first segment alone: whoever cuts the frame must know (RFC 3168, 6.1.2). */
+	if (tcp->tcp_flags & RTE_TCP_CWR_FLAG)
+		ecn = VIRTIO_NET_HDR_GSO_ECN;
+	return ecn | (m->ol_flags & RTE_MBUF_F_TX_IPV6 ? VIRTIO_NET_HDR_GSO_TCPV6 : VIRTIO_NET_HDR_GSO_TCPV4);
 }
 
 int
@@ -139,7 +146,7 @@ qp_vnet_from_mbuf(struct rte_mbuf *m, struct virtio_net_hdr *h)
 		add_length_to_cksum(m, l4_off, cksum_offset);
 		/* The kernel refuses a "super-segment" that fits one packet. */
 		if (m->pkt_len - hdr_len > m->tso_segsz) {
-			h->gso_type = gso_type(flags);
+			h->gso_type = gso_type(m);
 			h->gso_size = m->tso_segsz;
 		}
 	}

@@ -6,11 +6,11 @@
  */
 #include "dataplane/worker.h"
 
+#include <poll.h>
 #include <rte_cycles.h>
 #include <rte_mbuf.h>
 #include <rte_mempool.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -22,6 +22,7 @@
 #define PUBLISH_NS (100ull * 1000 * 1000)
 #define SPIN_NS (20ull * 1000) /* idle turns before sleep: longer than a ring hop, shorter than a scheduler's slice */
 #define GOODBYE_NS (1000ull * 1000 * 1000)
+#define HELD_NS (500ull * 1000) /* until strangers are looked for again whose share was used up */
 #define SLEEP_MAX_NS (500ull * 1000 * 1000) /* the heartbeat goes on */
 
 uint64_t
@@ -129,8 +130,8 @@ control(struct qp_worker *w)
 	return n;
 }
 
-static void
-handle(struct qp_worker *w, struct rte_mbuf *m)
+void
+qp_worker_handle(struct qp_worker *w, struct rte_mbuf *m)
 {
 	struct qp_packet pkt;
 	enum qp_ip_verdict verdict = qp_ip_parse(m, &pkt);
@@ -161,7 +162,9 @@ receive(struct qp_worker *w)
 	uint16_t n = qp_port_rx(w->port, frames, RX_BURST);
 
 	for (uint16_t i = 0; i < n; i++)
-		handle(w, frames[i]);
+		qp_worker_handle(w, frames[i]);
+	if (n > 0)
+		w->flows_at_ns = w->now_ns;
 	return n;
 }
 
@@ -219,6 +222,9 @@ publish(struct qp_worker *w)
 	c->tx_frames = p->tx_frames;
 	c->tx_bytes = p->tx_bytes;
 	c->rx_nombuf = p->rx_nombuf;
+	c->rx_again = p->rx_again;
+	c->rx_syns = p->rx_syns;
+	c->rx_unknown = p->rx_unknown;
 	memcpy(w->out->tcp, qp_tcp_counters(w->tcp), sizeof(struct qp_tcp_counters));
 }
 
@@ -227,11 +233,12 @@ sleep_ns(struct qp_worker *w, uint64_t ns)
 {
 	const struct timespec ts = {.tv_sec = (time_t)(ns / 1000000000u),
 		.tv_nsec = (long)(ns % 1000000000u)};
-	struct epoll_event ev[2];
+	/* Strangers that have used up their share must wait for time to pass. */
+	const nfds_t n = w->held ? 2 + QP_CLS_QUEUE_FLOWS : RTE_DIM(w->wake);
 	uint64_t rings;
 
 	w->out->c.sleeps++;
-	(void)epoll_pwait2(w->epoll, ev, 2, &ts, NULL);
+	(void)ppoll(w->wake, n, &ts, NULL);
 	/* Whoever rang has been heard; EAGAIN when it was the port. */
 	if (read(w->cfg.doorbell, &rings, sizeof(rings)) < 0)
 		return;
@@ -251,7 +258,7 @@ idle(struct qp_worker *w)
 		w->idle_since_ns = w->now_ns;
 	if (w->now_ns - w->idle_since_ns < SPIN_NS)
 		return;
-	next = RTE_MIN(qp_wheel_next_ns(w->wheel), w->now_ns + SLEEP_MAX_NS);
+	next = RTE_MIN(qp_wheel_next_ns(w->wheel), w->now_ns + (w->held ? HELD_NS : SLEEP_MAX_NS));
 	if (next <= w->now_ns || !qp_ctl_sleep_begin(&w->ctl))
 		return;
 	w->publish_at_ns = 0; /* readers see what a sleeper last did */
@@ -281,8 +288,10 @@ turn(struct qp_worker *w)
 		work += receive(w);
 	work += qp_wheel_advance(w->wheel, w->now_ns);
 	work += control(w);
-	if (w->quic != NULL)
+	if (w->quic != NULL) {
 		more = finish_turn(w);
+		work += qp_worker_receive_strangers(w);
+	}
 	qp_ctl_flush(&w->ctl);
 	publish(w);
 	w->out->c.loops++;

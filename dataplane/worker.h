@@ -29,7 +29,7 @@ struct qp_worker_config {
 	const atomic_bool *stop;  /* set by the main thread, which then rings the doorbell */
 };
 
-/* Makes pools, timers and epoll set. On failure nothing is left. */
+/* Makes pools and timers. On failure nothing is left. */
 int qp_worker_new(const struct qp_worker_config *cfg, struct qp_worker **out,
 	struct qp_errmsg *msg);
 /*

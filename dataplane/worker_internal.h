@@ -2,9 +2,12 @@
 #ifndef QP_DATAPLANE_WORKER_INTERNAL_H
 #define QP_DATAPLANE_WORKER_INTERNAL_H
 
+#include <poll.h>
+
 #include "dataplane/api.h"
 #include "dataplane/port.h"
 #include "dataplane/quic/quic.h"
+#include "dataplane/share.h"
 #include "dataplane/tcp/tcp.h"
 #include "dataplane/timer.h"
 #include "dataplane/tunnel.h"
@@ -22,7 +25,8 @@ struct qp_worker {
 	struct qp_ctl ctl;
 	struct rte_mempool *pool, *indirect;
 	struct qp_wheel *wheel;
-	int epoll;
+	/* What ends its sleep: the doorbell, then the port's queues. */
+	struct pollfd wake[1 + QP_CLS_NQUEUES];
 	uint64_t now_ns;
 	uint8_t mem_level;              /* enum qp_mem_level */
 	bool failed;                    /* the port did not start: wait to be told to end */
@@ -30,6 +34,11 @@ struct qp_worker {
 	uint64_t leave_by_ns;
 	uint64_t publish_at_ns;
 	uint64_t idle_since_ns;         /* 0: busy */
+	/* Strangers. By enum qp_cls_queue: of the lcore's TSC cycles; the first has no limit. */
+	struct qp_share share[QP_CLS_NQUEUES];
+	uint64_t flows_at_ns;           /* when somebody known was last heard */
+	uint64_t strangers_at_ns;       /* when strangers were last looked for */
+	bool held;                      /* strangers may wait whose share is used up */
 	/* From CONFIG on. */
 	struct qp_port *port;
 	struct qp_tcp *tcp;
@@ -46,8 +55,15 @@ uint64_t qp_worker_clock_ns(void);
 /* Everybody's way out: struct qp_tcp_env's and qp_quic_env's transmit. */
 void qp_worker_transmit(void *worker, struct rte_mbuf *frame);
 void qp_worker_tx_flush(struct qp_worker *w);
+/* A received frame to who it is for. Consumes it. */
+void qp_worker_handle(struct qp_worker *w, struct rte_mbuf *m);
 /* To the control plane, with the worker's index; false: not taken (see qp_ctl_send). */
 bool qp_worker_send(void *worker, const struct qp_msg *msg);
+
+/* worker_strangers.c */
+void qp_worker_share_init(struct qp_worker *w);
+/* Serves strangers, within their share while others are there. How many frames. */
+unsigned qp_worker_receive_strangers(struct qp_worker *w);
 
 /* worker_open.c */
 /* CONFIG: opens the port and all that stands on it, and answers HELLO. */

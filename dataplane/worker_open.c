@@ -13,12 +13,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <unistd.h>
 
 #include "common/log.h"
 
-#define MTU 1500u /* TCP's first hop at most: the wire's, not the TAP's */
+#define MTU 1500u          /* TCP's first hop where a frame does not say */
+#define LINK_MTU_MAX 9216u /* … and at most: a jumbo frame. lo's 64 KiB would make a segment exceed small windows */
 #define HOST_PORT_MTU 65535u
 #define POOL_CACHE 256u
 
@@ -32,8 +32,29 @@ random64(void *ctx)
 }
 
 
+static void
+tcp_config(const struct qp_msg_config *in, struct qp_tcp_config *cfg)
+{
+	const struct qp_msg_tcp *t = &in->tcp;
+
+	qp_tcp_config_default(cfg);
+	cfg->congestion = t->congestion == 1 ? QP_TCP_CC_BBR : QP_TCP_CC_CUBIC;
+	cfg->pacing = t->pacing;
+	cfg->ecn = t->ecn;
+	cfg->fastopen = t->fast_open;
+	cfg->rcv_buf_bytes = cfg->snd_buf_bytes = t->buffer_kib * 1024;
+	cfg->max_conns = t->max_conns;
+	cfg->max_conns_per_source = t->max_conns_per_source;
+	cfg->keepalive_s = t->keepalive_s;
+	cfg->user_timeout_s = t->user_timeout_s;
+	cfg->zero_window_s = t->zero_window_s;
+	/* A cookie that one worker or generation gave out is good at the next. */
+	crypto_generichash((uint8_t *)cfg->fastopen_key, sizeof(cfg->fastopen_key),
+		(const uint8_t *)"fast open", 9, in->reset_key, sizeof(in->reset_key));
+}
+
 static int
-open_tcp(struct qp_worker *w)
+open_tcp(struct qp_worker *w, const struct qp_msg_config *in)
 {
 	const struct qp_tcp_env env = {
 		.now_ns = &w->now_ns,
@@ -41,6 +62,7 @@ open_tcp(struct qp_worker *w)
 		.pool = w->pool,
 		.indirect_pool = w->indirect,
 		.mtu = MTU,
+		.link_mtu_max = LINK_MTU_MAX,
 		.max_frame_bytes = w->port->max_frame_bytes,
 		.transmit = qp_worker_transmit,
 		.transmit_ctx = w,
@@ -51,7 +73,7 @@ open_tcp(struct qp_worker *w)
 	struct qp_tcp_config cfg;
 
 	memcpy(with_mac.own_mac, w->port->mac, sizeof(with_mac.own_mac));
-	qp_tcp_config_default(&cfg);
+	tcp_config(in, &cfg);
 	w->tcp = qp_tcp_new(&with_mac, &cfg);
 	return w->tcp != NULL ? 0 : QP_E_NOMEM;
 }
@@ -123,7 +145,6 @@ open_tunnels(struct qp_worker *w, const struct qp_quic_config *quic)
 static int
 open_port(struct qp_worker *w, const struct qp_msg_config *in, struct qp_errmsg *msg)
 {
-	struct epoll_event ev = {.events = EPOLLIN};
 	struct qp_host_port_config cfg;
 	char name[16];
 	int rc;
@@ -134,8 +155,8 @@ open_port(struct qp_worker *w, const struct qp_msg_config *in, struct qp_errmsg 
 	rc = qp_host_port_open(&cfg, &w->port, msg);
 	if (rc < 0)
 		return rc;
-	if (w->port->wake_fd >= 0 && epoll_ctl(w->epoll, EPOLL_CTL_ADD, w->port->wake_fd, &ev) < 0)
-		return qp_fail(msg, QP_E_IO, "epoll on %s: %s", name, strerror(errno));
+	for (unsigned i = 0; i < QP_CLS_NQUEUES; i++)
+		w->wake[1 + i].fd = w->port->wake_fd[i];
 	return 0;
 }
 
@@ -149,7 +170,7 @@ configure(struct qp_worker *w, const struct qp_msg_config *in, struct qp_errmsg 
 		return rc;
 	quic_config(w, in, &quic);
 	w->quic_port_be = in->data_plane_port_be;
-	if ((rc = open_tcp(w)) < 0 || (rc = open_tunnels(w, &quic)) < 0 || (rc = open_api(w, in)) < 0)
+	if ((rc = open_tcp(w, in)) < 0 || (rc = open_tunnels(w, &quic)) < 0 || (rc = open_api(w, in)) < 0)
 		return qp_fail(msg, rc, "worker %u: %s", w->cfg.index, qp_strerror(rc));
 	return open_quic(w, &quic, msg);
 }
@@ -192,15 +213,12 @@ make_pools(struct qp_worker *w, struct qp_errmsg *msg)
 	return 0;
 }
 
-static int
-make_epoll(struct qp_worker *w, struct qp_errmsg *msg)
+static void
+init_wake(struct qp_worker *w)
 {
-	struct epoll_event ev = {.events = EPOLLIN};
-
-	w->epoll = epoll_create1(EPOLL_CLOEXEC);
-	if (w->epoll < 0 || epoll_ctl(w->epoll, EPOLL_CTL_ADD, w->cfg.doorbell, &ev) < 0)
-		return qp_fail(msg, QP_E_IO, "epoll: %s", strerror(errno));
-	return 0;
+	for (unsigned i = 0; i < RTE_DIM(w->wake); i++)
+		w->wake[i] = (struct pollfd) {.fd = -1, .events = POLLIN};
+	w->wake[0].fd = w->cfg.doorbell;
 }
 
 int
@@ -212,7 +230,7 @@ qp_worker_new(const struct qp_worker_config *cfg, struct qp_worker **out, struct
 	if (w == NULL)
 		return qp_fail(msg, QP_E_NOMEM, "no memory for a worker");
 	w->cfg = *cfg;
-	w->epoll = -1;
+	init_wake(w);
 	w->out = &cfg->shared->worker[cfg->index];
 	w->ctl = (struct qp_ctl) {
 		.to_cp = cfg->to_cp,
@@ -221,12 +239,13 @@ qp_worker_new(const struct qp_worker_config *cfg, struct qp_worker **out, struct
 		.mine = w->out,
 		.cp_doorbell = cfg->cp_doorbell,
 	};
+	qp_worker_share_init(w);
 	w->now_ns = qp_worker_clock_ns();
 	w->wheel = qp_wheel_new(w->now_ns);
 	if (w->wheel == NULL)
 		rc = qp_fail(msg, QP_E_NOMEM, "no memory for timers");
-	else if ((rc = make_pools(w, msg)) == 0)
-		rc = make_epoll(w, msg);
+	else
+		rc = make_pools(w, msg);
 	if (rc < 0) {
 		qp_worker_free(w);
 		return rc;
@@ -254,7 +273,5 @@ qp_worker_free(struct qp_worker *w)
 		qp_wheel_free(w->wheel);
 	rte_mempool_free(w->pool);
 	rte_mempool_free(w->indirect);
-	if (w->epoll >= 0)
-		close(w->epoll);
 	free(w);
 }

@@ -27,6 +27,18 @@
 #define IP_FRAG_OFFSET        0x1fff
 #define IP6_FRAG_OFFSET       0xfff8
 #define UDP_HEADER_BYTES      8
+#define TCP_SEQ_AT            4
+#define TCP_FLAGS_AT          13
+#define TCP_SYN               0x02
+#define TCP_RST               0x04
+#define TCP_ACK               0x10
+/* The strangers' clock ticks each 2^27 ns. They come again after 0.5 to 32 s (RFC 6298, 2.1). */
+#define TICK_SHIFT            27
+#define AGAIN_FIRST           4
+#define AGAIN_LAST            240
+#define AGAIN_MOST            32        /* who says more in that time is no client */
+#define FLOWS_KNOWN           (1u << 19) /* 2 MiB */
+#define STRANGERS_SEEN        (1u << 19) /* 4 MiB: at 60,000 a second, 9 of 10 last for a second */
 #define QUIC_LONG             0x80
 #define QUIC_DCID_BYTES       8
 
@@ -34,6 +46,7 @@
 const volatile __be16 quic_port;
 const volatile __be16 public_port; /* 0: none */
 const volatile struct qp_cls_addr quic_addr;
+const volatile __u32 strangers_seed; /* random: nobody outside knows who shares an entry */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -80,6 +93,28 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } counters SEC(".maps");
+
+/* Who was last seen of those whose hash leads here. */
+struct stranger {
+	__u32 mark;
+	__u16 tick; /* when it came first */
+	__u16 n;    /* how often since */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, STRANGERS_SEEN);
+	__type(key, __u32);
+	__type(value, struct stranger);
+} strangers SEC(".maps");
+
+/* The mark of the TCP conversation that a worker last spoke in, of those whose hash leads here. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, FLOWS_KNOWN);
+	__type(key, __u32);
+	__type(value, __u32);
+} known SEC(".maps");
 
 /* A conversation as this host sees it, and where the transport header starts. */
 struct flow {
@@ -238,6 +273,16 @@ mix(__u32 h, __u32 word)
 	return h ^ (h >> 15);
 }
 
+static __always_inline __u32
+hash_remote(const struct flow *f, __u32 h)
+{
+	h = mix(h, f->remote.w[0]);
+	h = mix(h, f->remote.w[1]);
+	h = mix(h, f->remote.w[2]);
+	h = mix(h, f->remote.w[3]);
+	return mix(h, f->port.remote);
+}
+
 /*
  * The active generation's worker for a client. Only the client's address and
  * port count, so that a repeated Initial and an ICMP error find the worker that
@@ -248,16 +293,11 @@ active_worker(const struct flow *f)
 {
 	const __u32 key = 0;
 	const struct qp_cls_active *a = bpf_map_lookup_elem(&active, &key);
-	__u32 h, i;
+	__u32 i;
 
 	if (!a || a->n == 0)
 		return 0;
-	h = mix(0, f->remote.w[0]);
-	h = mix(h, f->remote.w[1]);
-	h = mix(h, f->remote.w[2]);
-	h = mix(h, f->remote.w[3]);
-	h = mix(h, f->port.remote);
-	i = h % a->n;
+	i = hash_remote(f, 0) % a->n;
 	return i < QP_CLS_MAX_WORKERS ? a->ifindex[i] : 0;
 }
 
@@ -345,15 +385,103 @@ is_ours_to_take(struct __sk_buff *skb, const struct flow *f, __u32 *reason)
 	return !is_loopback(&f->remote) && !bpf_map_lookup_elem(&local, &f->remote);
 }
 
-/* Makes the frame's Ethernet header carry what the data plane must know of the interface. */
+/*
+ * Whether this stranger has come before and gone unanswered: a client tries
+ * again, and must not be left to luck. A flood from everywhere comes once; one
+ * from somewhere, too often. CPUs may race here, and then guess wrong once.
+ */
 static __always_inline int
-mark_frame(struct __sk_buff *skb, __u32 l3_off)
+is_again(const struct flow *f, __u32 attempt)
+{
+	const __u16 now = (__u16)(bpf_ktime_get_ns() >> TICK_SHIFT);
+	const __u32 h = mix(mix(hash_remote(f, strangers_seed), f->port.local), attempt);
+	const __u32 key = h % STRANGERS_SEEN, mark = mix(h, strangers_seed);
+	struct stranger *seen = bpf_map_lookup_elem(&strangers, &key);
+	__u16 age;
+
+	if (!seen)
+		return 0;
+	age = now - seen->tick;
+	if (seen->mark != mark || age > AGAIN_LAST) {
+		*seen = (struct stranger) {.mark = mark, .tick = now};
+		return 0;
+	}
+	if (seen->n < AGAIN_MOST)
+		seen->n++;
+	return age >= AGAIN_FIRST && seen->n < AGAIN_MOST;
+}
+
+static __always_inline __u32 *
+known_at(const struct flow *f, __u32 *mark)
+{
+	const __u32 h = mix(hash_remote(f, strangers_seed), f->port.local), key = h % FLOWS_KNOWN;
+
+	*mark = mix(h, strangers_seed);
+	return bpf_map_lookup_elem(&known, &key);
+}
+
+/*
+ * Whether a worker has spoken in this conversation, a reset excepted. One that
+ * others have taken the place of is a stranger until the worker's next word.
+ */
+static __always_inline int
+is_known(const struct flow *f)
+{
+	__u32 mark, *seen = known_at(f, &mark);
+
+	return seen && *seen == mark;
+}
+
+/* A worker's frame, whose IP header is read: `f` has it as this host sees conversations. */
+static __always_inline void
+learn(struct __sk_buff *skb, struct flow *f)
+{
+	__u32 mark, *seen;
+	__be16 sent_ports[2];
+	__u8 flags;
+
+	if (f->protocol != IPPROTO_TCP ||
+		bpf_skb_load_bytes(skb, f->l4_off + TCP_FLAGS_AT, &flags, sizeof(flags)) < 0 ||
+		(flags & TCP_RST) ||
+		bpf_skb_load_bytes(skb, f->l4_off, sent_ports, sizeof(sent_ports)) < 0)
+		return;
+	f->port.local = sent_ports[0];
+	f->port.remote = sent_ports[1];
+	seen = known_at(f, &mark);
+	if (seen && *seen != mark)
+		*seen = mark;
+}
+
+/* The queue that a packet belongs into (common/classifier.h). */
+static __always_inline __u8
+queue_of(struct __sk_buff *skb, const struct flow *f, __u32 counter, int quoted)
+{
+	__u32 seq = 0;
+	__u8 flags;
+
+	if (quoted)
+		return QP_CLS_QUEUE_UNKNOWN;
+	if (counter == QP_CLS_quic_new)
+		return is_again(f, 0) ? QP_CLS_QUEUE_AGAIN : QP_CLS_QUEUE_UNKNOWN;
+	if (f->protocol != IPPROTO_TCP)
+		return QP_CLS_QUEUE_FLOWS;
+	if (bpf_skb_load_bytes(skb, f->l4_off + TCP_FLAGS_AT, &flags, sizeof(flags)) < 0)
+		return QP_CLS_QUEUE_UNKNOWN;
+	if ((flags & (TCP_SYN | TCP_ACK)) != TCP_SYN)
+		return is_known(f) ? QP_CLS_QUEUE_FLOWS : QP_CLS_QUEUE_UNKNOWN;
+	(void)bpf_skb_load_bytes(skb, f->l4_off + TCP_SEQ_AT, &seq, sizeof(seq));
+	return is_again(f, seq) ? QP_CLS_QUEUE_AGAIN : QP_CLS_QUEUE_SYN;
+}
+
+/* Makes the frame's Ethernet header carry what the TAP and the data plane must know. */
+static __always_inline int
+mark_frame(struct __sk_buff *skb, __u32 l3_off, __u8 queue)
 {
 	const __u32 ifindex = skb->ifindex;
 	const __u32 *known = bpf_map_lookup_elem(&links, &ifindex);
-	const __u32 mtu = known && *known < 0xffff ? *known : 0xffff;
+	const __u32 mtu = !known ? QP_CLS_MTU_UNKNOWN : *known < 0xffff ? *known : 0xffff;
 	struct ethhdr eth = {
-		.h_dest = {QP_CLS_MARK_0, QP_CLS_MARK_MTU, 0, 0, mtu >> 8, mtu & 0xff},
+		.h_dest = {QP_CLS_MARK_0, QP_CLS_MARK_MTU, 0, queue, mtu >> 8, mtu & 0xff},
 		.h_source = {QP_CLS_MARK_0, QP_CLS_MARK_LINK, ifindex >> 24, ifindex >> 16 & 0xff,
 			ifindex >> 8 & 0xff, ifindex & 0xff},
 		.h_proto = (__be16)skb->protocol,
@@ -373,6 +501,7 @@ classify(struct __sk_buff *skb, __u32 l3_off)
 	struct owner o;
 	enum parse_result r;
 	__u32 reason;
+	__u8 queue;
 	int quoted = 0;
 
 	/* A tagged frame comes by again at its VLAN's interface, without the tag. */
@@ -402,8 +531,15 @@ classify(struct __sk_buff *skb, __u32 l3_off)
 		return count(reason, TC_ACT_UNSPEC);
 	if (o.ifindex == 0)
 		return count(QP_CLS_no_worker_pass, TC_ACT_UNSPEC);
-	if (mark_frame(skb, l3_off) < 0)
+	queue = queue_of(skb, &f, o.counter, quoted);
+	if (mark_frame(skb, l3_off, queue) < 0)
 		return count(QP_CLS_nomem_drop, TC_ACT_SHOT);
+	if (queue == QP_CLS_QUEUE_SYN)
+		count(QP_CLS_syn_queued, 0);
+	else if (queue == QP_CLS_QUEUE_AGAIN)
+		count(QP_CLS_again_queued, 0);
+	else if (queue == QP_CLS_QUEUE_UNKNOWN)
+		count(QP_CLS_unknown_queued, 0);
 	return count(quoted ? QP_CLS_icmp : o.counter, (int)bpf_redirect(o.ifindex, 0));
 }
 
@@ -447,7 +583,7 @@ qp_tap(struct __sk_buff *skb)
 	const int v6 = skb->protocol == bpf_htons(ETH_P_IPV6);
 	const __u8 lo_mac[ETH_ALEN] = {};
 	const struct qp_cls_local *l;
-	struct flow f = {};
+	struct flow f, sent = {};
 	__u8 dest[ETH_ALEN];
 	__u32 ifindex;
 
@@ -457,14 +593,20 @@ qp_tap(struct __sk_buff *skb)
 	ifindex = (__u32)dest[2] << 24 | (__u32)dest[3] << 16 | (__u32)dest[4] << 8 | dest[5];
 	if (ifindex == 0)
 		return count(QP_CLS_answer_drop, TC_ACT_SHOT);
+	if (parse_ip(skb, ETH_HLEN, v6, &sent) != PARSE_OK)
+		return count(QP_CLS_answer_drop, TC_ACT_SHOT);
+	f = (struct flow) {
+		.local = sent.remote,
+		.remote = sent.local,
+		.l4_off = sent.l4_off,
+		.protocol = sent.protocol,
+	};
+	learn(skb, &f);
 	if (ifindex != QP_CLS_LO_IFINDEX)
 		return count(QP_CLS_answer_out, (int)bpf_redirect_neigh(ifindex, NULL, 0, 0));
-
-	if (parse_ip(skb, ETH_HLEN, v6, &f) != PARSE_OK)
-		return count(QP_CLS_answer_drop, TC_ACT_SHOT);
-	if (!v6 || !is_link_local(&f.local))
+	if (!v6 || !is_link_local(&f.remote))
 		return to_host(skb, QP_CLS_LO_IFINDEX, lo_mac);
-	l = bpf_map_lookup_elem(&local, &f.local);
+	l = bpf_map_lookup_elem(&local, &f.remote);
 	if (!l)
 		return count(QP_CLS_answer_drop, TC_ACT_SHOT);
 	return to_host(skb, l->ifindex, l->mac);

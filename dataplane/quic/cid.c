@@ -140,3 +140,12 @@ qp_cid_make(ngtcp2_cid *cid, uint32_t server_id, uint8_t lcore)
 	cid->data[4] = lcore;
 	randombytes_buf(cid->data + 5, QP_CID_BYTES - 5);
 }
+
+bool
+qp_cid_is_of(const ngtcp2_cid *cid, uint32_t server_id, uint8_t lcore)
+{
+	const uint32_t be = htonl(server_id);
+
+	return cid->datalen == QP_CID_BYTES && memcmp(cid->data, &be, sizeof(be)) == 0 &&
+	       cid->data[4] == lcore;
+}

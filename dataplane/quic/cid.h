@@ -2,6 +2,7 @@
 #ifndef QP_DATAPLANE_QUIC_CID_H
 #define QP_DATAPLANE_QUIC_CID_H
 
+#include <stdbool.h>
 #include <sys/queue.h>
 
 #include <ngtcp2/ngtcp2.h>
@@ -45,5 +46,7 @@ void qp_cid_remove_all(struct qp_cid_table *t, struct qp_cid_list *list);
 
 /* A fresh id of ours; not checked against the table. */
 void qp_cid_make(ngtcp2_cid *cid, uint32_t server_id, uint8_t lcore);
+/* Whether it looks like one that qp_cid_make made for these. */
+bool qp_cid_is_of(const ngtcp2_cid *cid, uint32_t server_id, uint8_t lcore);
 
 #endif

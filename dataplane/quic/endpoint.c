@@ -131,6 +131,14 @@ unknown(struct qp_quic *q, const ngtcp2_version_cid *vc, const struct qp_flow *f
 		q->env.counters->drop_quic_bad++;
 		return NULL;
 	}
+	/*
+	 * A first packet's id is random; ours comes later, or with a Retry's token.
+	 * One that knows our ids would have passed the classifier as no stranger.
+	 */
+	if (hd.tokenlen == 0 && qp_cid_is_of(&hd.dcid, q->cfg.server_id, q->cfg.lcore)) {
+		q->env.counters->drop_not_ours++;
+		return NULL;
+	}
 	if (admit(q, &hd, flow, &odcid, &token_type) != 0)
 		return NULL;
 	return qp_quic_conn_accept(q, &hd, flow, &odcid, token_type);

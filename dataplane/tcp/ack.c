@@ -40,12 +40,20 @@ qp_tcp_establish(struct qp_tcp_conn *c, const struct qp_tcp_seg *s, uint32_t wnd
 	struct qp_tcp *tcp = c->tcp;
 	struct qp_tcp_listener *l = NULL;
 
+	if (c->fastopen & QP_FO_PENDING) {
+		qp_tcp_fastopen_established(c, s, wnd);
+		return true;
+	}
 	if (c->flags & QP_TF_HALF_OPEN) {
 		l = qp_tcp_half_listener(c);
 		qp_tcp_half_close(c);
 	}
-	if (!(c->flags & (QP_TF_SYN_RTX | QP_TF_COOKIE)))
-		qp_tcp_rtt_sample(c, qp_tcp_now(tcp) - c->last_tx_ns);
+	if (!(c->flags & (QP_TF_SYN_RTX | QP_TF_COOKIE))) {
+		uint64_t rtt = qp_tcp_now(tcp) - c->last_tx_ns;
+
+		qp_tcp_rtt_sample(c, rtt);
+		c->syn_rtt_us = (uint32_t)qp_min(rtt / 1000, UINT32_MAX);
+	}
 	c->snd_una = s->ack;
 	c->snd_wnd = wnd;
 	c->snd_wl1 = s->seq;
@@ -97,7 +105,7 @@ qp_tcp_ack_input(struct qp_tcp_conn *c, struct qp_tcp_seg *s)
 	if (!(s->flags & RTE_TCP_ACK_FLAG))
 		return false;
 	if (c->tcb.state == QP_TCP_SYN_RECEIVED) {
-		if (!seq_lt(c->snd_una, s->ack) || !seq_leq(s->ack, c->snd_nxt)) {
+		if (!seq_lt(c->iss, s->ack) || !seq_leq(s->ack, c->snd_nxt)) {
 			qp_tcp_refuse(c->tcp, s);
 			return false;
 		}
@@ -107,16 +115,19 @@ qp_tcp_ack_input(struct qp_tcp_conn *c, struct qp_tcp_seg *s)
 	/* RFC 5961, 5.2 */
 	if (seq_lt(s->ack, c->snd_una - c->snd_max_wnd) || seq_lt(c->snd_nxt, s->ack)) {
 		QP_TCP_COUNT(c->tcp, drop_out_of_window);
+		if (seq_lt(c->snd_nxt, s->ack))
+			QP_TCP_COUNT(c->tcp, ack_unsent);
 		qp_tcp_challenge_ack(c);
 		return false;
 	}
 	c->keep_probes = 0;
 	if (c->snd_una == c->snd_nxt)
-		c->progress_ns = qp_tcp_now(c->tcp); /* a probe's answer counts as life */
+		c->progress_ms = qp_tcp_now_ms(c->tcp); /* a probe's answer counts as life */
 	if (seq_leq(c->snd_una, s->ack)) {
 		news.dup = is_duplicate(c, s);
 		update_window(c, s);
 		qp_tcp_recovery_ack(c, s, &news);
+		qp_tcp_stall_acked(c);
 		if (news.acked_data > 0 && (c->flags & QP_TF_APP))
 			c->ops->acked(c->ctx, news.acked_data);
 		if (c->tcb.state == QP_TCP_CLOSED)

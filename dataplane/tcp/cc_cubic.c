@@ -26,6 +26,7 @@ init(struct qp_tcp_conn *c)
 	/* RFC 5681, 3.1: a lost SYN leaves one segment. */
 	if (c->flags & QP_TF_SYN_RTX)
 		c->cwnd = qp_tcp_mss(c);
+	qp_tcp_hystart_begin(&c->cc.cubic.hystart, c->snd_nxt);
 }
 
 /* 4.2 and 4.8: a new epoch of congestion avoidance. */
@@ -82,18 +83,33 @@ avoid_congestion(struct qp_tcp_conn *c, uint32_t bytes, uint64_t now_ns)
 	}
 }
 
-static void
-acked(struct qp_tcp_conn *c, uint32_t bytes, uint64_t now_ns)
+/* RFC 5681, 3.1 with RFC 3465's count of bytes, as many as arrived. Returns those left over. */
+static uint32_t
+slow_start(struct qp_tcp_conn *c, const struct qp_tcp_cc_ack *a)
 {
-	if (c->cwnd < c->ssthresh) {
-		/* RFC 5681, 3.1 with RFC 3465's count of bytes, as many as arrived. */
-		uint32_t grow = qp_min(bytes, c->ssthresh - c->cwnd);
+	bool leave;
+	uint32_t room = c->ssthresh - c->cwnd;
+	uint32_t grow = qp_tcp_hystart_grow(&c->cc.cubic.hystart, a->acked,
+		(uint32_t)qp_min(a->rtt_ns / 1000, UINT32_MAX), c->snd_una, c->snd_nxt, &leave);
 
-		c->cwnd += grow;
-		bytes -= grow;
-	}
-	if (bytes > 0 && c->cwnd >= c->ssthresh)
-		avoid_congestion(c, bytes, now_ns);
+	c->cwnd += qp_min(grow, room);
+	if (leave)
+		c->ssthresh = c->cwnd;
+	return grow > room ? grow - room : 0;
+}
+
+static void
+acked(struct qp_tcp_conn *c, const struct qp_tcp_cc_ack *a)
+{
+	uint32_t left = a->acked;
+
+	/* RFC 9438, 5.8: growth counts only while cwnd is what holds the sender back. */
+	if (a->recovery || a->acked == 0 || !a->cwnd_limited)
+		return;
+	if (c->cwnd < c->ssthresh)
+		left = slow_start(c, a);
+	if (left > 0 && c->cwnd >= c->ssthresh)
+		avoid_congestion(c, left, a->now_ns);
 	c->cwnd = qp_min(c->cwnd, UINT32_C(1) << 30);
 }
 
@@ -103,6 +119,8 @@ congested(struct qp_tcp_conn *c)
 {
 	float cwnd = c->cwnd, floor = 2.0f * qp_tcp_mss(c);
 
+	c->cc.cubic.undo_w_max = c->cc.cubic.w_max;
+	c->cc.cubic.hystart.phase = QP_HYSTART_DONE;
 	if (cwnd < c->cc.cubic.w_max)
 		c->cc.cubic.w_max = cwnd * (1.0f + BETA_CUBIC) / 2; /* fast convergence */
 	else
@@ -120,6 +138,29 @@ timeout(struct qp_tcp_conn *c)
 	c->cc.cubic.epoch_ns = 0;
 }
 
+/* 4.9: no congestion after all. */
+static void
+undo(struct qp_tcp_conn *c)
+{
+	c->cc.cubic.w_max = c->cc.cubic.undo_w_max;
+	c->cc.cubic.epoch_ns = 0;
+}
+
+/*
+ * Twice the window a round trip in slow start, a quarter more than it after: the
+ * window leads, pacing only spreads it.
+ */
+static uint64_t
+rate(const struct qp_tcp_conn *c)
+{
+	uint64_t per_s;
+
+	if (!c->tcp->cfg.pacing || c->srtt_ns == 0)
+		return 0;
+	per_s = (uint64_t)c->cwnd * QP_SEC_NS / c->srtt_ns;
+	return c->cwnd < c->ssthresh / 2 ? 2 * per_s : per_s + per_s / 4;
+}
+
 /* RFC 5681, 4.1; RFC 9438, 5.8. */
 static void
 idle(struct qp_tcp_conn *c)
@@ -134,5 +175,7 @@ const struct qp_tcp_cc qp_tcp_cubic = {
 	.acked = acked,
 	.congested = congested,
 	.timeout = timeout,
+	.undo = undo,
 	.idle = idle,
+	.rate = rate,
 };

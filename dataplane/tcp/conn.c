@@ -10,7 +10,7 @@
 #include "dataplane/tcp/internal.h"
 
 /* An idle connection's memory: with its table slot the whole of it. */
-_Static_assert(sizeof(struct qp_tcp_conn) <= 576, "a connection stays small");
+_Static_assert(sizeof(struct qp_tcp_conn) <= 512, "an idle connection is eight cache lines");
 _Static_assert(sizeof(struct qp_tcp_tw) <= 128, "a TIME-WAIT is two cache lines");
 
 static bool
@@ -21,6 +21,7 @@ make_room(struct qp_tcp *tcp)
 	/* The oldest TIME-WAIT has kept its watch longest. */
 	if (tcp->tw_oldest == NULL)
 		return false;
+	QP_TCP_COUNT(tcp, time_wait_evicted);
 	qp_tcp_tw_free(tcp, tcp->tw_oldest);
 	return true;
 }
@@ -41,7 +42,8 @@ qp_tcp_conn_new(struct qp_tcp *tcp, const struct qp_flow *flow)
 	c->peer_mss = qp_ipaddr_is_v4(&flow->local) ? 536 : 1220; /* RFC 9293, 3.7.1 */
 	qp_tcp_set_path_mss(c, qp_tcp_link_mtu(tcp, flow));
 	c->ts_offset = qp_tcp_ts_offset(tcp, flow);
-	c->progress_ns = c->last_rx_ns = c->last_tx_ns = qp_tcp_now(tcp);
+	c->progress_ms = c->last_rx_ms = qp_tcp_now_ms(tcp);
+	c->last_tx_ns = qp_tcp_now(tcp);
 	c->reo_mult = 1;
 	qp_tcp_insert(tcp, &c->tcb);
 	return c;
@@ -64,15 +66,17 @@ qp_tcp_conn_established(struct qp_tcp_conn *c)
 	c->tcb.state = QP_TCP_ESTABLISHED;
 	c->quick_acks = QP_TCP_QUICK_ACKS;
 	c->rcv_seg = qp_min(c->path_mss, c->peer_mss);
-	c->progress_ns = c->last_rx_ns;
+	c->progress_ms = c->last_rx_ms;
 	qp_tcp_rto_reset(c);
 	/* RFC 6298, 5.7: a lost SYN leaves a cautious RTO for the first data. */
 	if ((c->flags & QP_TF_SYN_RTX) && c->srtt_ns == 0)
 		c->rto_ns = 3 * QP_SEC_NS;
-	tcp->cc->init(c);
+	if (c->cwnd == 0) /* Fast Open has sent already */
+		tcp->cc->init(c);
 	qp_tcp_timer_clear(c, QP_TMR_RTX);
 	if (tcp->cfg.keepalive_s != 0)
-		qp_tcp_timer_set(c, QP_TMR_KEEP, qp_tcp_now(tcp) + tcp->cfg.keepalive_s * QP_SEC_NS);
+		qp_tcp_timer_set(c, QP_TMR_KEEP, qp_tcp_now(tcp) + qp_tcp_keepalive_ns(c));
+	qp_tcp_uto_offer(c);
 	tcp->counters.established++;
 }
 
@@ -85,10 +89,13 @@ qp_tcp_conn_drop(struct qp_tcp_conn *c)
 		return;
 	if (c->flags & QP_TF_HALF_OPEN)
 		qp_tcp_half_close(c);
+	qp_tcp_fastopen_end(c);
 	if (qp_tcp_synchronized(c))
 		tcp->counters.established--;
+	if (c->flags & QP_TF_PASSIVE)
+		qp_tcp_source_give(tcp, &c->tcb.flow);
 	qp_timer_cancel(tcp->env.wheel, &c->timer);
-	qp_tcp_sendq_clear(c);
+	qp_tcp_xmit_drop(c);
 	qp_tcp_reass_clear(c);
 	qp_tcp_remove(tcp, &c->tcb);
 	c->tcb.state = QP_TCP_CLOSED;
@@ -151,7 +158,7 @@ qp_tcp_half_close(struct qp_tcp_conn *c)
 	if (c->half_next != NULL)
 		c->half_next->half_pprev = c->half_pprev;
 	c->half_next = NULL;
-	c->half_pprev = NULL; /* with it: rec_head = rec_tail = NULL */
+	c->half_pprev = NULL;
 	c->flags &= ~QP_TF_HALF_OPEN;
 	c->ctx = NULL;
 	c->tcp->half_open--;

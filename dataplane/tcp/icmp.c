@@ -3,7 +3,8 @@
  * ICMP and ICMPv6 errors about segments of ours: path MTU (RFC 1191, 8201),
  * unreachable peers (RFC 1122, 4.2.3.9), believed only as far as RFC 5927
  * advises: the quoted sequence number must be in flight, and an established
- * connection is never ended by one. Thread: the owning lcore.
+ * connection is never ended by one. Thread: the owning lcore. What a claimed
+ * MTU is worth is left to pmtu.c.
  */
 #include <string.h>
 
@@ -143,23 +144,14 @@ parse_v6(const uint8_t *icmp, uint32_t len, struct icmp_error *e)
 }
 
 static void
-lower_mtu(struct qp_tcp_conn *c, uint32_t mtu)
-{
-	uint32_t headers = (qp_ipaddr_is_v4(&c->tcb.flow.local) ? 20 : 40) + 20;
-
-	if (mtu >= c->path_mss + headers || mtu >= c->peer_mss + headers)
-		return;
-	qp_tcp_set_path_mss(c, mtu);
-	qp_tcp_recovery_mtu(c);
-}
-
-static void
 apply(struct qp_tcp_conn *c, const struct icmp_error *e)
 {
-	if (!seq_leq(c->snd_una, e->seq) || !seq_lt(e->seq, c->snd_nxt))
+	if (!seq_leq(c->snd_una, e->seq) || !seq_lt(e->seq, c->snd_nxt)) {
+		QP_TCP_COUNT(c->tcp, icmp_ignored);
 		return;
+	}
 	if (e->kind == ICMP_MTU)
-		lower_mtu(c, e->mtu);
+		qp_tcp_pmtu_claim(c, e->mtu, e->seq);
 	else if (e->kind == ICMP_HARD && c->tcb.state == QP_TCP_SYN_SENT)
 		qp_tcp_conn_end(c, QP_TCP_END_UNREACHABLE);
 }
@@ -178,6 +170,10 @@ qp_tcp_icmp_input(struct qp_tcp *tcp, struct rte_mbuf *m, const struct qp_packet
 		tcb = qp_tcp_lookup(tcp, &e.flow);
 		if (tcb != NULL && tcb->state != QP_TCP_TIME_WAIT)
 			apply((struct qp_tcp_conn *)tcb, &e);
+		else
+			QP_TCP_COUNT(tcp, icmp_ignored);
+	} else {
+		QP_TCP_COUNT(tcp, icmp_ignored);
 	}
 	rte_pktmbuf_free(m);
 }

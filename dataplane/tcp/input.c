@@ -54,19 +54,21 @@ syn_sent_input(struct qp_tcp_conn *c, struct qp_tcp_seg *s)
 	/* Fourth, check the SYN bit; fifth: neither, drop. */
 	if (!(s->flags & RTE_TCP_SYN_FLAG))
 		return;
-	c->tcb.flow.l2 = s->pkt->flow.l2;
-	c->last_rx_ns = qp_tcp_now(c->tcp);
+	qp_tcp_pmtu_link(c, &s->pkt->flow.l2);
+	c->last_rx_ms = qp_tcp_now_ms(c->tcp);
 	c->irs = s->seq;
 	c->rcv_nxt = s->seq + 1;
 	c->last_ack_sent = c->rcv_nxt;
 	c->rcv_adv = c->rcv_nxt + qp_min(c->tcp->cfg.rcv_buf_bytes, UINT16_MAX);
 	qp_tcp_take_syn_options(c, s);
 	if (acks) {
+		qp_tcp_ecn_syn_ack_input(c, s->flags);
 		if (qp_tcp_establish(c, s, s->wnd))
 			c->flags |= QP_TF_ACK_NOW;
 		return;
 	}
 	/* Simultaneous open. */
+	qp_tcp_ecn_syn_input(c, s->flags);
 	c->tcb.state = QP_TCP_SYN_RECEIVED;
 	c->snd_max_wnd = s->wnd;
 	qp_tcp_send_syn(c);
@@ -100,20 +102,38 @@ in_window(const struct qp_tcp_conn *c, const struct qp_tcp_seg *s)
 	return seq_lt(s->seq, c->rcv_adv) && seq_lt(c->rcv_nxt, s->seq + s->len);
 }
 
+/* In SYN-RECEIVED, the SYN that led there; with text that is left over it even reaches the window. */
+static bool
+same_syn(const struct qp_tcp_conn *c, const struct qp_tcp_seg *s)
+{
+	return c->tcb.state == QP_TCP_SYN_RECEIVED && s->seq == c->irs &&
+	       (s->flags & (RTE_TCP_SYN_FLAG | RTE_TCP_ACK_FLAG)) == RTE_TCP_SYN_FLAG;
+}
+
+static void
+repeat_syn_ack(struct qp_tcp_conn *c, const struct qp_tcp_seg *s)
+{
+	c->flags |= QP_TF_SYN_RTX; /* our SYN-ACK was lost, or is late */
+	qp_tcp_ecn_syn_input(c, s->flags);
+	if (qp_tcp_may_answer(c))
+		qp_tcp_send_syn(c);
+}
+
 /* "If an incoming segment is not acceptable, an acknowledgment should be sent in reply." */
 static void
 answer_unacceptable(struct qp_tcp_conn *c, struct qp_tcp_seg *s)
 {
 	QP_TCP_COUNT(c->tcp, drop_out_of_window);
-	if (s->flags & RTE_TCP_RST_FLAG)
-		return;
-	if (c->tcb.state == QP_TCP_SYN_RECEIVED && s->seq == c->irs &&
-		(s->flags & (RTE_TCP_SYN_FLAG | RTE_TCP_ACK_FLAG)) == RTE_TCP_SYN_FLAG) {
-		c->flags |= QP_TF_SYN_RTX; /* our SYN-ACK was lost, or is late */
-		if (qp_tcp_may_answer(c))
-			qp_tcp_send_syn(c);
+	if (s->flags & RTE_TCP_RST_FLAG) {
+		QP_TCP_COUNT(c->tcp, rst_blind);
 		return;
 	}
+	if (same_syn(c, s)) {
+		repeat_syn_ack(c, s);
+		return;
+	}
+	if (s->flags & RTE_TCP_SYN_FLAG)
+		QP_TCP_COUNT(c->tcp, syn_blind);
 	if (s->data_len == 0) {
 		qp_tcp_limited_ack(c);
 		return;
@@ -121,6 +141,7 @@ answer_unacceptable(struct qp_tcp_conn *c, struct qp_tcp_seg *s)
 	/* Old text: its sender missed an ACK. It learns what was double (RFC 2883). */
 	if (seq_leq(s->seq + s->data_len, c->rcv_nxt)) {
 		QP_TCP_COUNT(c->tcp, dup_segs);
+		c->tcp->counters.dup_bytes += s->data_len;
 		c->flags |= QP_TF_DSACK;
 		c->dsack_start = s->seq;
 		c->dsack_end = s->seq + s->data_len;
@@ -160,10 +181,12 @@ static void
 on_reset(struct qp_tcp_conn *c, const struct qp_tcp_seg *s)
 {
 	if (s->seq != c->rcv_nxt) {
+		QP_TCP_COUNT(c->tcp, rst_blind);
 		qp_tcp_challenge_ack(c);
 		return;
 	}
 	QP_TCP_COUNT(c->tcp, rst_in);
+	qp_tcp_fastopen_reset(c);
 	if (c->tcb.state == QP_TCP_SYN_RECEIVED && !(c->flags & QP_TF_PASSIVE))
 		qp_tcp_conn_end(c, QP_TCP_END_REFUSED);
 	else
@@ -172,12 +195,18 @@ on_reset(struct qp_tcp_conn *c, const struct qp_tcp_seg *s)
 
 /* Fourth, check the SYN bit; RFC 5961, 4.2: it changes nothing on a synchronized connection. */
 static void
-on_syn(struct qp_tcp_conn *c)
+on_syn(struct qp_tcp_conn *c, const struct qp_tcp_seg *s)
 {
-	if (c->tcb.state == QP_TCP_SYN_RECEIVED && (c->flags & QP_TF_PASSIVE))
+	if (same_syn(c, s)) {
+		repeat_syn_ack(c, s);
+		return;
+	}
+	if (c->flags & QP_TF_HALF_OPEN) {
 		qp_tcp_conn_drop(c); /* return to LISTEN */
-	else
-		qp_tcp_challenge_ack(c);
+		return;
+	}
+	QP_TCP_COUNT(c->tcp, syn_blind);
+	qp_tcp_challenge_ack(c);
 }
 
 /* 3.10.7.4. Third, security: none here. Sixth, the URG bit: text is text (RFC 6093, 3.4). */
@@ -191,18 +220,22 @@ qp_tcp_segment_arrives(struct qp_tcp_conn *c, struct qp_tcp_seg *s)
 		return;
 	}
 	if (s->flags & RTE_TCP_SYN_FLAG) {
-		on_syn(c);
+		on_syn(c, s);
 		return;
 	}
 	if (!qp_tcp_ack_input(c, s))
 		return;
-	c->last_rx_ns = qp_tcp_now(c->tcp);
+	c->last_rx_ms = qp_tcp_now_ms(c->tcp);
+	if (s->pkt->flow.l2.mtu != c->tcb.flow.l2.mtu)
+		qp_tcp_pmtu_link(c, &s->pkt->flow.l2);
 	c->tcb.flow.l2 = s->pkt->flow.l2;
 	/* As if it had been lost: what is left of the mbufs is for what gives some back. */
 	if (s->data_len > 0 && qp_tcp_memory(c->tcp) == QP_MEM_SCARCE) {
 		QP_TCP_COUNT(c->tcp, drop_no_memory);
 		return;
 	}
+	qp_tcp_uto_input(c, &s->opt);
+	qp_tcp_ecn_text(c, s);
 	if (s->len > 0)
 		qp_tcp_text_input(c, s);
 }

@@ -11,6 +11,7 @@
 
 #include "dataplane/mbufs.h"
 #include "dataplane/tcp/cc.h"
+#include "dataplane/tcp/keyring.h"
 #include "dataplane/tcp/options.h"
 #include "dataplane/tcp/seq.h"
 #include "dataplane/tcp/slab.h"
@@ -39,6 +40,18 @@
 #define QP_TCP_OOO_RANGES    256                 /* holes in what one peer sent */
 #define QP_TCP_CHALLENGES    10                  /* challenge ACKs a connection and second */
 #define QP_TCP_LISTENER_BUCKETS 1024u
+#define QP_TCP_RECORDS       4096u               /* ranges in flight that one connection is tracked by */
+#define QP_TCP_SACK_STEPS    4096u               /* … and that one ACK's blocks make us look at */
+#define QP_TCP_TINY_BYTES    64u                 /* a segment below counts as tiny */
+#define QP_TCP_STALL_BYTES   (8u * 1024)         /* a peer that takes so much has not stalled */
+#define QP_TCP_STALL_TIGHT_MS  (120u * 1000)     /* patience with one that has, while mbufs are tight */
+#define QP_TCP_STALL_SCARCE_MS (10u * 1000)      /* … or scarce: new payload is dropped for it */
+#define QP_TCP_STALL_LOOK    8u                  /* of so many oldest the largest goes */
+#define QP_TCP_CREDIT_WINDOWS 2u                 /* cwnds that ACKs may count for in a handshake's round trip */
+#define QP_TCP_CREDIT_RTT_US 5000u               /* … of at least so long: what is less varies by more than half */
+#define QP_TOS_ECN 3u /* the ECN field of the TOS byte (RFC 3168, 5) */
+#define QP_TOS_ECT 2u /* ECT(0) */
+#define QP_TOS_CE  3u
 #define QP_TCP_TIGHT_BYTES   (32u * 1024) /* a receive buffer while mbufs are tight */
 
 /* LISTEN is a qp_tcp_listener, TIME-WAIT a qp_tcp_tw. */
@@ -73,6 +86,30 @@ enum qp_tcp_conn_flags {
 	QP_TF_REORDERING = 1 << 14, /* RACK.reordering_seen */
 	QP_TF_TLP_RTX = 1 << 15,   /* the open loss probe repeats old data (TLP.is_retrans) */
 	QP_TF_COOKIE = 1 << 16,    /* opened by a SYN cookie: nobody knows when its SYN-ACK went out */
+	QP_TF_DOOMED = 1 << 17,    /* no memory for what was to be sent: the next flush resets it */
+};
+
+/* ECN (RFC 3168): a connection's `ecn`. */
+enum qp_tcp_ecn_bits {
+	QP_ECN_ASKED = 1 << 0,   /* our SYN proposed it */
+	QP_ECN_SEND = 1 << 1,    /* new data is sent as ECT, and ECE heeded */
+	QP_ECN_RECEIVE = 1 << 2, /* CE is echoed */
+	QP_ECN_ECHO = 1 << 3,    /* each ACK says ECE until CWR comes */
+	QP_ECN_CWR = 1 << 4,     /* the next new data says CWR */
+	QP_ECN_REDUCED = 1 << 5, /* cwnd was reduced and ecn_recover is not passed yet */
+};
+
+/* Fast Open (RFC 7413): a connection's `fastopen`. */
+enum qp_tcp_fastopen_bits {
+	QP_FO_COOKIE = 1 << 0,  /* the SYN-ACK has a cookie for the next time */
+	QP_FO_PENDING = 1 << 1, /* in SYN-RECEIVED, and the application has it already */
+};
+
+/* User timeout (RFC 5482): a connection's `uto`. */
+enum qp_tcp_uto_bits {
+	QP_UTO_SEND = 1 << 0,    /* the next segment has the option */
+	QP_UTO_FIXED = 1 << 1,   /* the application has set it: the peer's does not count */
+	QP_UTO_ADOPTED = 1 << 2, /* user_timeout_s regards the peer's */
 };
 
 /* Loss recovery (RFC 5681, RFC 6675, RFC 8985). */
@@ -103,6 +140,7 @@ enum qp_tcp_rec_flags {
 	QP_REC_RTX = 1 << 2,   /* sent more than once */
 	QP_REC_FIN = 1 << 3,   /* the last sequence number is FIN's */
 	QP_REC_TIMED = 1 << 4, /* on the by-time list */
+	QP_REC_APP_LIMITED = 1 << 5, /* sent while the application had no more */
 };
 
 /*
@@ -117,7 +155,10 @@ struct qp_tcp_rec {
 	uint32_t seq, end;
 	uint16_t flags;                   /* enum qp_tcp_rec_flags */
 	uint16_t mss;                     /* it was cut into segments of so many bytes */
-	uint64_t xmit_ns;                 /* last transmission */
+	uint64_t xmit_ns;                 /* last transmission; then were … */
+	uint64_t delivered_ns;            /* … the last delivery, */
+	uint64_t first_sent_ns;           /* … the start of the sending interval, */
+	uint32_t delivered;               /* … and the connection's `delivered` */
 };
 
 /* A run of bytes received beyond rcv_nxt. Runs never touch: a run is a SACK block. */
@@ -129,12 +170,13 @@ struct qp_tcp_ooo {
 	bool fin;       /* the peer's FIN is at `end` */
 };
 
-/* One wheel timer serves these; a deadline of 0 is off (timers.c). */
+/* One wheel timer serves these (timers.c). */
 enum qp_tcp_timer {
 	QP_TMR_RTX,   /* RTO, loss probe, RACK's reordering or persist: see rtx_kind */
 	QP_TMR_ACK,   /* delayed ACK */
 	QP_TMR_KEEP,  /* keep-alive */
 	QP_TMR_RETRY, /* output stopped for want of memory */
+	QP_TMR_PACE,  /* output waits for its time */
 	QP_TMR_N
 };
 
@@ -143,6 +185,61 @@ enum qp_tcp_rtx_kind {
 	QP_RTX_TLP,
 	QP_RTX_REO,
 	QP_RTX_PERSIST,
+};
+
+/*
+ * What a connection needs while it sends: the queue, what is in flight, loss
+ * recovery. Made with the first byte or FIN that is queued, gone when all is
+ * acknowledged, so that an idle connection does not pay for it (xmit.c).
+ */
+struct qp_tcp_xmit {
+	/* The queue, from the first unacknowledged byte, and where its unsent part starts. */
+	struct qp_mbufq sndq;
+	struct rte_mbuf *pos_m;        /* NULL: at sndq.head's start */
+	uint32_t pos_off;              /* in pos_m, from buf_addr */
+	uint8_t dupacks;
+	uint8_t undo;                  /* enum qp_tcp_undo */
+	bool tlp_open;                 /* a loss probe waits for its verdict */
+	struct qp_tcp_rec *rec_head, *rec_tail;
+	struct qp_tcp_rec *timed_head, *timed_tail;
+	uint32_t sacked_bytes;
+	uint32_t lost_bytes;
+	uint32_t dup_bytes;            /* without SACK: what duplicate ACKs say has left the network */
+
+	/* Recovery. */
+	uint32_t recover;              /* snd_nxt when it began */
+	uint64_t rack_xmit_ns;         /* RACK.xmit_ts */
+	uint32_t rack_end;             /* RACK.end_seq */
+	uint32_t fack;                 /* RACK.fack */
+	uint32_t tlp_end;              /* TLP.end_seq */
+	uint32_t prr_delivered, prr_out, prr_flight; /* RFC 6937; RecoverFS */
+	uint32_t undo_ts;              /* our TSval of the episode's first retransmission */
+	uint32_t undo_cwnd, undo_ssthresh;
+
+	/* Delivery rate and pacing (rate.c). */
+	uint64_t delivered_ns;         /* last delivery */
+	uint64_t first_sent_ns;        /* of the range that was delivered last */
+	uint32_t app_limited_end;      /* `delivered` at which the application's lull is over */
+	bool app_limited;
+	uint64_t pace_ns;              /* not before this */
+	/* Path MTU (pmtu.c). */
+	uint64_t claim_ns;             /* when ICMP's pending claim came */
+	uint32_t claim_seq;            /* … about the segment that starts here */
+	uint16_t claim_mss;            /* 0: none is pending */
+	uint16_t probe_mss;            /* a probe of this size has no verdict yet; 0: none */
+	struct qp_tcp_rec *probe;      /* it; NULL when it was lost */
+	bool probe_lost;
+	bool excused;                  /* all that counts as lost now was too large: no congestion */
+
+	/* Abuse: stall.c, credit.c, scoreboard.c. */
+	struct qp_tcp_conn *stall_prev, *stall_next; /* by stall_ms */
+	uint32_t stall_ms;             /* the peer last took what it was owed */
+	uint32_t stall_seq;            /* … and does so again when this is acknowledged */
+	uint64_t credit_ns;            /* since then credit_bytes are left that may grow cwnd */
+	uint32_t credit_bytes;
+	uint32_t recs;                 /* records in the list */
+	struct qp_tcp_rec *sack_hint;  /* where the last block ended; NULL: rec_head */
+	struct qp_tcp_sack sack_seen[4]; /* blocks that need no second look */
 };
 
 struct qp_tcp_conn {
@@ -165,8 +262,6 @@ struct qp_tcp_conn {
 	uint16_t path_mss;             /* segment bytes without IP and fixed TCP header, options included */
 	uint8_t snd_wscale;            /* the peer's shift */
 	uint8_t rcv_wscale;            /* ours */
-	uint8_t ca;                    /* enum qp_tcp_ca */
-	uint8_t dupacks;
 
 	/* Receive sequence variables. */
 	uint32_t irs;
@@ -189,52 +284,43 @@ struct qp_tcp_conn {
 
 	/* Timers. */
 	struct qp_timer timer;
-	uint64_t due_ns[QP_TMR_N];
+	uint32_t due[QP_TMR_N];        /* in wheel ticks, modulo 2^32; 0: off */
+	uint32_t progress_ms;          /* the peer last acknowledged something, or we began to wait */
+	uint32_t last_rx_ms;
 	uint64_t srtt_ns, rttvar_ns;   /* srtt 0: no sample yet */
 	uint64_t rto_ns;               /* backoff included */
-	uint64_t progress_ns;          /* the peer last acknowledged something, or we began to wait */
-	uint64_t last_rx_ns;
 	uint64_t last_tx_ns;           /* payload or SYN */
 	uint8_t rtx_kind;              /* enum qp_tcp_rtx_kind */
 	uint8_t backoff;               /* timeouts in a row */
 	uint8_t keep_probes;           /* unanswered */
-	uint8_t reo_mult;              /* RACK.reo_wnd_mult */
 
-	/* The send queue: what is queued, what is in flight, where the unsent part starts. */
-	uint32_t pos_off;              /* in pos_m, from buf_addr */
-	struct qp_mbufq sndq;          /* from the first unacknowledged byte */
-	struct rte_mbuf *pos_m;        /* NULL: at sndq.head's start */
-	union {
-		struct {
-			struct qp_tcp_rec *rec_head, *rec_tail;
-		};
-		struct { /* HALF_OPEN: nothing has been sent yet but SYN */
-			struct qp_tcp_conn *half_next, **half_pprev;
-		};
-	};
-	struct qp_tcp_rec *timed_head, *timed_tail;
-	uint32_t sacked_bytes;
-	uint32_t lost_bytes;
-	uint32_t dup_bytes;            /* without SACK: what duplicate ACKs say has left the network */
-
-	/* Recovery. */
-	uint32_t recover;              /* snd_nxt when it began */
-	uint32_t rack_end;             /* RACK.end_seq */
-	uint32_t fack;                 /* RACK.fack */
-	uint64_t rack_xmit_ns;         /* RACK.xmit_ts */
+	/* Sending. */
+	struct qp_tcp_xmit *x;         /* NULL: nothing is queued or in flight */
+	struct qp_tcp_conn *half_next, **half_pprev; /* HALF_OPEN: its listener's */
 	uint32_t rack_rtt_us;          /* RACK.rtt */
 	uint32_t min_rtt_us;           /* RACK.min_RTT; 0: none */
 	uint32_t rack_round;           /* RACK.reo_wnd is adapted once a round trip */
-	uint32_t tlp_end;              /* TLP.end_seq */
-	uint32_t prr_delivered, prr_out, prr_flight; /* RFC 6937; RecoverFS */
-	uint32_t undo_ts;              /* our TSval of the episode's first retransmission */
-	uint32_t undo_cwnd, undo_ssthresh;
 	uint16_t reo_persist;          /* RACK.reo_wnd_persist */
-	uint8_t undo;                  /* enum qp_tcp_undo */
-	bool tlp_open;                 /* a loss probe waits for its verdict */
+	uint8_t reo_mult;              /* RACK.reo_wnd_mult */
+	uint8_t ca;                    /* enum qp_tcp_ca; OPEN without x */
+
+	/* Path MTU (pmtu.c): sizes as path_mss. */
+	uint16_t proven_mss;           /* the largest segment that has arrived; 0: none */
+	uint16_t mtu_high;             /* the search goes on up to here; 0: nothing to search */
+	uint32_t mtu_next_ms;          /* … not before this time */
+	uint8_t mtu_fails;             /* lost probes of the same size */
+
+	uint32_t syn_rtt_us;           /* the handshake's round trip, which no peer can shorten; 0: unknown */
+	/* ECN, Fast Open, user timeout. */
+	uint32_t ecn_recover;          /* REDUCED: snd_nxt at that time */
+	uint8_t ecn;                   /* enum qp_tcp_ecn_bits */
+	uint8_t fastopen;              /* enum qp_tcp_fastopen_bits */
+	uint8_t uto;                   /* enum qp_tcp_uto_bits */
+	uint32_t user_timeout_s;       /* 0: as configured */
 
 	/* Congestion control (cc.h). */
 	uint32_t cwnd, ssthresh;       /* bytes */
+	uint32_t delivered;            /* bytes that the peer has told of, modulo 2^32 */
 	union qp_tcp_cc_state cc;
 };
 
@@ -274,12 +360,22 @@ struct qp_tcp {
 	uint32_t ooo_segs;            /* mbufs in all reassembly queues */
 	uint32_t ooo_segs_max;
 	struct qp_tcp_conn *work_head, *work_tail; /* output pending, or dead and to be freed */
-	struct qp_slab conns, tws, recs, ooos;
+	struct qp_slab conns, xmits, tws, recs, ooos;
 	struct qp_tcp_tw *tw_oldest, *tw_newest;
 	struct qp_timer tw_timer;
 	uint64_t table_key[2], isn_key[2], ts_key[2], cookie_key[2];
 	uint64_t cookies_until_ns;    /* ACKs may carry cookies until then */
+	struct qp_tcp_keyring fastopen_keys;
+	uint32_t fastopen_pending;    /* QP_FO_PENDING ones */
+	uint32_t fastopen_resets[2];  /* of those, in this period and the last one */
+	uint64_t fastopen_reset_period;
 	uint32_t port_counter;        /* of active opens (RFC 6056, 3.3.3) */
+	struct qp_tcp_conn *stall_oldest, *stall_newest; /* those with something to send (stall.c) */
+	struct source **sources;      /* bucket_mask + 1; NULL: no limit a source (sources.c) */
+	struct qp_slab source_slab;
+	/* Answers to strangers. */
+	uint64_t rst_second;          /* the second that rst_left is of */
+	uint32_t rst_left;
 	struct qp_tcp_listener *listeners[QP_TCP_LISTENER_BUCKETS];
 };
 
@@ -315,24 +411,44 @@ qp_tcp_memory(const struct qp_tcp *tcp)
 }
 
 /*
- * The first hop's MTU: the port's, or less where the flow came in by an
- * interface that takes less. A value that no link has (RFC 791, 8200) is ignored.
+ * The first hop's MTU: that of the interface that the flow came in by, where
+ * its frames say it, up to what we care to use; never less than a link of its
+ * kind has (RFC 791, 8200). Else the port's.
  */
 static inline uint32_t
 qp_tcp_link_mtu(const struct qp_tcp *tcp, const struct qp_flow *flow)
 {
 	uint32_t mtu = flow->l2.mtu, least = qp_ipaddr_is_v4(&flow->local) ? 576 : 1280;
 
-	return mtu >= least ? qp_min(mtu, (uint32_t)tcp->env.mtu) : tcp->env.mtu;
+	if (mtu == 0)
+		return tcp->env.mtu;
+	return qp_max(least, qp_min(mtu, (uint32_t)qp_max(tcp->env.mtu, tcp->env.link_mtu_max)));
 }
 
 /* Bytes believed to be in the network (pipe, RFC 6675). */
 static inline uint32_t
 qp_tcp_pipe(const struct qp_tcp_conn *c)
 {
-	uint32_t out = c->sacked_bytes + c->lost_bytes + c->dup_bytes;
+	uint32_t out;
 
+	if (c->x == NULL)
+		return 0;
+	out = c->x->sacked_bytes + c->x->lost_bytes + c->x->dup_bytes;
 	return qp_tcp_flight(c) > out ? qp_tcp_flight(c) - out : 0;
+}
+
+/* Payload bytes that are queued or in flight. */
+static inline uint32_t
+qp_tcp_queued(const struct qp_tcp_conn *c)
+{
+	return c->x != NULL ? c->x->sndq.bytes : 0;
+}
+
+/* A millisecond clock for what takes seconds; it wraps after 49 days. */
+static inline uint32_t
+qp_tcp_now_ms(const struct qp_tcp *tcp)
+{
+	return (uint32_t)(qp_tcp_now(tcp) / QP_MS_NS);
 }
 
 static inline bool
@@ -404,6 +520,55 @@ void qp_tcp_text_input(struct qp_tcp_conn *c, struct qp_tcp_seg *s);
 unsigned qp_tcp_sack_blocks(const struct qp_tcp_conn *c, struct qp_tcp_sack *blocks, unsigned max);
 void qp_tcp_reass_clear(struct qp_tcp_conn *c);
 
+/* ecn.c */
+/* The flags of our SYN or SYN-ACK. */
+uint8_t qp_tcp_ecn_syn_flags(struct qp_tcp_conn *c);
+/* The peer's SYN, first or again; its SYN-ACK. `flags`: RTE_TCP_*_FLAG. */
+void qp_tcp_ecn_syn_input(struct qp_tcp_conn *c, uint8_t flags);
+void qp_tcp_ecn_syn_ack_input(struct qp_tcp_conn *c, uint8_t flags);
+/* An acceptable segment: marks and CWR, if it has text. */
+void qp_tcp_ecn_text(struct qp_tcp_conn *c, const struct qp_tcp_seg *s);
+/* After snd_una has moved; true: the ACK tells of a mark. */
+bool qp_tcp_ecn_heard(struct qp_tcp_conn *c, const struct qp_tcp_seg *s);
+/* What such an ACK calls for. */
+void qp_tcp_ecn_congested(struct qp_tcp_conn *c);
+/* cwnd has been reduced: CWR is owed. */
+void qp_tcp_ecn_reduced(struct qp_tcp_conn *c);
+/* True: for what is in flight it has been. */
+bool qp_tcp_ecn_reduced_already(const struct qp_tcp_conn *c);
+
+/* fastopen.c */
+/* Writes the client's cookie of now. */
+void qp_tcp_fastopen_cookie(struct qp_tcp *tcp, const struct qp_flow *flow, struct qp_tcp_options *o);
+/* A SYN made `c`: accept() and its text, if it may. False: gone; else the SYN-ACK is the caller's. */
+bool qp_tcp_fastopen_syn(struct qp_tcp_listener *l, struct qp_tcp_conn *c, struct qp_tcp_seg *s);
+/* The handshake of a PENDING one is done. */
+void qp_tcp_fastopen_established(struct qp_tcp_conn *c, const struct qp_tcp_seg *s, uint32_t wnd);
+/* `c` was reset. Nothing unless PENDING. */
+void qp_tcp_fastopen_reset(struct qp_tcp_conn *c);
+/* `c` is PENDING no longer, if it was. */
+void qp_tcp_fastopen_end(struct qp_tcp_conn *c);
+
+/* usertimeout.c */
+/* The limit that is in force. */
+uint32_t qp_tcp_user_timeout_s(const struct qp_tcp_conn *c);
+/* The silence before keep-alives; 0: none. */
+uint64_t qp_tcp_keepalive_ns(const struct qp_tcp_conn *c);
+/* An acceptable segment's options. */
+void qp_tcp_uto_input(struct qp_tcp_conn *c, const struct qp_tcp_options *o);
+/* Writes ours. */
+void qp_tcp_uto_options(const struct qp_tcp_conn *c, struct qp_tcp_options *o);
+/* The next segment tells it, if the configuration has the option. */
+void qp_tcp_uto_offer(struct qp_tcp_conn *c);
+
+/* xmit.c */
+/* The connection's, made if need be; NULL without memory. */
+struct qp_tcp_xmit *qp_tcp_xmit(struct qp_tcp_conn *c);
+/* Nothing is queued, in flight or awaited: gives it back. */
+void qp_tcp_xmit_rest(struct qp_tcp_conn *c);
+/* Gives it back with all that is queued. */
+void qp_tcp_xmit_drop(struct qp_tcp_conn *c);
+
 /* sendq.c */
 /* Appends up to `len` payload bytes at (m, off) to a frame; returns how many: fewer without mbufs. */
 uint32_t qp_tcp_clone_payload(struct qp_tcp *tcp, struct rte_mbuf *frame, struct rte_mbuf *m,
@@ -417,7 +582,6 @@ void qp_tcp_rec_timed_remove(struct qp_tcp_conn *c, struct qp_tcp_rec *r);
 void qp_tcp_rec_unlink(struct qp_tcp_conn *c, struct qp_tcp_rec *r);
 /* Cuts the acknowledged front off `r`: payload before `seq`. */
 void qp_tcp_rec_advance(struct qp_tcp_conn *c, struct qp_tcp_rec *r, uint32_t seq);
-void qp_tcp_sendq_clear(struct qp_tcp_conn *c);
 /* Where the unsent part starts now. */
 void qp_tcp_unsent(struct qp_tcp_conn *c, struct rte_mbuf **m, uint32_t *off);
 
@@ -453,6 +617,47 @@ bool qp_tcp_retransmit(struct qp_tcp_conn *c, struct qp_tcp_rec *r, uint32_t max
 /* One frame of new data, cwnd or not (a loss probe); false when nothing could go. */
 bool qp_tcp_send_new(struct qp_tcp_conn *c, uint32_t max);
 
+/* stall.c */
+/* `c` has got its sender's state; loses it; is about to queue; its peer has acknowledged something. */
+void qp_tcp_stall_begin(struct qp_tcp_conn *c);
+void qp_tcp_stall_end(struct qp_tcp_conn *c);
+void qp_tcp_stall_queued(struct qp_tcp_conn *c);
+void qp_tcp_stall_acked(struct qp_tcp_conn *c);
+/* The peer has kept its window closed for zero_window_s. */
+bool qp_tcp_stalled_too_long(const struct qp_tcp_conn *c);
+/* Mbufs are short: ends one peer that takes next to nothing, if there is any. */
+void qp_tcp_stall_relieve(struct qp_tcp *tcp);
+
+/* credit.c: how many of the acknowledged bytes may grow cwnd */
+uint32_t qp_tcp_credit(struct qp_tcp_conn *c, uint32_t acked);
+
+/* sources.c */
+bool qp_tcp_sources_init(struct qp_tcp *tcp);
+void qp_tcp_sources_release(struct qp_tcp *tcp);
+/* False: this source has all the connections that it may have. */
+bool qp_tcp_source_take(struct qp_tcp *tcp, const struct qp_flow *flow);
+void qp_tcp_source_give(struct qp_tcp *tcp, const struct qp_flow *flow);
+
+/* pmtu.c */
+/* ICMP says that the path takes no more than `mtu`, at least a link's minimum; `seq` is in flight. */
+void qp_tcp_pmtu_claim(struct qp_tcp_conn *c, uint32_t mtu, uint32_t seq);
+/* Before a retransmission timeout is dealt with. */
+void qp_tcp_pmtu_timeout(struct qp_tcp_conn *c);
+/* `r` up to `end` has arrived. */
+void qp_tcp_pmtu_delivered(struct qp_tcp_conn *c, const struct qp_tcp_rec *r, uint32_t end);
+/* `r` is about to be sent again or split. */
+void qp_tcp_pmtu_touched(struct qp_tcp_conn *c, const struct qp_tcp_rec *r);
+/* After ranges were marked lost: was the probe among them, and alone? */
+void qp_tcp_pmtu_judge(struct qp_tcp_conn *c);
+enum qp_tcp_probe {
+	QP_PROBE_NONE, /* go on as always */
+	QP_PROBE_SENT, /* a larger segment of new data has gone */
+	QP_PROBE_WAIT, /* one is to go as soon as cwnd has room: nothing else meanwhile */
+};
+enum qp_tcp_probe qp_tcp_pmtu_probe(struct qp_tcp_conn *c, uint32_t unsent);
+/* The first hop's MTU is another one than that of tcb.flow.l2, which becomes *l2. */
+void qp_tcp_pmtu_link(struct qp_tcp_conn *c, const struct qp_l2 *l2);
+
 /* reply.c: answers without a connection */
 struct qp_tcp_reply {
 	const struct qp_flow *flow;
@@ -479,9 +684,22 @@ uint64_t qp_tcp_tlp_due(const struct qp_tcp_conn *c);
 /* All in flight above the new path MTU counts as lost, without congestion (RFC 1191, 6.4). */
 void qp_tcp_recovery_mtu(struct qp_tcp_conn *c);
 
+/* rate.c */
+/* Nothing more to send, for now: what is measured from here on says little of the path. */
+void qp_tcp_app_limited(struct qp_tcp_conn *c);
+/* `r` goes out now, in its place on the lists. */
+void qp_tcp_rate_sent(struct qp_tcp_conn *c, struct qp_tcp_rec *r);
+/* Bytes that a frame should have at most, for the pace. */
+uint32_t qp_tcp_pacing_quantum(const struct qp_tcp_conn *c);
+/* The pace forbids a frame now; then a timer is set for it. */
+bool qp_tcp_pacing_holds(struct qp_tcp_conn *c);
+void qp_tcp_pacing_sent(struct qp_tcp_conn *c, uint32_t bytes);
+
 /* timers.c */
 void qp_tcp_timer_set(struct qp_tcp_conn *c, enum qp_tcp_timer which, uint64_t at_ns);
 void qp_tcp_timer_clear(struct qp_tcp_conn *c, enum qp_tcp_timer which);
+/* When it is due; UINT64_MAX: never. */
+uint64_t qp_tcp_timer_due_ns(const struct qp_tcp_conn *c, enum qp_tcp_timer which);
 void qp_tcp_on_timer(struct qp_timer *t, uint64_t now_ns);
 /* Sets the retransmission timer as what is in flight and queued calls for; restart: RFC 6298, 5.3. */
 void qp_tcp_arm_rtx(struct qp_tcp_conn *c, bool restart);

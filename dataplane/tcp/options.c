@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * TCP options to and from bytes (RFC 9293, 3.1; RFC 7323; RFC 2018). Pure.
+ * TCP options to and from bytes (RFC 9293, 3.1; RFC 7323; RFC 2018; RFC 7413; RFC 5482). Pure.
  */
 #include "dataplane/tcp/options.h"
 
@@ -16,6 +16,8 @@ enum {
 	OPT_SACK_PERMITTED = 4,
 	OPT_SACK = 5,
 	OPT_TS = 8,
+	OPT_UTO = 28,
+	OPT_FASTOPEN = 34,
 };
 
 #define WSCALE_MAX 14
@@ -51,6 +53,19 @@ parse_sack(const uint8_t *p, unsigned len, struct qp_tcp_options *o)
 	return 0;
 }
 
+/* RFC 7413, 4.1.1: what is neither a request nor a cookie's length is ignored. */
+static void
+parse_fastopen(const uint8_t *p, unsigned len, bool syn, struct qp_tcp_options *o)
+{
+	unsigned n = len - 2;
+
+	if (!syn || (n != 0 && (n < 4 || n > QP_TCP_FASTOPEN_MAX || n % 2 != 0)))
+		return;
+	o->has_fastopen = true;
+	o->fastopen_len = (uint8_t)n;
+	memcpy(o->fastopen, p + 2, n);
+}
+
 /* `p` holds kind, len and len - 2 bytes. */
 static int
 parse_one(const uint8_t *p, unsigned len, bool syn, struct qp_tcp_options *o)
@@ -81,6 +96,15 @@ parse_one(const uint8_t *p, unsigned len, bool syn, struct qp_tcp_options *o)
 		o->has_ts = true;
 		o->tsval = get32(p + 2);
 		o->tsecr = get32(p + 6);
+		return 0;
+	case OPT_UTO:
+		if (len != 4)
+			return QP_E_PROTO;
+		o->uto_s = ((p[2] & 0x7fu) << 8 | p[3]) * (p[2] & 0x80 ? 60 : 1);
+		o->has_uto = o->uto_s != 0; /* reserved */
+		return 0;
+	case OPT_FASTOPEN:
+		parse_fastopen(p, len, syn, o);
 		return 0;
 	default:
 		return 0;
@@ -124,6 +148,26 @@ write_sack(uint8_t *p, const struct qp_tcp_options *o)
 	return p;
 }
 
+/* 15 bits of seconds, or of minutes with the highest bit set. */
+static uint8_t *
+write_uto(uint8_t *p, uint32_t s)
+{
+	uint32_t minutes = s / 60 < 0x7fff ? s / 60 : 0x7fff;
+
+	return put32(p, (uint32_t)OPT_UTO << 24 | 4u << 16 | (s <= 0x7fff ? s : 0x8000u | minutes));
+}
+
+static uint8_t *
+write_fastopen(uint8_t *p, const struct qp_tcp_options *o)
+{
+	for (unsigned n = 2 + o->fastopen_len; n % 4 != 0; n++)
+		*p++ = OPT_NOP;
+	*p++ = OPT_FASTOPEN;
+	*p++ = 2 + o->fastopen_len;
+	memcpy(p, o->fastopen, o->fastopen_len);
+	return p + o->fastopen_len;
+}
+
 unsigned
 qp_tcp_options_write(uint8_t *p, const struct qp_tcp_options *o)
 {
@@ -141,6 +185,10 @@ qp_tcp_options_write(uint8_t *p, const struct qp_tcp_options *o)
 	}
 	if (o->has_wscale)
 		p = put32(p, (uint32_t)(OPT_NOP << 24 | OPT_WSCALE << 16 | 3 << 8 | o->wscale));
+	if (o->has_uto)
+		p = write_uto(p, o->uto_s);
+	if (o->has_fastopen)
+		p = write_fastopen(p, o);
 	if (o->nsack > 0)
 		p = write_sack(p, o);
 	return (unsigned)(p - start);

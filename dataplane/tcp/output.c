@@ -15,7 +15,7 @@ unsent_bytes(const struct qp_tcp_conn *c)
 static bool
 fin_waits(const struct qp_tcp_conn *c)
 {
-	return (c->flags & (QP_TF_FIN_QUEUED | QP_TF_FIN_SENT)) == QP_TF_FIN_QUEUED;
+	return (c->flags & (QP_TF_FIN_QUEUED | QP_TF_FIN_SENT)) == QP_TF_FIN_QUEUED && qp_tcp_synchronized(c);
 }
 
 bool
@@ -32,7 +32,7 @@ qp_tcp_send_new(struct qp_tcp_conn *c, uint32_t max)
 	fin = fin_waits(c) && len == unsent_bytes(c);
 	if (len == 0 && !fin)
 		return false;
-	r = qp_slab_get(&c->tcp->recs);
+	r = qp_tcp_xmit(c) != NULL ? qp_slab_get(&c->tcp->recs) : NULL;
 	if (r == NULL)
 		return false;
 	qp_tcp_unsent(c, &m, &off);
@@ -43,12 +43,13 @@ qp_tcp_send_new(struct qp_tcp_conn *c, uint32_t max)
 	}
 	fin = fin && sent == len;
 	if (c->snd_una == c->snd_nxt)
-		c->progress_ns = qp_tcp_now(c->tcp);
+		c->progress_ms = qp_tcp_now_ms(c->tcp);
 	qp_tcp_rec_push(c, r, (uint32_t)sent, fin)->mss = mss;
 	if (fin)
 		c->flags |= QP_TF_FIN_SENT;
 	c->tcp->counters.bytes_out += (uint64_t)sent;
-	c->prr_out += (uint32_t)sent;
+	c->x->prr_out += (uint32_t)sent;
+	qp_tcp_pacing_sent(c, (uint32_t)sent);
 	return true;
 }
 
@@ -58,6 +59,7 @@ qp_tcp_retransmit(struct qp_tcp_conn *c, struct qp_tcp_rec *r, uint32_t max)
 	uint32_t mss = qp_tcp_mss(c), len, fin;
 	int64_t sent;
 
+	qp_tcp_pmtu_touched(c, r);
 	max = qp_max(qp_min(max, qp_tcp_frame_payload_max(c, mss)) / mss, 1u) * mss;
 	if (r->end - r->seq - !!(r->flags & QP_REC_FIN) > max && !qp_tcp_rec_split(c, r, r->seq + max))
 		return false;
@@ -69,17 +71,19 @@ qp_tcp_retransmit(struct qp_tcp_conn *c, struct qp_tcp_rec *r, uint32_t max)
 	if (sent < len && !qp_tcp_rec_split(c, r, r->seq + (uint32_t)sent))
 		return false;
 	if (r->flags & QP_REC_LOST)
-		c->lost_bytes -= r->end - r->seq;
+		c->x->lost_bytes -= r->end - r->seq;
 	r->flags = (r->flags & ~QP_REC_LOST) | QP_REC_RTX;
 	r->mss = mss;
 	r->xmit_ns = qp_tcp_now(c->tcp);
 	qp_tcp_rec_timed_remove(c, r);
 	qp_tcp_rec_timed_append(c, r);
-	if (c->undo == QP_UNDO_ARMED) {
-		c->undo = QP_UNDO_TIMED;
-		c->undo_ts = qp_tcp_tsval(c);
+	qp_tcp_rate_sent(c, r);
+	qp_tcp_pacing_sent(c, len);
+	if (c->x->undo == QP_UNDO_ARMED) {
+		c->x->undo = QP_UNDO_TIMED;
+		c->x->undo_ts = qp_tcp_tsval(c);
 	}
-	c->prr_out += len;
+	c->x->prr_out += len;
 	QP_TCP_COUNT(c->tcp, retrans_segs);
 	c->tcp->counters.retrans_bytes += len;
 	return true;
@@ -102,12 +106,17 @@ send_lost(struct qp_tcp_conn *c)
 {
 	struct qp_tcp_rec *r, *next;
 
-	for (r = c->rec_head; r != NULL && c->lost_bytes > 0; r = next) {
+	if (c->x == NULL)
+		return true;
+	for (r = c->x->rec_head; r != NULL && c->x->lost_bytes > 0; r = next) {
 		uint32_t room = cwnd_room(c);
 
 		next = r->next;
 		if (!(r->flags & QP_REC_LOST))
 			continue;
+		if (qp_tcp_pacing_holds(c))
+			return true;
+		room = qp_min(room, qp_tcp_pacing_quantum(c));
 		if (room < qp_min(qp_tcp_mss(c), r->end - r->seq)) {
 			c->flags |= QP_TF_CWND_LIMITED;
 			return true;
@@ -131,6 +140,8 @@ allowed(struct qp_tcp_conn *c, uint32_t unsent)
 	uint32_t wnd = seq_lt(c->snd_nxt, edge) ? edge - c->snd_nxt : 0;
 	uint32_t room = cwnd_room(c), len = qp_min(unsent, qp_min(wnd, room));
 
+	if (c->x->recs >= QP_TCP_RECORDS)
+		return 0;
 	if (len == unsent)
 		return len;
 	if (room < qp_min(wnd, mss)) {
@@ -148,11 +159,19 @@ send_fresh(struct qp_tcp_conn *c)
 	uint32_t unsent;
 
 	while ((unsent = unsent_bytes(c)) > 0) {
-		uint32_t len = allowed(c, unsent);
+		enum qp_tcp_probe probe = qp_tcp_pmtu_probe(c, unsent);
+		uint32_t len;
 
-		if (len == 0)
+		if (probe == QP_PROBE_SENT)
+			continue;
+		if (probe == QP_PROBE_WAIT) {
+			c->flags |= QP_TF_CWND_LIMITED;
 			return true;
-		if (!qp_tcp_send_new(c, len))
+		}
+		len = allowed(c, unsent);
+		if (len == 0 || qp_tcp_pacing_holds(c))
+			return true;
+		if (!qp_tcp_send_new(c, qp_min(len, qp_tcp_pacing_quantum(c))))
 			return false;
 	}
 	return !fin_waits(c) || qp_tcp_send_new(c, 0);
@@ -175,7 +194,7 @@ acknowledge(struct qp_tcp_conn *c)
 
 	if ((c->flags & QP_TF_ACK_NOW) || owed >= 2 * c->rcv_seg || window_update_due(c))
 		qp_tcp_send_ack(c);
-	else if (owed != 0 && c->due_ns[QP_TMR_ACK] == 0)
+	else if (owed != 0 && c->due[QP_TMR_ACK] == 0)
 		qp_tcp_timer_set(c, QP_TMR_ACK, qp_tcp_now(c->tcp) + QP_TCP_DELACK_NS);
 }
 
@@ -184,8 +203,17 @@ qp_tcp_output(struct qp_tcp_conn *c)
 {
 	uint64_t now = qp_tcp_now(c->tcp);
 
-	if (!qp_tcp_synchronized(c))
+	if (c->flags & QP_TF_DOOMED) {
+		qp_tcp_send_rst(c);
+		qp_tcp_conn_end(c, QP_TCP_END_NO_MEMORY);
 		return;
+	}
+	if (!qp_tcp_synchronized(c)) {
+		/* RFC 7413, 4.2.2: data, not FIN; the SYN-ACK's timer serves for both. */
+		if ((c->fastopen & QP_FO_PENDING) && !send_fresh(c))
+			qp_tcp_retry_later(c);
+		return;
+	}
 	if (qp_tcp_flight(c) == 0 && unsent_bytes(c) > 0 && now - c->last_tx_ns > c->rto_ns)
 		c->tcp->cc->idle(c);
 	c->flags &= ~QP_TF_CWND_LIMITED;
@@ -193,4 +221,6 @@ qp_tcp_output(struct qp_tcp_conn *c)
 		qp_tcp_retry_later(c);
 	acknowledge(c);
 	qp_tcp_arm_rtx(c, false);
+	if (c->x != NULL && !c->x->tlp_open)
+		qp_tcp_xmit_rest(c);
 }

@@ -23,7 +23,7 @@ qp_tcp_reo_wnd_ns(const struct qp_tcp_conn *c)
 	uint64_t wnd;
 
 	if (!(c->flags & QP_TF_REORDERING) &&
-		(c->ca != QP_CA_OPEN || c->sacked_bytes >= QP_TCP_DUP_THRESH * qp_tcp_mss(c)))
+		(c->ca != QP_CA_OPEN || c->x->sacked_bytes >= QP_TCP_DUP_THRESH * qp_tcp_mss(c)))
 		return 0;
 	wnd = (uint64_t)c->reo_mult * c->min_rtt_us * 1000 / 4;
 	return qp_min(wnd, c->srtt_ns);
@@ -52,9 +52,9 @@ qp_tcp_rack_detect(struct qp_tcp_conn *c, struct qp_tcp_ack_news *n)
 	uint64_t now = qp_tcp_now(c->tcp), wait = c->rack_rtt_us * UINT64_C(1000) + qp_tcp_reo_wnd_ns(c);
 	struct qp_tcp_rec *r, *next;
 
-	for (r = c->timed_head; r != NULL; r = next) {
+	for (r = c->x->timed_head; r != NULL; r = next) {
 		next = r->tnext;
-		if (!qp_tcp_sent_after(c->rack_xmit_ns, c->rack_end, r->xmit_ns, r->end))
+		if (!qp_tcp_sent_after(c->x->rack_xmit_ns, c->x->rack_end, r->xmit_ns, r->end))
 			return 0;
 		if (r->xmit_ns + wait > now)
 			return r->xmit_ns + wait - now;
@@ -67,18 +67,19 @@ qp_tcp_rack_detect(struct qp_tcp_conn *c, struct qp_tcp_ack_news *n)
 void
 qp_tcp_judge_probe(struct qp_tcp_conn *c, const struct qp_tcp_seg *s, const struct qp_tcp_ack_news *n)
 {
-	if (!c->tlp_open || seq_lt(s->ack, c->tlp_end))
+	if (!c->x->tlp_open || seq_lt(s->ack, c->x->tlp_end))
 		return;
 	if (!(c->flags & QP_TF_TLP_RTX) || n->dsack) {
-		c->tlp_open = false;
-	} else if (seq_lt(c->tlp_end, s->ack)) {
-		c->tlp_open = false;
+		c->x->tlp_open = false;
+	} else if (seq_lt(c->x->tlp_end, s->ack)) {
+		c->x->tlp_open = false;
 		if (c->ca == QP_CA_OPEN) {
 			c->tcp->cc->congested(c);
 			c->cwnd = qp_min(c->cwnd, c->ssthresh);
+			qp_tcp_ecn_reduced(c);
 		}
 	} else if (n->dup && s->opt.nsack == 0) {
-		c->tlp_open = false; /* both the original and the probe arrived */
+		c->x->tlp_open = false; /* both the original and the probe arrived */
 	}
 }
 
@@ -87,7 +88,7 @@ qp_tcp_tlp_due(const struct qp_tcp_conn *c)
 {
 	uint64_t pto;
 
-	if (!(c->flags & QP_TF_SACK) || c->ca != QP_CA_OPEN || c->tlp_open || c->sacked_bytes > 0 ||
+	if (!(c->flags & QP_TF_SACK) || c->ca != QP_CA_OPEN || c->x->tlp_open || c->x->sacked_bytes > 0 ||
 		c->srtt_ns == 0 || c->backoff > 0)
 		return 0;
 	pto = 2 * c->srtt_ns + 2 * QP_MS_NS;
@@ -102,7 +103,7 @@ qp_tcp_recovery_tlp(struct qp_tcp_conn *c)
 {
 	uint32_t mss = qp_tcp_mss(c), edge = c->snd_una + c->snd_wnd;
 	uint32_t room = seq_lt(c->snd_nxt, edge) ? edge - c->snd_nxt : 0;
-	struct qp_tcp_rec *r = c->rec_tail;
+	struct qp_tcp_rec *r = c->x->rec_tail;
 
 	c->flags &= ~QP_TF_TLP_RTX;
 	if (room == 0 || !qp_tcp_send_new(c, qp_min(mss, room))) {
@@ -113,8 +114,8 @@ qp_tcp_recovery_tlp(struct qp_tcp_conn *c)
 		if (qp_tcp_retransmit(c, r, mss))
 			c->flags |= QP_TF_TLP_RTX;
 	}
-	c->tlp_open = true;
-	c->tlp_end = c->snd_nxt;
+	c->x->tlp_open = true;
+	c->x->tlp_end = c->snd_nxt;
 	c->rtx_kind = QP_RTX_RTO;
 	qp_tcp_timer_set(c, QP_TMR_RTX, qp_tcp_now(c->tcp) + c->rto_ns);
 }

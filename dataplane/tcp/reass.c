@@ -72,9 +72,18 @@ extend_run(struct qp_tcp_conn *c, struct qp_tcp_ooo *o, struct qp_tcp_seg *s)
 static void
 report_duplicate(struct qp_tcp_conn *c, uint32_t start, uint32_t end)
 {
+	c->tcp->counters.dup_bytes += end - start;
 	c->flags |= QP_TF_DSACK;
 	c->dsack_start = start;
 	c->dsack_end = end;
+}
+
+/* … of what waits in `o`, which is then the block to name next (RFC 2883, 4; RFC 2018, 4). */
+static void
+report_held(struct qp_tcp_conn *c, struct qp_tcp_ooo *o, uint32_t start, uint32_t end)
+{
+	report_duplicate(c, start, end);
+	o->stamp = ++c->ooo_stamp;
 }
 
 static void
@@ -105,7 +114,7 @@ make_way(struct qp_tcp_conn *c, struct qp_tcp_ooo *o, struct qp_tcp_seg *s)
 	while (o != NULL && seq_lt(o->seq, s->seq + s->data_len)) {
 		struct qp_tcp_ooo *next = o->next;
 
-		report_duplicate(c, o->seq, seq_min(o->end, s->seq + s->data_len));
+		report_held(c, o, o->seq, seq_min(o->end, s->seq + s->data_len));
 		if (seq_lt(s->seq + s->data_len, o->end) || o->fin) {
 			cut_tail(s, s->seq + s->data_len - o->seq);
 			break;
@@ -177,7 +186,7 @@ insert_out_of_order(struct qp_tcp_conn *c, struct qp_tcp_seg *s)
 	if (prev != NULL && seq_lt(s->seq, prev->end)) {
 		uint32_t n = qp_min(prev->end - s->seq, s->data_len);
 
-		report_duplicate(c, s->seq, s->seq + n);
+		report_held(c, prev, s->seq, s->seq + n);
 		cut_front(s, n);
 	}
 	if ((prev != NULL && prev->fin) || nothing_left(s))
@@ -333,6 +342,8 @@ qp_tcp_text_input(struct qp_tcp_conn *c, struct qp_tcp_seg *s)
 	/* "This should not occur since a FIN has been received": ignored. */
 	if (c->flags & QP_TF_FIN_RCVD)
 		return;
+	if (s->data_len > 0 && s->data_len < QP_TCP_TINY_BYTES)
+		QP_TCP_COUNT(c->tcp, tiny_segs);
 	if (seq_lt(s->seq, c->rcv_nxt)) {
 		uint32_t n = qp_min(c->rcv_nxt - s->seq, s->data_len);
 
@@ -342,6 +353,11 @@ qp_tcp_text_input(struct qp_tcp_conn *c, struct qp_tcp_seg *s)
 	end = s->seq + s->data_len;
 	if (seq_lt(c->rcv_adv, end))
 		cut_tail(s, end - c->rcv_adv);
+	if (nothing_left(s)) { /* old text, and the window is closed to what follows it */
+		c->flags |= QP_TF_ACK_NOW;
+		qp_tcp_work(c);
+		return;
+	}
 	if (s->seq == c->rcv_nxt) {
 		in_order(c, s);
 		return;

@@ -14,23 +14,23 @@ count_duplicates(struct qp_tcp_conn *c, struct qp_tcp_ack_news *n)
 	uint32_t mss = qp_tcp_mss(c);
 
 	if (n->acked > 0) {
-		c->dupacks = 0;
-		c->dup_bytes -= qp_min(c->dup_bytes, n->acked);
-		if (c->ca == QP_CA_RECOVERY && seq_lt(c->snd_una, c->recover))
+		c->x->dupacks = 0;
+		c->x->dup_bytes -= qp_min(c->x->dup_bytes, n->acked);
+		if (c->ca == QP_CA_RECOVERY && seq_lt(c->snd_una, c->x->recover))
 			qp_tcp_head_lost(c, n); /* a partial acknowledgment */
 		else
-			c->dup_bytes = 0;
+			c->x->dup_bytes = 0;
 		return;
 	}
 	if (!n->dup)
 		return;
-	if (c->dup_bytes + mss < qp_tcp_flight(c)) {
-		c->dup_bytes += mss;
+	if (c->x->dup_bytes + mss < qp_tcp_flight(c)) {
+		c->x->dup_bytes += mss;
 		n->delivered += mss;
 	}
-	if (c->dupacks < UINT8_MAX)
-		c->dupacks++;
-	if (c->dupacks == QP_TCP_DUP_THRESH && c->ca == QP_CA_OPEN && seq_lt(c->recover, c->snd_una))
+	if (c->x->dupacks < UINT8_MAX)
+		c->x->dupacks++;
+	if (c->x->dupacks == QP_TCP_DUP_THRESH && c->ca == QP_CA_OPEN && seq_lt(c->x->recover, c->snd_una))
 		qp_tcp_head_lost(c, n);
 }
 
@@ -40,19 +40,19 @@ prr(struct qp_tcp_conn *c, const struct qp_tcp_ack_news *n)
 {
 	int64_t pipe = qp_tcp_pipe(c), mss = qp_tcp_mss(c), count;
 
-	c->prr_delivered += n->delivered;
+	c->x->prr_delivered += n->delivered;
 	if (pipe > c->ssthresh) {
-		uint64_t share = (uint64_t)c->prr_delivered * c->ssthresh;
+		uint64_t share = (uint64_t)c->x->prr_delivered * c->ssthresh;
 
-		count = (int64_t)((share + c->prr_flight - 1) / c->prr_flight) - c->prr_out;
+		count = (int64_t)((share + c->x->prr_flight - 1) / c->x->prr_flight) - c->x->prr_out;
 	} else {
-		int64_t limit = RTE_MAX((int64_t)c->prr_delivered - c->prr_out, (int64_t)n->delivered);
+		int64_t limit = RTE_MAX((int64_t)c->x->prr_delivered - c->x->prr_out, (int64_t)n->delivered);
 
 		if (n->acked > 0 && n->lost == 0)
 			limit += mss;
 		count = RTE_MIN((int64_t)c->ssthresh - pipe, limit);
 	}
-	if (c->prr_out == 0)
+	if (c->x->prr_out == 0)
 		count = qp_max(count, mss); /* the fast retransmit itself */
 	count = RTE_MAX(count, INT64_C(0));
 	c->cwnd = (uint32_t)RTE_MAX(pipe + count, mss);
@@ -63,9 +63,9 @@ remember_for_undo(struct qp_tcp_conn *c)
 {
 	if (c->ca != QP_CA_OPEN)
 		return;
-	c->undo = QP_UNDO_ARMED;
-	c->undo_cwnd = c->cwnd;
-	c->undo_ssthresh = c->ssthresh;
+	c->x->undo = QP_UNDO_ARMED;
+	c->x->undo_cwnd = c->cwnd;
+	c->x->undo_ssthresh = c->ssthresh;
 }
 
 static void
@@ -73,24 +73,26 @@ enter_recovery(struct qp_tcp_conn *c)
 {
 	QP_TCP_COUNT(c->tcp, fast_recoveries);
 	remember_for_undo(c);
-	c->tcp->cc->congested(c);
+	if (!qp_tcp_ecn_reduced_already(c))
+		c->tcp->cc->congested(c);
 	c->ca = QP_CA_RECOVERY;
-	c->recover = c->snd_nxt;
-	c->prr_delivered = 0;
-	c->prr_out = 0;
-	c->prr_flight = qp_max(qp_tcp_flight(c), 1u);
-	c->tlp_open = false;
+	c->x->recover = c->snd_nxt;
+	qp_tcp_ecn_reduced(c);
+	c->x->prr_delivered = 0;
+	c->x->prr_out = 0;
+	c->x->prr_flight = qp_max(qp_tcp_flight(c), 1u);
+	c->x->tlp_open = false;
 }
 
 static void
 leave(struct qp_tcp_conn *c)
 {
-	if (c->ca == QP_CA_RECOVERY)
+	if (c->ca == QP_CA_RECOVERY && !c->tcp->cc->owns_cwnd)
 		c->cwnd = qp_max(c->ssthresh, qp_tcp_mss(c));
 	c->ca = QP_CA_OPEN;
-	c->undo = QP_UNDO_NONE;
-	c->dupacks = 0;
-	c->dup_bytes = 0;
+	c->x->undo = QP_UNDO_NONE;
+	c->x->dupacks = 0;
+	c->x->dup_bytes = 0;
 	if (c->reo_persist > 0 && --c->reo_persist == 0)
 		c->reo_mult = 1;
 }
@@ -102,29 +104,31 @@ leave(struct qp_tcp_conn *c)
 static bool
 undo(struct qp_tcp_conn *c, const struct qp_tcp_seg *s, const struct qp_tcp_ack_news *n)
 {
-	if (c->undo != QP_UNDO_TIMED || c->ca == QP_CA_OPEN || n->acked == 0 || !n->rtx_acked)
+	if (c->x->undo != QP_UNDO_TIMED || c->ca == QP_CA_OPEN || n->acked == 0 || !n->rtx_acked)
 		return false;
-	if (!(c->flags & QP_TF_TS) || !s->opt.has_ts || !seq_lt(s->opt.tsecr, c->undo_ts)) {
-		c->undo = QP_UNDO_NONE; /* only the first such ACK can tell */
+	if (!(c->flags & QP_TF_TS) || !s->opt.has_ts || !seq_lt(s->opt.tsecr, c->x->undo_ts)) {
+		c->x->undo = QP_UNDO_NONE; /* only the first such ACK can tell */
 		return false;
 	}
 	/* From the back, each to the front: the list stays in order of time. */
-	for (struct qp_tcp_rec *r = c->rec_tail; r != NULL; r = r->prev) {
+	for (struct qp_tcp_rec *r = c->x->rec_tail; r != NULL; r = r->prev) {
 		if (!(r->flags & QP_REC_LOST))
 			continue;
-		c->lost_bytes -= qp_tcp_rec_len(r);
+		c->x->lost_bytes -= qp_tcp_rec_len(r);
 		r->flags = (r->flags & ~QP_REC_LOST) | QP_REC_TIMED;
 		r->tprev = NULL;
-		r->tnext = c->timed_head;
-		if (c->timed_head != NULL)
-			c->timed_head->tprev = r;
+		r->tnext = c->x->timed_head;
+		if (c->x->timed_head != NULL)
+			c->x->timed_head->tprev = r;
 		else
-			c->timed_tail = r;
-		c->timed_head = r;
+			c->x->timed_tail = r;
+		c->x->timed_head = r;
 	}
 	leave(c);
-	c->cwnd = qp_max(c->cwnd, c->undo_cwnd);
-	c->ssthresh = c->undo_ssthresh;
+	c->ecn &= ~QP_ECN_REDUCED;
+	c->cwnd = qp_max(c->cwnd, c->x->undo_cwnd);
+	c->ssthresh = c->x->undo_ssthresh;
+	c->tcp->cc->undo(c);
 	c->flags |= QP_TF_REORDERING;
 	return true;
 }
@@ -165,24 +169,45 @@ arm_reordering(struct qp_tcp_conn *c, uint64_t wait_ns)
 {
 	uint64_t at = qp_tcp_now(c->tcp) + qp_max(wait_ns, QP_TIMER_TICK_NS);
 
-	if (c->due_ns[QP_TMR_RTX] != 0 && c->due_ns[QP_TMR_RTX] < at &&
-		c->rtx_kind == QP_RTX_RTO)
+	if (qp_tcp_timer_due_ns(c, QP_TMR_RTX) < at && c->rtx_kind == QP_RTX_RTO)
 		return;
 	c->rtx_kind = QP_RTX_REO;
 	qp_tcp_timer_set(c, QP_TMR_RTX, at);
 }
 
 static void
+tell_cc(struct qp_tcp_conn *c, const struct qp_tcp_ack_news *n)
+{
+	struct qp_tcp_cc_ack a = {
+		.now_ns = qp_tcp_now(c->tcp),
+		.acked = n->acked,
+		.delivered = n->delivered,
+		.lost = n->lost,
+		.in_flight = qp_tcp_pipe(c),
+		.rtt_ns = n->rate_rtt_ns,
+		.recovery = c->ca == QP_CA_RECOVERY || (c->tcp->cc->owns_cwnd && c->ca != QP_CA_OPEN),
+		.cwnd_limited = !n->ece && cwnd_mattered(c, n),
+	};
+
+	if (a.cwnd_limited && !a.recovery)
+		a.acked = qp_tcp_credit(c, a.acked);
+	qp_tcp_rate_sample(c, n, &a);
+	c->tcp->cc->acked(c, &a);
+}
+
+static void
 episodes(struct qp_tcp_conn *c, const struct qp_tcp_ack_news *n)
 {
-	if (c->ca != QP_CA_OPEN && seq_leq(c->recover, c->snd_una))
+	if (c->ca != QP_CA_OPEN && seq_leq(c->x->recover, c->snd_una))
 		leave(c);
-	if (c->ca == QP_CA_OPEN && c->lost_bytes > 0)
+	qp_tcp_pmtu_judge(c);
+	if (c->ca == QP_CA_OPEN && c->x->lost_bytes > 0 && !c->x->excused)
 		enter_recovery(c);
-	if (c->ca == QP_CA_RECOVERY)
+	if (c->ca == QP_CA_RECOVERY && !c->tcp->cc->owns_cwnd)
 		prr(c, n);
-	else if (n->acked > 0 && cwnd_mattered(c, n))
-		c->tcp->cc->acked(c, n->acked, qp_tcp_now(c->tcp));
+	else if (n->ece)
+		qp_tcp_ecn_congested(c);
+	tell_cc(c, n);
 }
 
 void
@@ -190,11 +215,19 @@ qp_tcp_recovery_ack(struct qp_tcp_conn *c, const struct qp_tcp_seg *s, struct qp
 {
 	uint64_t wait = 0;
 
+	if (c->x == NULL) { /* nothing was in flight; a late duplicate may still be reported */
+		if (c->flags & QP_TF_SACK) {
+			qp_tcp_take_sack(c, s, n);
+			qp_tcp_adapt_reo_wnd(c, n);
+		}
+		return;
+	}
 	n->flight_before = qp_tcp_flight(c);
 	/* In this order: a SACKed range is later in sequence, which is no sign of reordering. */
 	qp_tcp_advance_una(c, s, n);
 	if (c->flags & QP_TF_SACK)
 		qp_tcp_take_sack(c, s, n);
+	n->ece = qp_tcp_ecn_heard(c, s);
 	sample_rtt(c, s, n);
 	qp_tcp_judge_probe(c, s, n);
 	if (!undo(c, s, n)) {
@@ -214,7 +247,7 @@ qp_tcp_recovery_ack(struct qp_tcp_conn *c, const struct qp_tcp_seg *s, struct qp
 	}
 	if (wait != 0)
 		arm_reordering(c, wait);
-	if (n->acked > 0 || n->sacked > 0 || n->dup || c->lost_bytes > 0)
+	if (n->acked > 0 || n->sacked > 0 || n->dup || c->x->lost_bytes > 0)
 		qp_tcp_work(c);
 }
 
@@ -239,20 +272,21 @@ qp_tcp_recovery_rto(struct qp_tcp_conn *c)
 {
 	uint64_t now = qp_tcp_now(c->tcp), wait = c->rack_rtt_us * UINT64_C(1000) + qp_tcp_reo_wnd_ns(c);
 
-	if (c->rec_head == NULL)
+	if (c->x->rec_head == NULL)
 		return;
-	if (c->rec_head->flags & QP_REC_SACKED)
+	if (c->x->rec_head->flags & QP_REC_SACKED)
 		qp_tcp_forget_sacked(c);
 	remember_for_undo(c);
 	if (c->ca != QP_CA_LOSS)
 		c->tcp->cc->congested(c);
 	c->ca = QP_CA_LOSS;
-	c->recover = c->snd_nxt;
-	c->tlp_open = false;
-	c->dupacks = 0;
-	c->dup_bytes = 0;
-	for (struct qp_tcp_rec *r = c->rec_head; r != NULL; r = r->next) {
-		if ((r->flags & QP_REC_TIMED) && (r == c->rec_head || !(c->flags & QP_TF_SACK) ||
+	c->x->recover = c->snd_nxt;
+	qp_tcp_ecn_reduced(c);
+	c->x->tlp_open = false;
+	c->x->dupacks = 0;
+	c->x->dup_bytes = 0;
+	for (struct qp_tcp_rec *r = c->x->rec_head; r != NULL; r = r->next) {
+		if ((r->flags & QP_REC_TIMED) && (r == c->x->rec_head || !(c->flags & QP_TF_SACK) ||
 							 r->xmit_ns + wait <= now))
 			qp_tcp_mark_lost(c, r, NULL);
 	}
@@ -264,12 +298,17 @@ void
 qp_tcp_recovery_mtu(struct qp_tcp_conn *c)
 {
 	uint32_t mss = qp_tcp_mss(c);
+	bool alone;
 
-	for (struct qp_tcp_rec *r = c->rec_head; r != NULL; r = r->next) {
+	if (c->x == NULL) /* a SYN alone is in flight */
+		return;
+	alone = c->x->lost_bytes == 0 || c->x->excused;
+	for (struct qp_tcp_rec *r = c->x->rec_head; r != NULL; r = r->next) {
 		if ((r->flags & QP_REC_TIMED) && r->mss > mss && qp_tcp_rec_len(r) > mss)
 			qp_tcp_mark_lost(c, r, NULL);
 	}
 	/* Not congestion: cwnd stays; what counts as lost goes again as cwnd allows. */
-	if (c->lost_bytes > 0)
+	c->x->excused = alone;
+	if (c->x->lost_bytes > 0)
 		qp_tcp_work(c);
 }

@@ -20,7 +20,13 @@ struct qp_tcp_ack_news {
 	bool dup;             /* a duplicate ACK (RFC 5681, 2) */
 	bool dsack;           /* it reports a duplicate (RFC 2883) */
 	bool rtx_acked;       /* a range that had been sent twice is among the acked */
+	bool ece;             /* it echoes a congestion mark (RFC 3168) */
 	bool ambiguous;       /* … and it may have been an earlier transmission that arrived */
+	/* Of the range sent last among those that arrived (rate.c). */
+	bool rate_known, rate_app_limited;
+	uint32_t rate_end, rate_prior;
+	uint64_t rate_sent_ns, rate_prior_ns, rate_send_ns;
+	uint64_t rate_rtt_ns; /* its round trip; 0: it was sent twice */
 };
 
 static inline uint32_t
@@ -51,6 +57,11 @@ uint64_t qp_tcp_rack_detect(struct qp_tcp_conn *c, struct qp_tcp_ack_news *n);
 /* RFC 8985, 7.4: did the loss probe repair a loss that nobody else saw? */
 void qp_tcp_judge_probe(struct qp_tcp_conn *c, const struct qp_tcp_seg *s,
 	const struct qp_tcp_ack_news *n);
+
+/* rate.c */
+void qp_tcp_rate_delivered(struct qp_tcp_conn *c, const struct qp_tcp_rec *r, uint32_t bytes,
+	struct qp_tcp_ack_news *n);
+void qp_tcp_rate_sample(struct qp_tcp_conn *c, const struct qp_tcp_ack_news *n, struct qp_tcp_cc_ack *a);
 
 /* recovery.c */
 void qp_tcp_recovery_ack(struct qp_tcp_conn *c, const struct qp_tcp_seg *s, struct qp_tcp_ack_news *n);

@@ -39,13 +39,31 @@ qp_tcp_send_reply(struct qp_tcp *tcp, const struct qp_tcp_reply *r)
 	tcp->env.transmit(tcp->env.transmit_ctx, m);
 }
 
+/* A flood of segments from nowhere must not buy as many answers. */
+static bool
+may_reset(struct qp_tcp *tcp)
+{
+	uint64_t second = qp_tcp_now(tcp) / QP_SEC_NS;
+
+	if (second != tcp->rst_second) {
+		tcp->rst_second = second;
+		tcp->rst_left = tcp->cfg.rst_limit;
+	}
+	if (tcp->rst_left == 0) {
+		QP_TCP_COUNT(tcp, rst_limited);
+		return false;
+	}
+	tcp->rst_left--;
+	return true;
+}
+
 /* RFC 9293, 3.10.7.1 and 3.5.2, group 1: never a reset for a reset. */
 void
 qp_tcp_refuse(struct qp_tcp *tcp, const struct qp_tcp_seg *s)
 {
 	struct qp_tcp_reply r = {.flow = &s->pkt->flow, .flags = RTE_TCP_RST_FLAG};
 
-	if (s->flags & RTE_TCP_RST_FLAG)
+	if ((s->flags & RTE_TCP_RST_FLAG) || !may_reset(tcp))
 		return;
 	if (s->flags & RTE_TCP_ACK_FLAG) {
 		r.seq = s->ack;

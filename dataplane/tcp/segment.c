@@ -8,6 +8,20 @@
 
 #include "dataplane/tcp/internal.h"
 
+/* Of options other than SACK blocks. */
+static uint32_t
+fixed_bytes(const struct qp_tcp_conn *c)
+{
+	return (c->flags & QP_TF_TS ? 12 : 0) + (c->uto & QP_UTO_SEND ? 4 : 0);
+}
+
+/* The blocks that fit beside `used` bytes. */
+static uint32_t
+sack_max(uint32_t used)
+{
+	return qp_min((QP_TCP_OPTIONS_MAX - used - 4) / 8, (uint32_t)QP_TCP_SACK_MAX);
+}
+
 /* The options of a segment that goes out now; SYNs have their own. */
 static void
 segment_options(const struct qp_tcp_conn *c, struct qp_tcp_options *o)
@@ -18,18 +32,20 @@ segment_options(const struct qp_tcp_conn *c, struct qp_tcp_options *o)
 		o->tsval = qp_tcp_tsval(c);
 		o->tsecr = c->ts_recent;
 	}
+	if (c->uto & QP_UTO_SEND)
+		qp_tcp_uto_options(c, o);
 	if ((c->flags & QP_TF_SACK) && (c->ooo_head != NULL || (c->flags & QP_TF_DSACK)))
-		o->nsack = qp_tcp_sack_blocks(c, o->sack, o->has_ts ? 3 : 4);
+		o->nsack = qp_tcp_sack_blocks(c, o->sack, sack_max(fixed_bytes(c)));
 }
 
 static uint32_t
 options_bytes(const struct qp_tcp_conn *c)
 {
-	uint32_t n = c->flags & QP_TF_TS ? 12 : 0;
+	uint32_t n = fixed_bytes(c);
 	uint32_t blocks = c->ooo_ranges + !!(c->flags & QP_TF_DSACK);
 
 	if ((c->flags & QP_TF_SACK) && blocks != 0)
-		n += 4 + 8 * qp_min(blocks, n != 0 ? 3u : 4u);
+		n += 4 + 8 * qp_min(blocks, sack_max(n));
 	return n;
 }
 
@@ -94,6 +110,9 @@ start_frame(struct qp_tcp_conn *c, uint32_t seq, uint8_t flags, uint16_t wnd,
 		QP_TCP_COUNT(c->tcp, drop_no_memory);
 		return NULL;
 	}
+	/* RFC 3168, 6.1.3 */
+	if ((c->ecn & QP_ECN_ECHO) && !(flags & (RTE_TCP_SYN_FLAG | RTE_TCP_RST_FLAG)))
+		flags |= RTE_TCP_ECE_FLAG;
 	h = (void *)rte_pktmbuf_append(m, sizeof(*h) + n);
 	*h = (struct rte_tcp_hdr) {
 		.src_port = c->tcb.flow.lport_be,
@@ -110,7 +129,7 @@ start_frame(struct qp_tcp_conn *c, uint32_t seq, uint8_t flags, uint16_t wnd,
 }
 
 static void
-emit(struct qp_tcp_conn *c, struct rte_mbuf *m, bool acks)
+emit(struct qp_tcp_conn *c, struct rte_mbuf *m, bool acks, uint8_t tos)
 {
 	struct qp_tcp *tcp = c->tcp;
 
@@ -119,7 +138,7 @@ emit(struct qp_tcp_conn *c, struct rte_mbuf *m, bool acks)
 		c->flags &= ~(QP_TF_ACK_NOW | QP_TF_DSACK);
 		qp_tcp_timer_clear(c, QP_TMR_ACK);
 	}
-	qp_ip_encap(m, &c->tcb.flow, IPPROTO_TCP, 0, tcp->env.own_mac);
+	qp_ip_encap(m, &c->tcb.flow, IPPROTO_TCP, tos, tcp->env.own_mac);
 	QP_TCP_COUNT(tcp, segs_out);
 	tcp->env.transmit(tcp->env.transmit_ctx, m);
 }
@@ -129,15 +148,23 @@ int64_t
 qp_tcp_send_payload(struct qp_tcp_conn *c, uint32_t seq, struct rte_mbuf *m, uint32_t off, uint32_t len,
 	bool fin)
 {
-	bool push = seq + len == c->snd_end;
+	bool push;
 	struct qp_tcp_options opt;
 	struct rte_mbuf *frame;
 	uint32_t mss = qp_tcp_mss(c), done;
+	/* RFC 3168, 6.1.5: nothing is ECT that is sent again. */
+	bool ect = (c->ecn & QP_ECN_SEND) && seq == c->snd_nxt && len != 0, cwr = ect && (c->ecn & QP_ECN_CWR);
 
+	/* CWR is for one segment; ports differ in what they make of a super-segment's. */
+	if (cwr && len > mss) {
+		len = mss;
+		fin = false;
+	}
 	segment_options(c, &opt);
-	frame = start_frame(c, seq, RTE_TCP_ACK_FLAG, offer_window(c), &opt);
+	frame = start_frame(c, seq, RTE_TCP_ACK_FLAG | (cwr ? RTE_TCP_CWR_FLAG : 0), offer_window(c), &opt);
 	if (frame == NULL)
 		return -1;
+	push = seq + len == c->snd_end;
 	done = qp_tcp_clone_payload(c->tcp, frame, m, off, len);
 	if (done == 0 && len != 0) {
 		rte_pktmbuf_free(frame);
@@ -152,8 +179,11 @@ qp_tcp_send_payload(struct qp_tcp_conn *c, uint32_t seq, struct rte_mbuf *m, uin
 		frame->ol_flags |= RTE_MBUF_F_TX_TCP_SEG;
 		frame->tso_segsz = mss;
 	}
+	if (cwr)
+		c->ecn &= ~QP_ECN_CWR;
+	c->uto &= ~QP_UTO_SEND;
 	c->last_tx_ns = qp_tcp_now(c->tcp);
-	emit(c, frame, true);
+	emit(c, frame, true, ect ? QP_TOS_ECT : 0);
 	return done;
 }
 
@@ -167,7 +197,9 @@ send_empty(struct qp_tcp_conn *c, uint32_t seq, uint8_t flags)
 	m = start_frame(c, seq, flags, offer_window(c), &opt);
 	if (m == NULL)
 		return false;
-	emit(c, m, true);
+	if (seq == c->snd_nxt) /* a probe's options are not looked at */
+		c->uto &= ~QP_UTO_SEND;
+	emit(c, m, true, 0);
 	return true;
 }
 
@@ -251,12 +283,17 @@ qp_tcp_send_syn(struct qp_tcp_conn *c)
 	};
 	struct rte_mbuf *m;
 
-	m = start_frame(c, c->iss, answer ? RTE_TCP_SYN_FLAG | RTE_TCP_ACK_FLAG : RTE_TCP_SYN_FLAG,
-		wnd, &opt);
+	wnd -= qp_min(c->rcv_held, (uint32_t)wnd); /* a SYN's text (RFC 7413) */
+	if (c->tcp->cfg.user_timeout_option)
+		qp_tcp_uto_options(c, &opt);
+	if (c->fastopen & QP_FO_COOKIE)
+		qp_tcp_fastopen_cookie(c->tcp, &c->tcb.flow, &opt);
+	m = start_frame(c, c->iss, (answer ? RTE_TCP_SYN_FLAG | RTE_TCP_ACK_FLAG : RTE_TCP_SYN_FLAG) |
+		qp_tcp_ecn_syn_flags(c), wnd, &opt);
 	if (m == NULL) /* as if it had been lost: the timer sends it again */
 		return;
 	c->last_tx_ns = qp_tcp_now(c->tcp);
 	if (answer)
-		c->rcv_adv = c->rcv_nxt + wnd;
-	emit(c, m, answer);
+		c->rcv_adv = seq_max(c->rcv_adv, c->rcv_nxt + wnd);
+	emit(c, m, answer, 0);
 }

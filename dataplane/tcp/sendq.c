@@ -46,15 +46,15 @@ pos_advance(struct rte_mbuf **m, uint32_t *off, uint32_t n)
 void
 qp_tcp_unsent(struct qp_tcp_conn *c, struct rte_mbuf **m, uint32_t *off)
 {
-	if (c->pos_m == NULL) {
-		c->pos_m = c->sndq.head;
-		c->pos_off = c->pos_m != NULL ? seg_start(c->pos_m) : 0;
+	if (c->x->pos_m == NULL) {
+		c->x->pos_m = c->x->sndq.head;
+		c->x->pos_off = c->x->pos_m != NULL ? seg_start(c->x->pos_m) : 0;
 	} else {
 		/* At a segment's end when it was reached; more may have come since. */
-		pos_advance(&c->pos_m, &c->pos_off, 0);
+		pos_advance(&c->x->pos_m, &c->x->pos_off, 0);
 	}
-	*m = c->pos_m;
-	*off = c->pos_off;
+	*m = c->x->pos_m;
+	*off = c->x->pos_off;
 }
 
 static bool
@@ -104,12 +104,12 @@ void
 qp_tcp_rec_timed_append(struct qp_tcp_conn *c, struct qp_tcp_rec *r)
 {
 	r->tnext = NULL;
-	r->tprev = c->timed_tail;
-	if (c->timed_tail != NULL)
-		c->timed_tail->tnext = r;
+	r->tprev = c->x->timed_tail;
+	if (c->x->timed_tail != NULL)
+		c->x->timed_tail->tnext = r;
 	else
-		c->timed_head = r;
-	c->timed_tail = r;
+		c->x->timed_head = r;
+	c->x->timed_tail = r;
 	r->flags |= QP_REC_TIMED;
 }
 
@@ -121,11 +121,11 @@ qp_tcp_rec_timed_remove(struct qp_tcp_conn *c, struct qp_tcp_rec *r)
 	if (r->tprev != NULL)
 		r->tprev->tnext = r->tnext;
 	else
-		c->timed_head = r->tnext;
+		c->x->timed_head = r->tnext;
 	if (r->tnext != NULL)
 		r->tnext->tprev = r->tprev;
 	else
-		c->timed_tail = r->tprev;
+		c->x->timed_tail = r->tprev;
 	r->flags &= ~QP_REC_TIMED;
 }
 
@@ -138,16 +138,18 @@ qp_tcp_rec_push(struct qp_tcp_conn *c, struct qp_tcp_rec *r, uint32_t len, bool 
 	r->end = r->seq + len + fin;
 	r->flags = fin ? QP_REC_FIN : 0;
 	r->xmit_ns = qp_tcp_now(c->tcp);
-	r->prev = c->rec_tail;
-	if (c->rec_tail != NULL)
-		c->rec_tail->next = r;
+	r->prev = c->x->rec_tail;
+	c->x->recs++;
+	if (c->x->rec_tail != NULL)
+		c->x->rec_tail->next = r;
 	else
-		c->rec_head = r;
-	c->rec_tail = r;
+		c->x->rec_head = r;
+	c->x->rec_tail = r;
 	qp_tcp_rec_timed_append(c, r);
+	qp_tcp_rate_sent(c, r);
 	c->snd_nxt = r->end;
 	if (len > 0)
-		pos_advance(&c->pos_m, &c->pos_off, len);
+		pos_advance(&c->x->pos_m, &c->x->pos_off, len);
 	return r;
 }
 
@@ -157,11 +159,13 @@ qp_tcp_rec_split(struct qp_tcp_conn *c, struct qp_tcp_rec *r, uint32_t seq)
 	struct qp_tcp_rec *back = qp_slab_get(&c->tcp->recs);
 
 	assert(seq_lt(r->seq, seq) && seq_lt(seq, r->end));
+	qp_tcp_pmtu_touched(c, r);
 	if (back == NULL) {
 		QP_TCP_COUNT(c->tcp, drop_no_memory);
 		return false;
 	}
 	*back = *r;
+	c->x->recs++;
 	back->seq = seq;
 	/* Only FIN may be left: then the position is not used, but must not run off the queue. */
 	pos_advance(&back->m, &back->off, seq - r->seq);
@@ -171,14 +175,14 @@ qp_tcp_rec_split(struct qp_tcp_conn *c, struct qp_tcp_rec *r, uint32_t seq)
 	if (r->next != NULL)
 		r->next->prev = back;
 	else
-		c->rec_tail = back;
+		c->x->rec_tail = back;
 	r->next = back;
 	if (r->flags & QP_REC_TIMED) {
 		back->tprev = r;
 		if (r->tnext != NULL)
 			r->tnext->tprev = back;
 		else
-			c->timed_tail = back;
+			c->x->timed_tail = back;
 		r->tnext = back;
 	}
 	return true;
@@ -190,9 +194,9 @@ qp_tcp_rec_advance(struct qp_tcp_conn *c, struct qp_tcp_rec *r, uint32_t seq)
 	uint32_t n = seq - r->seq;
 
 	if (r->flags & QP_REC_SACKED)
-		c->sacked_bytes -= n;
+		c->x->sacked_bytes -= n;
 	if (r->flags & QP_REC_LOST)
-		c->lost_bytes -= n;
+		c->x->lost_bytes -= n;
 	pos_advance(&r->m, &r->off, n);
 	r->seq = seq;
 }
@@ -203,26 +207,20 @@ qp_tcp_rec_unlink(struct qp_tcp_conn *c, struct qp_tcp_rec *r)
 	uint32_t n = r->end - r->seq;
 
 	if (r->flags & QP_REC_SACKED)
-		c->sacked_bytes -= n;
+		c->x->sacked_bytes -= n;
 	if (r->flags & QP_REC_LOST)
-		c->lost_bytes -= n;
+		c->x->lost_bytes -= n;
 	qp_tcp_rec_timed_remove(c, r);
 	if (r->prev != NULL)
 		r->prev->next = r->next;
 	else
-		c->rec_head = r->next;
+		c->x->rec_head = r->next;
 	if (r->next != NULL)
 		r->next->prev = r->prev;
 	else
-		c->rec_tail = r->prev;
+		c->x->rec_tail = r->prev;
+	if (c->x->sack_hint == r)
+		c->x->sack_hint = r->next;
+	c->x->recs--;
 	qp_slab_put(&c->tcp->recs, r);
-}
-
-void
-qp_tcp_sendq_clear(struct qp_tcp_conn *c)
-{
-	while (c->rec_head != NULL)
-		qp_tcp_rec_unlink(c, c->rec_head);
-	qp_mbufq_clear(&c->sndq);
-	c->pos_m = NULL;
 }

@@ -9,6 +9,7 @@
 #include "dataplane/tcp/siphash.h"
 
 #define WSCALE_NONE 15u
+#define ECN_SETUP (RTE_TCP_ECE_FLAG | RTE_TCP_CWR_FLAG)
 
 static uint64_t
 keyed(const uint64_t key[2], const struct qp_flow *f, uint64_t extra)
@@ -61,6 +62,7 @@ qp_tcp_take_syn_options(struct qp_tcp_conn *c, const struct qp_tcp_seg *s)
 	} else {
 		c->snd_wscale = o->wscale;
 	}
+	qp_tcp_uto_input(c, o);
 	c->ts_recent = o->tsval;
 	c->ts_recent_s = (uint32_t)(qp_tcp_now(c->tcp) / QP_SEC_NS);
 }
@@ -72,9 +74,6 @@ set_iss(struct qp_tcp_conn *c, uint32_t iss)
 	c->snd_una = iss;
 	c->snd_nxt = iss + 1;
 	c->snd_end = iss + 1;
-	c->recover = iss;
-	c->fack = iss;
-	c->rack_end = iss;
 	c->rack_round = iss;
 }
 
@@ -82,9 +81,15 @@ set_iss(struct qp_tcp_conn *c, uint32_t iss)
 static struct qp_tcp_conn *
 receive_syn(struct qp_tcp_listener *l, const struct qp_tcp_seg *s, uint32_t irs, uint32_t iss)
 {
-	struct qp_tcp_conn *c = qp_tcp_conn_new(l->tcp, &s->pkt->flow);
+	struct qp_tcp_conn *c;
 
+	if (!qp_tcp_source_take(l->tcp, &s->pkt->flow)) {
+		QP_TCP_COUNT(l->tcp, drop_source_limit);
+		return NULL;
+	}
+	c = qp_tcp_conn_new(l->tcp, &s->pkt->flow);
 	if (c == NULL) {
+		qp_tcp_source_give(l->tcp, &s->pkt->flow);
 		QP_TCP_COUNT(l->tcp, drop_backlog);
 		return NULL;
 	}
@@ -133,9 +138,9 @@ cookie_mss_index(const struct qp_tcp_seg *s)
  * which must not run ahead of its clock (PAWS at the peer).
  */
 static uint32_t
-cookie_tsval(uint32_t now, const struct qp_tcp_options *o)
+cookie_tsval(uint32_t now, const struct qp_tcp_options *o, bool ecn)
 {
-	uint32_t bits = (o->sack_permitted ? 16u : 0) | (o->has_wscale ? o->wscale : WSCALE_NONE);
+	uint32_t bits = (ecn ? 32u : 0) | (o->sack_permitted ? 16u : 0) | (o->has_wscale ? o->wscale : WSCALE_NONE);
 	uint32_t ts = (now & ~63u) | bits;
 
 	return seq_lt(now, ts) ? ts - 64 : ts;
@@ -156,10 +161,12 @@ send_cookie(struct qp_tcp *tcp, const struct qp_tcp_seg *s)
 	};
 
 	if (s->opt.has_ts) {
+		bool ecn = tcp->cfg.ecn != 0 && (s->flags & ECN_SETUP) == ECN_SETUP;
 		uint32_t clock = (uint32_t)(now / QP_MS_NS) + qp_tcp_ts_offset(tcp, &s->pkt->flow);
 
 		r.opt.has_ts = true;
-		r.opt.tsval = cookie_tsval(clock, &s->opt);
+		r.opt.tsval = cookie_tsval(clock, &s->opt, ecn);
+		r.flags |= ecn ? RTE_TCP_ECE_FLAG : 0;
 		r.opt.tsecr = s->opt.tsval;
 		r.opt.sack_permitted = s->opt.sack_permitted;
 		r.opt.has_wscale = s->opt.has_wscale;
@@ -170,9 +177,9 @@ send_cookie(struct qp_tcp *tcp, const struct qp_tcp_seg *s)
 	qp_tcp_send_reply(tcp, &r);
 }
 
-/* The SYN's options, as far as a valid cookie tells them; false when it is none of ours. */
+/* The SYN's options and ECN flags, as far as a valid cookie tells them; false when it is none of ours. */
 static bool
-cookie_check(const struct qp_tcp *tcp, struct qp_tcp_seg *s)
+cookie_check(const struct qp_tcp *tcp, struct qp_tcp_seg *s, uint8_t *syn_flags)
 {
 	uint64_t step = qp_tcp_now(tcp) / COOKIE_LIFE_NS;
 	uint32_t cookie = s->ack - 1;
@@ -192,6 +199,7 @@ cookie_check(const struct qp_tcp *tcp, struct qp_tcp_seg *s)
 		s->opt.sack_permitted = bits & 16;
 		s->opt.has_wscale = (bits & 15) != WSCALE_NONE;
 		s->opt.wscale = bits & 15;
+		*syn_flags = bits & 32 ? ECN_SETUP : 0;
 	}
 	return true;
 }
@@ -201,8 +209,9 @@ static void
 take_cookie(struct qp_tcp_listener *l, struct qp_tcp_seg *s)
 {
 	struct qp_tcp_conn *c;
+	uint8_t syn_flags = 0;
 
-	if ((s->flags & RTE_TCP_SYN_FLAG) || !cookie_check(l->tcp, s)) {
+	if ((s->flags & RTE_TCP_SYN_FLAG) || !cookie_check(l->tcp, s, &syn_flags)) {
 		qp_tcp_refuse(l->tcp, s);
 		return;
 	}
@@ -210,6 +219,7 @@ take_cookie(struct qp_tcp_listener *l, struct qp_tcp_seg *s)
 	if (c == NULL)
 		return;
 	qp_tcp_take_syn_options(c, s);
+	qp_tcp_ecn_syn_input(c, syn_flags);
 	c->flags |= QP_TF_COOKIE;
 	QP_TCP_COUNT(l->tcp, syn_cookies_ok);
 	qp_tcp_segment_arrives(c, s);
@@ -248,11 +258,14 @@ qp_tcp_listen_input(struct qp_tcp_listener *l, struct qp_tcp_seg *s, const uint3
 	iss = qp_tcp_isn(tcp, &s->pkt->flow);
 	if (iss_floor != NULL && !seq_lt(*iss_floor + UINT16_MAX, iss))
 		iss = *iss_floor + UINT16_MAX + 2; /* behind all that the last life may have sent */
-	/* Text that a SYN carries is not acknowledged: it comes again. */
 	c = receive_syn(l, s, s->seq, iss);
 	if (c == NULL)
 		return;
 	qp_tcp_take_syn_options(c, s);
+	qp_tcp_ecn_syn_input(c, s->flags);
+	/* Without Fast Open text that a SYN carries is not acknowledged: it comes again. */
+	if (!qp_tcp_fastopen_syn(l, c, s))
+		return;
 	qp_tcp_send_syn(c);
 	qp_tcp_timer_set(c, QP_TMR_RTX, qp_tcp_now(tcp) + c->rto_ns);
 }
@@ -260,9 +273,9 @@ qp_tcp_listen_input(struct qp_tcp_listener *l, struct qp_tcp_seg *s, const uint3
 static bool
 syn_given_up(const struct qp_tcp_conn *c)
 {
-	if (c->flags & QP_TF_HALF_OPEN)
+	if (c->flags & QP_TF_PASSIVE)
 		return c->backoff >= QP_TCP_SYNACK_TRIES;
-	return qp_tcp_now(c->tcp) - c->progress_ns >= QP_TCP_R2_SYN_NS;
+	return qp_tcp_now_ms(c->tcp) - c->progress_ms >= QP_TCP_R2_SYN_NS / QP_MS_NS;
 }
 
 void
@@ -295,6 +308,7 @@ choose_port(struct qp_tcp *tcp, struct qp_flow *flow)
 		if (qp_tcp_lookup(tcp, flow) == NULL && qp_tcp_find_listener(tcp, flow) == NULL)
 			return true;
 	}
+	QP_TCP_COUNT(tcp, ports_exhausted);
 	return false;
 }
 

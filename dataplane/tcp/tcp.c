@@ -7,6 +7,7 @@
 #include "dataplane/tcp/tcp.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include <rte_mempool.h>
 
@@ -25,21 +26,37 @@ qp_tcp_config_default(struct qp_tcp_config *cfg)
 		.rcv_buf_bytes = 1 << 20,
 		.snd_buf_bytes = 1 << 20,
 		.syn_backlog = 4096,
+		.rst_limit = 10000,
 		.keepalive_s = 600,
 		.user_timeout_s = 0,
+		.user_timeout_option = false,
 		.time_wait_s = 60,
+		.zero_window_s = 1800,
+		.max_conns_per_source = 0,
+		.mtu_probing = true,
+		.fastopen = false,
+		.fastopen_backlog = 256,
+		.ecn = 1,
 	};
+}
+
+const struct qp_tcp_cc *
+qp_tcp_cc_of(int kind)
+{
+	return kind == QP_TCP_CC_BBR ? &qp_tcp_bbr : &qp_tcp_cubic;
 }
 
 static void
 make_keys(struct qp_tcp *tcp)
 {
-	uint64_t *keys[] = {tcp->table_key, tcp->isn_key, tcp->ts_key, tcp->cookie_key};
+	uint64_t *keys[] = {tcp->table_key, tcp->isn_key, tcp->ts_key, tcp->cookie_key, tcp->fastopen_keys.secret};
 
 	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
 		keys[i][0] = tcp->env.random(tcp->env.random_ctx);
 		keys[i][1] = tcp->env.random(tcp->env.random_ctx);
 	}
+	if (tcp->cfg.fastopen_key[0] != 0 || tcp->cfg.fastopen_key[1] != 0)
+		memcpy(tcp->fastopen_keys.secret, tcp->cfg.fastopen_key, sizeof(tcp->cfg.fastopen_key));
 	tcp->port_counter = (uint32_t)tcp->env.random(tcp->env.random_ctx);
 }
 
@@ -60,10 +77,16 @@ qp_tcp_new(const struct qp_tcp_env *env, const struct qp_tcp_config *cfg)
 		return NULL;
 	}
 	tcp->bucket_mask = (uint32_t)buckets - 1;
-	tcp->cc = &qp_tcp_cubic;
+	tcp->cc = qp_tcp_cc_of(cfg->congestion);
+	if (!qp_tcp_sources_init(tcp)) {
+		free(tcp->buckets);
+		free(tcp);
+		return NULL;
+	}
 	tcp->ooo_segs_max = env->pool->size / 4;
 	tcp->tw_timer.fn = qp_tcp_tw_on_timer;
 	qp_slab_init(&tcp->conns, sizeof(struct qp_tcp_conn));
+	qp_slab_init(&tcp->xmits, sizeof(struct qp_tcp_xmit));
 	qp_slab_init(&tcp->tws, sizeof(struct qp_tcp_tw));
 	qp_slab_init(&tcp->recs, sizeof(struct qp_tcp_rec));
 	qp_slab_init(&tcp->ooos, sizeof(struct qp_tcp_ooo));
@@ -99,9 +122,11 @@ qp_tcp_free(struct qp_tcp *tcp)
 	}
 	qp_timer_cancel(tcp->env.wheel, &tcp->tw_timer);
 	qp_slab_release(&tcp->conns);
+	qp_slab_release(&tcp->xmits);
 	qp_slab_release(&tcp->tws);
 	qp_slab_release(&tcp->recs);
 	qp_slab_release(&tcp->ooos);
+	qp_tcp_sources_release(tcp);
 	free(tcp->buckets);
 	free(tcp);
 }
@@ -111,6 +136,8 @@ qp_tcp_flush(struct qp_tcp *tcp)
 {
 	struct qp_tcp_conn *c;
 
+	if (qp_tcp_memory(tcp) != QP_MEM_PLENTY)
+		qp_tcp_stall_relieve(tcp);
 	while ((c = tcp->work_head) != NULL) {
 		tcp->work_head = c->work_next;
 		if (tcp->work_head == NULL)
@@ -138,21 +165,31 @@ qp_tcp_flow(const struct qp_tcp_conn *c)
 uint32_t
 qp_tcp_send_space(const struct qp_tcp_conn *c)
 {
-	uint32_t buf = c->tcp->cfg.snd_buf_bytes;
+	uint32_t buf = c->tcp->cfg.snd_buf_bytes, queued = qp_tcp_queued(c);
 
-	return buf > c->sndq.bytes ? buf - c->sndq.bytes : 0;
+	return buf > queued ? buf - queued : 0;
 }
 
 /* 3.10.2: after our FIN "connection closing", in CLOSED "connection does not exist". */
 void
 qp_tcp_send(struct qp_tcp_conn *c, struct rte_mbuf *chain)
 {
-	if (c->tcb.state == QP_TCP_CLOSED || (c->flags & QP_TF_FIN_QUEUED)) {
+	if (c->tcb.state == QP_TCP_CLOSED || (c->flags & (QP_TF_FIN_QUEUED | QP_TF_DOOMED))) {
 		rte_pktmbuf_free(chain);
 		return;
 	}
+	if (qp_tcp_xmit(c) == NULL) {
+		/* Bytes of the stream are lost: all that is left is to say so. */
+		c->flags |= QP_TF_DOOMED;
+		qp_tcp_work(c);
+		rte_pktmbuf_free(chain);
+		return;
+	}
+	if (c->snd_end == c->snd_nxt && c->x->lost_bytes == 0 && qp_tcp_pipe(c) < c->cwnd)
+		qp_tcp_app_limited(c); /* there was room, and nothing to fill it */
+	qp_tcp_stall_queued(c);
 	c->snd_end += chain->pkt_len;
-	qp_mbufq_append(&c->sndq, chain);
+	qp_mbufq_append(&c->x->sndq, chain);
 	qp_tcp_work(c);
 }
 

@@ -36,6 +36,7 @@ struct qp_tcp_env {
 	struct rte_mempool *indirect_pool; /* mbufs without data room: clones of payload */
 	uint8_t own_mac[6];               /* the port's address, for frames sent */
 	uint16_t mtu;                     /* of the port: IP bytes a wire packet */
+	uint16_t link_mtu_max;            /* … at most, where frames say their link's MTU (qp_l2); 0: mtu */
 	uint32_t max_frame_bytes;         /* largest super-segment frame; 0: no TSO */
 	/* Consumes the frame, which is ready for qp_port_tx. Never fails to the caller. */
 	void (*transmit)(void *ctx, struct rte_mbuf *frame);
@@ -45,14 +46,31 @@ struct qp_tcp_env {
 	void *random_ctx;
 };
 
+enum qp_tcp_cc_kind {
+	QP_TCP_CC_CUBIC, /* RFC 9438 with HyStart++ (RFC 9406) */
+	QP_TCP_CC_BBR,   /* version 1 */
+};
+
 struct qp_tcp_config {
 	uint32_t max_conns;       /* all states; beyond: SYNs are dropped and counted */
 	uint32_t rcv_buf_bytes;   /* receive window at most, a connection */
 	uint32_t snd_buf_bytes;   /* unacknowledged and unsent bytes at most, a connection */
 	uint32_t syn_backlog;     /* half-open connections before SYN cookies */
+	uint32_t rst_limit;       /* resets a second to segments of no connection */
 	uint32_t keepalive_s;     /* silence before keep-alive probes; 0: off */
 	uint32_t user_timeout_s;  /* unacknowledged data for so long ends the connection; 0: RFC 9293's R2 */
+	bool user_timeout_option; /* RFC 5482: tell the peer ours, regard the peer's (100 s to 1 h) */
 	uint32_t time_wait_s;     /* 2 MSL */
+	enum qp_tcp_cc_kind congestion;
+	bool pacing;              /* spread CUBIC's window over the round trip; BBR is paced anyway */
+	uint32_t zero_window_s;   /* a peer that takes nothing (8 KiB of much) for so long is reset; 0: never */
+	uint32_t max_conns_per_source; /* of an IPv4 address or IPv6 /64, TIME-WAIT excluded; 0: no limit */
+	bool mtu_probing;         /* RFC 4821: black holes are found, and larger segments tried again */
+	bool fastopen;            /* RFC 7413, passive side */
+	uint32_t fastopen_backlog; /* such connections in SYN-RECEIVED; beyond: the usual handshake */
+	/* Makes the cookies; the same for all lcores, so that one's are good at another. 0: made here. */
+	uint64_t fastopen_key[2];
+	uint8_t ecn;              /* RFC 3168: 0 off, 1 when the peer asks, 2 ask, too */
 };
 /* Sensible values for a carrier's gateway; see docs/tcp-rfc.md. */
 void qp_tcp_config_default(struct qp_tcp_config *cfg);
@@ -63,6 +81,7 @@ enum qp_tcp_end {
 	QP_TCP_END_TIMEOUT,     /* retransmissions, probes or keep-alives went unanswered */
 	QP_TCP_END_REFUSED,     /* active open answered by RST */
 	QP_TCP_END_UNREACHABLE, /* active open answered by a hard ICMP error */
+	QP_TCP_END_NO_MEMORY,   /* what was given to send had no room: reset */
 };
 
 /* The application above. Called on the lcore, from qp_tcp_input or a timer. */
@@ -70,6 +89,8 @@ struct qp_tcp_ops {
 	/*
 	 * A connection to `listener_ctx`'s port is established (handshake done).
 	 * The callee calls qp_tcp_set_ctx. Non-zero: refuse, the peer gets RST.
+	 * With Fast Open it comes with the SYN: the handshake may still fail,
+	 * which ended() tells, and what is sent may go out before.
 	 */
 	int (*accept)(void *listener_ctx, struct qp_tcp_conn *c);
 	/* An active open is established. */
@@ -140,6 +161,12 @@ void qp_tcp_consumed(struct qp_tcp_conn *c, uint32_t bytes);
  * offered before stays offered (RFC 9293, 3.8.6: a window does not shrink).
  */
 void qp_tcp_set_rcv_buf(struct qp_tcp_conn *c, uint32_t bytes);
+
+/*
+ * user_timeout_s for this connection from now on, told to the peer with
+ * user_timeout_option; the peer's counts no longer. 0: as configured again.
+ */
+void qp_tcp_set_user_timeout(struct qp_tcp_conn *c, uint32_t seconds);
 
 const struct qp_tcp_counters *qp_tcp_counters(const struct qp_tcp *tcp);
 

@@ -13,7 +13,7 @@
 void
 qp_tcp_timer_set(struct qp_tcp_conn *c, enum qp_tcp_timer which, uint64_t at_ns)
 {
-	c->due_ns[which] = at_ns;
+	c->due[which] = qp_max((uint32_t)((at_ns + QP_TIMER_TICK_NS - 1) / QP_TIMER_TICK_NS), 1u);
 	if (!qp_timer_armed(&c->timer) || at_ns < c->timer.at_ns)
 		qp_timer_arm(c->tcp->env.wheel, &c->timer, at_ns);
 }
@@ -21,13 +21,23 @@ qp_tcp_timer_set(struct qp_tcp_conn *c, enum qp_tcp_timer which, uint64_t at_ns)
 void
 qp_tcp_timer_clear(struct qp_tcp_conn *c, enum qp_tcp_timer which)
 {
-	c->due_ns[which] = 0;
+	c->due[which] = 0;
+}
+
+uint64_t
+qp_tcp_timer_due_ns(const struct qp_tcp_conn *c, enum qp_tcp_timer which)
+{
+	uint64_t tick = qp_tcp_now(c->tcp) / QP_TIMER_TICK_NS;
+
+	if (c->due[which] == 0)
+		return UINT64_MAX;
+	return (tick + (uint64_t)(int64_t)(int32_t)(c->due[which] - (uint32_t)tick)) * QP_TIMER_TICK_NS;
 }
 
 static bool
 probing_window(const struct qp_tcp_conn *c)
 {
-	return c->snd_una == c->snd_nxt && c->sndq.bytes > 0;
+	return c->snd_una == c->snd_nxt && qp_tcp_queued(c) > 0;
 }
 
 /*
@@ -43,14 +53,19 @@ qp_tcp_arm_rtx(struct qp_tcp_conn *c, bool restart)
 		qp_tcp_timer_clear(c, QP_TMR_RTX);
 		return;
 	}
+	/* The pace alone holds it back. */
+	if (probing_window(c) && c->due[QP_TMR_PACE] != 0) {
+		qp_tcp_timer_clear(c, QP_TMR_RTX);
+		return;
+	}
 	if (probing_window(c)) {
-		if (c->due_ns[QP_TMR_RTX] != 0 && c->rtx_kind == QP_RTX_PERSIST && !restart)
+		if (c->due[QP_TMR_RTX] != 0 && c->rtx_kind == QP_RTX_PERSIST && !restart)
 			return;
 		c->rtx_kind = QP_RTX_PERSIST;
 		qp_tcp_timer_set(c, QP_TMR_RTX, now + c->rto_ns);
 		return;
 	}
-	if (c->due_ns[QP_TMR_RTX] != 0 && c->rtx_kind != QP_RTX_PERSIST && !restart)
+	if (c->due[QP_TMR_RTX] != 0 && c->rtx_kind != QP_RTX_PERSIST && !restart)
 		return;
 	c->rtx_kind = QP_RTX_RTO;
 	due = qp_tcp_tlp_due(c);
@@ -65,11 +80,7 @@ qp_tcp_arm_rtx(struct qp_tcp_conn *c, bool restart)
 static bool
 given_up(const struct qp_tcp_conn *c)
 {
-	uint64_t limit = c->tcp->cfg.user_timeout_s * QP_SEC_NS;
-
-	if (limit == 0)
-		limit = QP_TCP_R2_NS;
-	return qp_tcp_now(c->tcp) - c->progress_ns >= limit;
+	return qp_tcp_now_ms(c->tcp) - c->progress_ms >= qp_tcp_user_timeout_s(c) * UINT64_C(1000);
 }
 
 static void
@@ -86,6 +97,7 @@ on_rto(struct qp_tcp_conn *c)
 	}
 	QP_TCP_COUNT(c->tcp, rto_fired);
 	qp_tcp_rto_backoff(c);
+	qp_tcp_pmtu_timeout(c);
 	qp_tcp_recovery_rto(c);
 	qp_tcp_output(c);
 	qp_tcp_arm_rtx(c, true);
@@ -99,6 +111,12 @@ static void
 on_persist(struct qp_tcp_conn *c)
 {
 	if (given_up(c)) {
+		qp_tcp_send_rst(c);
+		qp_tcp_conn_end(c, QP_TCP_END_TIMEOUT);
+		return;
+	}
+	if (qp_tcp_stalled_too_long(c)) {
+		QP_TCP_COUNT(c->tcp, zero_windows_ended);
 		qp_tcp_send_rst(c);
 		qp_tcp_conn_end(c, QP_TCP_END_TIMEOUT);
 		return;
@@ -136,13 +154,15 @@ on_rtx(struct qp_tcp_conn *c)
 static void
 on_keepalive(struct qp_tcp_conn *c)
 {
-	uint64_t idle = c->tcp->cfg.keepalive_s * QP_SEC_NS, now = qp_tcp_now(c->tcp);
+	uint64_t idle = qp_tcp_keepalive_ns(c), now = qp_tcp_now(c->tcp);
+	uint64_t silent = (qp_tcp_now_ms(c->tcp) - c->last_rx_ms) * QP_MS_NS;
 
-	if (now - c->last_rx_ns < idle) {
+	if (silent < idle) {
 		c->keep_probes = 0;
-		qp_tcp_timer_set(c, QP_TMR_KEEP, c->last_rx_ns + idle);
+		qp_tcp_timer_set(c, QP_TMR_KEEP, now + idle - silent);
 		return;
 	}
+	qp_tcp_xmit_rest(c); /* whatever a loss probe still waits for */
 	if (c->snd_una == c->snd_nxt && !probing_window(c)) {
 		if (c->keep_probes >= QP_TCP_KEEP_PROBES) {
 			qp_tcp_send_rst(c);
@@ -158,7 +178,7 @@ on_keepalive(struct qp_tcp_conn *c)
 static void
 fire(struct qp_tcp_conn *c, enum qp_tcp_timer which)
 {
-	c->due_ns[which] = 0;
+	c->due[which] = 0;
 	switch (which) {
 	case QP_TMR_RTX:
 		on_rtx(c);
@@ -171,6 +191,7 @@ fire(struct qp_tcp_conn *c, enum qp_tcp_timer which)
 		on_keepalive(c);
 		break;
 	case QP_TMR_RETRY:
+	case QP_TMR_PACE:
 		qp_tcp_output(c);
 		break;
 	case QP_TMR_N:
@@ -186,14 +207,13 @@ qp_tcp_on_timer(struct qp_timer *t, uint64_t now_ns)
 	uint64_t next = UINT64_MAX;
 
 	for (unsigned i = 0; i < QP_TMR_N && c->tcb.state != QP_TCP_CLOSED; i++) {
-		if (c->due_ns[i] != 0 && c->due_ns[i] <= now_ns)
+		if (qp_tcp_timer_due_ns(c, i) <= now_ns)
 			fire(c, i);
 	}
 	if (c->tcb.state == QP_TCP_CLOSED)
 		return;
 	for (unsigned i = 0; i < QP_TMR_N; i++) {
-		if (c->due_ns[i] != 0 && c->due_ns[i] < next)
-			next = c->due_ns[i];
+		next = qp_min(next, qp_tcp_timer_due_ns(c, i));
 	}
 	if (next != UINT64_MAX)
 		qp_timer_arm(c->tcp->env.wheel, &c->timer, next);

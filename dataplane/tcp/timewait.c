@@ -110,10 +110,17 @@ tw_ack(struct qp_tcp *tcp, const struct qp_tcp_tw *tw)
 	qp_tcp_send_reply(tcp, &r);
 }
 
-/* RFC 6191, 2; without timestamps RFC 9293, 3.10.7.4's rule on sequence numbers. */
+/*
+ * RFC 6191, 2; without timestamps RFC 9293, 3.10.7.4's rule on sequence numbers.
+ * A SYN that no listener will take ends nothing.
+ */
 static bool
 new_life(const struct qp_tcp_tw *tw, const struct qp_tcp_seg *s)
 {
+	const uint8_t all = RTE_TCP_SYN_FLAG | RTE_TCP_ACK_FLAG | RTE_TCP_FIN_FLAG;
+
+	if ((s->flags & all) != RTE_TCP_SYN_FLAG || qp_tcp_find_listener(s->tcp, &s->pkt->flow) == NULL)
+		return false;
 	if (tw->ts && s->opt.has_ts && s->opt.tsval != tw->ts_recent)
 		return seq_lt(tw->ts_recent, s->opt.tsval);
 	return seq_lt(tw->rcv_nxt, s->seq);
@@ -144,8 +151,7 @@ qp_tcp_tw_input(struct qp_tcp *tcp, struct qp_tcp_tw *tw, struct qp_tcp_seg *s, 
 {
 	if (s->flags & RTE_TCP_RST_FLAG)
 		return false;
-	if ((s->flags & (RTE_TCP_SYN_FLAG | RTE_TCP_ACK_FLAG)) == RTE_TCP_SYN_FLAG &&
-		new_life(tw, s)) {
+	if (new_life(tw, s)) {
 		*iss_floor = tw->snd_nxt;
 		qp_tcp_tw_free(tcp, tw);
 		return true;

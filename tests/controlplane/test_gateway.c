@@ -134,6 +134,7 @@ Test(gateway, started_sigterm_ends_all_in_two_seconds)
 	cr_expect_eq(ntohs(cfg.data_plane_port_be), 39000);
 	cr_expect_eq(cfg.public_port_be, 0);
 	cr_expect_eq(cfg.keep_alive_s, 5u);
+	cr_expect(cfg.tcp.ecn == 1 && cfg.tcp.buffer_kib == 4096 && cfg.tcp.keepalive_s == 600);
 	cr_expect_eq(cfg.idle_timeout_s, 90u);
 	cr_expect_eq(cfg.data_plane_addr[15], 1);
 	cr_expect_eq(access(cfg.cert_file, R_OK), 0);

@@ -51,6 +51,9 @@ Test(options, none_given_are_the_documented_defaults)
 	cr_expect_eq(o.idle_timeout_s, 90u);
 	cr_expect_eq(o.memory_mib, 128u);
 	cr_expect_eq(o.workers, 1u);
+	cr_expect(o.tcp_congestion == 0 && o.tcp_ecn == 1 && !o.tcp_pacing && !o.tcp_fast_open);
+	cr_expect(o.tcp_buffer_kib == 4096 && o.tcp_max_conns == 65536);
+	cr_expect(o.tcp_keepalive_s == 600 && o.tcp_user_timeout_s == 0);
 	cr_expect_not(o.no_auto_dataplane);
 	cr_expect_not(o.busy_poll);
 	cr_expect_null(o.psk);
@@ -70,6 +73,20 @@ Test(options, variables_count_and_options_win)
 	cr_expect_eq(o.idle_timeout_s, 8u);
 	cr_expect_str_eq((const char *)o.psk->bytes, "from the environment");
 	qp_secret_free(o.psk);
+}
+
+Test(options, tcp_options_count_and_bad_ones_name_what_is_meant)
+{
+	struct qp_options o;
+	struct qp_errmsg msg;
+
+	cr_assert_eq(parse(&o, &msg, "--tcp-congestion bbr --tcp-ecn ask --tcp-pacing --tcp-fast-open"), 0);
+	cr_expect(o.tcp_congestion == 1 && o.tcp_ecn == 2 && o.tcp_pacing && o.tcp_fast_open);
+	cr_assert_eq(parse(&o, &msg, "--tcp-congestion reno"), QP_E_INVAL);
+	cr_expect(strstr(msg.text, "reno") != NULL && strstr(msg.text, "cubic or bbr") != NULL, "%s",
+		msg.text);
+	cr_assert_eq(parse(&o, &msg, "--tcp-buffer 8"), QP_E_INVAL);
+	cr_expect(strstr(msg.text, "--tcp-buffer") != NULL, "%s", msg.text);
 }
 
 Test(options, same_port_for_quic_and_private_api_is_fine)

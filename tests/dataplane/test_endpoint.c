@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "common/wire.h"
+#include "dataplane/quic/cid.h"
 #include "tests/dataplane/client.h"
 #include "tests/dataplane/outside.h"
 #include "tests/dataplane/world.h"
@@ -246,6 +247,32 @@ Test(endpoint, many_handshakes_retry_is_demanded_and_good_token_let_in)
 	connected(PORT);
 	cr_assert_eq(w->counters.quic_retries_sent, 1);
 	cr_assert_eq(w->counters.quic_handshakes, 1);
+}
+
+/* With it, a stranger would be among the established ones (common/classifier.h). */
+Test(endpoint, first_packet_with_an_id_of_ours_is_not_let_in)
+{
+	struct qp_flow from = world_flow(PORT);
+	struct world_packet *p;
+	uint8_t buf[1200];
+	ngtcp2_cid ours;
+
+	cfg.quic.retry_above = 0;
+	start();
+	long_header(buf, sizeof(buf), NGTCP2_PROTO_VER_V1);
+	memcpy(buf + 21, "\x44\x9a", 2); /* no token; 1,178 bytes follow */
+	world_send(w, &from, 0, buf, sizeof(buf));
+	world_run(w, 50 * WORLD_MS);
+	p = world_take_stray(w);
+	cr_assert_not_null(p, "an id that it made up is answered");
+	free(p);
+	qp_cid_make(&ours, cfg.quic.server_id, cfg.quic.lcore);
+	memcpy(buf + 6, ours.data, ours.datalen);
+	world_send(w, &from, 0, buf, sizeof(buf));
+	world_run(w, 50 * WORLD_MS);
+	cr_assert_null(world_take_stray(w));
+	cr_assert_eq(w->counters.quic_retries_sent, 1);
+	cr_assert_eq(w->counters.drop_not_ours, 1);
 }
 
 Test(endpoint, retry_demanded_no_state_is_kept)

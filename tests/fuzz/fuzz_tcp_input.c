@@ -17,6 +17,8 @@
 
 static struct rte_mempool *pool, *indirect;
 static uint64_t now_ns;
+static uint8_t mem_level;
+static uint16_t link_mtu;
 
 struct app {
 	struct qp_tcp_conn *c;
@@ -146,12 +148,15 @@ static void
 segment(struct qp_tcp *tcp, uint32_t seq, uint32_t ack, uint8_t flags, uint16_t wnd,
 	const uint8_t *options, unsigned noptions, unsigned len, uint16_t segsz)
 {
+	static const uint8_t tos_of_len[4] = {0, QP_TOS_ECT, 0, QP_TOS_CE};
+	uint8_t tos = tos_of_len[len % 4];
 	struct rte_mbuf *m = rte_pktmbuf_alloc(pool), *tail = m;
 	struct qp_packet pkt = {.flow = flow, .l3_off = 14, .l4_off = 34, .proto = IPPROTO_TCP};
 	struct rte_tcp_hdr *h;
 
 	if (m == NULL)
 		return;
+	pkt.flow.l2.mtu = link_mtu;
 	noptions = (noptions > 40 ? 40 : noptions) / 4 * 4;
 	h = (void *)(rte_pktmbuf_append(m, 34 + sizeof(*h) + noptions) + 34);
 	*h = (struct rte_tcp_hdr) {
@@ -166,6 +171,7 @@ segment(struct qp_tcp *tcp, uint32_t seq, uint32_t ack, uint8_t flags, uint16_t 
 	memcpy(h + 1, options, noptions);
 	pkt.l4_len = sizeof(*h) + noptions + len;
 	pkt.segsz = segsz;
+	pkt.tos = tos;
 	while (len > 0) {
 		uint16_t n = (uint16_t)RTE_MIN(len, (unsigned)rte_pktmbuf_tailroom(tail));
 
@@ -293,6 +299,61 @@ step_send(struct input *in, struct app *a)
 		qp_tcp_send(a->c, m);
 }
 
+/* "Fragmentation needed" about a segment that may be in flight. */
+static void
+step_icmp(struct input *in, struct qp_tcp *tcp)
+{
+	struct qp_packet pkt = {.flow = flow, .l3_off = 14, .l4_off = 34, .l4_len = 8 + 20 + 8,
+		.proto = IPPROTO_ICMP};
+	struct rte_mbuf *m = rte_pktmbuf_alloc(pool);
+	struct qp_tcp_conn *c = conn_of(tcp);
+	uint16_t mtu = get16(in);
+	uint32_t seq = rte_cpu_to_be_32((c != NULL ? c->snd_una : 0) + get16(in));
+	uint8_t *p;
+
+	if (m == NULL)
+		return;
+	p = (uint8_t *)rte_pktmbuf_append(m, 34 + 36);
+	memset(p, 0, 34 + 36);
+	p += 34;
+	p[0] = 3;
+	p[1] = 4;
+	p[6] = mtu >> 8;
+	p[7] = mtu & 0xff;
+	p[8] = 0x45;
+	p[10] = 5;
+	p[8 + 9] = IPPROTO_TCP;
+	memcpy(p + 8 + 12, &flow.local.w[3], 4);
+	memcpy(p + 8 + 16, &flow.remote.w[3], 4);
+	memcpy(p + 28, &flow.lport_be, 2);
+	memcpy(p + 30, &flow.rport_be, 2);
+	memcpy(p + 32, &seq, 4);
+	qp_tcp_icmp_input(tcp, m, &pkt);
+}
+
+static void
+step_rare(struct input *in, struct qp_tcp *tcp, struct app *a)
+{
+	switch (get8(in)) {
+	case 1:
+		step_icmp(in, tcp);
+		break;
+	case 2:
+		mem_level = get8(in) % (QP_MEM_SCARCE + 1);
+		break;
+	case 3: /* the first hop's MTU, as the classifier marks it */
+		link_mtu = get16(in) % 1501;
+		break;
+	case 7:
+		if (a->c == NULL)
+			break;
+		qp_tcp_abort(a->c);
+		a->c = NULL;
+		a->over = true;
+		break;
+	}
+}
+
 static void
 step(struct input *in, struct qp_tcp *tcp, struct qp_wheel *wheel, struct app *a)
 {
@@ -321,11 +382,7 @@ step(struct input *in, struct qp_tcp *tcp, struct qp_wheel *wheel, struct app *a
 			qp_tcp_shutdown(a->c);
 		break;
 	case 7:
-		if (a->c != NULL && get8(in) == 7) {
-			qp_tcp_abort(a->c);
-			a->c = NULL;
-			a->over = true;
-		}
+		step_rare(in, tcp, a);
 		break;
 	}
 }
@@ -340,11 +397,14 @@ begin(struct input *in, struct qp_tcp *tcp, struct app *a)
 	struct qp_flow f = flow;
 
 	a->greedy = how & 16;
+	if (how & 32) /* the right cookie: nobody guesses it */
+		qp_tcp_fastopen_cookie(tcp, &f, &o);
 	if (how & 1) {
 		FUZZ_CHECK(qp_tcp_connect(tcp, &f, &ops, a, &a->c) == 0);
 		return;
 	}
-	segment(tcp, 1000, 0, RTE_TCP_SYN_FLAG, 60000, bytes, qp_tcp_options_write(bytes, &o), 0, 0);
+	segment(tcp, 1000, 0, RTE_TCP_SYN_FLAG | (how & 64 ? RTE_TCP_ECE_FLAG | RTE_TCP_CWR_FLAG : 0), 60000,
+		bytes, qp_tcp_options_write(bytes, &o), how & 128 ? 700 : 0, 0);
 	qp_tcp_flush(tcp);
 }
 
@@ -361,15 +421,22 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (pool == NULL)
 		LLVMFuzzerInitialize(NULL, NULL);
 	now_ns = 100 * QP_SEC_NS;
+	mem_level = QP_MEM_PLENTY;
+	link_mtu = 0;
 	wheel = qp_wheel_new(now_ns);
 	const struct qp_tcp_env env = {.now_ns = &now_ns, .wheel = wheel, .pool = pool,
 		.indirect_pool = indirect, .mtu = 1500, .max_frame_bytes = 65535,
-		.transmit = transmit, .random = random64};
+		.transmit = transmit, .mem_level = &mem_level, .random = random64};
 	qp_tcp_config_default(&cfg);
 	cfg.max_conns = 16;
 	cfg.rcv_buf_bytes = 1 << (10 + get8(&in) % 11);
 	cfg.syn_backlog = get8(&in) & 1;
 	cfg.keepalive_s = 20;
+	cfg.zero_window_s = 100;
+	cfg.max_conns_per_source = 2;
+	cfg.ecn = 2;
+	cfg.fastopen = true;
+	cfg.fastopen_backlog = 4;
 	tcp = qp_tcp_new(&env, &cfg);
 	FUZZ_CHECK(tcp != NULL && qp_tcp_listen(tcp, NULL, flow.lport_be, &ops, &a, &l) == 0);
 	begin(&in, tcp, &a);

@@ -214,15 +214,38 @@ run(void *arg)
 	struct rte_mbuf *frames[BURST];
 
 	while (!atomic_load(&r->stop)) {
-		struct pollfd pfd = {.fd = r->port->wake_fd, .events = POLLIN};
-		uint16_t n = qp_port_rx(r->port, frames, BURST);
+		struct pollfd pfd[QP_CLS_NQUEUES];
+		unsigned total = 0;
 
-		for (uint16_t i = 0; i < n; i++)
-			handle(r, frames[i]);
-		if (n == 0)
-			(void)poll(&pfd, 1, 10);
+		for (unsigned q = 0; q < QP_CLS_NQUEUES; q++) {
+			uint16_t n = q == 0 ? qp_port_rx(r->port, frames, BURST)
+					    : qp_port_rx_strangers(r->port, q, frames, BURST);
+
+			/* Before the answers: who has one may look. */
+			atomic_fetch_add(&r->stats.queue[q], n);
+			for (uint16_t i = 0; i < n; i++)
+				handle(r, frames[i]);
+			total += n;
+			pfd[q] = (struct pollfd) {.fd = r->port->wake_fd[q], .events = POLLIN};
+		}
+		if (total == 0)
+			(void)poll(pfd, QP_CLS_NQUEUES, 10);
 	}
 	return NULL;
+}
+
+void
+responder_resume(struct responder *r)
+{
+	atomic_store(&r->stop, false);
+	cr_assert_eq(pthread_create(&r->thread, NULL, run, r), 0);
+}
+
+void
+responder_pause(struct responder *r)
+{
+	atomic_store(&r->stop, true);
+	pthread_join(r->thread, NULL);
 }
 
 void
@@ -233,13 +256,12 @@ responder_open(struct responder *r, const char *name, struct rte_mempool *pool)
 
 	memset(r, 0, sizeof(*r));
 	cr_assert_eq(qp_host_port_open(&cfg, &r->port, &msg), 0, "%s", msg.text);
-	cr_assert_eq(pthread_create(&r->thread, NULL, run, r), 0);
+	responder_resume(r);
 }
 
 void
 responder_close(struct responder *r)
 {
-	atomic_store(&r->stop, true);
-	pthread_join(r->thread, NULL);
+	responder_pause(r);
 	qp_port_close(r->port);
 }

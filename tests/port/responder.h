@@ -7,6 +7,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "common/classifier.h"
+
 /*
  * A data plane of a few lines: a thread on a host port that echoes UDP
  * datagrams and what TCP connections send (in order, without loss), by
@@ -27,6 +29,7 @@ struct responder_stats {
 	_Atomic uint64_t largest;               /* bytes */
 	_Atomic uint32_t last_ifindex, last_mtu; /* the last frame's marks */
 	_Atomic uint64_t tx_refused;
+	_Atomic uint64_t queue[QP_CLS_NQUEUES]; /* frames, by where they waited */
 };
 
 struct responder {
@@ -45,5 +48,8 @@ struct rte_mempool *responder_eal(unsigned mbufs);
 /* Opens a host port in the current namespace. Aborts on failure. */
 void responder_open(struct responder *r, const char *name, struct rte_mempool *pool);
 void responder_close(struct responder *r);
+/* Between them the port is the caller's. */
+void responder_pause(struct responder *r);
+void responder_resume(struct responder *r);
 
 #endif

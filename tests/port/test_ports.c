@@ -3,6 +3,8 @@
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
 #include <net/if.h>
 #include <poll.h>
 #include <rte_eth_ring.h>
@@ -11,6 +13,7 @@
 #include <rte_ring.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -44,7 +47,7 @@ Test(eth_port, frames_pass_and_are_counted_until_the_queue_is_full)
 	struct qp_port *p;
 
 	cr_assert_eq(qp_eth_port_open(open_loop(pool), 0, &p, &msg), 0, "%s", msg.text);
-	cr_expect_eq(p->wake_fd, -1);
+	cr_expect_eq(p->wake_fd[0], -1);
 	cr_expect_eq(p->mtu, 1500);
 	cr_expect_eq(p->max_frame_bytes, 1514, "no segmentation offload");
 	cr_assert_eq(rte_pktmbuf_alloc_bulk(pool, out, 128), 0);
@@ -149,7 +152,7 @@ Test(host_port, wake_fd_tells_of_frames_and_empty_pools_lose_none)
 	pool = responder_eal(1023);
 	cr_assert_eq(qp_host_port_open(config(pool), &p, &msg), 0, "%s", msg.text);
 	fd = sender();
-	pfd.fd = p->wake_fd;
+	pfd.fd = p->wake_fd[0];
 	cr_expect_eq(poll(&pfd, 1, 0), 0, "nothing yet");
 	cr_assert_eq(send(fd, "one", 3, 0), 3);
 	cr_expect_eq(poll(&pfd, 1, 0), 1);
@@ -162,6 +165,53 @@ Test(host_port, wake_fd_tells_of_frames_and_empty_pools_lose_none)
 	cr_expect_eq(qp_port_rx(p, in, 32), 1, "the frame waited in the kernel");
 	cr_expect_eq(p->counters.rx_frames, 1);
 	rte_pktmbuf_free(in[0]);
+	close(fd);
+	qp_port_close(p);
+	world_close(&w);
+}
+
+/* Leaves CAP_NET_ADMIN, which a TAP needs; takes what a program needs. */
+static bool
+drop_bpf(void)
+{
+	struct __user_cap_header_struct h = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct d[2];
+	char text[4] = "0";
+	int fd = open("/proc/sys/kernel/unprivileged_bpf_disabled", O_RDONLY);
+
+	cr_assert_geq(fd, 0);
+	cr_assert_gt(read(fd, text, sizeof(text) - 1), 0);
+	close(fd);
+	cr_assert_eq(syscall(SYS_capget, &h, d), 0);
+	d[CAP_TO_INDEX(CAP_SYS_ADMIN)].effective &= ~CAP_TO_MASK(CAP_SYS_ADMIN);
+	d[CAP_TO_INDEX(CAP_BPF)].effective &= ~CAP_TO_MASK(CAP_BPF);
+	cr_assert_eq(syscall(SYS_capset, &h, d), 0);
+	return text[0] != '0';
+}
+
+Test(host_port, kernel_that_refuses_to_steer_gives_one_queue)
+{
+	struct rte_mempool *pool;
+	struct rte_mbuf *in[32];
+	struct qp_errmsg msg;
+	struct qp_port *p;
+	struct world w;
+	int fd;
+
+	world_open(&w);
+	pool = responder_eal(1023);
+	if (!drop_bpf())
+		cr_skip_test("here anybody may load a program");
+	cr_assert_eq(qp_host_port_open(config(pool), &p, &msg), 0, "%s", msg.text);
+	cr_expect_eq(p->wake_fd[QP_CLS_QUEUE_SYN], -1);
+	cr_expect_eq(p->wake_fd[QP_CLS_QUEUE_UNKNOWN], -1);
+	fd = sender();
+	for (unsigned i = 0; i < 32; i++)
+		cr_assert_eq(send(fd, "x", 1, 0), 1);
+	for (enum qp_cls_queue q = QP_CLS_QUEUE_SYN; q < QP_CLS_NQUEUES; q++)
+		cr_expect_eq(qp_port_rx_strangers(p, q, in, 32), 0);
+	cr_expect_eq(qp_port_rx(p, in, 32), 32);
+	rte_pktmbuf_free_bulk(in, 32);
 	close(fd);
 	qp_port_close(p);
 	world_close(&w);

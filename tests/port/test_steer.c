@@ -54,6 +54,20 @@ inject(const struct gw *g, const uint8_t *packet, size_t len)
 	world_enter_gw(&g->w);
 }
 
+/* An ACK from the peer to the echo port, of a connection that does not exist. */
+static void
+inject_ack(const struct gw *g, uint16_t sport)
+{
+	const uint8_t rest[12] = {[3] = 1, [4] = 5 << 4, [5] = 0x10, [6] = 1};
+	uint8_t packet[64];
+	/* The ports stand where UDP has them; what UDP calls length and checksum is the number. */
+	size_t len = raw_udp(packet, &(struct raw_udp) {WORLD_PEER4, WORLD_GW4, sport,
+			GW_ECHO_PORT, 0}, rest, sizeof(rest));
+
+	packet[9] = IPPROTO_TCP;
+	inject(g, packet, len);
+}
+
 struct quic_case {
 	const char *what;
 	uint8_t bytes[32];
@@ -117,6 +131,167 @@ Test(steer, quic_packet_goes_to_the_worker_that_its_id_names)
 	cr_expect_eq(gw_counter(&g, QP_CLS_quic_new), 12);
 	responder_close(&b);
 	responder_close(&c);
+	gw_close(&g);
+}
+
+static uint64_t
+queued(const struct gw *g, enum qp_cls_queue queue)
+{
+	return atomic_load(&g->r.stats.queue[queue]);
+}
+
+Test(steer, syn_waits_apart_from_the_rest_of_its_connection)
+{
+	struct gw g;
+	int fd[2];
+
+	gw_open(&g);
+	fd[0] = peer_connect(&g, WORLD_GW4, GW_ECHO_PORT, SOCK_STREAM);
+	fd[1] = peer_connect(&g, WORLD_GW6, GW_PUBLIC_PORT, SOCK_STREAM);
+	for (unsigned i = 0; i < 2; i++) {
+		gw_tcp_echo(fd[i], 100000, "over two queues");
+		close(fd[i]);
+	}
+	/* Handshake's ACK, data, FIN and its ACK at the least. */
+	world_wait_for(queued(&g, QP_CLS_QUEUE_FLOWS) >= 8, );
+	cr_expect_eq(queued(&g, QP_CLS_QUEUE_SYN), 2);
+	cr_expect_eq(gw_counter(&g, QP_CLS_syn_queued), 2);
+	cr_expect_eq(g.r.port->counters.rx_syns, 2);
+	cr_expect_eq(queued(&g, QP_CLS_QUEUE_UNKNOWN), 0);
+	gw_close(&g);
+}
+
+Test(steer, syn_that_comes_again_waits_apart_from_first_ones)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(GW_ECHO_PORT)};
+	struct gw g;
+	int fd;
+
+	gw_open(&g);
+	responder_pause(&g.r);
+	fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+	a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	cr_assert_eq(connect(fd, (struct sockaddr *)&a, sizeof(a)), -1);
+	cr_assert_eq(errno, EINPROGRESS);
+	cr_expect_eq(gw_counter(&g, QP_CLS_syn_queued), 1);
+	/* Nobody answers; so the kernel asks again. */
+	world_wait_for(gw_counter(&g, QP_CLS_again_queued) == 1, );
+	responder_resume(&g.r);
+	gw_tcp_echo(fd, 1000, "after two of them");
+	cr_expect_eq(queued(&g, QP_CLS_QUEUE_SYN), 1);
+	cr_expect_eq(queued(&g, QP_CLS_QUEUE_AGAIN), 1);
+	cr_expect_eq(g.r.port->counters.rx_again, 1);
+	close(fd);
+	gw_close(&g);
+}
+
+/* Sends the same until it counts as a second attempt, or time is over; how many did. */
+static uint64_t
+ask_again(struct gw *g, int fd, unsigned ms)
+{
+	const uint8_t initial[1200] = {0xc0, 0, 0, 0, 1, 8, 7, 7, 7, 7, 7, 7, 7, 7};
+	const uint64_t end = world_now_ns() + ms * 1000000ull;
+	const uint64_t before = queued(g, QP_CLS_QUEUE_AGAIN);
+
+	do {
+		cr_assert(gw_udp_answers(fd, initial, sizeof(initial), 5000));
+		nanosleep(&(struct timespec) {.tv_nsec = 100000000}, NULL);
+	} while (queued(g, QP_CLS_QUEUE_AGAIN) == before && world_now_ns() < end);
+	return queued(g, QP_CLS_QUEUE_AGAIN) - before;
+}
+
+Test(steer, quic_client_that_asks_again_waits_apart_one_that_asks_too_often_does_not)
+{
+	const uint8_t initial[1200] = {0xc0, 0, 0, 0, 1, 8, 7, 7, 7, 7, 7, 7, 7, 7};
+	struct gw g;
+	int fd;
+
+	gw_open(&g);
+	fd = peer_connect(&g, WORLD_GW4, GW_QUIC_PORT, SOCK_DGRAM);
+	cr_expect_eq(ask_again(&g, fd, 3000), 1);
+	for (unsigned i = 0; i < 32; i++)
+		cr_assert(gw_udp_answers(fd, initial, sizeof(initial), 5000));
+	cr_expect_eq(ask_again(&g, fd, 1000), 0, "that is no client");
+	close(fd);
+	fd = peer_connect(&g, WORLD_GW4, GW_QUIC_PORT, SOCK_DGRAM);
+	cr_expect_eq(ask_again(&g, fd, 3000), 1, "another one is");
+	close(fd);
+	gw_close(&g);
+}
+
+Test(steer, segment_of_a_connection_that_nobody_opened_waits_apart)
+{
+	struct gw g;
+	int fd;
+
+	gw_open(&g);
+	fd = peer_connect(&g, WORLD_GW4, GW_ECHO_PORT, SOCK_STREAM);
+	gw_tcp_echo(fd, 100, "a connection");
+	cr_expect_eq(queued(&g, QP_CLS_QUEUE_UNKNOWN), 0);
+	inject_ack(&g, 5555);
+	world_wait_for(queued(&g, QP_CLS_QUEUE_UNKNOWN) == 1, );
+	gw_tcp_echo(fd, 100, "goes on");
+	cr_expect_eq(queued(&g, QP_CLS_QUEUE_UNKNOWN), 1);
+	close(fd);
+	gw_close(&g);
+}
+
+Test(steer, quic_of_no_known_connection_waits_apart)
+{
+	const uint8_t known[32] = {0x40, 0, 0, GW_SERVER_ID >> 8, GW_SERVER_ID & 0xff, 0, 9};
+	const uint8_t initial[1200] = {0xc0, 0, 0, 0, 1, 8, 7, 7, 7, 7, 7, 7, 7, 7};
+	uint8_t quoted[64], packet[256];
+	struct gw g;
+	size_t len;
+	int fd;
+
+	gw_open(&g);
+	fd = peer_connect(&g, WORLD_GW4, GW_QUIC_PORT, SOCK_DGRAM);
+	cr_expect(gw_udp_answers(fd, known, sizeof(known), 5000));
+	cr_expect_eq(queued(&g, QP_CLS_QUEUE_FLOWS), 1);
+	cr_expect(gw_udp_answers(fd, initial, sizeof(initial), 5000));
+	cr_expect_eq(queued(&g, QP_CLS_QUEUE_UNKNOWN), 1);
+	len = raw_udp(quoted, &(struct raw_udp) {WORLD_GW4, WORLD_PEER4, GW_QUIC_PORT, 5555, 0},
+		NULL, 8);
+	inject(&g, packet, raw_unreachable(packet, WORLD_PEER4, WORLD_GW4, quoted, len));
+	world_wait_for(queued(&g, QP_CLS_QUEUE_UNKNOWN) == 2, );
+	cr_expect_eq(gw_counter(&g, QP_CLS_unknown_queued), 2);
+	cr_expect_eq(g.r.port->counters.rx_unknown, 2);
+	cr_expect_eq(queued(&g, QP_CLS_QUEUE_FLOWS), 1);
+	/* UDP of other ports is nobody's connection, and not ours to judge. */
+	close(fd);
+	fd = peer_connect(&g, WORLD_GW4, GW_ECHO_PORT, SOCK_DGRAM);
+	gw_udp_echo(fd, 100, "echo port");
+	cr_expect_eq(queued(&g, QP_CLS_QUEUE_FLOWS), 2);
+	close(fd);
+	gw_close(&g);
+}
+
+Test(steer, full_queue_of_strangers_leaves_the_others_open)
+{
+	const uint8_t initial[64] = {0xc0, 0, 0, 0, 1, 8, 7, 7, 7, 7, 7, 7, 7, 7};
+	const uint8_t known[32] = {0x40, 0, 0, GW_SERVER_ID >> 8, GW_SERVER_ID & 0xff, 0, 9};
+	struct rte_mbuf *in[32];
+	struct gw g;
+	unsigned n = 0;
+	int fd;
+
+	gw_open(&g);
+	responder_pause(&g.r);
+	fd = gw_connect("127.0.0.1", GW_QUIC_PORT, SOCK_DGRAM);
+	for (unsigned i = 0; i < 10000; i++)
+		cr_assert_eq(send(fd, initial, sizeof(initial), 0), (ssize_t)sizeof(initial));
+	cr_assert_eq(send(fd, known, sizeof(known), 0), (ssize_t)sizeof(known));
+	cr_expect_eq(qp_port_rx(g.r.port, in, 32), 1, "the established one came through");
+	rte_pktmbuf_free(in[0]);
+	for (uint16_t got = 1; got > 0; n += got) {
+		got = qp_port_rx_strangers(g.r.port, QP_CLS_QUEUE_UNKNOWN, in, 32);
+		rte_pktmbuf_free_bulk(in, got);
+	}
+	cr_expect_eq(n, 4096, "%u waited", n);
+	cr_expect_eq(gw_counter(&g, QP_CLS_unknown_queued), 10000);
+	close(fd);
+	responder_resume(&g.r);
 	gw_close(&g);
 }
 

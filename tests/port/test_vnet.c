@@ -140,9 +140,10 @@ make_frame(uint64_t flags, uint16_t payload, uint16_t segsz)
 			.src_addr = htonl(0x0a000001), .dst_addr = htonl(0x0a000002)};
 		sum = rte_ipv4_phdr_cksum(ip4, sum_as);
 	}
-	if (tcp)
+	if (tcp) {
 		((struct rte_tcp_hdr *)(data + 14 + l3))->cksum = sum;
-	else
+		((struct rte_tcp_hdr *)(data + 14 + l3))->tcp_flags = RTE_TCP_ACK_FLAG;
+	} else
 		*(struct rte_udp_hdr *)(data + 14 + l3) = (struct rte_udp_hdr) {
 			.src_port = htons(1), .dst_port = htons(2),
 			.dgram_len = htons((uint16_t)(8 + payload)), .dgram_cksum = sum};
@@ -187,6 +188,27 @@ Test(vnet, sent_mbuf_becomes_header, .init = set_up)
 		cr_expect_eq(memcmp(before, rte_pktmbuf_mtod(m, void *), m->data_len), 0,
 			"%s: not restored", c->what);
 		rte_pktmbuf_free(m);
+	}
+}
+
+/* RFC 3168, 6.1.2: whoever cuts the frame must leave CWR out of all but the first. */
+Test(vnet, super_segment_with_cwr_says_so, .init = set_up)
+{
+	static const uint64_t kinds[] = {IPV4_FLAGS, IPV6_FLAGS};
+
+	for (unsigned i = 0; i < RTE_DIM(kinds); i++) {
+		for (unsigned cwr = 0; cwr < 2; cwr++) {
+			struct rte_mbuf *m = make_frame(kinds[i] | RTE_MBUF_F_TX_TCP_SEG, 1000, 400);
+			struct rte_tcp_hdr *t = rte_pktmbuf_mtod_offset(m, void *, 14 + m->l3_len);
+			struct virtio_net_hdr h;
+
+			t->tcp_flags = cwr ? RTE_TCP_ACK_FLAG | RTE_TCP_CWR_FLAG : RTE_TCP_ACK_FLAG;
+			cr_expect_eq(qp_vnet_from_mbuf(m, &h), 0);
+			cr_expect_eq(!!(h.gso_type & VIRTIO_NET_HDR_GSO_ECN), cwr);
+			cr_expect_eq(h.gso_type & ~VIRTIO_NET_HDR_GSO_ECN,
+				i == 0 ? VIRTIO_NET_HDR_GSO_TCPV4 : VIRTIO_NET_HDR_GSO_TCPV6);
+			rte_pktmbuf_free(m);
+		}
 	}
 }
 

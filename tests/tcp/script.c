@@ -13,6 +13,7 @@
 #include <rte_ip.h>
 #include <rte_mempool.h>
 
+#include "common/classifier.h"
 #include "tests/tcp/check.h"
 #include "tests/tcp/eal.h"
 
@@ -65,6 +66,7 @@ on_receive(void *ctx, struct rte_mbuf *chain)
 	struct script *t = ctx;
 	uint32_t n = chain->pkt_len;
 
+	t->wrong |= n == 0;
 	for (const struct rte_mbuf *m = chain; m != NULL; m = m->next) {
 		for (uint32_t i = 0; i < m->data_len; i++)
 			t->wrong |= *rte_pktmbuf_mtod_offset(m, uint8_t *, i) !=
@@ -138,6 +140,8 @@ script_open_cfg(struct script *t)
 		.indirect_pool = indirect,
 		.own_mac = {2, 0, 0, 0, 0, 1},
 		.mtu = 1500,
+		.link_mtu_max = 9216,
+		.mem_level = &t->mem_level,
 		.max_frame_bytes = 65535,
 		.transmit = transmit,
 		.transmit_ctx = t,
@@ -155,9 +159,7 @@ script_open_cfg(struct script *t)
 void
 script_open(struct script *t)
 {
-	bool v6 = t->v6;
-
-	*t = (struct script) {.v6 = v6};
+	*t = (struct script) {.v6 = t->v6, .link_mtu = t->link_mtu};
 	qp_tcp_config_default(&t->cfg);
 	t->cfg.max_conns = 256;
 	script_open_cfg(t);
@@ -187,7 +189,9 @@ script_close(struct script *t)
 struct literal {
 	uint8_t flags;
 	uint32_t seq, len, ack, win, tsval, tsecr;
-	bool has_ack, has_win, has_ts, any_tsecr;
+	uint8_t tos;
+	bool has_ack, has_win, has_ts, any_tsecr, has_tos;
+	char cookie; /* the first letter of "good" and its like */
 	struct qp_tcp_options opt;
 };
 
@@ -205,6 +209,10 @@ flag_of(char ch)
 		return RTE_TCP_RST_FLAG;
 	case 'P':
 		return RTE_TCP_PSH_FLAG;
+	case 'E':
+		return RTE_TCP_ECE_FLAG;
+	case 'W':
+		return RTE_TCP_CWR_FLAG;
 	case '.':
 		return 0;
 	default:
@@ -250,6 +258,16 @@ parse(const char *text)
 			l.opt.tsval = (uint32_t)strtoul(value, NULL, 10);
 			l.any_tsecr = slash[1] == '_';
 			l.opt.tsecr = (uint32_t)strtoul(slash + 1, NULL, 10);
+		} else if (strcmp(word, "tfo") == 0) {
+			l.cookie = value[0];
+			l.opt.has_fastopen = true;
+			l.opt.fastopen_len = l.cookie == 'a' ? 0 : 8;
+		} else if (strcmp(word, "uto") == 0) {
+			l.opt.has_uto = true;
+			l.opt.uto_s = (uint32_t)atoi(value);
+		} else if (strcmp(word, "tos") == 0) {
+			l.has_tos = true;
+			l.tos = (uint8_t)atoi(value);
 		} else if (strcmp(word, "sack") == 0) {
 			struct qp_tcp_sack *b = &l.opt.sack[l.opt.nsack++];
 
@@ -277,7 +295,15 @@ peer_flow(const struct script *t)
 		f.local = (struct qp_ipaddr) {.b = {0xfd, [15] = 2}};
 		f.remote = (struct qp_ipaddr) {.b = {0xfd, [15] = 1}};
 	}
+	if (t->peer_host != 0)
+		f.local.b[15] = t->peer_host;
 	memcpy(f.l2.peer_mac, own_mac, 6);
+	if (t->link_mtu != 0) {
+		const uint8_t mark[6] = {QP_CLS_MARK_0, QP_CLS_MARK_MTU, 0, 0, t->link_mtu >> 8,
+			t->link_mtu & 0xff};
+
+		memcpy(f.l2.peer_mac, mark, 6);
+	}
 	return f;
 }
 
@@ -311,9 +337,8 @@ append_payload(struct rte_mbuf *head, uint32_t seq, uint32_t len)
 }
 
 static void
-inject(struct script *t, const char *segment, uint16_t segsz)
+inject_literal(struct script *t, struct literal l, uint16_t segsz)
 {
-	struct literal l = parse(segment);
 	struct rte_mbuf *m = rte_pktmbuf_alloc(pool);
 	struct qp_flow flow = peer_flow(t);
 	uint8_t options[QP_TCP_OPTIONS_MAX];
@@ -326,6 +351,9 @@ inject(struct script *t, const char *segment, uint16_t segsz)
 	}
 	if (l.any_tsecr)
 		l.opt.tsecr = t->last_tsval;
+	memcpy(l.opt.fastopen, t->cookie, 8);
+	if (l.cookie == 'b')
+		l.opt.fastopen[3] ^= 1;
 	n = qp_tcp_options_write(options, &l.opt);
 	h = (void *)rte_pktmbuf_append(m, sizeof(*h) + n);
 	*h = (struct rte_tcp_hdr) {
@@ -339,14 +367,26 @@ inject(struct script *t, const char *segment, uint16_t segsz)
 	};
 	memcpy(h + 1, options, n);
 	m->l4_len = sizeof(*h) + n;
-	append_payload(m, l.seq, l.len);
-	qp_ip_encap(m, &flow, IPPROTO_TCP, 0, peer_mac);
+	append_payload(m, l.seq + !!(l.flags & RTE_TCP_SYN_FLAG), l.len);
+	qp_ip_encap(m, &flow, IPPROTO_TCP, l.tos, peer_mac);
 	m->ol_flags = 0;
 	if (segsz != 0) {
 		m->ol_flags |= RTE_MBUF_F_RX_LRO;
 		m->tso_segsz = segsz;
 	}
 	deliver(t, m);
+}
+
+static void
+inject(struct script *t, const char *segment, uint16_t segsz)
+{
+	inject_literal(t, parse(segment), segsz);
+}
+
+void
+script_raw(struct script *t, uint8_t flags, uint32_t seq, uint32_t ack)
+{
+	inject_literal(t, (struct literal) {.flags = flags, .seq = seq, .ack = ack}, 0);
 }
 
 void
@@ -445,14 +485,38 @@ script_quiet(struct script *t, int line)
 	script_ignore(t);
 }
 
+bool
+script_take(struct script *t, uint32_t *seq, uint32_t *len)
+{
+	struct qp_tcp_options o;
+	const struct rte_tcp_hdr *h;
+	uint8_t buf[sizeof(*h) + QP_TCP_OPTIONS_MAX];
+	struct rte_mbuf *m;
+	uint32_t l4;
+
+	if (t->out_tail == t->out_head)
+		return false;
+	m = t->out[t->out_tail++ % 256];
+	l4 = m->l2_len + m->l3_len;
+	h = rte_pktmbuf_read(m, l4, RTE_MIN(sizeof(buf), m->pkt_len - l4), buf);
+	if (qp_tcp_options_parse((const uint8_t *)(h + 1), (h->data_off >> 4) * 4 - 20, false, &o) == 0 &&
+		o.has_ts)
+		t->last_tsval = o.tsval;
+	*seq = rte_be_to_cpu_32(h->sent_seq) - t->iss;
+	*len = m->pkt_len - l4 - (h->data_off >> 4) * 4;
+	rte_pktmbuf_free(m);
+	return true;
+}
+
 static void
 describe(char *text, size_t size, const struct script *t, const struct rte_tcp_hdr *h, uint32_t len,
 	const struct qp_tcp_options *o)
 {
-	int n = snprintf(text, size, "%s%s%s%s%s %u+%u ack %u win %u",
+	int n = snprintf(text, size, "%s%s%s%s%s%s%s %u+%u ack %u win %u",
 		h->tcp_flags & RTE_TCP_SYN_FLAG ? "S" : "", h->tcp_flags & RTE_TCP_ACK_FLAG ? "A" : "",
 		h->tcp_flags & RTE_TCP_FIN_FLAG ? "F" : "", h->tcp_flags & RTE_TCP_RST_FLAG ? "R" : "",
-		h->tcp_flags & RTE_TCP_PSH_FLAG ? "P" : "",
+		h->tcp_flags & RTE_TCP_PSH_FLAG ? "P" : "", h->tcp_flags & RTE_TCP_ECE_FLAG ? "E" : "",
+		h->tcp_flags & RTE_TCP_CWR_FLAG ? "W" : "",
 		rte_be_to_cpu_32(h->sent_seq) - t->iss, len, rte_be_to_cpu_32(h->recv_ack) - PEER_ISS,
 		rte_be_to_cpu_16(h->rx_win));
 
@@ -466,7 +530,11 @@ describe(char *text, size_t size, const struct script *t, const struct rte_tcp_h
 	if (o->sack_permitted)
 		n += snprintf(text + n, size - n, " sackok");
 	if (o->has_ts)
-		snprintf(text + n, size - n, " ts %u/%u", o->tsval, o->tsecr);
+		n += snprintf(text + n, size - n, " ts %u/%u", o->tsval, o->tsecr);
+	if (o->has_uto)
+		n += snprintf(text + n, size - n, " uto %u", o->uto_s);
+	if (o->has_fastopen)
+		snprintf(text + n, size - n, " tfo of %u bytes", o->fastopen_len);
 }
 
 static bool
@@ -474,7 +542,12 @@ options_match(const struct literal *l, const struct qp_tcp_options *o, bool syn)
 {
 	/* In a SYN what is not named must not be there. */
 	if (syn && (l->opt.has_mss != o->has_mss || l->opt.has_wscale != o->has_wscale ||
-			   l->opt.sack_permitted != o->sack_permitted || l->has_ts != o->has_ts))
+			   l->opt.sack_permitted != o->sack_permitted || l->has_ts != o->has_ts ||
+			   l->opt.has_fastopen != o->has_fastopen))
+		return false;
+	if (l->opt.has_uto != o->has_uto || l->opt.uto_s != o->uto_s)
+		return false;
+	if (o->has_fastopen && o->fastopen_len != l->opt.fastopen_len)
 		return false;
 	if (syn && ((o->has_mss && o->mss != l->opt.mss) ||
 			   (o->has_wscale && o->wscale != l->opt.wscale)))
@@ -491,6 +564,14 @@ options_match(const struct literal *l, const struct qp_tcp_options *o, bool syn)
 	return true;
 }
 
+static uint8_t
+tos_of(const struct script *t, const struct rte_mbuf *m)
+{
+	const uint8_t *ip = rte_pktmbuf_mtod_offset(m, const uint8_t *, m->l2_len);
+
+	return t->v6 ? (uint8_t)(ip[0] << 4 | ip[1] >> 4) : ip[1];
+}
+
 void
 script_out(struct script *t, const char *segment, int line)
 {
@@ -502,6 +583,7 @@ script_out(struct script *t, const char *segment, int line)
 	uint32_t len, seq, flags, l4;
 	char got[256];
 	bool syn, same;
+	uint8_t tos;
 
 	cr_assert(t->out_tail != t->out_head, "line %d: nothing sent; wanted %s", line, segment);
 	m = t->out[t->out_tail++ % 256];
@@ -509,6 +591,7 @@ script_out(struct script *t, const char *segment, int line)
 	h = rte_pktmbuf_read(m, l4, RTE_MIN(sizeof(buf), m->pkt_len - l4), buf);
 	len = m->pkt_len - l4 - (h->data_off >> 4) * 4;
 	syn = h->tcp_flags & RTE_TCP_SYN_FLAG;
+	tos = tos_of(t, m);
 	if (syn) {
 		t->iss = rte_be_to_cpu_32(h->sent_seq);
 		t->iss_known = true;
@@ -517,14 +600,17 @@ script_out(struct script *t, const char *segment, int line)
 		  0);
 	if (o.has_ts)
 		t->last_tsval = o.tsval;
+	if (o.has_fastopen)
+		memcpy(t->cookie, o.fastopen, sizeof(t->cookie));
 	seq = rte_be_to_cpu_32(h->sent_seq) - t->iss;
 	flags = h->tcp_flags & ~RTE_TCP_PSH_FLAG;
 	same = flags == (l.flags & ~RTE_TCP_PSH_FLAG) && seq == l.seq && len == l.len &&
 	       (!l.has_ack || rte_be_to_cpu_32(h->recv_ack) - PEER_ISS == l.ack) &&
-	       (!l.has_win || rte_be_to_cpu_16(h->rx_win) == l.win) && options_match(&l, &o, syn);
+	       (!l.has_win || rte_be_to_cpu_16(h->rx_win) == l.win) && (!l.has_tos || tos == l.tos) &&
+	       options_match(&l, &o, syn);
 	describe(got, sizeof(got), t, h, len, &o);
 	rte_pktmbuf_free(m);
-	cr_assert(same, "line %d: sent %s; wanted %s", line, got, segment);
+	cr_assert(same, "line %d: sent %s tos %u; wanted %s", line, got, tos, segment);
 }
 
 /* --- ways in --- */

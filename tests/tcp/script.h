@@ -10,12 +10,14 @@
 /*
  * One stack and a peer that is a script. Segments are literals:
  *
- *   FLAGS SEQ[+LEN] [ack N] [win N] [mss N] [ws N] [sackok] [ts VAL/ECR] [sack A-B …]
+ *   FLAGS SEQ[+LEN] [ack N] [win N] [mss N] [ws N] [sackok] [ts VAL/ECR] [sack A-B …] [tos N]
+ *     [tfo COOKIE] [uto SECONDS]
  *
- * FLAGS: letters of S A F R P ("." for none). Sequence numbers count from each
+ * FLAGS: letters of S A F R P, E and W for ECE and CWR ("." for none). Sequence numbers count from each
  * side's initial one (its SYN is 0), windows are as in the header. In an
  * expectation, P and whatever is not named is not looked at; flags, SEQ and
  * LEN always are. Timestamps are absolute for the peer's, ignored where "_".
+ * COOKIE: "ask" for an empty one, "good" for the last that the stack gave, "bad" for another.
  */
 
 struct script {
@@ -25,9 +27,13 @@ struct script {
 	struct qp_tcp_listener *listener;
 	struct qp_tcp_config cfg;
 	bool v6;
+	uint8_t mem_level;       /* enum qp_mem_level */
+	uint16_t link_mtu;       /* the peer's frames carry the classifier's mark of this; 0: none */
 	uint16_t peer_port, port;
+	uint8_t peer_host;       /* other peers: the address's last byte; 0: the usual one */
 	bool iss_known;
 	uint32_t iss;            /* the stack's */
+	uint8_t cookie[8];       /* the last that it gave for Fast Open */
 	uint32_t last_tsval;     /* of the stack's last segment */
 	struct rte_mbuf *out[256];
 	unsigned out_head, out_tail;
@@ -37,7 +43,7 @@ struct script {
 	bool hold;               /* do not consume what is received */
 	unsigned accepted, connected, ends;
 	uint64_t received, acked;
-	bool wrong;              /* a received byte was not what the peer's pattern says */
+	bool wrong;              /* a received byte was not what the peer's pattern says, or none was there */
 	bool ended;
 	enum qp_tcp_end why;
 };
@@ -57,6 +63,8 @@ void script_in(struct script *t, const char *segment);
 /* The same without the flush: part of a burst. */
 void script_in_burst(struct script *t, const char *segment);
 void script_flush(struct script *t);
+/* As script_in_burst, an empty segment, without the literal's cost: for a million of them. */
+void script_raw(struct script *t, uint8_t flags, uint32_t seq, uint32_t ack);
 /* As one super-segment of pieces of `segsz` bytes. */
 void script_in_lro(struct script *t, const char *segment, uint16_t segsz);
 /* The stack's next segment is this. */
@@ -67,6 +75,8 @@ void script_quiet(struct script *t, int line);
 void script_wait_ms(struct script *t, uint32_t ms);
 /* Time passes until the stack sends something; how long that took. */
 uint32_t script_until_sent(struct script *t, uint32_t at_most_ms);
+/* The stack's next segment, whatever it is: where it starts and how much it carries; false: none. */
+bool script_take(struct script *t, uint32_t *seq, uint32_t *len);
 /* Throws away what was sent. */
 void script_ignore(struct script *t);
 

@@ -71,6 +71,36 @@ check_frame(struct sim_host *h, const uint8_t *frame, uint32_t len)
 	h->edge_known = true;
 }
 
+static uint8_t
+tos_of(const uint8_t *frame)
+{
+	return frame[12] == 8 ? frame[15] : (uint8_t)(frame[14] << 4 | frame[15] >> 4);
+}
+
+/* RFC 3168, 6.1: who may be ECT, and that CWR and ECE are where they belong. */
+static void
+check_ecn(struct sim_host *h, const uint8_t *frame, uint32_t len, bool tso)
+{
+	uint32_t l3 = frame[12] == 8 ? 20 : 40;
+	const struct rte_tcp_hdr *t = (const void *)(frame + 14 + l3);
+	uint32_t seq = rte_be_to_cpu_32(t->sent_seq);
+	uint32_t data = len - 14 - l3 - (t->data_off >> 4) * 4;
+	bool syn = t->tcp_flags & RTE_TCP_SYN_FLAG, rst = t->tcp_flags & RTE_TCP_RST_FLAG;
+	bool old = h->seq_known && seq_lt(seq, h->next_seq);
+
+	if (!h->watch)
+		return;
+	if (tos_of(frame) != 0 && (tos_of(frame) != QP_TOS_ECT || data == 0 || old || syn || rst))
+		breaks(h->sim, "ECT where it must not be", tos_of(frame), data);
+	if (!syn && (t->tcp_flags & RTE_TCP_CWR_FLAG) && (tso || tos_of(frame) != QP_TOS_ECT))
+		breaks(h->sim, "CWR where it must not be", tso, data);
+	if (rst && (t->tcp_flags & (RTE_TCP_CWR_FLAG | RTE_TCP_ECE_FLAG)))
+		breaks(h->sim, "a reset with ECN flags", t->tcp_flags, 0);
+	if (!h->seq_known || seq_lt(h->next_seq, seq + data))
+		h->next_seq = seq + data;
+	h->seq_known = true;
+}
+
 /* QP_TRACE=1: a line for each frame, as a failing seed is replayed. */
 static void
 trace(struct sim_host *h, const uint8_t *frame, uint32_t len, const char *what)
@@ -102,15 +132,105 @@ enqueue(struct sim_host *to, struct sim_packet *p)
 	*at = p;
 }
 
+static void
+put16(uint8_t *p, unsigned v)
+{
+	p[0] = v >> 8;
+	p[1] = v & 0xff;
+}
+
+/* "Packet too big" about `bytes`, from somewhere on the way, back to its sender. */
+static void
+send_icmp(struct sim_host *to, const uint8_t *bytes, uint16_t mtu)
+{
+	bool v6 = to->sim->v6;
+	uint32_t l3 = v6 ? 40 : 20, icmp = 8 + l3 + 8, len = 14 + l3 + icmp;
+	struct sim_packet *p = calloc(1, sizeof(*p) + len);
+	uint8_t *ip = p->bytes + 14, *e = ip + l3;
+
+	p->len = len;
+	p->at_ns = to->sim->now_ns + 1 + to->sim->line.delay_ns;
+	memcpy(p->bytes, to->mac, 6);
+	memcpy(p->bytes + 6, to->peer->mac, 6);
+	memcpy(p->bytes + 12, bytes + 12, 2);
+	e[0] = v6 ? 2 : 3;
+	e[1] = v6 ? 0 : 4;
+	put16(e + 6, mtu);
+	memcpy(e + 8, bytes + 14, l3 + 8);
+	if (v6) {
+		struct rte_ipv6_hdr *h = (void *)ip;
+
+		*h = (struct rte_ipv6_hdr) {.vtc_flow = rte_cpu_to_be_32(6u << 28), .proto = IPPROTO_ICMPV6,
+			.payload_len = rte_cpu_to_be_16(icmp), .hop_limits = 64};
+		memcpy(h->src_addr, to->peer->addr.b, 16);
+		memcpy(h->dst_addr, to->addr.b, 16);
+		put16(e + 2, 0);
+		h->hop_limits = 64;
+		memcpy(e + 2, &(uint16_t) {rte_ipv6_udptcp_cksum(h, e)}, 2);
+	} else {
+		struct rte_ipv4_hdr *h = (void *)ip;
+
+		*h = (struct rte_ipv4_hdr) {.version_ihl = 0x45, .next_proto_id = IPPROTO_ICMP,
+			.total_length = rte_cpu_to_be_16(l3 + icmp), .time_to_live = 64};
+		memcpy(&h->src_addr, &to->peer->addr.w[3], 4);
+		memcpy(&h->dst_addr, &to->addr.w[3], 4);
+		h->hdr_checksum = rte_ipv4_cksum(h);
+		memcpy(e + 2, &(uint16_t) {(uint16_t)~rte_raw_cksum(e, icmp)}, 2);
+	}
+	enqueue(to, p);
+}
+
+/* A router whose next link is smaller: drops, and most often says so. */
+static bool
+too_big(struct sim_host *from, const uint8_t *bytes, uint32_t len, uint16_t segsz)
+{
+	struct sim *sim = from->sim;
+	const struct sim_line *l = &sim->line;
+	uint32_t l3 = sim->v6 ? 40 : 20;
+	const struct rte_tcp_hdr *t = (const void *)(bytes + 14 + l3);
+	uint32_t packet = segsz != 0 ? l3 + (t->data_off >> 4) * 4 + segsz : len - 14;
+
+	if (sim_chance(sim, l->forge))
+		send_icmp(from, bytes, (uint16_t)(sim_random(sim) % 1500));
+	if (l->path_mtu == 0 || sim->now_ns < sim->start_ns + l->path_mtu_at_ns || packet <= l->path_mtu)
+		return false;
+	from->too_big++;
+	if (!l->black_hole)
+		send_icmp(from, bytes, l->path_mtu);
+	return true;
+}
+
+static void
+mark(struct sim_host *from, uint8_t *frame)
+{
+	from->marked++;
+	if (frame[12] == 8) {
+		struct rte_ipv4_hdr *ip = (void *)(frame + 14);
+
+		ip->type_of_service |= QP_TOS_CE;
+		ip->hdr_checksum = 0;
+		ip->hdr_checksum = rte_ipv4_cksum(ip);
+	} else {
+		frame[15] |= QP_TOS_CE << 4;
+	}
+}
+
 /* One wire packet on the line. */
 static void
 carry(struct sim_host *from, const uint8_t *bytes, uint32_t len, uint16_t segsz)
 {
 	struct sim *sim = from->sim;
 	const struct sim_line *l = &sim->line;
+	bool marked = (tos_of(bytes) & QP_TOS_ECN) == QP_TOS_ECT && sim_chance(sim, l->ce);
 	int copies = 1;
 
 	from->wire_packets++;
+	if (too_big(from, bytes, len, segsz)) {
+		if (sim->traced)
+			trace(from, bytes, len, "BIG ");
+		from->dropped++;
+		return;
+	}
 	if (sim_chance(sim, l->loss)) {
 		if (sim->traced)
 			trace(from, bytes, len, "LOST");
@@ -124,6 +244,8 @@ carry(struct sim_host *from, const uint8_t *bytes, uint32_t len, uint16_t segsz)
 			from->dropped++;
 			return;
 		}
+		marked |= l->mark_ns != 0 && start - sim->now_ns > l->mark_ns &&
+			  (tos_of(bytes) & QP_TOS_ECN) == QP_TOS_ECT;
 		from->free_at_ns = start + len * UINT64_C(1000000000) / l->bytes_per_s;
 	}
 	copies += sim_chance(sim, l->dup);
@@ -135,19 +257,14 @@ carry(struct sim_host *from, const uint8_t *bytes, uint32_t len, uint16_t segsz)
 		p->segsz = segsz;
 		p->at_ns = sent + l->delay_ns;
 		memcpy(p->bytes, bytes, len);
+		if (marked)
+			mark(from, p->bytes);
 		if ((i > 0 || sim_chance(sim, l->reorder)) && l->jitter_ns != 0)
 			p->at_ns += sim_random(sim) % l->jitter_ns;
 		if (sim_chance(sim, l->corrupt))
 			p->bytes[14 + sim_random(sim) % (len - 14)] ^= 1 << sim_random(sim) % 8;
 		enqueue(from->peer, p);
 	}
-}
-
-static void
-put16(uint8_t *p, unsigned v)
-{
-	p[0] = v >> 8;
-	p[1] = v & 0xff;
 }
 
 /* Options of a SYN become NOPs, as some middleboxes do it. */
@@ -235,6 +352,7 @@ transmit(void *ctx, struct rte_mbuf *m)
 	if (h->sim->traced)
 		trace(h, flat, len, "sent");
 	check_frame(h, flat, len);
+	check_ecn(h, flat, len, tso);
 	if (h->sim->observe != NULL)
 		h->sim->observe(h->sim, h, flat, len);
 	if (tso && !h->sim->line.lro) {
@@ -288,6 +406,7 @@ sim_start(struct sim *sim, uint64_t seed, const struct sim_line *line,
 	sim->rnd = seed;
 	sim->line = *line;
 	sim->now_ns = 1000000000 + sim_random(sim) % 1000000000;
+	sim->start_ns = sim->now_ns;
 	sim->v6 = seed % 3 == 2;
 	sim->traced = getenv("QP_TRACE") != NULL;
 	for (int i = 0; i < 2; i++) {

@@ -18,8 +18,14 @@ struct sim_line {
 	uint64_t jitter_ns;                 /* of reordered and duplicated packets, and of all if spread */
 	uint64_t bytes_per_s;               /* 0: no limit */
 	uint64_t queue_ns;                  /* the bottleneck drops what would wait longer */
+	double ce;                          /* probability that a packet that may be marked is */
+	uint64_t mark_ns;                   /* the bottleneck marks what would wait longer; 0: never */
 	uint16_t mtu;
 	uint32_t max_frame_bytes;           /* TSO; 0: none */
+	uint16_t path_mtu;                  /* what a router further on takes, from path_mtu_at_ns on; 0: mtu */
+	uint64_t path_mtu_at_ns;            /* after the start */
+	bool black_hole;                    /* … and sends no ICMP error */
+	double forge;                       /* with each wire packet somebody forges an ICMP error about it */
 	bool lro;                           /* super-segments arrive as sent */
 	bool no_sack, no_ts, no_wscale;     /* a middlebox wipes the option out of SYNs */
 };
@@ -50,11 +56,13 @@ struct sim_host {
 	bool edge_known, ack_known;
 	uint32_t edge, ack;
 	uint8_t wscale;
-	uint64_t wire_packets, dropped;
+	uint32_t next_seq;          /* behind all that was sent: what lies below goes again */
+	bool seq_known;
+	uint64_t wire_packets, dropped, marked, too_big;
 };
 
 struct sim {
-	uint64_t now_ns;
+	uint64_t now_ns, start_ns;
 	uint64_t rnd;
 	uint64_t orders;
 	struct sim_line line;

@@ -5,6 +5,7 @@
  * A failing seed is printed; QP_SEED=n runs that one alone.
  */
 #include <criterion/criterion.h>
+#include <criterion/logging.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -186,6 +187,22 @@ struct plan {
 	bool starved; /* of mbufs: there are fewer than the buffers would like */
 };
 
+/* The path's MTU falls in mid-flight, with ICMP or without; somebody forges ICMP. */
+static void
+draw_path(struct sim *s, struct plan *p, uint64_t seed)
+{
+	bool v6 = seed % 3 == 2; /* as sim_start decides it */
+	uint16_t least = v6 ? 1280 : 576;
+
+	if (sim_random(s) % 3 == 0 && p->line.mtu > least) {
+		p->line.path_mtu = (uint16_t)(least + sim_random(s) % (p->line.mtu - least));
+		p->line.path_mtu_at_ns = sim_random(s) % 2 ? 0 : sim_random(s) % 500000000;
+		p->line.black_hole = sim_random(s) % 2;
+	}
+	if (sim_random(s) % 4 == 0)
+		p->line.forge = 0.05;
+}
+
 static struct plan
 plan_of(uint64_t seed)
 {
@@ -226,6 +243,8 @@ plan_of(uint64_t seed)
 	p.line.no_wscale = sim_random(&s) % 6 == 0;
 	if (p.line.no_ts && p.line.loss > 0.1) /* Karn's minute-long timeouts outlast R2 */
 		p.line.loss = 0.05;
+	p.cfg.congestion = sim_random(&s) % 3 == 0 ? QP_TCP_CC_BBR : QP_TCP_CC_CUBIC;
+	p.cfg.pacing = sim_random(&s) % 3 == 0;
 	p.starved = sim_random(&s) % 8 == 0;
 	if (p.starved) {
 		p.bytes[0] /= 4;
@@ -233,6 +252,12 @@ plan_of(uint64_t seed)
 	}
 	p.slow[0] = sim_random(&s) % 3 == 0;
 	p.slow[1] = sim_random(&s) % 3 == 0;
+	p.cfg.ecn = (uint8_t)(sim_random(&s) % 3);
+	if (sim_random(&s) % 2)
+		p.line.ce = 0.02;
+	if (sim_random(&s) % 2)
+		p.line.mark_ns = p.line.queue_ns / 4;
+	draw_path(&s, &p, seed);
 	return p;
 }
 
@@ -257,8 +282,13 @@ verdict(struct sim *sim, struct end e[2], bool done)
 	return NULL;
 }
 
+/* Over all seeds: a plan that never happens proves nothing. */
+static uint64_t took_ns; /* by the last run, handshake to the last ACK */
+static uint64_t seen_too_big, seen_taken, seen_pending, seen_black_holes, seen_raised;
+
+/* `sent`: NULL, or the sender's counters at the end. */
 static const char *
-run_seed(uint64_t seed, const struct plan *p)
+run_seed_counted(uint64_t seed, const struct plan *p, struct qp_tcp_counters *sent)
 {
 	struct qp_tcp_listener *l;
 	struct sim sim;
@@ -280,6 +310,7 @@ run_seed(uint64_t seed, const struct plan *p)
 	cr_assert(qp_tcp_listen(sim.host[1].tcp, NULL, htons(PORT), &ops, &e[1], &l) == 0);
 	cr_assert(qp_tcp_connect(sim.host[0].tcp, &flow, &ops, &e[0], &e[0].c) == 0);
 	done = run(&sim, e, sim.now_ns + PATIENCE_NS);
+	took_ns = sim.now_ns - sim.start_ns;
 	bad = verdict(&sim, e, done);
 	/* TIME-WAIT passes, and nothing is left. */
 	for (int i = 0; bad == NULL && i < 100000 && sim_step(&sim, UINT64_MAX); i++)
@@ -288,7 +319,12 @@ run_seed(uint64_t seed, const struct plan *p)
 		const struct qp_tcp *t = sim.host[i].tcp;
 
 		rte_pktmbuf_free(e[i].kept);
-		if (bad == NULL && (t->nconns != 0 || t->conns.used != 0 || t->recs.used != 0 ||
+		seen_too_big += sim.host[i].too_big;
+		seen_taken += t->counters.icmp_mtu_taken;
+		seen_pending += t->counters.icmp_mtu_pending;
+		seen_black_holes += t->counters.mtu_black_holes;
+		seen_raised += t->counters.mtu_raised;
+		if (bad == NULL && (t->nconns != 0 || t->conns.used != 0 || t->xmits.used != 0 || t->recs.used != 0 ||
 					   t->ooos.used != 0 || t->tws.used != 0 || t->ooo_segs != 0))
 			bad = "something is left in the stack";
 	}
@@ -301,10 +337,18 @@ run_seed(uint64_t seed, const struct plan *p)
 			e[1].why);
 		bad = text;
 	}
+	if (sent != NULL)
+		*sent = *qp_tcp_counters(sim.host[0].tcp);
 	sim_stop(&sim);
 	if (rte_mempool_in_use_count(mp) != 0 || rte_mempool_in_use_count(ip) != 0)
 		return "mbufs leaked";
 	return bad;
+}
+
+static const char *
+run_seed(uint64_t seed, const struct plan *p)
+{
+	return run_seed_counted(seed, p, NULL);
 }
 
 Test(tcp_pair, bad_lines_any_seed_deliver_every_byte, .timeout = 300)
@@ -318,5 +362,75 @@ Test(tcp_pair, bad_lines_any_seed_deliver_every_byte, .timeout = 300)
 		const char *bad = run_seed(seed, &p);
 
 		cr_expect(bad == NULL, "seed %llu: %s", (unsigned long long)seed, bad);
+	}
+	cr_expect(only != NULL || (seen_too_big > 0 && seen_taken > 0 && seen_pending > 0 &&
+					   seen_black_holes > 0 && seen_raised > 0),
+		"too big %llu, taken %llu, pending %llu, black holes %llu, raised %llu",
+		(unsigned long long)seen_too_big, (unsigned long long)seen_taken,
+		(unsigned long long)seen_pending, (unsigned long long)seen_black_holes,
+		(unsigned long long)seen_raised);
+}
+
+/* A megabyte over 20 ms of round trip, 5 MB/s; the path's MTU falls to 1,300 under way. */
+static double
+seconds_with(const char *what, bool falls, bool black_hole, double forge, bool no_sack)
+{
+	struct plan p = {.bytes = {1000000, 0}, .line = {.mtu = 1500, .max_frame_bytes = 65535,
+		.delay_ns = 10000000, .bytes_per_s = 5000000, .queue_ns = 100000000, .no_sack = no_sack,
+		.black_hole = black_hole, .forge = forge, .path_mtu = falls ? 1300 : 0,
+		.path_mtu_at_ns = 100000000}};
+	const char *bad;
+
+	qp_tcp_config_default(&p.cfg);
+	p.cfg.max_conns = 16;
+	bad = run_seed(3, &p);
+	cr_expect(bad == NULL, "%s: %s", what, bad);
+	cr_log_info("%s%s: %.3f s\n", what, no_sack ? " without SACK" : "", (double)took_ns / 1e9);
+	return (double)took_ns / 1e9;
+}
+
+Test(tcp_pair, path_mtu_falls_in_mid_flight_costs_a_bounded_time)
+{
+	double clean = seconds_with("clean", false, false, 0, false);
+
+	for (int no_sack = 0; no_sack < 2; no_sack++) {
+		double icmp = seconds_with("icmp", true, false, 0, no_sack);
+		double hole = seconds_with("black hole", true, true, 0, no_sack);
+
+		/* One timeout; three, the first of them after a loss probe. */
+		cr_expect(icmp < clean + 1.5, "%.3f s with ICMP, %.3f s without a change", icmp, clean);
+		cr_expect(hole < clean + 4, "%.3f s in a black hole, %.3f s without one", hole, clean);
+	}
+}
+
+Test(tcp_pair, forged_icmp_costs_nothing)
+{
+	double clean = seconds_with("clean", false, false, 0, false);
+	double forged = seconds_with("forged", false, false, 0.2, false);
+
+	cr_expect(forged < clean * 1.25, "%.3f s against %.3f s", forged, clean);
+}
+
+/* A bottleneck that marks instead of dropping: with ECN nothing is lost, and the queue stays short. */
+Test(tcp_pair, marking_bottleneck_with_ecn_loses_nothing)
+{
+	for (uint8_t ecn = 1; ecn <= 2; ecn++) {
+		struct plan p = {.bytes = {4000000, 0}, .line = {.mtu = 1500, .max_frame_bytes = 65535,
+			.delay_ns = 10000000, .bytes_per_s = 2500000, .queue_ns = 60000000,
+			.mark_ns = 15000000}};
+		struct qp_tcp_counters sent;
+		const char *bad;
+
+		qp_tcp_config_default(&p.cfg);
+		p.cfg.max_conns = 16;
+		p.cfg.ecn = ecn;
+		bad = run_seed_counted(1, &p, &sent);
+		cr_expect(bad == NULL, "ecn %u: %s", ecn, bad);
+		if (ecn == 2)
+			cr_expect(sent.retrans_segs == 0 && sent.ecn_reductions > 0,
+				"%llu sent again, %llu reductions", (unsigned long long)sent.retrans_segs,
+				(unsigned long long)sent.ecn_reductions);
+		else
+			cr_expect(sent.retrans_segs > 0 && sent.ecn_reductions == 0, "nobody asked for ECN");
 	}
 }

@@ -834,7 +834,7 @@ Test(tcp, established_spurious_timeout_is_undone_by_the_timestamp)
 	char s[96];
 	snprintf(s, sizeof(s), "A 1 ack 2897 win 512 ts 200/%u", ts);
 	IN(s);
-	cr_expect(t.c->ca == QP_CA_OPEN && t.c->cwnd >= cwnd && t.c->lost_bytes == 0);
+	cr_expect(t.c->ca == QP_CA_OPEN && t.c->cwnd >= cwnd && (t.c->x == NULL || t.c->x->lost_bytes == 0));
 	CLOSE();
 }
 
@@ -846,7 +846,7 @@ Test(tcp, established_sack_of_nonsense_changes_nothing)
 	IN("A 1 ack 1 win 512 ts 102/_ sack 20000-30000");
 	IN("A 1 ack 1 win 512 ts 102/_ sack 5000-4000");
 	IN("A 1 ack 1449 win 512 ts 102/_ sack 1-900");
-	cr_expect(t.c->sacked_bytes == 0 && t.c->lost_bytes == 0);
+	cr_expect((t.c->x == NULL || (t.c->x->sacked_bytes == 0 && t.c->x->lost_bytes == 0)));
 	CLOSE();
 }
 
@@ -948,7 +948,7 @@ Test(tcp, established_packet_too_big_lowers_the_segment_size)
 	script_icmp(&t, 3, 4, 1200, 1);
 	cr_expect(qp_tcp_mss(t.c) == 1200 - 40 - 12);
 	script_ignore(&t); /* all of it again, in smaller pieces */
-	cr_expect(t.c->lost_bytes == 0 && qp_tcp_counters(t.tcp)->retrans_bytes > 13000);
+	cr_expect((t.c->x == NULL || t.c->x->lost_bytes == 0) && qp_tcp_counters(t.tcp)->retrans_bytes > 13000);
 	script_icmp(&t, 3, 4, 68, 1); /* an attack rather than a link */
 	cr_expect(qp_tcp_mss(t.c) == 552 - 40 - 12);
 	CLOSE();

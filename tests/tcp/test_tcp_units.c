@@ -135,7 +135,10 @@ round_trip(struct qp_tcp_conn *c, uint64_t rtt_ns)
 
 	now_ns += rtt_ns;
 	while (left >= 2000) {
-		qp_tcp_cubic.acked(c, 2000, now_ns);
+		const struct qp_tcp_cc_ack ack = {.now_ns = now_ns, .acked = 2000, .delivered = 2000,
+			.cwnd_limited = true};
+
+		qp_tcp_cubic.acked(c, &ack);
 		left -= 2000;
 	}
 }

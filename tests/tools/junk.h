@@ -38,4 +38,10 @@ struct junk_flow {
 /* An IP packet with a TCP segment; its length. */
 size_t junk_tcp(struct junk_rng *rng, const struct junk_flow *flow, uint8_t buf[JUNK_MAX_BYTES]);
 
+/*
+ * The first packet of an honest handshake, from an address whose last three
+ * bytes are random, and a random port: one of a SYN flood. Its length.
+ */
+size_t junk_syn(struct junk_rng *rng, const struct junk_flow *flow, uint8_t buf[JUNK_MAX_BYTES]);
+
 #endif

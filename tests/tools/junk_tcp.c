@@ -160,3 +160,29 @@ junk_tcp(struct junk_rng *rng, const struct junk_flow *flow, uint8_t buf[JUNK_MA
 	memcpy(buf + header, tcp, len);
 	return header + len;
 }
+
+size_t
+junk_syn(struct junk_rng *rng, const struct junk_flow *flow, uint8_t buf[JUNK_MAX_BYTES])
+{
+	/* MSS 1,460, SACK permitted, timestamps, no operation, window scale 7: what Linux sends. */
+	static const uint8_t options[] = {2, 4, 0x05, 0xb4, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0, 1, 3, 3, 7};
+	struct junk_flow from = *flow;
+	uint8_t tcp[HEADER_BYTES + sizeof(options)] = {0};
+	uint16_t sport = (uint16_t)(1024 + junk_below(rng, 64000));
+	size_t header;
+
+	junk_bytes(rng, from.src.s6_addr + 13, 3);
+	tcp[0] = (uint8_t)(sport >> 8);
+	tcp[1] = (uint8_t)sport;
+	tcp[2] = (uint8_t)(flow->dport >> 8);
+	tcp[3] = (uint8_t)flow->dport;
+	put_u32(tcp + 4, junk_random(rng));
+	tcp[12] = sizeof(tcp) / 4 << 4;
+	tcp[13] = SYN;
+	tcp[14] = 0xfa; /* a window of 64,000 bytes */
+	memcpy(tcp + HEADER_BYTES, options, sizeof(options));
+	set_checksum(&from, tcp, sizeof(tcp));
+	header = put_ip(&from, buf, sizeof(tcp));
+	memcpy(buf + header, tcp, sizeof(tcp));
+	return header + sizeof(tcp);
+}

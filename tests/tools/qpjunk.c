@@ -14,8 +14,8 @@
 
 /*
  * Sends a bounded number of junk packets to a gateway's UDP port (ordinary
- * sockets) or to an open TCP port (raw socket, any source), as fast as it can.
- * A seed repeats a run. Prints one JSON line.
+ * sockets) or to an open TCP port (raw socket, any source), as fast as it can
+ * or at a rate. A seed repeats a run. Prints one JSON line.
  */
 
 enum {
@@ -28,6 +28,8 @@ struct target {
 	socklen_t addr_len;
 	struct junk_flow flow;
 	bool tcp;
+	bool syn;      /* TCP: handshakes' first packets only */
+	uint32_t rate; /* packets a second; 0: as fast as it goes */
 };
 
 static struct junk_rng rng;
@@ -141,6 +143,14 @@ open_socket(const struct target *t)
 	return fd;
 }
 
+static size_t
+make_packet(const struct target *t, uint8_t buf[JUNK_MAX_BYTES])
+{
+	if (t->syn)
+		return junk_syn(&rng, &t->flow, buf);
+	return t->tcp ? junk_tcp(&rng, &t->flow, buf) : junk_quic(&rng, buf);
+}
+
 /* Sends a batch of junk; how many packets the kernel took. */
 static unsigned
 send_batch(int fd, const struct target *t, unsigned count)
@@ -151,8 +161,7 @@ send_batch(int fd, const struct target *t, unsigned count)
 
 	for (unsigned i = 0; i < count; i++) {
 		iov[i].iov_base = packets[i];
-		iov[i].iov_len = t->tcp ? junk_tcp(&rng, &t->flow, packets[i])
-					: junk_quic(&rng, packets[i]);
+		iov[i].iov_len = make_packet(t, packets[i]);
 		messages[i].msg_hdr.msg_iov = &iov[i];
 		messages[i].msg_hdr.msg_iovlen = 1;
 		if (t->tcp) {
@@ -181,6 +190,16 @@ now_s(void)
 	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
+/* Returns when packet number `sent` is due. */
+static void
+pace(const struct target *t, double start, uint64_t sent)
+{
+	double wait = t->rate == 0 ? 0 : start + (double)sent / t->rate - now_s();
+
+	if (wait > 0)
+		nanosleep(&(struct timespec) {(time_t)wait, (long)((wait - (double)(time_t)wait) * 1e9)}, NULL);
+}
+
 static void
 run(const struct target *t, uint64_t count)
 {
@@ -194,6 +213,7 @@ run(const struct target *t, uint64_t count)
 	for (unsigned turn = 0; sent < count; turn++) {
 		uint64_t left = count - sent;
 
+		pace(t, start, sent);
 		sent += send_batch(fds[turn % nfds], t, left < BATCH ? (unsigned)left : BATCH);
 	}
 	for (unsigned i = 0; i < nfds; i++)
@@ -202,22 +222,24 @@ run(const struct target *t, uint64_t count)
 }
 
 static const char usage[] =
-	"Usage: qpjunk udp HOST PORT COUNT SEED\n"
+	"Usage: qpjunk udp HOST PORT COUNT SEED [RATE]\n"
 	"       qpjunk tcp HOST PORT COUNT SEED SOURCE [LIVE_PORT]\n"
-	"SOURCE is the address that segments claim to come from, LIVE_PORT the\n"
-	"source port of a connection that is up, to aim some of them at.\n";
+	"       qpjunk syn-flood HOST PORT COUNT SEED SOURCE [RATE]\n"
+	"SOURCE is the address that segments claim to come from (of a SYN flood's, the\n"
+	"last three bytes are random), LIVE_PORT the source port of a connection that\n"
+	"is up, to aim some of them at. RATE is in packets a second; default: no limit.\n";
 
 int
 main(int argc, char **argv)
 {
 	struct target t = {0};
+	const char *kind = argc > 1 ? argv[1] : "";
+	int least, last;
 
-	if (argc < 6 || (strcmp(argv[1], "udp") != 0 && strcmp(argv[1], "tcp") != 0)) {
-		fputs(usage, stderr);
-		return 2;
-	}
-	t.tcp = strcmp(argv[1], "tcp") == 0;
-	if (t.tcp ? argc < 7 || argc > 8 : argc != 6) {
+	t.syn = strcmp(kind, "syn-flood") == 0;
+	t.tcp = t.syn || strcmp(kind, "tcp") == 0;
+	least = t.tcp ? 7 : 6;
+	if ((!t.tcp && strcmp(kind, "udp") != 0) || argc < least || argc > least + 1) {
 		fputs(usage, stderr);
 		return 2;
 	}
@@ -226,8 +248,11 @@ main(int argc, char **argv)
 	rng.state = strtoull(argv[5], NULL, 0);
 	if (t.tcp)
 		t.flow.src = parse_address(argv[6]);
-	if (argc == 8)
-		t.flow.live_sport = (uint16_t)atoi(argv[7]);
+	last = argc > least ? atoi(argv[least]) : 0;
+	if (t.tcp && !t.syn)
+		t.flow.live_sport = (uint16_t)last;
+	else
+		t.rate = (uint32_t)last;
 	set_sockaddr(&t, t.tcp ? 0 : t.flow.dport);
 	run(&t, strtoull(argv[4], NULL, 0));
 	return 0;

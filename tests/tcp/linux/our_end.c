@@ -271,7 +271,7 @@ mem_level(void)
 static void
 idle(void)
 {
-	struct pollfd p = {.fd = st.port->wake_fd, .events = POLLIN};
+	struct pollfd p = {.fd = st.port->wake_fd[0], .events = POLLIN};
 	uint64_t next = RTE_MIN(qp_wheel_next_ns(st.wheel), st.now_ns + SLEEP_MAX_NS);
 	struct timespec ts = {.tv_nsec = (long)(next - st.now_ns)};
 

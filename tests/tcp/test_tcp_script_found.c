@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the fuzz targets found, as a situation a test: state_event_outcome. */
+#include <criterion/criterion.h>
+
+#include "tests/tcp/script.h"
+
+TestSuite(tcp, .init = script_suite_start);
+
+static struct script t;
+
+/* RFC 1191 while nothing but our SYN is in flight: what follows it is smaller. */
+Test(tcp, syn_received_packet_too_big_lowers_the_segment_size)
+{
+	script_open(&t);
+	IN("S 0 win 1000 mss 1460");
+	OUT("SA 0 ack 1 mss 1460");
+	script_icmp(&t, 3, 4, 1200, 0);
+	QUIET();
+	IN("A 1 ack 1 win 60000");
+	cr_assert(t.accepted == 1);
+	cr_expect(qp_tcp_mss(t.c) == 1200 - 40);
+	script_close(&t);
+}
+
+/* No SYN of ours is so big. */
+Test(tcp, syn_sent_packet_too_big_does_no_harm)
+{
+	script_open(&t);
+	script_connect(&t);
+	OUT("S 0 mss 1460 sackok ts 0/0 ws 5");
+	script_icmp(&t, 3, 4, 1200, 0);
+	QUIET();
+	IN("SA 0 ack 1 win 60000 mss 1460");
+	cr_expect(t.connected == 1);
+	script_close(&t);
+}
+
+/* RFC 2883, 4: behind a duplicate comes the block that it lies in, whatever came later. */
+Test(tcp, established_duplicate_behind_a_gap_is_reported_with_its_run)
+{
+	script_open(&t);
+	script_establish(&t);
+	BURST("A 101+100 ack 1 win 512 ts 101/_");
+	OUT("A 1 ack 1 sack 101-201");
+	BURST("A 301+100 ack 1 win 512 ts 101/_");
+	OUT("A 1 ack 1 sack 301-401 sack 101-201");
+	BURST("A 121+20 ack 1 win 512 ts 101/_");
+	OUT("A 1 ack 1 sack 121-141 sack 101-201 sack 301-401");
+	BURST("A 251+100 ack 1 win 512 ts 101/_");
+	OUT("A 1 ack 1 sack 301-351 sack 251-401 sack 101-201");
+	script_close(&t);
+}
+
+static void
+to_time_wait(void)
+{
+	qp_tcp_shutdown(t.c);
+	script_flush(&t);
+	script_ignore(&t);
+	IN("AF 1 ack 2 win 512 ts 102/_");
+	OUT("A 2 ack 2");
+}
+
+/* RFC 6191, 2: only what opens a new life ends the watch over the old one. */
+Test(tcp, time_wait_syn_that_opens_nothing_leaves_it)
+{
+	script_open(&t);
+	script_establish(&t);
+	to_time_wait();
+	IN("SF 0 win 9000 mss 1460 ts 110/0");
+	OUT("A 2 ack 2");
+	qp_tcp_unlisten(t.listener);
+	IN("S 0 win 9000 mss 1460 ts 110/0");
+	OUT("A 2 ack 2");
+	cr_expect(qp_tcp_counters(t.tcp)->conns == 1);
+	script_close(&t);
+}
+
+/* 3.10.7.4, first: on a closed window no octet is acceptable, new ones behind old ones neither. */
+Test(tcp, established_old_text_on_a_closed_window_delivers_nothing)
+{
+	qp_tcp_config_default(&t.cfg);
+	t.cfg.rcv_buf_bytes = 1000;
+	script_open_cfg(&t);
+	script_establish_plain(&t, 9000);
+	t.hold = true;
+	IN("A 1+1000 ack 1 win 9000");
+	OUT("A 1 ack 1001 win 0");
+	IN("A 501+1000 ack 1 win 9000");
+	OUT("A 1 ack 1001 win 0");
+	cr_expect(t.received == 1000 && !t.wrong);
+	script_close(&t);
+}
