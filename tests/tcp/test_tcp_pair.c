@@ -415,7 +415,7 @@ Test(tcp_pair, forged_icmp_costs_nothing)
 Test(tcp_pair, marking_bottleneck_with_ecn_loses_nothing)
 {
 	for (uint8_t ecn = 1; ecn <= 2; ecn++) {
-		struct plan p = {.bytes = {4000000, 0}, .line = {.mtu = 1500, .max_frame_bytes = 65535,
+		struct plan p = {.bytes = {24000000, 0}, .line = {.mtu = 1500, .max_frame_bytes = 65535,
 			.delay_ns = 10000000, .bytes_per_s = 2500000, .queue_ns = 60000000,
 			.mark_ns = 15000000}};
 		struct qp_tcp_counters sent;
