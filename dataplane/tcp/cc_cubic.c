@@ -158,6 +158,9 @@ undo(struct qp_tcp_conn *c)
 {
 	c->cc.cubic.w_max = c->cc.cubic.undo_w_max;
 	c->cc.cubic.epoch_ns = 0;
+	/* Slow start that goes on is watched again. */
+	if (c->cwnd < c->ssthresh)
+		qp_tcp_hystart_begin(&c->cc.cubic.hystart, c->snd_nxt);
 }
 
 /*

@@ -361,6 +361,17 @@ Test(tcp_cc, cubic_leaves_slow_start_before_a_queue_of_one_round_trip_overflows,
 	cr_expect(lost < 20, "%u packets", lost);
 }
 
+Test(tcp_cc, cubic_watches_a_slow_start_that_an_undone_recovery_goes_back_to, .timeout = 120)
+{
+	struct sim_line line = bottleneck(50, 20, 20);
+	unsigned lost;
+
+	line.reorder = 0.05;
+	line.jitter_ns = 12 * QP_MS_NS;
+	lost = lost_at_start(&line);
+	cr_expect(lost < 20, "%u packets", lost);
+}
+
 Test(tcp_cc, bbr_keeps_its_speed_where_loss_is_no_congestion, .timeout = 240)
 {
 	struct sim_line line = bottleneck(50, 40, 100);
