@@ -21,7 +21,7 @@ PORT = {"kernel": "6000", "ours": "7000"}
 TALK_PORT = "5000"  # of the peer, when it is called
 SKIPPED = 77
 GOODPUT_LEAST, RETRANS_MOST = 0.9, 1.2
-QUICK_BOUNDS = 0.2, 25  # a second on a busy machine
+QUICK_BOUNDS = 0.2, 10  # a second on a busy machine
 # A line and a kernel's TCP do not wait for other programs of the machine, and a data plane has a core
 # of its own: all that a test starts goes first. None of it runs for long at a time.
 REAL_TIME = ("chrt", "--rr", "1")
