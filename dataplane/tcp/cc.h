@@ -19,6 +19,8 @@ struct qp_tcp_hystart {
 	uint32_t last_min_us;  /* lastRoundMinRTT; 0: infinite */
 	uint32_t min_us;       /* currentRoundMinRTT; 0: infinite */
 	uint32_t css_base_us;  /* cssBaselineMinRtt */
+	uint32_t train_round;  /* window_end of the round that the train belongs to */
+	uint32_t train_start_us, train_last_us; /* its first ACK, and the last that came close behind */
 	uint8_t samples;       /* rttSampleCount */
 	uint8_t css_rounds;
 	uint8_t phase;         /* enum qp_tcp_hystart_phase */
@@ -114,5 +116,10 @@ void qp_tcp_hystart_begin(struct qp_tcp_hystart *h, uint32_t snd_nxt);
 /* What slow start may grow by for `acked` bytes; *leave: the path is full, slow start is over. */
 uint32_t qp_tcp_hystart_grow(struct qp_tcp_hystart *h, uint32_t acked, uint32_t rtt_us,
 	uint32_t snd_una, uint32_t snd_nxt, bool *leave);
+/*
+ * Before that. True: ACKs have come close behind each other for longer than
+ * `full_us`, so the path is full and slow start is over. 0: not known.
+ */
+bool qp_tcp_hystart_train(struct qp_tcp_hystart *h, uint32_t now_us, uint32_t full_us);
 
 #endif

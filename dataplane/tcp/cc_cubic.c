@@ -7,6 +7,7 @@
 
 #include "dataplane/tcp/internal.h"
 
+#define TRAIN_CWND 16 /* segments; below, ACKs that come together say nothing of the path */
 #define C_CUBIC    0.4f
 #define BETA_CUBIC 0.7f
 /* RFC 9438, 4.3: what makes W_est as aggressive as Reno. */
@@ -98,11 +99,24 @@ slow_start(struct qp_tcp_conn *c, const struct qp_tcp_cc_ack *a)
 	return grow > room ? grow - room : 0;
 }
 
+/* Half a round trip of ACKs will be a whole one with the next window. Pacing makes half of one by itself. */
+static bool
+train_fills_path(struct qp_tcp_conn *c, uint64_t now_ns)
+{
+	uint32_t full_us = c->tcp->cfg.pacing ? c->min_rtt_us : c->min_rtt_us / 2;
+
+	return c->cwnd >= TRAIN_CWND * qp_tcp_mss(c) &&
+	       qp_tcp_hystart_train(&c->cc.cubic.hystart, (uint32_t)(now_ns / 1000), full_us);
+}
+
 static void
 acked(struct qp_tcp_conn *c, const struct qp_tcp_cc_ack *a)
 {
 	uint32_t left = a->acked;
 
+	/* With those that only SACK: late packets do not break the train. */
+	if (!a->recovery && a->delivered > 0 && c->cwnd < c->ssthresh && train_fills_path(c, a->now_ns))
+		c->ssthresh = c->cwnd;
 	/* RFC 9438, 5.8: growth counts only while cwnd is what holds the sender back. */
 	if (a->recovery || a->acked == 0 || !a->cwnd_limited)
 		return;
@@ -144,6 +158,9 @@ undo(struct qp_tcp_conn *c)
 {
 	c->cc.cubic.w_max = c->cc.cubic.undo_w_max;
 	c->cc.cubic.epoch_ns = 0;
+	/* Slow start that goes on is watched again. */
+	if (c->cwnd < c->ssthresh)
+		qp_tcp_hystart_begin(&c->cc.cubic.hystart, c->snd_nxt);
 }
 
 /*

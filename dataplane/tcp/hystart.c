@@ -15,6 +15,7 @@
 #define N_RTT_SAMPLE        8u
 #define CSS_GROWTH_DIVISOR  4u
 #define CSS_ROUNDS          5u
+#define TRAIN_GAP_US        2000u
 
 void
 qp_tcp_hystart_begin(struct qp_tcp_hystart *h, uint32_t snd_nxt)
@@ -85,4 +86,25 @@ qp_tcp_hystart_grow(struct qp_tcp_hystart *h, uint32_t acked, uint32_t rtt_us, u
 		start_round(h, snd_nxt);
 	}
 	return acked;
+}
+
+/*
+ * Not in RFC 9406, but in the HyStart before it (Ha and Rhee, 2011) and in Linux.
+ * A round trip that has grown shows a round too late where the queue is no
+ * longer than the path: what its first ACKs measure left when that was empty.
+ */
+bool
+qp_tcp_hystart_train(struct qp_tcp_hystart *h, uint32_t now_us, uint32_t full_us)
+{
+	if (h->phase == QP_HYSTART_DONE)
+		return false;
+	if (h->train_round != h->window_end || now_us - h->train_last_us > TRAIN_GAP_US) {
+		h->train_round = h->window_end;
+		h->train_start_us = now_us;
+	}
+	h->train_last_us = now_us;
+	if (full_us == 0 || now_us - h->train_start_us <= full_us)
+		return false;
+	h->phase = QP_HYSTART_DONE;
+	return true;
 }

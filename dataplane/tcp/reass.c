@@ -305,7 +305,6 @@ deliver_runs(struct qp_tcp_conn *c)
 		qp_mbufq_drop(&o->q, old);
 		chain = qp_mbufq_take(&o->q);
 		free_run(c, o);
-		c->flags |= QP_TF_ACK_NOW; /* RFC 5681, 4.2: a gap was filled */
 		if (chain != NULL && !deliver(c, chain))
 			return;
 		if (fin) {
@@ -338,6 +337,8 @@ in_order(struct qp_tcp_conn *c, struct qp_tcp_seg *s)
 	} else {
 		count_segments(c, s);
 	}
+	if (c->ooo_head != NULL)
+		c->flags |= QP_TF_ACK_NOW; /* RFC 5681, 4.2: a gap is filled, all of it or a part */
 	if (s->m != NULL) {
 		struct rte_mbuf *chain = s->m;
 

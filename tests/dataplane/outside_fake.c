@@ -125,6 +125,13 @@ qp_tcp_flow(const struct qp_tcp_conn *c)
 }
 
 uint32_t
+qp_tcp_send_buffer(const struct qp_tcp_conn *c)
+{
+	(void)c;
+	return UINT32_MAX;
+}
+
+uint32_t
 qp_tcp_send_space(const struct qp_tcp_conn *c)
 {
 	return c->window;

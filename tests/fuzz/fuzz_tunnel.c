@@ -218,6 +218,13 @@ conn_gone(struct qp_tcp_conn *c)
 	*c = (struct qp_tcp_conn) {0};
 }
 
+uint32_t
+qp_tcp_send_buffer(const struct qp_tcp_conn *c)
+{
+	(void)c;
+	return UINT32_MAX;
+}
+
 void
 qp_tcp_send(struct qp_tcp_conn *c, struct rte_mbuf *chain)
 {
@@ -498,6 +505,7 @@ start(void)
 		.mem_level = &mem_level,
 		.send = send_message,
 		.stream_window = 1 << 20,
+		.max_stream_window = 4 << 20,
 		.pool_bytes = POOL * 2048};
 
 	if (pool == NULL) {

@@ -138,7 +138,7 @@ turn(struct server *s)
 {
 	struct rte_mbuf *frames[32];
 	uint16_t n = qp_port_rx(s->port, frames, 32);
-	struct pollfd p = {.fd = s->port->wake_fd, .events = POLLIN};
+	struct pollfd p = {.fd = s->port->wake_fd[0], .events = POLLIN};
 
 	s->now_ns = clock_ns();
 	for (uint16_t i = 0; i < n; i++) {

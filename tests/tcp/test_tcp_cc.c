@@ -110,6 +110,41 @@ Test(tcp_cc, hystart_thresholds_are_clamped_to_4_and_16_ms)
 	cr_expect(h.phase == QP_HYSTART_CSS, "16 ms more");
 }
 
+/* `n` ACKs `gap_us` apart; whether one of them ended slow start. */
+static bool
+train_of(uint32_t n, uint32_t gap_us, uint32_t *now_us)
+{
+	bool left = false;
+
+	for (uint32_t i = 0; i < n; i++) {
+		left |= qp_tcp_hystart_train(&h, *now_us, 5000);
+		*now_us += gap_us;
+	}
+	return left;
+}
+
+Test(tcp_cc, hystart_acks_back_to_back_for_half_a_round_trip_leave)
+{
+	uint32_t now = 1000000;
+
+	qp_tcp_hystart_begin(&h, 100000);
+	cr_expect(!train_of(11, 500, &now), "5 ms are not more than half of 10 ms");
+	cr_expect(train_of(1, 500, &now));
+	cr_expect(h.phase == QP_HYSTART_DONE);
+}
+
+Test(tcp_cc, hystart_acks_with_a_gap_are_two_trains)
+{
+	uint32_t now = 1000000;
+
+	qp_tcp_hystart_begin(&h, 100000);
+	for (int i = 0; i < 10; i++) {
+		cr_expect(!train_of(8, 500, &now));
+		now += 2000;
+	}
+	cr_expect(h.phase == QP_HYSTART_SS);
+}
+
 /* Whole transfers. */
 
 struct flow {
@@ -301,6 +336,41 @@ Test(tcp_cc, cubic_leaves_slow_start_before_a_deep_queue_overflows, .timeout = 1
 	cr_expect(flow[0].c->ssthresh < UINT32_MAX / 2, "slow start goes on: cwnd %u, window %u", flow[0].c->cwnd, flow[0].c->snd_wnd);
 	cr_expect(goodput(2) > 0.9 * 20 * PAYLOAD_SHARE);
 	sim_stop(&sim);
+}
+
+/* Packets lost in the first half second, the end of slow start included. */
+static unsigned
+lost_at_start(const struct sim_line *line)
+{
+	unsigned lost;
+
+	open_line(QP_TCP_CC_CUBIC, false, line);
+	open_flow();
+	run_for(QP_SEC_NS / 2);
+	lost = (unsigned)sim.host[0].dropped;
+	cr_expect(flow[0].c->ssthresh < UINT32_MAX / 2, "slow start goes on");
+	cr_expect(goodput(1) > 0.9 * PAYLOAD_SHARE * (double)line->bytes_per_s / 125000);
+	sim_stop(&sim);
+	return lost;
+}
+
+Test(tcp_cc, cubic_leaves_slow_start_before_a_queue_of_one_round_trip_overflows, .timeout = 120)
+{
+	struct sim_line line = bottleneck(50, 20, 20);
+	unsigned lost = lost_at_start(&line);
+
+	cr_expect(lost < 20, "%u packets", lost);
+}
+
+Test(tcp_cc, cubic_watches_a_slow_start_that_an_undone_recovery_goes_back_to, .timeout = 120)
+{
+	struct sim_line line = bottleneck(50, 20, 20);
+	unsigned lost;
+
+	line.reorder = 0.05;
+	line.jitter_ns = 12 * QP_MS_NS;
+	lost = lost_at_start(&line);
+	cr_expect(lost < 20, "%u packets", lost);
 }
 
 Test(tcp_cc, bbr_keeps_its_speed_where_loss_is_no_congestion, .timeout = 240)

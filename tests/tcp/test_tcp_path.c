@@ -112,9 +112,9 @@ Test(tcp_path, marking_bottleneck_with_ecn_loses_nothing)
 	line.bytes_per_s = 2500000;
 	line.queue_ns = 60000000;
 	line.mark_ns = 15000000;
-	sent = transfer("nobody asks for ECN", &line, 4000000, 1, NULL, 0).sent;
+	sent = transfer("nobody asks for ECN", &line, 24000000, 1, NULL, 0).sent;
 	cr_expect(sent.retrans_segs > 0 && sent.ecn_reductions == 0);
-	sent = transfer("with ECN", &line, 4000000, 2, NULL, 0).sent;
+	sent = transfer("with ECN", &line, 24000000, 2, NULL, 0).sent;
 	cr_expect(sent.retrans_segs == 0 && sent.ecn_reductions > 0, "%llu sent again, %llu reductions",
 		(unsigned long long)sent.retrans_segs, (unsigned long long)sent.ecn_reductions);
 }

@@ -535,6 +535,19 @@ Test(tcp, established_text_out_of_order_is_sacked_at_once_and_delivered_in_order
 	CLOSE();
 }
 
+/* RFC 5681, 4.2: a sender in recovery has nothing else to go by. */
+Test(tcp, established_text_that_fills_a_part_of_a_gap_is_acknowledged_at_once)
+{
+	ESTABLISHED();
+	settle();
+	BURST("A 1801+100 ack 1 win 512 ts 101/_");
+	OUT("A 1 ack 1601 sack 1801-1901");
+	IN("A 1601+100 ack 1 win 512 ts 101/_");
+	OUT("A 1 ack 1701 sack 1801-1901");
+	QUIET();
+	CLOSE();
+}
+
 Test(tcp, established_text_twice_is_reported_as_dsack)
 {
 	ESTABLISHED();

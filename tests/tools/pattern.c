@@ -30,7 +30,10 @@ pattern_fill(uint64_t seed, uint64_t offset, uint8_t *buf, size_t len)
 		size_t skip = offset % 8;
 		size_t n = 8 - skip < len ? 8 - skip : len;
 
-		memcpy(buf, (const uint8_t *)&word + skip, n);
+		if (n == 8) /* of constant size: no call */
+			memcpy(buf, &word, 8);
+		else
+			memcpy(buf, (const uint8_t *)&word + skip, n);
 		buf += n;
 		offset += n;
 		len -= n;
@@ -47,7 +50,7 @@ pattern_matches(uint64_t seed, uint64_t offset, const uint8_t *buf, size_t len)
 		size_t skip = offset % 8;
 		size_t n = 8 - skip < len ? 8 - skip : len;
 
-		if (memcmp(buf, (const uint8_t *)&word + skip, n) != 0)
+		if (n == 8 ? memcmp(buf, &word, 8) != 0 : memcmp(buf, (const uint8_t *)&word + skip, n) != 0)
 			return false;
 		buf += n;
 		offset += n;
