@@ -377,7 +377,7 @@ append_payload(struct rte_mbuf *m, const struct fuzz_segment *s)
 		n = RTE_MIN(n, (uint32_t)rte_pktmbuf_tailroom(tail));
 		p = rte_pktmbuf_mtod_offset(tail, uint8_t *, tail->data_len);
 		for (uint32_t i = 0; i < n; i++)
-			p[i] = fuzz_pattern(s->seq + done++) ^ s->differ;
+			p[i] = fuzz_pattern(s->seq + !!(s->flags & RTE_TCP_SYN_FLAG) + done++) ^ s->differ;
 		tail->data_len += n;
 		m->pkt_len += n;
 	}
