@@ -677,7 +677,7 @@ start_gateway(struct world *w)
 		.pool = w->pool,
 		.pool_bytes = WORLD_POOL * (RTE_MBUF_DEFAULT_BUF_SIZE - RTE_PKTMBUF_HEADROOM),
 		.stream_window = (uint32_t)w->cfg.quic.stream_window,
-		.max_stream_window = (uint32_t)w->cfg.quic.stream_window,
+		.max_stream_window = 1 << 20,
 		.counters = &w->counters,
 		.mem_level = &w->mem_level,
 		.send = cp_message,
