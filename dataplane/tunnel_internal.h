@@ -53,6 +53,7 @@ struct qp_tunnel {
 	struct qp_relay_queue waiting;       /* accepted, but the client's stream limit is reached */
 	uint32_t nwaiting;
 	uint32_t nrelays;
+	uint32_t nholding;                   /* relays with bytes in mbufs */
 	uint64_t owed_credit;                /* connection credit held back under memory pressure */
 	uint64_t held_bytes;                 /* payload of its relays in mbufs, both directions */
 	uint64_t last_code;                  /* how the connection closes after the last words */
@@ -82,6 +83,9 @@ struct qp_relay {
 	uint64_t queued_bytes;               /* outside → tunnel, not acknowledged by the client */
 	uint64_t out_bytes;                  /* tunnel → outside, not acknowledged by the outside */
 	uint32_t credit_bytes;               /* tunnel → outside: granted and not acknowledged by the outside */
+	uint32_t window;                     /* what credit_bytes may come to; follows the path */
+	uint32_t round_bytes;                /* acknowledged by the outside since round_ns */
+	uint64_t round_ns;
 	uint8_t prefix_left;                 /* bytes of the connection id not acknowledged yet */
 	bool outside_fin;                    /* TCP's FIN came */
 	bool tunnel_fin;                     /* the stream's FIN came */
@@ -99,6 +103,7 @@ struct qp_tunnels {
 	struct qp_slots ids;
 	struct qp_tunnel_list list;
 	struct qp_relay_queue dirty;         /* have something to do at the flush */
+	uint32_t nholding;                   /* relays with bytes in mbufs */
 	bool owed;                           /* some tunnel has owed_credit */
 	struct qp_timer relief;              /* armed while mbufs are scarce */
 };
