@@ -10,7 +10,7 @@
 #include <sys/mman.h>
 
 #define LINE 64u
-#define FIRST_CHUNK_BYTES (64u * 1024)
+#define FIRST_CHUNK_BYTES (16u * 1024)
 /* A huge page: a million objects are 250 of them instead of 125,000 small ones in the TLB's way. */
 #define CHUNK_BYTES (2u << 20)
 
@@ -28,7 +28,6 @@ void
 qp_slab_init(struct qp_slab *s, size_t object_bytes)
 {
 	*s = (struct qp_slab) {.size = (object_bytes + 15) & ~(size_t)15};
-	s->chunk_bytes = FIRST_CHUNK_BYTES;
 }
 
 /* A huge page's room, aligned as one. */
@@ -48,11 +47,21 @@ map_huge(void)
 	return p + skip;
 }
 
-/* Each chunk is twice the last one, so that few objects cost little. */
+/* A thirty-second of what there is: chunks become large, and what is not used yet stays small. */
+static size_t
+next_chunk_bytes(const struct qp_slab *s)
+{
+	size_t bytes = s->bytes / 32 / FIRST_CHUNK_BYTES * FIRST_CHUNK_BYTES;
+
+	if (bytes < FIRST_CHUNK_BYTES)
+		return FIRST_CHUNK_BYTES;
+	return bytes < CHUNK_BYTES ? bytes : CHUNK_BYTES;
+}
+
 static int
 grow(struct qp_slab *s)
 {
-	size_t bytes = s->chunk_bytes;
+	size_t bytes = next_chunk_bytes(s);
 	struct chunk *chunk = bytes == CHUNK_BYTES ? map_huge() : aligned_alloc(LINE, bytes);
 
 	if (chunk == NULL)
@@ -61,14 +70,14 @@ grow(struct qp_slab *s)
 	chunk->bytes = bytes;
 	s->chunks = chunk;
 	s->bytes += bytes;
+	if (bytes == CHUNK_BYTES)
+		s->mapped_bytes += bytes;
 	for (size_t at = LINE; at + s->size <= bytes; at += s->size) {
 		struct link *object = (struct link *)((char *)chunk + at);
 
 		object->next = s->free;
 		s->free = object;
 	}
-	if (s->chunk_bytes < CHUNK_BYTES)
-		s->chunk_bytes *= 2;
 	return 0;
 }
 
@@ -110,5 +119,5 @@ qp_slab_release(struct qp_slab *s)
 	s->free = NULL;
 	s->chunks = NULL;
 	s->used = 0;
-	s->bytes = 0;
+	s->bytes = s->mapped_bytes = 0;
 }

@@ -10,8 +10,8 @@
  */
 struct qp_slab {
 	size_t size;       /* of an object, rounded up */
-	size_t chunk_bytes; /* of the next one */
-	size_t bytes;      /* of all */
+	size_t bytes;      /* of all chunks */
+	size_t mapped_bytes; /* of those that are mapped, not from the heap */
 	void *free;        /* linked through their first word */
 	void *chunks;      /* linked through their first word */
 	size_t used;       /* objects handed out */
