@@ -67,21 +67,21 @@ qp_tcp_rcv_taken(struct qp_tcp_conn *c)
 		return;
 	c->rcv_round_us = now_us;
 	c->rcv_taken = upto;
-	if (taken <= c->rcv_round_bytes) /* no faster than before: it has room enough */
-		return;
+	if (taken <= c->rcv_round_bytes || qp_tcp_memory(c->tcp) != QP_MEM_PLENTY)
+		return; /* no faster than before: it has room enough; or nobody has */
 	c->rcv_round_bytes = taken;
 	want = qp_min(2 * (uint64_t)taken + c->rcv_held + SPARE_SEGS * c->rcv_seg, UINT32_C(1) << 30);
-	if (want > c->rcv_tuned && qp_tcp_memory(c->tcp) == QP_MEM_PLENTY)
+	if (want > c->rcv_tuned)
 		c->rcv_tuned = (uint32_t)qp_min(want, c->tcp->cfg.rcv_buf_bytes);
 }
 
 uint32_t
 qp_tcp_send_buffer(const struct qp_tcp_conn *c)
 {
-	uint32_t most = c->tcp->cfg.snd_buf_bytes;
+	uint32_t most = c->tcp->cfg.snd_buf_bytes, window = qp_min(c->cwnd, c->snd_wnd);
 
 	/* What is in flight, and as much again to send when it is acknowledged. */
-	return (uint32_t)qp_min(qp_max(2 * (uint64_t)c->cwnd, START_BYTES), most);
+	return (uint32_t)qp_min(qp_max(2 * (uint64_t)window, START_BYTES), most);
 }
 
 /* The budget. */

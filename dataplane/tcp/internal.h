@@ -369,7 +369,7 @@ struct qp_tcp {
 	uint32_t half_open;
 	uint32_t ooo_segs;            /* mbufs in all reassembly queues */
 	uint32_t ooo_segs_max;
-	uint64_t held_bytes;          /* of payload: in receivers' hands and in send queues */
+	uint64_t held_bytes;          /* of payload: in receivers' hands, out of order, in send queues */
 	uint64_t budget_bytes;        /* … at most */
 	struct qp_tcp_conn *work_head, *work_tail; /* output pending, or dead and to be freed */
 	struct qp_slab conns, xmits, tws, recs, ooos;

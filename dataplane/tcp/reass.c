@@ -20,6 +20,7 @@ free_run(struct qp_tcp_conn *c, struct qp_tcp_ooo *o)
 		c->ooo_tail = o->prev;
 	c->ooo_ranges--;
 	c->tcp->ooo_segs -= o->q.segs;
+	qp_tcp_hold(c->tcp, -(int64_t)o->q.bytes);
 	qp_mbufq_clear(&o->q);
 	qp_slab_put(&c->tcp->ooos, o);
 }
@@ -67,6 +68,7 @@ extend_run(struct qp_tcp_conn *c, struct qp_tcp_ooo *o, struct qp_tcp_seg *s)
 		qp_mbufq_append(&o->q, s->m);
 	s->m = NULL;
 	c->tcp->ooo_segs += o->q.segs - before;
+	qp_tcp_hold(c->tcp, s->data_len);
 }
 
 static void
@@ -300,6 +302,7 @@ deliver_runs(struct qp_tcp_conn *c)
 		bool fin = o->fin && seq_leq(c->rcv_nxt, o->end);
 
 		c->tcp->ooo_segs -= o->q.segs;
+		qp_tcp_hold(c->tcp, -(int64_t)o->q.bytes);
 		if (old > 0)
 			report_duplicate(c, o->seq, o->seq + old);
 		qp_mbufq_drop(&o->q, old);

@@ -131,6 +131,19 @@ check_runs(const struct qp_tcp_conn *c, uint32_t *segs)
 	return NULL;
 }
 
+/* What the budget must know of. */
+static uint64_t
+payload_held(const struct qp_tcp_conn *c)
+{
+	uint64_t bytes = c->rcv_held;
+
+	if (c->x != NULL)
+		bytes += c->x->sndq.bytes;
+	for (const struct qp_tcp_ooo *o = c->ooo_head; o != NULL; o = o->next)
+		bytes += o->q.bytes;
+	return bytes;
+}
+
 /* Nothing waits for ever. */
 static const char *
 check_timers(const struct qp_tcp_conn *c)
@@ -198,6 +211,7 @@ const char *
 tcp_check(const struct qp_tcp *tcp)
 {
 	uint32_t n = 0, half = 0, ooo_segs = 0, senders = 0, fastopen = 0;
+	uint64_t held = 0;
 
 	HOLDS(tcp->work_head == NULL);
 	for (uint32_t i = 0; n < tcp->nconns && i <= tcp->bucket_mask; i++) {
@@ -211,6 +225,7 @@ tcp_check(const struct qp_tcp *tcp)
 			half += !!(c->flags & QP_TF_HALF_OPEN);
 			senders += c->x != NULL;
 			fastopen += !!(c->fastopen & QP_FO_PENDING);
+			held += payload_held(c);
 			bad = check_conn(c, &ooo_segs);
 			if (bad != NULL)
 				return bad;
@@ -218,5 +233,6 @@ tcp_check(const struct qp_tcp *tcp)
 	}
 	HOLDS(fastopen == tcp->fastopen_pending);
 	HOLDS(n == tcp->nconns && half == tcp->half_open && ooo_segs == tcp->ooo_segs);
+	HOLDS(held == tcp->held_bytes);
 	return check_stalls(tcp, senders);
 }

@@ -106,6 +106,42 @@ Test(tcp_buffer, budget_half_used_widens_nothing_and_used_up_takes_no_text)
 	script_close(&t);
 }
 
+Test(tcp_buffer, budget_counts_what_waits_out_of_order)
+{
+	start();
+	script_ignore(&t);
+	IN("A 1001+2000 ack 1 win 512 ts 102/_");
+	cr_expect(t.tcp->held_bytes == 2000);
+	IN("A 5001+1000 ack 1 win 512 ts 103/_");
+	cr_expect(t.tcp->held_bytes == 3000);
+	IN("A 1+1000 ack 1 win 512 ts 104/_");
+	cr_expect(t.tcp->held_bytes == 1000);
+	script_ignore(&t);
+	qp_tcp_abort(t.c);
+	cr_expect(t.tcp->held_bytes == 0);
+	script_ignore(&t);
+	script_close(&t);
+}
+
+/* Growth that memory forbids is made up for when there is some again. */
+Test(tcp_buffer, mbufs_plenty_again_widens_at_the_same_rate)
+{
+	uint8_t level = QP_MEM_TIGHT;
+	uint32_t before;
+
+	start();
+	t.tcp->env.mem_level = &level;
+	for (uint32_t n = 10; n <= 30; n += 10)
+		round_of(n);
+	round_of(1);
+	before = t.c->rcv_tuned;
+	level = QP_MEM_PLENTY;
+	for (int i = 0; i < 10; i++)
+		round_of(30);
+	cr_expect(before == 65536 && t.c->rcv_tuned > 70000, "%u, then %u", before, t.c->rcv_tuned);
+	script_close(&t);
+}
+
 Test(tcp_buffer, budget_counts_the_send_queue_until_it_is_acknowledged)
 {
 	start();
@@ -123,9 +159,12 @@ Test(tcp_buffer, budget_counts_the_send_queue_until_it_is_acknowledged)
 Test(tcp_buffer, send_buffer_follows_cwnd_up_to_the_bound)
 {
 	start();
+	t.c->snd_wnd = 1 << 20;
 	t.c->cwnd = 200000;
 	cr_expect(qp_tcp_send_buffer(t.c) == 400000);
 	t.c->cwnd = 900000;
 	cr_expect(qp_tcp_send_buffer(t.c) == t.cfg.snd_buf_bytes);
+	t.c->snd_wnd = 100000;
+	cr_expect(qp_tcp_send_buffer(t.c) == 200000, "no more than the peer has room for, twice");
 	script_close(&t);
 }
