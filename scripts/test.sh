@@ -128,31 +128,21 @@ stage_asan() {
 }
 
 stage_fuzz() {
-	local target name seconds=${QUICPORT_FUZZ_SECONDS:-5} dirs count=0
+	local source target seconds=${QUICPORT_FUZZ_SECONDS:-5}
 	export CC=clang
 	compile "building the fuzz targets" build-fuzz -Dfuzz=true -Db_lundef=false \
 		-Db_sanitize=address,undefined || { unset CC; return 0; }
 	unset CC
-	run_limit=$((seconds + 60))
-	for target in build-fuzz/tests/fuzz/*; do
-		if [ ! -f "$target" ] || [ ! -x "$target" ]; then
-			continue
-		fi
-		name=${target##*/}
-		count=$((count + 1))
-		# libFuzzer adds what it finds to the first folder, and only reads the second.
-		dirs=("build-fuzz/corpus/$name")
-		[ ! -d "tests/fuzz/corpus/$name" ] || dirs+=("tests/fuzz/corpus/$name")
-		mkdir -p "${dirs[0]}" build-fuzz/crashes
-		if UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 run_logged "$stage: $name" "$target" \
-			-max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
-			-artifact_prefix="build-fuzz/crashes/$name-" "${dirs[@]}"; then
+	run_limit=$((seconds + 90))
+	for source in tests/fuzz/fuzz_*.c; do
+		target=${source#tests/fuzz/fuzz_}
+		target=${target%.c}
+		if run_logged "$stage: $target" "$here/fuzz.sh" --seconds "$seconds" "$target"; then
 			passed=$((passed + 1))
 		else
-			fail "again, with the file that it names: $target build-fuzz/crashes/$name-..."
+			fail "again: scripts/fuzz.sh $target"
 		fi
 	done
-	[ $count != 0 ] || skip "$stage: there are no fuzz targets"
 }
 
 stage_e2e() {

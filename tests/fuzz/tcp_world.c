@@ -229,8 +229,10 @@ transmit(void *ctx, struct rte_mbuf *m)
 	uint32_t end;
 
 	decode(w, m, &f);
-	if (f.flags & RTE_TCP_SYN_FLAG)
+	if (f.flags & RTE_TCP_SYN_FLAG) {
 		w->iss = w->seen = f.seq;
+		w->offered = false;
+	}
 	check_payload(w, m, &f);
 	check_window(w, &f);
 	end = f.seq + f.len + !!(f.flags & (RTE_TCP_SYN_FLAG | RTE_TCP_FIN_FLAG));
@@ -392,10 +394,14 @@ note_offer(struct fuzz_world *w, const struct fuzz_segment *s)
 
 	if (!(s->flags & RTE_TCP_ACK_FLAG))
 		return;
+	/* The stack takes no window from an ACK that it ignores. */
+	if (c != NULL ? !seq_leq(c->snd_una, s->ack) || !seq_leq(s->ack, c->snd_nxt)
+		      : s->ack != w->iss + 1)
+		return;
 	/* A cookie says the scale only to the stack: any. */
 	edge = s->ack + ((uint32_t)s->wnd << (c != NULL ? c->snd_wscale : 14));
-	if (w->peer_edge == 0 || seq_lt(w->peer_edge, edge))
-		w->peer_edge = edge;
+	w->peer_edge = w->offered ? seq_max(w->peer_edge, edge) : edge;
+	w->offered = true;
 }
 
 bool

@@ -87,6 +87,7 @@ struct fuzz_world {
 	uint32_t acked;            /* the stack's last ACK */
 	uint32_t edge;             /* the farthest right edge that it offered */
 	uint32_t peer_edge;        /* the farthest that the peer offered */
+	bool offered;              /* … since the last SYN */
 	uint32_t tsval;            /* the stack's last timestamp */
 	bool acking;               /* acked, edge are set */
 	unsigned frames, resets;   /* sent so far */
