@@ -30,9 +30,8 @@ SYN_RATE = 10 * ACCEPTED_A_SECOND
 JUNK_RATE = 60_000
 WINDOW_S = 0.7
 SETTLE_S = 0.15
-# On a quiet machine nine tenths. The median of a few pairs where others are busy tells only a share
-# from a collapse, which is below a tenth.
-PAIRS, SHARE, COLLAPSE = (21, 0.9, 0.7) if FULL else (5, 0.6, 0.3)
+# The median of a few pairs is good to a few hundredths; where others are busy it takes more of them.
+FEW, MOST, SHARE, COLLAPSE = (21, 21, 0.9, 0.7) if FULL else (5, 21, 0.85, 0.7)
 
 # No SYN may come twice: it would be an honest one's second try. A seed is where a stream starts.
 _seeds = itertools.count(1, 1 << 40)
@@ -171,6 +170,11 @@ def summary(honest):
             f"median {statistics.median(took) * 1e3:.1f} ms, longest {took[-1] * 1e3:.0f} ms")  # fmt: skip
 
 
+def keeps_share(by_work, by_clock):
+    shares = statistics.median(by_work), statistics.median(by_clock)
+    return max(shares) >= SHARE and min(shares) >= COLLAPSE
+
+
 @pytest.mark.parametrize("kind", ["syn-flood", "udp"])
 def test_flood_leaves_the_established_their_share_and_lets_new_ones_in(world, kind):
     bulk = Bulk(world.outside, GATEWAY, world.sink)
@@ -178,7 +182,7 @@ def test_flood_leaves_the_established_their_share_and_lets_new_ones_in(world, ki
     by_clock, by_work, rates = [], [], []
     try:
         bulk.measure(1, world.data_plane)
-        for _ in range(PAIRS):
+        while len(rates) < FEW or (len(rates) < MOST and not keeps_share(by_work, by_clock)):
             without, _ = window(world, bulk, calm, kind, NOBODY)
             under, rate = window(world, bulk, flooded, kind, GATEWAY)
             by_clock.append(under[0] / without[0])
@@ -187,12 +191,11 @@ def test_flood_leaves_the_established_their_share_and_lets_new_ones_in(world, ki
     finally:
         for each in (calm, flooded, bulk):
             each.end()
-    print(f"\n{kind}, {statistics.median(rates):.0f} packets a second, medians of {PAIRS} pairs")
+    print(f"\n{kind}, {statistics.median(rates):.0f} packets a second, {len(rates)} pairs' medians")
     print(f"share {statistics.median(by_work):.3f}, by the clock {statistics.median(by_clock):.3f}")
     print(f"without: {summary(calm)}\nflooded: {summary(flooded)}")
     assert calm.failed == [] and flooded.failed == [] and flooded.took != []
-    shares = statistics.median(by_work), statistics.median(by_clock)
-    assert max(shares) >= SHARE and min(shares) >= COLLAPSE, shares
+    assert keeps_share(by_work, by_clock), (by_work, by_clock)
     if kind == "syn-flood":
         assert world.gateway.metric("quicport_tcp_syn_cookies_ok_total") > 0
 
