@@ -24,6 +24,7 @@
 
 #include "dataplane/port.h"
 #include "dataplane/tcp/internal.h"
+#include "tests/tcp/clock.h"
 #include "tests/tcp/eal.h"
 
 #define PORT 7
@@ -37,15 +38,6 @@ struct server {
 	uint64_t now_ns, rnd;
 	uint64_t marked_in, marked_out; /* frames */
 };
-
-static uint64_t
-clock_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
 
 static uint64_t
 next_random(void *ctx)

@@ -27,6 +27,7 @@
 
 #include "dataplane/port.h"
 #include "dataplane/tcp/tcp.h"
+#include "tests/tcp/clock.h"
 #include "tests/tcp/eal.h"
 
 #define PORT   7
@@ -55,15 +56,6 @@ struct server {
 	uint64_t now_ns, rnd;
 	double loss;
 };
-
-static uint64_t
-clock_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
 
 static uint64_t
 next_random(void *ctx)

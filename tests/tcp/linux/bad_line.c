@@ -19,6 +19,7 @@
 #include <sys/prctl.h>
 #include <time.h>
 
+#include "tests/tcp/clock.h"
 #include "tests/tcp/linux/hook.h"
 #include "tests/tcp/linux/wire.h"
 #include "bad_line.skel.h"
@@ -43,15 +44,6 @@ static void
 on_signal(int sig)
 {
 	stop = 1;
-}
-
-static uint64_t
-clock_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
 /* Arguments are NAME VALUE pairs. */

@@ -26,6 +26,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tests/tcp/clock.h"
 #include "tests/tcp/linux/talk.h"
 
 #define CHUNK  65536
@@ -62,15 +63,6 @@ static void
 on_signal(int sig)
 {
 	stop = 1;
-}
-
-static uint64_t
-clock_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
 /* Adds what the kernel knows of a connection. */

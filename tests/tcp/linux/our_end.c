@@ -32,6 +32,7 @@
 
 #include "dataplane/port.h"
 #include "dataplane/tcp/tcp.h"
+#include "tests/tcp/clock.h"
 #include "tests/tcp/eal.h"
 #include "tests/tcp/linux/hook.h"
 #include "tests/tcp/linux/ports.h"
@@ -71,15 +72,6 @@ static void
 on_signal(int sig)
 {
 	stop = 1;
-}
-
-static uint64_t
-clock_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
 static uint64_t
