@@ -20,31 +20,12 @@
 #include "tests/dataplane/outside.h"
 #include "tests/tcp/eal.h"
 
-#ifdef __has_feature /* clang's way to say it */
-#if __has_feature(address_sanitizer)
-#define LEAK_CHECK 1
-#endif
-#elif defined(__SANITIZE_ADDRESS__)
-#define LEAK_CHECK 1
-#endif
-#ifndef LEAK_CHECK
-#define LEAK_CHECK 0
-#endif
-#if LEAK_CHECK
+#if TEST_ASAN
 #include <sanitizer/lsan_interface.h>
 #endif
 
 #define GRO_MOST 16u
 #define GRO_BYTES 60000u
-
-#if LEAK_CHECK
-/* Criterion's runner leaks a little of its own now and then. */
-const char *
-__lsan_default_suppressions(void)
-{
-	return "leak:libcriterion";
-}
-#endif
 
 static const uint8_t gateway_mac[6] = {2, 0, 0, 0, 0, 1};
 static const uint8_t client_mac[6] = {2, 0, 0, 0, 0, 2};
@@ -52,12 +33,12 @@ static const uint8_t client_mac[6] = {2, 0, 0, 0, 0, 2};
 void
 world_init(void)
 {
-#if LEAK_CHECK
+#if TEST_ASAN
 	__lsan_disable(); /* EAL keeps what it takes */
 #endif
 	test_eal_init();
 	must(qp_quic_init() == 0);
-#if LEAK_CHECK
+#if TEST_ASAN
 	__lsan_enable();
 #endif
 }
@@ -783,7 +764,7 @@ world_free(struct world *w)
 	remove_folder(w);
 	free(w->cp.log);
 	free(w);
-#if LEAK_CHECK
+#if TEST_ASAN
 	must(!__lsan_do_recoverable_leak_check());
 #endif
 }

@@ -17,6 +17,9 @@
 
 #include "dataplane/tcp/internal.h"
 #include "tests/tcp/eal.h"
+#if TEST_ASAN
+#include <sanitizer/allocator_interface.h>
+#endif
 
 #define LIMIT_BYTES 512
 #define PROBES 1000000u
@@ -105,9 +108,13 @@ seconds(void)
 static size_t
 heap_bytes(void)
 {
+#if TEST_ASAN
+	return __sanitizer_get_current_allocated_bytes();
+#else
 	struct mallinfo2 m = mallinfo2();
 
 	return m.uordblks + m.hblkhd;
+#endif
 }
 
 static void

@@ -2,6 +2,18 @@
 #ifndef QP_TESTS_TCP_EAL_H
 #define QP_TESTS_TCP_EAL_H
 
+/* Is this a build with AddressSanitizer? */
+#ifdef __has_feature /* clang's way to say it */
+#if __has_feature(address_sanitizer)
+#define TEST_ASAN 1
+#endif
+#elif defined(__SANITIZE_ADDRESS__)
+#define TEST_ASAN 1
+#endif
+#ifndef TEST_ASAN
+#define TEST_ASAN 0
+#endif
+
 struct rte_mempool;
 
 /* An EAL without hugepages, files or devices; once a process. Aborts on failure. */
