@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "client/commands.h"
-#include "client/run.h"
+#include "client/options.h"
 #include "common/keys.h"
 
 struct command {

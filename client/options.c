@@ -26,18 +26,30 @@
 	"  quicport client -s gateway.example:39000 -r 9022 -l 22 \\\n"                            \
 	"    --privkey-file client.key --server-pubkey-file gateway.pub\n"
 
-/* Texts and files as given; keys come of them when everything goes together. */
 struct given {
 	bool server, remote, local, privkey, server_pubkey, psk;
-	const char *privkey_file;
-	const char *server_pubkey_file;
 };
+
+/* With its NUL: the library reads texts. */
+static int
+keep_secret(const struct qp_opt *opt, const char *text, struct qp_errmsg *msg)
+{
+	struct qp_secret **out = opt->value;
+
+	qp_secret_free(*out);
+	*out = qp_secret_new(text, strlen(text) + 1);
+	return *out != NULL ? QP_OK : qp_fail(msg, QP_E_NOMEM, "memory for it");
+}
 
 static int
 parse_private_key(const struct qp_opt *opt, const char *text, struct qp_errmsg *msg)
 {
-	if (qp_private_key_from_text(text, "", opt->value, NULL) == QP_OK)
-		return QP_OK;
+	struct qp_secret *key;
+
+	if (qp_private_key_from_text(text, "", &key, NULL) == QP_OK) {
+		qp_secret_free(key);
+		return keep_secret(opt, text, msg);
+	}
 	return qp_fail(msg, QP_E_INVAL,
 		"a private key of 44 Base64 characters, as `quicport keygen` prints it");
 }
@@ -45,8 +57,10 @@ parse_private_key(const struct qp_opt *opt, const char *text, struct qp_errmsg *
 static int
 parse_public_key(const struct qp_opt *opt, const char *text, struct qp_errmsg *msg)
 {
-	if (qp_public_key_from_text(text, "", opt->value, NULL) == QP_OK)
-		return QP_OK;
+	uint8_t key[QP_KEY_BYTES];
+
+	if (qp_public_key_from_text(text, "", key, NULL) == QP_OK)
+		return qp_opt_string(opt, text, msg);
 	return qp_fail(msg, QP_E_INVAL,
 		"a public key of 44 Base64 characters, as `quicport pubkey` prints it");
 }
@@ -54,8 +68,12 @@ parse_public_key(const struct qp_opt *opt, const char *text, struct qp_errmsg *m
 static int
 parse_psk(const struct qp_opt *opt, const char *text, struct qp_errmsg *msg)
 {
-	if (qp_psk_from_text(text, "", opt->value, NULL) == QP_OK)
-		return QP_OK;
+	struct qp_secret *psk;
+
+	if (qp_psk_from_text(text, "", &psk, NULL) == QP_OK) {
+		qp_secret_free(psk);
+		return keep_secret(opt, text, msg);
+	}
 	return qp_fail(msg, QP_E_INVAL, "UTF-8 text that is not empty");
 }
 
@@ -77,17 +95,27 @@ parse_words(struct qpc_options *o, struct given *g, int argc, char **argv, struc
 			.secret = true, .parse = parse_private_key, .value = &o->privkey,
 			.given = &g->privkey},
 		{.name = "privkey-file", .arg = "FILE", .help = "a file with it",
-			.parse = qp_opt_string, .value = &g->privkey_file},
+			.parse = qp_opt_string, .value = &o->privkey_file},
 		{.name = "server-pubkey", .arg = "KEY",
 			.help = "the public key that the gateway must prove to own",
-			.parse = parse_public_key, .value = o->server_pubkey,
+			.parse = parse_public_key, .value = &o->server_pubkey,
 			.given = &g->server_pubkey},
 		{.name = "server-pubkey-file", .arg = "FILE", .help = "a file with it",
-			.parse = qp_opt_string, .value = &g->server_pubkey_file},
+			.parse = qp_opt_string, .value = &o->server_pubkey_file},
 		{.name = "psk", .arg = "TEXT", .help = "the pre-shared key, as the gateway has it",
 			.secret = true, .parse = parse_psk, .value = &o->psk, .given = &g->psk},
 		{.name = "insecure", .help = "do not check the server's certificate",
 			.parse = qp_opt_flag, .value = &o->insecure},
+		QP_OPT_GROUP("When the connection is lost or cannot be made:"),
+		{.name = "reconnect", .arg = "BOOL", .fallback = "yes", .help = "try again",
+			.parse = qp_opt_flag, .value = &o->reconnect},
+		{.name = "reconnect-max-attempts", .arg = "N", .fallback = "0",
+			.help = "so often in a row at most; 0: no limit", .parse = qp_opt_u32,
+			.value = &o->reconnect_max_attempts},
+		{.name = "reconnect-delay", .arg = "SECONDS", .fallback = "1", .min = 1, .max = 60,
+			.help = "wait before the first try; each waits twice as long as the one before, "
+				"60 s at most",
+			.parse = qp_opt_u32, .value = &o->reconnect_delay_s},
 		QP_OPT_GROUP("QUIC:"),
 		{.name = "quic-keep-alive", .arg = "SECONDS", .fallback = "5", .max = 3600,
 			.help = "ping the gateway after so much silence; 0: never",
@@ -146,14 +174,14 @@ only_one(bool a, const char *a_name, bool b, const char *b_name, struct qp_errms
 }
 
 static int
-check_authentication(const struct given *g, enum qp_auth_method *method, struct qp_errmsg *msg)
+check_authentication(const struct qpc_options *o, const struct given *g, struct qp_errmsg *msg)
 {
-	bool key = g->privkey || g->privkey_file != NULL;
-	bool server = g->server_pubkey || g->server_pubkey_file != NULL;
-	int err = only_one(g->privkey, "privkey", g->privkey_file != NULL, "privkey-file", msg);
+	bool key = g->privkey || o->privkey_file != NULL;
+	bool server = g->server_pubkey || o->server_pubkey_file != NULL;
+	int err = only_one(g->privkey, "privkey", o->privkey_file != NULL, "privkey-file", msg);
 
 	if (err == QP_OK)
-		err = only_one(g->server_pubkey, "server-pubkey", g->server_pubkey_file != NULL,
+		err = only_one(g->server_pubkey, "server-pubkey", o->server_pubkey_file != NULL,
 			"server-pubkey-file", msg);
 	if (err == QP_OK)
 		err = only_one(g->psk, "psk", key, g->privkey ? "privkey" : "privkey-file", msg);
@@ -168,20 +196,7 @@ check_authentication(const struct given *g, enum qp_auth_method *method, struct 
 			"%s needs the gateway's public key: give --server-pubkey or "
 			"--server-pubkey-file",
 			g->privkey ? "--privkey" : "--privkey-file");
-	*method = key ? QP_AUTH_X25519 : QP_AUTH_PSK;
 	return QP_OK;
-}
-
-static int
-read_key_files(struct qpc_options *o, const struct given *g, struct qp_errmsg *msg)
-{
-	int err = QP_OK;
-
-	if (g->privkey_file != NULL)
-		err = qp_private_key_from_file(g->privkey_file, &o->privkey, msg);
-	if (err == QP_OK && g->server_pubkey_file != NULL)
-		err = qp_public_key_from_file(g->server_pubkey_file, o->server_pubkey, msg);
-	return err;
 }
 
 int
@@ -195,9 +210,7 @@ qpc_options_parse(struct qpc_options *o, int argc, char **argv, struct qp_errmsg
 	if (err == QP_OK)
 		err = check_forward(o, &g, msg);
 	if (err == QP_OK)
-		err = check_authentication(&g, &o->method, msg);
-	if (err == QP_OK)
-		err = read_key_files(o, &g, msg);
+		err = check_authentication(o, &g, msg);
 	return err;
 }
 

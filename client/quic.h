@@ -80,6 +80,8 @@ bool qpc_quic_is_over(const struct qpc_quic *q);
 void qpc_quic_wake(struct qpc_quic *q);
 
 const struct qpc_udp *qpc_quic_udp(const struct qpc_quic *q);
+/* Smoothed round trip in microseconds; 0 before the handshake is done. */
+uint32_t qpc_quic_rtt_us(const struct qpc_quic *q);
 WOLFSSL *qpc_quic_tls(const struct qpc_quic *q);
 
 /* Opens a bidirectional stream. QP_E_AGAIN while the peer allows none. */

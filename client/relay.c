@@ -231,6 +231,16 @@ static const struct qpc_stream_ops stream_ops = {
 
 /* The set. */
 
+void
+qpc_counters_add(struct qpc_relay_counters *sum, const struct qpc_relay_counters *c)
+{
+	sum->opened += c->opened;
+	sum->refused += c->refused;
+	sum->resets += c->resets;
+	sum->bytes_to_local += c->bytes_to_local;
+	sum->bytes_from_local += c->bytes_from_local;
+}
+
 static void
 on_task(struct qpc_task *task)
 {

@@ -75,6 +75,9 @@ struct qpc_relay_counters {
 	uint64_t bytes_from_local;
 };
 
+/* Adds all but `active`. */
+void qpc_counters_add(struct qpc_relay_counters *sum, const struct qpc_relay_counters *c);
+
 struct qpc_relay_ops {
 	/* The local connection of `id` failed: ConnectionClose is due. `errnum`: why. */
 	void (*refused)(void *ctx, uint32_t id, enum qp_wire_reason reason, int errnum);

@@ -53,6 +53,12 @@ qpc_session_end(const struct qpc_session *s)
 	return &s->end;
 }
 
+uint32_t
+qpc_session_rtt_us(const struct qpc_session *s)
+{
+	return s->quic != NULL ? qpc_quic_rtt_us(s->quic) : 0;
+}
+
 const struct qpc_relay_counters *
 qpc_session_counters(const struct qpc_session *s)
 {
@@ -181,8 +187,11 @@ stream0_data(struct qpc_stream *stream, const uint8_t *data, size_t len, bool fi
 		return QP_OK;
 	}
 	if (s->stage == QPC_SESSION_AUTHENTICATING &&
-		s->control.state == QPC_CONTROL_REQUESTED)
+		s->control.state == QPC_CONTROL_REQUESTED) {
 		s->stage = QPC_SESSION_REQUESTING;
+		if (s->ops->connected != NULL)
+			s->ops->connected(s->ctx, &s->cfg->server);
+	}
 	if (fin && s->stage != QPC_SESSION_CLOSING)
 		control_session_closed(s);
 	return QP_OK;

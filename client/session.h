@@ -47,6 +47,8 @@ struct qpc_session_ops {
 	 * else the session ends with that code. Must not block.
 	 */
 	int (*trust)(void *ctx, const struct qpc_cert *cert);
+	/* The server has proved itself and the request is on its way. NULL: not of interest. */
+	void (*connected)(void *ctx, const struct qp_sockaddr *server);
 	/* The forward is open. */
 	void (*opened)(void *ctx, struct qp_slice message);
 	/* At the end of a loop's turn; the callee may free the session. */
@@ -59,8 +61,9 @@ struct qpc_session_end {
 	enum qpc_session_stage stage;     /* how far it had come */
 	bool by_peer;
 	bool refused;                     /* it answered the request with `status` */
+	bool unresolved;                  /* the server's name has no address */
 	enum qp_wire_status status;
-	char text[320];                   /* one line for a person */
+	char text[384];                   /* one line for a person */
 };
 
 /* `cfg`, what it points to, and the rest are borrowed for the session's life. */
@@ -75,6 +78,8 @@ void qpc_session_close(struct qpc_session *s);
 
 enum qpc_session_stage qpc_session_stage(const struct qpc_session *s);
 const struct qpc_session_end *qpc_session_end(const struct qpc_session *s);
+/* Smoothed round trip in microseconds; 0: not measured. */
+uint32_t qpc_session_rtt_us(const struct qpc_session *s);
 const struct qpc_relay_counters *qpc_session_counters(const struct qpc_session *s);
 
 #endif
