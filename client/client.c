@@ -478,10 +478,10 @@ gather(void *arg)
 	struct qpc_relay_counters sum = f->before;
 
 	if (session != NULL) {
-		const struct qpc_relay_counters *now = qpc_session_counters(session);
+		const struct qpc_relay_counters now = qpc_session_counters(session);
 
-		qpc_counters_add(&sum, now);
-		sum.active = now->active;
+		qpc_counters_add(&sum, &now);
+		sum.active = now.active;
 		call->s.rtt_us = qpc_session_rtt_us(session);
 	}
 	call->s.state = f->state;

@@ -5,6 +5,8 @@
 #include <pthread.h>
 #include <sys/queue.h>
 
+#include "client/listen.h"
+#include "client/pipe.h"
 #include "client/resolve.h"
 #include "client/session.h"
 #include "client/trust.h"
@@ -61,6 +63,10 @@ struct qp_forward {
 	struct qpc_identity own;           /* method NONE: the client's counts */
 	struct qpc_session_config cfg;     /* what all attempts have in common */
 	struct qpc_addrs dest;             /* REMOTE: of the local service */
+	struct qpc_listener listener;      /* LOCAL */
+	struct qpc_pipe *pipe;             /* STDIO, once open */
+	int fd_in, fd_out;                 /* STDIO */
+	bool piped;                        /* STDIO: its one connection was begun */
 
 	enum qp_forward_state state;
 	struct qpc_connect connect;
@@ -120,6 +126,13 @@ void qpc_forward_opened(struct qp_forward *f, struct qp_slice message);
 /* The connection attempt as a whole came to nothing, or the session ended: judged later in this turn. */
 void qpc_forward_over(struct qp_forward *f);
 const struct qpc_identity *qpc_forward_identity(const struct qp_forward *f);
+
+/* forward_local.c */
+int qpc_forward_listen(struct qp_forward *f, struct qp_errmsg *msg) __attribute__((warn_unused_result));
+/* The forward is open: its descriptors become the connection. */
+void qpc_forward_pipe(struct qp_forward *f);
+/* How that connection ended. The session is still there. */
+int qpc_forward_pipe_end(const struct qp_forward *f, struct qp_errmsg *msg);
 
 /* connect.c */
 /* Looks the gateway up and races its addresses (RFC 8305). */

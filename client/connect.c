@@ -114,10 +114,31 @@ on_opened(void *ctx, struct qp_slice message)
 	qpc_forward_opened(((struct qpc_attempt *)ctx)->forward, message);
 }
 
+/* LOCAL: the server allows another stream. */
+static void
+on_room(void *ctx)
+{
+	qpc_listener_resume(&((struct qpc_attempt *)ctx)->forward->listener);
+}
+
+/* STDIO: with its one connection the session has done its work. */
+static void
+on_gone(void *ctx)
+{
+	struct qpc_attempt *a = ctx;
+
+	if (a->forward->kind == QP_FORWARD_STDIO)
+		qpc_session_close(a->session);
+	else
+		qpc_listener_resume(&a->forward->listener); /* a descriptor is free again */
+}
+
 static const struct qpc_session_ops session_ops = {
 	.trust = on_trust,
 	.connected = on_authenticated,
 	.opened = on_opened,
+	.room = on_room,
+	.gone = on_gone,
 	.ended = on_ended,
 };
 

@@ -31,8 +31,12 @@ drop_connection(struct qp_forward *f)
 {
 	const struct qpc_session *s = qpc_connect_session(f);
 
-	if (s != NULL)
-		qpc_counters_add(&f->before, qpc_session_counters(s));
+	qpc_listener_pause(&f->listener);
+	if (s != NULL) {
+		const struct qpc_relay_counters now = qpc_session_counters(s);
+
+		qpc_counters_add(&f->before, &now);
+	}
 	qpc_connect_drop(f);
 }
 
@@ -108,8 +112,6 @@ worth_retrying(struct qp_forward *f, int err, const struct qpc_session_end *last
 	f->denials = denied ? f->denials + 1 : 0;
 	if (!o->reconnect || f->denials >= MAX_DENIALS)
 		return false;
-	if (f->kind == QP_FORWARD_STDIO && f->was_open)
-		return false; /* its one connection is gone */
 	/* A name that never was is a typing error; later it is the network's. */
 	if (err == QP_E_NOTFOUND && last->unresolved && !f->was_open)
 		return false;
@@ -187,11 +189,17 @@ judge(struct qpc_task *task)
 	struct qpc_session_end last = f->connect.last;
 	bool distrusted = was_distrusted(f, &last);
 	struct qp_errmsg msg = {""};
-	int err;
+	int err, piped_end = QP_OK;
 
+	if (f->piped && qpc_connect_session(f) != NULL)
+		piped_end = qpc_forward_pipe_end(f, &msg);
 	drop_connection(f);
 	if (f->removed || f->client->stopping) {
 		end(f, QP_OK, &msg);
+		return;
+	}
+	if (f->piped) {
+		end(f, piped_end, &msg);
 		return;
 	}
 	if (distrusted) {
@@ -278,6 +286,10 @@ qpc_forward_opened(struct qp_forward *f, struct qp_slice message)
 	qp_slice_printable(message, text, sizeof(text));
 	if (c->o.callbacks.forward_open != NULL && !f->removed)
 		c->o.callbacks.forward_open(c->o.user, f, text);
+	if (f->kind == QP_FORWARD_LOCAL)
+		qpc_listener_resume(&f->listener);
+	else if (f->kind == QP_FORWARD_STDIO)
+		qpc_forward_pipe(f);
 }
 
 void
@@ -302,6 +314,8 @@ qpc_forward_free(struct qp_forward *f)
 	qpc_loop_unqueue(&c->loop, &f->over);
 	qpc_timer_cancel(&c->loop.timers, &f->timer);
 	qpc_connect_drop(f);
+	qpc_listener_close(&f->listener);
+	qpc_pipe_free(f->pipe);
 	TAILQ_REMOVE(f->removed ? &c->leaving : &c->forwards, f, link);
 	qpc_identity_clear(&f->own);
 	free(f);

@@ -121,6 +121,8 @@ check_options(const struct qp_forward_options *o, struct qp_errmsg *msg)
 			"QP_FORWARD_OPTIONS, and build against its header", o->size, sizeof(*o));
 	if ((unsigned)o->kind > QP_FORWARD_STDIO)
 		return qp_fail(msg, QP_E_INVAL, "forward kind %d is none of this library's", (int)o->kind);
+	if (o->kind == QP_FORWARD_STDIO && (o->fd_in < 0 || o->fd_out < 0))
+		return qp_fail(msg, QP_E_INVAL, "a forward of kind STDIO needs fd_in and fd_out");
 	return QP_OK;
 }
 
@@ -138,6 +140,10 @@ qpc_forward_new(struct qp_client *c, const struct qp_forward_options *o, struct 
 		return qp_fail(msg, QP_E_NOMEM, "out of memory for a forward");
 	f->client = c;
 	f->kind = o->kind;
+	f->listener.source.fd = -1;
+	f->fd_in = o->fd_in;
+	f->fd_out = o->fd_out;
+	f->cfg.udp_idle_s = o->udp_idle_timeout_s;
 	TAILQ_INSERT_TAIL(&c->forwards, f, link);
 	err = parse_ends(f, o, msg);
 	if (err == QP_OK) {
@@ -146,6 +152,8 @@ qpc_forward_new(struct qp_client *c, const struct qp_forward_options *o, struct 
 	}
 	if (err == QP_OK && f->kind == QP_FORWARD_REMOTE)
 		err = qpc_resolve(&f->local, &f->dest, msg);
+	else if (err == QP_OK && f->kind == QP_FORWARD_LOCAL)
+		err = qpc_forward_listen(f, msg);
 	if (err != QP_OK) {
 		qpc_forward_free(f);
 		return err;

@@ -128,6 +128,12 @@ qpc_stream_gone(struct qpc_quic *q, struct qpc_stream *s)
 	s->ops->closed(s, whole);
 }
 
+uint64_t
+qpc_quic_streams_left(const struct qpc_quic *q)
+{
+	return ngtcp2_conn_get_streams_bidi_left(q->conn);
+}
+
 int
 qpc_quic_open_stream(struct qpc_quic *q, struct qpc_stream *s)
 {

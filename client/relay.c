@@ -49,11 +49,13 @@ free_if_done(struct qpc_relay *r)
 	set->counters.active--;
 	if (set->nspare >= MAX_SPARE) {
 		free(r);
-		return;
+	} else {
+		r->all_link.tqe_next = set->spare;
+		set->spare = r;
+		set->nspare++;
 	}
-	r->all_link.tqe_next = set->spare;
-	set->spare = r;
-	set->nspare++;
+	if (set->quic != NULL && set->ops->gone != NULL)
+		set->ops->gone(set->ctx);
 }
 
 static void

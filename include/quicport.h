@@ -205,7 +205,7 @@ struct qp_forward_options {
 	const char *server;       /* NULL: the client's */
 	const struct qp_identity *identity; /* NULL: the client's */
 	uint32_t udp_idle_timeout_s; /* UDP: a virtual connection ends after so much silence; 0: never */
-	int fd_in, fd_out;        /* STDIO: read from and written to; stay the caller's, must stay open; are set non-blocking */
+	int fd_in, fd_out;        /* STDIO: read from and written to, blocking, by threads of the library; stay the caller's and open */
 };
 
 #define QP_FORWARD_OPTIONS                                                                         \
