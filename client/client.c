@@ -464,6 +464,12 @@ qp_forward_name(const struct qp_forward *f)
 	return f->name;
 }
 
+void *
+qp_forward_user(const struct qp_forward *f)
+{
+	return f->user;
+}
+
 struct stats_call {
 	const struct qp_forward *forward;
 	struct qp_forward_stats s;

@@ -57,6 +57,7 @@ struct qp_forward {
 	struct qp_client *client;
 	TAILQ_ENTRY(qp_forward) link;
 	char name[64];
+	void *user;                        /* the program's */
 	enum qp_forward_kind kind;
 	struct qp_target server, local, remote;
 	char local_text[QP_HOST_BYTES + 16], remote_text[QP_HOST_BYTES + 16];
@@ -105,6 +106,7 @@ struct qp_client {
 	struct qpc_forward_list leaving;   /* removed, saying goodbye */
 	pthread_t thread;
 	bool threaded, ending, stopping;
+	bool inspecting;                   /* qp_inspect: no certificate is good enough to go on */
 };
 
 /* client.c: `msg` to the program; returns `err`. `error` may be NULL. */

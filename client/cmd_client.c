@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * `quicport client`: the library's client in a thread of its own, signals and
- * the terminal in this one. Main thread.
+ * `quicport client` and `quicport ssh-proxy`: the library's client in a thread
+ * of its own; signals, the terminal and the status socket in this one.
  */
 #include "client/commands.h"
 
@@ -9,23 +9,23 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#include "client/options.h"
-#include "common/opt.h"
-#include "include/quicport.h"
+#include "client/desk.h"
+#include "client/screen.h"
+#include "client/status.h"
+
+#define SCREEN_MS 1000
 
 struct command {
-	const struct qpc_options *o;
-	struct qp_client *client;
+	struct qpc_desk desk;
+	struct qpc_status status;
 	int signals; /* a signalfd */
-	int ended;   /* an eventfd: the forward has ended */
-	int leaving; /* an eventfd: a signal came, which also ends a question */
-	struct qp_error why;
 };
 
 /* A connection needs a descriptor: take as many as the system lets us have. */
@@ -52,98 +52,71 @@ catch_signals(struct command *c, struct qp_errmsg *msg)
 	sigaddset(&set, SIGHUP);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	c->signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
-	c->ended = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	c->leaving = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (c->signals < 0 || c->ended < 0 || c->leaving < 0)
+	if (c->signals < 0)
 		return qp_fail(msg, QP_E_IO, "cannot receive signals: %s", strerror(errno));
 	return QP_OK;
 }
 
-/* The library's news; its thread. */
-
 static void
-on_log(void *user, enum qp_log_severity severity, const char *line)
+show(struct qpc_desk *d)
 {
-	qp_log_pass((enum qp_log_level)severity, line);
+	struct qpc_screen_state all = {.forwards = (unsigned)d->nitems};
+
+	for (size_t i = 0; i < d->nitems; i++) {
+		struct qp_forward_stats s = {.size = sizeof(s)};
+
+		qp_forward_get_stats(d->client, d->item[i]->forward, &s);
+		all.open += s.state == QP_FORWARD_OPEN;
+		all.connections += s.connections_active;
+		all.to_local += s.bytes_to_local;
+		all.from_local += s.bytes_from_local;
+	}
+	qpc_screen_show(&all);
 }
 
+/* SIGHUP: with a configuration file it is read again; without, a terminal was hung up. */
 static void
-on_closed(void *user, struct qp_forward *f, const struct qp_error *why, int64_t retry_ms)
+on_signal(struct command *c)
 {
-	struct command *c = user;
+	struct qp_errmsg msg = {""};
+	struct signalfd_siginfo info;
 
-	if (retry_ms >= 0)
+	if (read(c->signals, &info, sizeof(info)) != (ssize_t)sizeof(info))
 		return;
-	c->why = *why;
-	(void)eventfd_write(c->ended, 1);
+	if (info.ssi_signo == SIGHUP && c->desk.o->config != NULL) {
+		if (qpc_desk_reload(&c->desk, &msg) == QP_OK)
+			qp_log(QP_LOG_INFO, "configuration read again",
+				QP_LOG_STR("file", c->desk.o->config),
+				QP_LOG_U64("forwards", c->desk.nitems));
+		else
+			qp_log(QP_LOG_ERROR, "configuration not changed", QP_LOG_STR("why", msg.text));
+		return;
+	}
+	(void)eventfd_write(c->desk.leaving, 1);
+	qp_client_stop(c->desk.client);
 }
 
-static enum qp_trust
-on_trust(void *user, struct qp_forward *f, const struct qp_certificate *cert)
-{
-	struct command *c = user;
-
-	return qpc_ask_trust(cert, c->leaving) ? QP_TRUST_RECORD : QP_TRUST_NO;
-}
-
-static int
-start(struct command *c, struct qp_errmsg *msg)
-{
-	const struct qpc_options *o = c->o;
-	struct qp_client_options co = QP_CLIENT_OPTIONS;
-	struct qp_forward_options fo = QP_FORWARD_OPTIONS;
-	char server[QP_HOST_BYTES + 16], remote[32], local[QP_HOST_BYTES + 16];
-	struct qp_error error;
-	int err;
-
-	qp_target_format(&o->server, false, server, sizeof(server));
-	qp_target_format(&o->remote, true, remote, sizeof(remote));
-	qp_target_format(&o->local, true, local, sizeof(local));
-	co.server = server;
-	co.identity = (struct qp_identity) {
-		.psk = o->psk != NULL ? (const char *)o->psk->bytes : NULL,
-		.private_key = o->privkey != NULL ? (const char *)o->privkey->bytes : NULL,
-		.private_key_file = o->privkey_file,
-		.server_public_key = o->server_pubkey,
-		.server_public_key_file = o->server_pubkey_file,
-	};
-	co.insecure = o->insecure;
-	co.keep_alive_s = o->keep_alive_s;
-	co.idle_timeout_s = o->idle_timeout_s;
-	co.reconnect = o->reconnect;
-	co.reconnect_max_attempts = o->reconnect_max_attempts;
-	co.reconnect_delay_ms = o->reconnect_delay_s * 1000;
-	co.log_severity = (enum qp_log_severity)o->log.level;
-	co.log_form = o->log.format == QP_LOG_JSON ? QP_LOG_FORM_JSON : QP_LOG_FORM_LINE;
-	co.callbacks = (struct qp_client_callbacks) {
-		.closed = on_closed, .trust = on_trust, .log = on_log};
-	co.user = c;
-	fo.remote = remote;
-	fo.local = local;
-	err = qp_client_new(&co, &c->client, &error);
-	if (err == QP_OK)
-		err = qp_client_add(c->client, &fo, NULL, &error);
-	if (err == QP_OK)
-		err = qp_client_start(c->client, &error);
-	return err == QP_OK ? QP_OK : qp_fail(msg, err, "%s", error.text);
-}
-
-/* Until the forward ends; a signal asks for that. */
+/* Until all forwards have ended; a signal asks for that. */
 static void
 wait_for_end(struct command *c)
 {
-	struct pollfd fds[2] = {{.fd = c->signals, .events = POLLIN}, {.fd = c->ended, .events = POLLIN}};
+	struct pollfd fds[3] = {{.fd = c->signals, .events = POLLIN},
+		{.fd = c->desk.ended, .events = POLLIN}, {.fd = c->status.fd, .events = POLLIN}};
+	eventfd_t n;
 
-	while (fds[1].revents == 0) {
-		struct signalfd_siginfo info;
-
-		if (poll(fds, 2, -1) < 0)
+	while (!qpc_desk_done(&c->desk)) {
+		if (poll(fds, 3, qpc_screen_has_line() ? SCREEN_MS : -1) < 0)
 			continue;
-		if (read(c->signals, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
-			(void)eventfd_write(c->leaving, 1);
-			qp_client_stop(c->client);
-		}
+		if (fds[1].revents != 0)
+			(void)eventfd_read(c->desk.ended, &n);
+		if (fds[2].revents != 0)
+			qpc_status_serve(&c->status, &c->desk);
+		if (fds[0].revents != 0)
+			on_signal(c);
+		else if (qpc_screen_has_line())
+			show(&c->desk);
 	}
+	qpc_screen_clear();
 }
 
 static enum qpc_exit
@@ -152,6 +125,8 @@ exit_status(int err)
 	switch (err) {
 	case QP_OK:
 		return QPC_EXIT_OK;
+	case QP_E_INVAL:
+		return QPC_EXIT_USAGE;
 	case QP_E_AUTH:
 		return QPC_EXIT_AUTH;
 	case QP_E_REFUSED:
@@ -162,49 +137,80 @@ exit_status(int err)
 }
 
 static enum qpc_exit
-run(const struct qpc_options *o)
+run(const struct qpc_options *o, bool with_status)
 {
-	struct command c = {.o = o, .signals = -1, .ended = -1, .leaving = -1};
+	static struct command c; /* too large for a stack */
 	struct qp_errmsg msg = {""};
 	enum qpc_exit status;
-	int err = catch_signals(&c, &msg);
+	int err;
 
+	c = (struct command) {.status.fd = -1, .signals = -1};
+	c.desk.ended = c.desk.leaving = -1;
 	raise_descriptor_limit();
+	err = catch_signals(&c, &msg);
 	if (err == QP_OK)
-		err = start(&c, &msg);
+		err = qpc_desk_open(&c.desk, o, &msg);
 	if (err == QP_OK) {
+		if (with_status)
+			qpc_status_open(&c.status);
 		wait_for_end(&c);
-		status = exit_status(c.why.code);
+		err = c.desk.first.code;
 	} else {
-		status = err == QP_E_INVAL ? QPC_EXIT_USAGE : QPC_EXIT_FAILED;
 		qp_log(QP_LOG_ERROR, msg.text);
 	}
-	qp_client_free(c.client);
+	status = exit_status(err);
+	qpc_status_close(&c.status);
+	qpc_desk_close(&c.desk);
 	if (c.signals >= 0)
 		close(c.signals);
-	if (c.ended >= 0)
-		close(c.ended);
-	if (c.leaving >= 0)
-		close(c.leaving);
 	return status;
 }
 
 int
 qpc_command_client(int argc, char **argv)
 {
-	struct qpc_options o;
+	static struct qpc_options o;
 	struct qp_errmsg msg = {0};
 	int status, err = qpc_options_parse(&o, argc, argv, &msg);
 
 	if (err == QP_OK)
 		err = qp_log_init(&o.log, &msg);
 	if (err == QP_OK) {
-		status = run(&o);
+		qpc_screen_init(o.status_line, o.log.output != NULL);
+		status = run(&o, true);
 	} else if (err == QP_OPT_DONE) {
 		status = QPC_EXIT_OK;
 	} else {
 		fprintf(stderr, "quicport client: %s\n", msg.text);
 		status = QPC_EXIT_USAGE;
+	}
+	qpc_options_clear(&o);
+	return status;
+}
+
+/* What ssh makes of its ProxyCommand's failure, and of its own. */
+#define SSH_FAILED 255
+
+int
+qpc_command_ssh_proxy(int argc, char **argv)
+{
+	static struct qpc_options o;
+	struct qp_errmsg msg = {0};
+	int status, err = qpc_options_parse_ssh(&o, argc, argv, &msg);
+
+	/* ssh shows what a ProxyCommand says: only what is wrong, unless asked for more. */
+	if (err == QP_OK && getenv("QUICPORT_LOG") == NULL && o.log.level == QP_LOG_INFO)
+		o.log.level = QP_LOG_WARN;
+	if (err == QP_OK)
+		err = qp_log_init(&o.log, &msg);
+	if (err == QP_OK) {
+		o.set.reconnect = false;
+		status = run(&o, false) == QPC_EXIT_OK ? 0 : SSH_FAILED;
+	} else if (err == QP_OPT_DONE) {
+		status = 0;
+	} else {
+		fprintf(stderr, "quicport ssh-proxy: %s\n", msg.text);
+		status = SSH_FAILED;
 	}
 	qpc_options_clear(&o);
 	return status;

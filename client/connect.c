@@ -76,6 +76,10 @@ on_trust(void *ctx, const struct qpc_cert *cert)
 	drop_losers(&f->connect);
 	qp_log(QP_LOG_DEBUG, "server certificate", QP_LOG_STR("fingerprint", cert->fingerprint));
 	f->trust_error.text[0] = '\0';
+	if (f->client->inspecting) {
+		(void)!qpc_trust_check(&f->trust, cert, &f->trust_error);
+		return QP_E_AUTH;
+	}
 	if (trusted_once(f->client, &f->trust, cert->fingerprint)) {
 		f->trust.verdict = QPC_HOST_KNOWN;
 		return QP_OK;

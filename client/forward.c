@@ -125,7 +125,7 @@ was_distrusted(const struct qp_forward *f, const struct qpc_session_end *last)
 {
 	return last->stage == QPC_SESSION_CONNECTING && f->connect.winner != NULL &&
 		!f->trust.insecure && f->trust.cert.fingerprint[0] != '\0' &&
-		f->trust.verdict != QPC_HOST_KNOWN;
+		(f->trust.verdict != QPC_HOST_KNOWN || f->client->inspecting);
 }
 
 static enum qp_trust
@@ -204,7 +204,7 @@ judge(struct qpc_task *task)
 	}
 	if (distrusted) {
 		err = settle_trust(f, &msg);
-		if (err == QP_OK && !f->removed && !f->client->stopping)
+		if (err == QP_OK && !f->removed && !f->client->stopping && !f->client->inspecting)
 			qpc_forward_begin(f);
 		else
 			end(f, f->removed || f->client->stopping ? QP_OK : err, &msg);

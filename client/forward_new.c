@@ -140,6 +140,7 @@ qpc_forward_new(struct qp_client *c, const struct qp_forward_options *o, struct 
 		return qp_fail(msg, QP_E_NOMEM, "out of memory for a forward");
 	f->client = c;
 	f->kind = o->kind;
+	f->user = o->user;
 	f->listener.source.fd = -1;
 	f->fd_in = o->fd_in;
 	f->fd_out = o->fd_out;

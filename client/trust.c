@@ -43,10 +43,9 @@ qpc_trust_explain(const struct qpc_trust *t, struct qp_errmsg *msg)
 	bool changed = t->verdict == QPC_HOST_CHANGED;
 
 	(void)qp_fail(msg, QP_E_AUTH,
-		"%s %s %s: %s; run this on a terminal once and answer y, or add '%s %.95s' to %.100s, "
-		"or use --insecure",
+		"%s %s %s: %s; compare its fingerprint %.95s with the gateway's, then `quicport trust %s` "
+		"records it",
 		changed ? "THE CERTIFICATE OF" : "the certificate of", t->host,
 		changed ? "HAS CHANGED" : "is not known",
-		changed ? "set up anew, or an attack" : "refused", t->host,
-		t->cert.fingerprint, t->path);
+		changed ? "set up anew, or an attack" : "refused", t->cert.fingerprint, t->host);
 }

@@ -131,6 +131,9 @@ enum qp_trust {
 	QP_TRUST_ONCE = 2,   /* accepted as long as the client lives, not written */
 };
 
+/* Called with what a gateway shows; see qp_inspect. */
+typedef enum qp_trust (*qp_trust_fn)(void *user, const struct qp_certificate *cert);
+
 /*
  * What happens, as it happens. All may be NULL; `user` is the options'. Called
  * from the client's thread, never from inside another call of this library but
@@ -204,6 +207,7 @@ struct qp_forward_options {
 	const char *local;        /* REMOTE: "[HOST:]PORT[/…]"; LOCAL: "[ADDR:]PORT[/…]", 127.0.0.1 when left out */
 	const char *server;       /* NULL: the client's */
 	const struct qp_identity *identity; /* NULL: the client's */
+	void *user;               /* for qp_forward_user */
 	uint32_t udp_idle_timeout_s; /* UDP: a virtual connection ends after so much silence; 0: never */
 	int fd_in, fd_out;        /* STDIO: read from and written to, blocking, by threads of the library; stay the caller's and open */
 };
@@ -251,6 +255,15 @@ QP_API bool qp_client_done(const struct qp_client *client);
 /* Ends the thread, drops what is open without a word, frees. Not from a callback. NULL is allowed. */
 QP_API void qp_client_free(struct qp_client *client);
 
+/*
+ * Connects to options->server, shows its certificate to `decide` (recorded: what
+ * known_hosts has, the same one included) and says no word of authentication; an identity
+ * is not needed. QP_TRUST_RECORD writes it down. Blocks for at most 10 s and
+ * `decide`. QP_E_AUTH: `decide` said no.
+ */
+QP_API int qp_inspect(const struct qp_client_options *options, qp_trust_fn decide, void *user,
+	struct qp_error *error) QP_MUST_CHECK;
+
 struct qp_forward_stats {
 	size_t size;                /* set by the caller: sizeof(struct qp_forward_stats) */
 	enum qp_forward_state state;
@@ -269,6 +282,8 @@ QP_API void qp_forward_get_stats(struct qp_client *client, const struct qp_forwa
 	struct qp_forward_stats *out);
 /* Lives as long as the forward. */
 QP_API const char *qp_forward_name(const struct qp_forward *f);
+/* The options' `user`. */
+QP_API void *qp_forward_user(const struct qp_forward *f);
 
 /* --- Gateway --- */
 

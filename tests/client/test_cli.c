@@ -347,7 +347,7 @@ Test(cli, client_unknown_certificate_nobody_to_ask_is_refused)
 	cr_assert_eq(run(client_line("--psk secret"), NULL), 3);
 	cr_assert_eq(qp_cert_fingerprint_file(w.cert, print, &msg), 0);
 	cr_assert_not_null(strstr(p.text, print));
-	cr_assert_not_null(strstr(p.text, "--insecure"));
+	cr_assert_not_null(strstr(p.text, "quicport trust"));
 	cr_assert_eq(test_server_clients(w.server), 0);
 }
 
