@@ -36,8 +36,8 @@ on_closed(void *user, struct qp_forward *f, const struct qp_error *why, int64_t 
 {
 	struct inspection *i = user;
 
-	/* Once it was decided, only a failure to record is news. */
-	if (!i->over || i->why.code == QP_OK)
+	/* Once it was decided, only a failure to record is news: that is no QP_E_AUTH. */
+	if (!i->over || (i->why.code == QP_OK && why->code != QP_E_AUTH))
 		i->why = *why;
 	i->over = true;
 }
