@@ -29,7 +29,7 @@
 #define PRIVATE_API_TIMEOUT_S 30u
 
 void
-qp_gateway_stop(struct qp_gateway *g)
+qp_gateway_shutdown(struct qp_gateway *g)
 {
 	if (!g->stopping)
 		sd_notify(0, "STOPPING=1");
@@ -46,7 +46,7 @@ qp_gateway_fail(void *ctx, const char *why)
 		return;
 	g->status = 1;
 	qp_fail(g->msg, 0, "%s", why);
-	qp_gateway_stop(g);
+	qp_gateway_shutdown(g);
 }
 
 /* The last data plane has ended: our part of the shared memory goes, then its owner. */
@@ -123,7 +123,7 @@ on_signal(void *ctx, uint32_t events)
 	}
 	qp_log(QP_LOG_INFO, g->stopping ? "ending at once" : "ending",
 		QP_LOG_STR("signal", info.ssi_signo == SIGINT ? "SIGINT" : "SIGTERM"));
-	qp_gateway_stop(g);
+	qp_gateway_shutdown(g);
 }
 
 static int

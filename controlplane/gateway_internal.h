@@ -51,7 +51,7 @@ int qp_gateway_port_open(void *ctx, int protocol, uint16_t port, const struct in
 void qp_gateway_port_close(void *ctx, int protocol, uint16_t port);
 
 /* gateway.c: begins the way down; when called again, without patience. */
-void qp_gateway_stop(struct qp_gateway *g);
+void qp_gateway_shutdown(struct qp_gateway *g);
 /* The same after a failure; ctx is the gateway. The first reason counts. */
 void qp_gateway_fail(void *ctx, const char *why);
 /* The last data plane has ended; ctx is the gateway. */

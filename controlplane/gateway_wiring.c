@@ -133,7 +133,9 @@ on_active(void *ctx, const struct qp_generation *gen)
 		QP_LOG_STR("private_api", qp_sockaddr_format(&g->o->private_api_listen.sa, api)),
 		QP_LOG_HEX("dp_id", gen->server_id),
 		QP_LOG_U64("start_ms", (qp_now_ns() - g->started_ns) / 1000000u));
-	sd_notify(0, "READY=1");
+	/* The second line is for a program that has started us (libquicport). */
+	sd_notifyf(0, "READY=1\nX_QUICPORT_API=%s",
+		qp_sockaddr_format(&g->o->private_api_listen.sa, api));
 }
 
 static void
