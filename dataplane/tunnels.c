@@ -123,6 +123,12 @@ qp_tunnels_message(struct qp_tunnels *ts, const struct qp_msg *msg)
 	case QP_MSG_FORWARD_DENY:
 		deny(t, msg);
 		break;
+	case QP_MSG_LOCAL_GRANT:
+		qp_local_granted(t, msg);
+		break;
+	case QP_MSG_LOCAL_DENY:
+		qp_local_denied(t, msg);
+		break;
 	default:
 		break;
 	}
