@@ -104,19 +104,28 @@ first_message(struct qp_tunnel *t, const struct qp_wire_msg *msg)
 }
 
 static void
+close_connection(struct qp_tunnel *t, uint32_t id, uint8_t reason)
+{
+	/* The stream may have been reset before: then the id is nobody's. */
+	void *ctx = qp_slots_get(&t->relay_ids, id);
+
+	if (ctx == NULL || reason == QP_WIRE_NORMAL)
+		return;
+	if (*(enum qp_stream_kind *)ctx == QP_STREAM_UDP)
+		qp_udp_flow_close(ctx, reason);
+	else
+		qp_relay_abort(ctx, QP_STREAM_RESET);
+}
+
+static void
 later_message(struct qp_tunnel *t, const struct qp_wire_msg *msg)
 {
-	struct qp_relay *r;
-
 	switch (msg->type) {
 	case QP_WIRE_SESSION_CLOSE:
 		qp_tunnel_end(t, QP_APP_NONE, NULL);
 		break;
 	case QP_WIRE_CONNECTION_CLOSE:
-		/* The stream may have been reset before: then the id is nobody's. */
-		r = qp_slots_get(&t->relay_ids, msg->connection_close.id);
-		if (r != NULL && msg->connection_close.reason != QP_WIRE_NORMAL)
-			qp_relay_abort(r, QP_STREAM_RESET);
+		close_connection(t, msg->connection_close.id, msg->connection_close.reason);
 		break;
 	default:
 		qp_tunnel_end(t, QP_APP_PROTOCOL, "unexpected message");
