@@ -12,8 +12,14 @@
 #include "dataplane/udp/internal.h"
 
 #define SECOND_NS UINT64_C(1000000000)
-/* A flow without a word for so long gives its stream to one that waits for a stream. */
+/*
+ * A flow without a word for so long gives its stream to one that waits for a
+ * stream: when the last word was the client's, and when it was the outside's.
+ */
+#define ANSWERED_NS (SECOND_NS / 2)
 #define RECLAIM_NS (2 * SECOND_NS)
+#define RECHECK_NS (SECOND_NS / 4)
+#define RECLAIM_LOOK 64u
 #define MIN_BUCKETS 64u
 #define MAX_BUCKETS (1u << 18)
 
@@ -196,18 +202,13 @@ qp_udp_abort_largest(struct qp_tunnel *t)
 	}
 }
 
-static uint64_t
-reclaim_ns(const struct qp_udp *u)
-{
-	return RTE_MIN(RECLAIM_NS, u->cfg.idle_ns);
-}
-
 void
-qp_udp_flow_touch(struct qp_udp_flow *f)
+qp_udp_flow_touch(struct qp_udp_flow *f, bool answer)
 {
 	struct qp_tunnel *t = f->tunnel;
 
 	f->last_ns = *f->udp->env.now_ns;
+	f->answered = answer;
 	if (f->waiting || TAILQ_NEXT(f, link) == NULL)
 		return;
 	TAILQ_REMOVE(&t->flows, f, link);
@@ -246,6 +247,8 @@ qp_udp_open_waiting(struct qp_tunnel *t)
 			return;
 		dequeue(f);
 		enqueue(f, false);
+		/* The client hears of it only now: before, the silence was ours. */
+		qp_udp_flow_touch(f, false);
 		if (rc < 0) {
 			QP_UDP_COUNT(f->udp, drop_no_memory);
 			qp_udp_flow_abort(f, QP_STREAM_LIMIT);
@@ -254,30 +257,40 @@ qp_udp_open_waiting(struct qp_tunnel *t)
 }
 
 /*
- * The client allows no more streams. The flow that was silent longest gives up
- * its own, if it was silent for a while: a question and its answer take
- * moments, and the idle time is meant for those who have room.
+ * The client allows no more streams. Flows that were silent longest give up
+ * theirs, if they were silent for a while: a question and its answer take
+ * moments, and the idle time is meant for those who have room. An eighth of
+ * them at once, since clients give credit back in lots of that size.
  */
 static void
-reclaim_stream(struct qp_tunnel *t)
+reclaim_streams(struct qp_tunnel *t, uint64_t now_ns)
 {
-	struct qp_udp_flow *f = TAILQ_FIRST(&t->flows);
+	uint32_t most = 1 + t->nflows / 8, look = RECLAIM_LOOK;
+	struct qp_udp_flow *f, *next;
 
-	if (f == NULL || *f->udp->env.now_ns - f->last_ns < reclaim_ns(f->udp))
-		return;
-	QP_UDP_COUNT(f->udp, flows_reclaimed);
-	qp_udp_flow_abort(f, QP_STREAM_TIMEOUT);
+	for (f = TAILQ_FIRST(&t->flows); f != NULL && most > 0 && look-- > 0; f = next) {
+		uint64_t enough_ns = f->answered ? ANSWERED_NS : RECLAIM_NS;
+
+		next = TAILQ_NEXT(f, link);
+		if (now_ns - f->last_ns < ANSWERED_NS)
+			return;
+		if (now_ns - f->last_ns < enough_ns)
+			continue;
+		most--;
+		QP_UDP_COUNT(f->udp, flows_reclaimed);
+		qp_udp_flow_abort(f, QP_STREAM_TIMEOUT);
+	}
 }
 
 static void
 wait_for_stream(struct qp_udp_flow *f)
 {
-	struct qp_tunnel *t = f->tunnel;
+	struct qp_udp *u = f->udp;
 
 	dequeue(f);
 	enqueue(f, true);
-	qp_timer_arm(f->udp->env.wheel, &f->idle, f->last_ns + reclaim_ns(f->udp));
-	reclaim_stream(t);
+	qp_timer_arm(u->env.wheel, &f->idle, f->last_ns + RTE_MIN(RECHECK_NS, u->cfg.idle_ns));
+	reclaim_streams(f->tunnel, *u->env.now_ns);
 }
 
 /* Silence is measured when the timer fires: a datagram only notes the time. */
@@ -291,8 +304,8 @@ on_idle(struct qp_timer *timer, uint64_t now_ns)
 	if (end_ns > now_ns) {
 		/* One that waits looks from time to time whether others have fallen silent. */
 		if (f->waiting) {
-			end_ns = RTE_MIN(end_ns, now_ns + reclaim_ns(f->udp));
-			reclaim_stream(f->tunnel);
+			end_ns = RTE_MIN(end_ns, now_ns + RECHECK_NS);
+			reclaim_streams(f->tunnel, now_ns);
 		}
 		qp_timer_arm(f->udp->env.wheel, timer, end_ns);
 		return;

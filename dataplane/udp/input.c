@@ -222,7 +222,7 @@ qp_udp_input(struct qp_udp *u, struct rte_mbuf *m, const struct qp_packet *pkt)
 		return;
 	}
 	f->flow.l2 = pkt->flow.l2;
-	qp_udp_flow_touch(f);
+	qp_udp_flow_touch(f, false);
 	keep_quote(f, m, pkt);
 	if (pkt->segsz != 0 && pkt->segsz < end - off)
 		take_segments(f, m, off, end, pkt->segsz);

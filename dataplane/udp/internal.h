@@ -33,6 +33,7 @@ struct qp_udp_flow {
 	struct qp_flow flow;               /* l2: the last datagram's */
 	struct qp_timer idle;
 	uint64_t last_ns;                  /* last datagram, either way */
+	bool answered;                     /* … and it was the client's */
 	/* Outside → tunnel. */
 	uint64_t queued_bytes;             /* records that the client has not acknowledged */
 	struct qp_mbufq held;              /* of them, what waits for the stream */
@@ -85,8 +86,8 @@ struct qp_udp {
 struct qp_udp_flow *qp_udp_flow_find(struct qp_udp *u, const struct qp_flow *flow);
 /* NULL, and counted why: a limit, or no memory. */
 struct qp_udp_flow *qp_udp_flow_new(struct qp_udp_port *p, const struct qp_flow *flow);
-/* Something came or went: silence starts anew. */
-void qp_udp_flow_touch(struct qp_udp_flow *f);
+/* Something came from the outside, or (an answer) from the client: silence starts anew. */
+void qp_udp_flow_touch(struct qp_udp_flow *f, bool answer);
 /* Resets the stream with the code and frees the flow. */
 void qp_udp_flow_abort(struct qp_udp_flow *f, uint64_t code);
 /* `bytes` more (or, negative, fewer) wait for the client's acknowledgement. */

@@ -211,7 +211,7 @@ qp_udp_stream_data(struct qp_udp_flow *f, const uint8_t *data, size_t len, bool 
 	qp_quic_conn_consumed(f->tunnel->conn, len);
 	if (!fin)
 		qp_quic_stream_consumed(s, len);
-	qp_udp_flow_touch(f);
+	qp_udp_flow_touch(f, true);
 	if (take_records(f, data, len) < 0 || (fin && f->head_len > 0)) {
 		QP_UDP_COUNT(f->udp, flows_bad_record);
 		qp_udp_flow_abort(f, QP_STREAM_PROTOCOL);

@@ -222,7 +222,8 @@ def test_1000_senders_with_100_streams(local):
     echo.close()
 
 
-def test_end_of_the_tunnel_frees_port_and_flows(local):
+def test_end_of_the_tunnel_frees_port_and_flows(host):
+    local = Tunnel(host, host)
     echo = Echo(local.host, local.service)
     with local.socket() as sock:
         assert exchange(sock, b"x") == b"x"
