@@ -107,10 +107,11 @@
 	X(reassembled, "datagrams put together from fragments")                                    \
 	X(fragment_timeouts, "datagrams whose other fragments did not come in time")               \
 	X(fragment_limit, "datagrams in pieces given up for newer ones, or with too many pieces")  \
-	X(fragment_bad, "datagrams whose fragments contradict each other")                         \
+	X(fragment_bad, "datagrams whose fragments contradict each other or make no datagram")     \
+	X(fragment_overlap, "datagrams dropped for fragments that overlap")                        \
 	X(icmp_sent, "port unreachable sent to the outside")                                       \
 	X(icmp_limited, "port unreachable not sent: too many this second")                         \
 	X(icmp_mtu_taken, "path MTUs lowered by an ICMP error")                                    \
-	X(icmp_ignored, "ICMP errors about no virtual connection")
+	X(icmp_ignored, "ICMP errors about no virtual connection, and those that may pass")
 
 #endif

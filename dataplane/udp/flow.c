@@ -149,6 +149,15 @@ dequeue(struct qp_udp_flow *f)
 	TAILQ_REMOVE(f->waiting ? &f->tunnel->waiting_flows : &f->tunnel->flows, f, link);
 }
 
+void
+qp_udp_flow_drop_out(struct qp_udp_flow *f)
+{
+	rte_pktmbuf_free(f->out);
+	f->out = f->out_tail = NULL;
+	f->tunnel->held_bytes -= f->out_bytes;
+	f->out_bytes = 0;
+}
+
 static void
 flow_free(struct qp_udp_flow *f)
 {
@@ -161,7 +170,7 @@ flow_free(struct qp_udp_flow *f)
 	qp_timer_cancel(u->env.wheel, &f->idle);
 	qp_udp_flow_queued(f, -(int64_t)f->queued_bytes);
 	qp_mbufq_clear(&f->held);
-	rte_pktmbuf_free(f->out);
+	qp_udp_flow_drop_out(f);
 	LIST_REMOVE(f, bucket_link);
 	qp_slots_remove(&t->relay_ids, f->id);
 	t->nflows--;
@@ -189,17 +198,27 @@ qp_udp_abort_all(struct qp_tunnel *t)
 		qp_udp_flow_abort(TAILQ_FIRST(&t->flows), QP_STREAM_CLOSED);
 }
 
+static void
+abort_larger(struct qp_udp_flow_queue *q, uint64_t average)
+{
+	struct qp_udp_flow *f, *next;
+
+	for (f = TAILQ_FIRST(q); f != NULL; f = next) {
+		uint64_t bytes = f->queued_bytes + f->out_bytes;
+
+		next = TAILQ_NEXT(f, link);
+		if (bytes >= average && bytes > 0)
+			qp_udp_flow_abort(f, QP_STREAM_LIMIT);
+	}
+}
+
 void
 qp_udp_abort_largest(struct qp_tunnel *t)
 {
 	uint64_t average = t->held_bytes / RTE_MAX(t->nflows, 1u);
-	struct qp_udp_flow *f, *next;
 
-	for (f = TAILQ_FIRST(&t->flows); f != NULL; f = next) {
-		next = TAILQ_NEXT(f, link);
-		if (f->queued_bytes >= average && f->queued_bytes > 0)
-			qp_udp_flow_abort(f, QP_STREAM_LIMIT);
-	}
+	abort_larger(&t->flows, average);
+	abort_larger(&t->waiting_flows, average);
 }
 
 void

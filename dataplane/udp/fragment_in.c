@@ -211,9 +211,13 @@ contradicts(const struct set *s, const struct piece *p)
 	       s->piece[s->npieces - 1].off + s->piece[s->npieces - 1].len > p->off;
 }
 
-enum added { ADDED, TWICE, BAD };
+enum added { ADDED, TWICE, BAD, OVERLAP };
 
-/* Puts the piece in its place. */
+/*
+ * Puts the piece in its place. Any overlap ends the datagram (RFC 5722, 3; with
+ * IPv4 too, where it is nothing but an attack any more), the very same piece
+ * again does not (RFC 8200, 4.5).
+ */
 static enum added
 set_add(struct set *s, const struct piece *p)
 {
@@ -224,9 +228,11 @@ set_add(struct set *s, const struct piece *p)
 	if (i > 0 && s->piece[i - 1].off == p->off && s->piece[i - 1].len == p->len &&
 		s->piece[i - 1].more == p->more)
 		return TWICE;
-	if (contradicts(s, p) || (i > 0 && s->piece[i - 1].off + s->piece[i - 1].len > p->off) ||
-		(i < s->npieces && p->off + p->len > s->piece[i].off))
+	if (contradicts(s, p))
 		return BAD;
+	if ((i > 0 && s->piece[i - 1].off + s->piece[i - 1].len > p->off) ||
+		(i < s->npieces && p->off + p->len > s->piece[i].off))
+		return OVERLAP;
 	memmove(&s->piece[i + 1], &s->piece[i], (s->npieces - i) * sizeof(*p));
 	s->piece[i] = *p;
 	s->npieces++;
@@ -327,6 +333,11 @@ add(struct qp_udp_fragments *fr, const struct key *key, const struct piece *p)
 		return NULL;
 	case BAD:
 		QP_UDP_COUNT(fr->udp, fragment_bad);
+		rte_pktmbuf_free(p->m);
+		set_drop(fr, s);
+		return NULL;
+	case OVERLAP:
+		QP_UDP_COUNT(fr->udp, fragment_overlap);
 		rte_pktmbuf_free(p->m);
 		set_drop(fr, s);
 		return NULL;

@@ -12,7 +12,6 @@
 
 #define ICMP_HEADER_BYTES 8u
 #define SECOND_NS UINT64_C(1000000000)
-#define V6_MIN_PMTU 1280u
 
 enum icmp_meaning {
 	ICMP_NOTHING,     /* may pass */
@@ -86,7 +85,7 @@ meaning_v6(const uint8_t *icmp, uint32_t *mtu)
 		return ICMP_UNREACHABLE;
 	if (icmp[0] != 2)
 		return ICMP_NOTHING;
-	*mtu = RTE_MAX(get32(icmp + 4), V6_MIN_PMTU);
+	*mtu = RTE_MAX(get32(icmp + 4), QP_UDP_V6_MIN_MTU);
 	return ICMP_MTU;
 }
 
@@ -153,6 +152,7 @@ qp_udp_icmp_input(struct qp_udp *u, struct rte_mbuf *m, const struct qp_packet *
 	const uint8_t *icmp = rte_pktmbuf_read(m, pkt->l4_off, len, copy), *udp;
 	const bool v4 = pkt->proto == IPPROTO_ICMP;
 	struct qp_flow flow = {0};
+	enum icmp_meaning meaning;
 
 	if (icmp == NULL)
 		return false;
@@ -161,7 +161,8 @@ qp_udp_icmp_input(struct qp_udp *u, struct rte_mbuf *m, const struct qp_packet *
 		return false;
 	memcpy(&flow.lport_be, udp, 2);
 	memcpy(&flow.rport_be, udp + 2, 2);
-	apply(u, &flow, v4 ? meaning_v4(icmp) : meaning_v6(icmp, &mtu), mtu);
+	meaning = v4 ? meaning_v4(icmp) : meaning_v6(icmp, &mtu);
+	apply(u, &flow, meaning, mtu);
 	rte_pktmbuf_free(m);
 	return true;
 }

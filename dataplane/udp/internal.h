@@ -10,6 +10,8 @@
 #define QP_UDP_HEADER_BYTES 8u
 #define QP_UDP_QUOTE_BYTES 68u     /* the longest IPv4 header and a UDP header */
 #define QP_UDP_MTU 1500u           /* where a frame does not say */
+#define QP_UDP_V4_MIN_MTU 68u
+#define QP_UDP_V6_MIN_MTU 1280u
 #define QP_UDP_MAX_SEGMENTS 64u    /* of a super-segment: Linux's UDP_MAX_SEGMENTS */
 
 /* A forwarded port. Owner: the tunnel. Life: from the grant until its port closes. */
@@ -45,7 +47,8 @@ struct qp_udp_flow {
 	uint8_t head[QP_WIRE_RECORD_HEADER_BYTES];
 	bool lost;                         /* no mbufs for it: the rest is skipped */
 	uint32_t left;                     /* payload bytes still to come, when the header is whole */
-	struct rte_mbuf *out, *out_tail;
+	struct rte_mbuf *out, *out_tail;   /* … those that are here */
+	uint32_t out_bytes;                /* of them, in tunnel->held_bytes */
 	uint32_t path_mtu;                 /* what an ICMP error said; 0: nothing */
 	LIST_ENTRY(qp_udp_flow) bucket_link;
 	TAILQ_ENTRY(qp_udp_flow) link; /* tunnel->flows, by last use; or ->waiting_flows */
@@ -90,6 +93,8 @@ struct qp_udp_flow *qp_udp_flow_new(struct qp_udp_port *p, const struct qp_flow 
 void qp_udp_flow_touch(struct qp_udp_flow *f, bool answer);
 /* Resets the stream with the code and frees the flow. */
 void qp_udp_flow_abort(struct qp_udp_flow *f, uint64_t code);
+/* Forgets the half record from the client. */
+void qp_udp_flow_drop_out(struct qp_udp_flow *f);
 /* `bytes` more (or, negative, fewer) wait for the client's acknowledgement. */
 void qp_udp_flow_queued(struct qp_udp_flow *f, int64_t bytes);
 

@@ -30,12 +30,16 @@ ip_header_bytes(const struct qp_udp_flow *f)
 					       : sizeof(struct rte_ipv6_hdr);
 }
 
+/* Never below what each link must carry (RFC 791, 3.2; RFC 8200, 5). */
 static uint32_t
 mtu_of(const struct qp_udp_flow *f)
 {
+	uint32_t least = qp_ipaddr_is_v4(&f->flow.local) ? QP_UDP_V4_MIN_MTU : QP_UDP_V6_MIN_MTU;
 	uint32_t mtu = f->flow.l2.mtu != 0 ? f->flow.l2.mtu : QP_UDP_MTU;
 
-	return f->path_mtu != 0 ? RTE_MIN(mtu, f->path_mtu) : mtu;
+	if (f->path_mtu != 0)
+		mtu = RTE_MIN(mtu, f->path_mtu);
+	return RTE_MAX(mtu, least);
 }
 
 /* Nobody here finds out a path's MTU for the application: routers may fragment. */
@@ -128,6 +132,8 @@ send_datagram(struct qp_udp_flow *f)
 	uint32_t len = m->pkt_len, mtu = mtu_of(f);
 
 	f->out = f->out_tail = NULL;
+	f->tunnel->held_bytes -= f->out_bytes;
+	f->out_bytes = 0;
 	QP_UDP_COUNT(u, datagrams_out);
 	u->counters.bytes_out += len;
 	f->tunnel->all->env.counters->relay_bytes_out += len;
@@ -157,6 +163,25 @@ take_head(struct qp_udp_flow *f, const uint8_t *data, size_t len)
 	return f->left <= QP_WIRE_MAX_RECORD ? (int)n : QP_E_INVAL;
 }
 
+/* Bytes for the record that is coming. A half of one waits in mbufs: not when they are scarce. */
+static void
+collect(struct qp_udp_flow *f, const uint8_t *data, size_t len)
+{
+	struct qp_udp *u = f->udp;
+
+	if (f->lost)
+		return;
+	if (*u->env.mem_level != QP_MEM_SCARCE &&
+		qp_udp_copy(u, &f->out, &f->out_tail, data, len, HEADROOM) == 0) {
+		f->tunnel->held_bytes += len;
+		f->out_bytes += (uint32_t)len;
+		return;
+	}
+	QP_UDP_COUNT(u, drop_no_memory);
+	qp_udp_flow_drop_out(f);
+	f->lost = true;
+}
+
 /* Bytes of a record's payload: how many were taken. */
 static size_t
 take_payload(struct qp_udp_flow *f, const uint8_t *data, size_t len)
@@ -164,12 +189,7 @@ take_payload(struct qp_udp_flow *f, const uint8_t *data, size_t len)
 	size_t n = RTE_MIN(len, (size_t)f->left);
 
 	f->left -= (uint32_t)n;
-	if (!f->lost && qp_udp_copy(f->udp, &f->out, &f->out_tail, data, n, HEADROOM) < 0) {
-		QP_UDP_COUNT(f->udp, drop_no_memory);
-		rte_pktmbuf_free(f->out);
-		f->out = f->out_tail = NULL;
-		f->lost = true;
-	}
+	collect(f, data, n);
 	if (f->left > 0)
 		return n;
 	f->head_len = 0;
@@ -192,7 +212,7 @@ take_records(struct qp_udp_flow *f, const uint8_t *data, size_t len)
 			used = (size_t)n;
 			/* An empty datagram has no payload to wait for. */
 			if (f->head_len == QP_WIRE_RECORD_HEADER_BYTES && f->left == 0)
-				(void)take_payload(f, NULL, 0);
+				(void)take_payload(f, data, 0);
 		} else {
 			used = take_payload(f, data, len);
 		}
