@@ -47,7 +47,7 @@ Test(udp_flows, first_datagram_opens_a_stream_that_says_its_id)
 	uw_datagram(w, false, 1000, 5, 1, 0);
 	cr_assert_eq(w->nstreams, 1u);
 	cr_expect_eq(w->announced, 1u);
-	cr_expect_eq(ntohl(*(const unaligned_uint32_t *)w->stream[0]->out), w->last_announced);
+	cr_expect_eq(qp_wire_get_conn_id(w->stream[0]->out), w->last_announced);
 	cr_expect_eq(w->stream[0]->out_len, 4u + 4 + 5);
 	expect_record(w->stream[0], 0, 5, 1);
 	cr_expect_eq(w->counters.conns_active, 1u);

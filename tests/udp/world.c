@@ -160,8 +160,9 @@ read_ip(const struct rte_mbuf *m, const uint8_t *ip, uint32_t bytes, struct uw_p
 		p->off = (get16(ip + 6) & 0x1fff) * 8;
 		p->more = (get16(ip + 6) & 0x2000) != 0;
 		p->df = (get16(ip + 6) & 0x4000) != 0;
-		p->flow.local = qp_ipaddr_v4(*(const unaligned_uint32_t *)(ip + 12));
-		p->flow.remote = qp_ipaddr_v4(*(const unaligned_uint32_t *)(ip + 16));
+		p->flow.local = p->flow.remote = qp_ipaddr_v4(0);
+		memcpy(&p->flow.local.w[3], ip + 12, 4);
+		memcpy(&p->flow.remote.w[3], ip + 16, 4);
 		p->fragment = p->more || p->off != 0;
 		return 20;
 	}
