@@ -17,6 +17,7 @@
  * connections that run through them. No locks, no I/O of its own.
  */
 struct qp_tunnels;
+struct qp_udp;
 
 struct qp_tunnels_env {
 	const uint64_t *now_ns;
@@ -26,6 +27,7 @@ struct qp_tunnels_env {
 	uint32_t stream_window;       /* credit of a new stream, as the QUIC endpoint grants it */
 	uint32_t max_stream_window;   /* … and of one whose outside takes it quickly */
 	struct qp_tcp *tcp;
+	struct qp_udp *udp;
 	struct qp_worker_counters *counters;
 	const uint8_t *mem_level;     /* enum qp_mem_level, as of this turn */
 	/*

@@ -7,6 +7,7 @@
 #include "common/wire.h"
 #include "dataplane/slots.h"
 #include "dataplane/tunnel.h"
+#include "dataplane/udp/udp.h"
 
 struct rte_mbuf;
 
@@ -14,6 +15,7 @@ struct rte_mbuf;
 enum qp_stream_kind {
 	QP_STREAM_CONTROL,
 	QP_STREAM_RELAY,
+	QP_STREAM_UDP,
 	QP_STREAM_LOCAL, /* a client's, whose connection id is not whole yet; then it becomes a relay */
 };
 
@@ -53,10 +55,14 @@ struct qp_tunnel {
 	uint8_t protocol;
 	struct qp_tcp_listener *listener;
 	struct qp_local *local;              /* of a local forward, from its request on; NULL: a remote one */
+	struct qp_udp_port *udp_port;        /* of a UDP forward: its port and virtual connections */
+	struct qp_udp_flow_queue flows;      /* with a stream; the one that was silent longest first */
+	struct qp_udp_flow_queue waiting_flows; /* the client's stream limit is reached */
+	uint32_t nflows;
 	struct qp_slots relay_ids;           /* 32-bit connection ids of the wire */
 	struct qp_relay_queue relays;        /* all of them */
 	struct qp_relay_queue waiting;       /* accepted, but the client's stream limit is reached */
-	uint32_t nwaiting;
+	uint32_t nwaiting;                   /* relays or flows that wait */
 	uint32_t nrelays;
 	uint64_t owed_credit;                /* connection credit held back under memory pressure */
 	uint64_t held_bytes;                 /* payload of its relays in mbufs, both directions */

@@ -15,6 +15,7 @@
 #include "common/wire.h"
 #include "dataplane/ip.h"
 #include "dataplane/memory.h"
+#include "dataplane/udp/udp.h"
 #include "tests/dataplane/client.h"
 #include "tests/dataplane/golden.h"
 #include "tests/dataplane/outside.h"
@@ -708,6 +709,28 @@ start_quic(struct world *w)
 	must(w->quic != NULL);
 }
 
+/* Nobody sends to it here: tests/udp has a world for that. */
+static void
+start_udp(struct world *w)
+{
+	const struct qp_udp_env env = {
+		.now_ns = &w->now_ns,
+		.wheel = w->wheel,
+		.pool = w->pool,
+		.indirect_pool = w->indirect,
+		.transmit = world_transmit,
+		.transmit_ctx = w,
+		.mem_level = &w->mem_level,
+		.random = world_random_of,
+		.random_ctx = w,
+	};
+	struct qp_udp_config cfg;
+
+	qp_udp_config_default(&cfg);
+	w->udp = qp_udp_new(&env, &cfg);
+	must(w->udp != NULL);
+}
+
 static void
 start_gateway(struct world *w)
 {
@@ -725,7 +748,9 @@ start_gateway(struct world *w)
 	};
 
 	outside_start(w);
+	start_udp(w);
 	env.tcp = w->tcp;
+	env.udp = w->udp;
 	w->tunnels = qp_tunnels_new(&env);
 	must(w->tunnels != NULL);
 	start_quic(w);
@@ -738,6 +763,7 @@ stop_gateway(struct world *w)
 	w->quic = NULL;
 	must(qp_tunnels_count(w->tunnels) == 0);
 	qp_tunnels_free(w->tunnels);
+	qp_udp_free(w->udp);
 	outside_stop(w);
 	must(w->counters.quic_connections == 0);
 	must(w->counters.tunnels_active == 0);

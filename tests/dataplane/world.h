@@ -102,6 +102,7 @@ struct world {
 	struct qp_quic *quic;
 	struct qp_tunnels *tunnels;
 	struct qp_tcp *tcp;
+	struct qp_udp *udp;
 	struct world_net net;
 	struct world_packets packets;
 	struct world_packets stray; /* to ports where no client is: for tests that speak raw */
