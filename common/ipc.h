@@ -109,6 +109,7 @@ enum qp_dp_state {
 	X(ctl_ring_full, "messages delayed because a ring to the control plane was full")          \
 	X(drop_not_ours, "datagrams for no connection of ours")                                    \
 	X(drop_quic_bad, "datagrams that are not QUIC")                                            \
+	X(drop_quic_no_memory, "datagrams with payload dropped while mbufs were scarce")            \
 	X(drop_quic_limit, "connection attempts beyond a limit")                                   \
 	X(drop_ip, "frames dropped by the IP layer; drops by reason beside it")
 

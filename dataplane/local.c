@@ -238,7 +238,7 @@ connect_next(struct qp_relay *r)
 			return;
 		c->next++;
 		if (rc == 0) {
-			qp_tcp_set_rcv_buf(r->tcp, qp_relay_fair_share(t));
+			qp_tcp_set_rcv_buf(r->tcp, qp_relay_first_share(t));
 			qp_timer_arm(t->all->env.wheel, &c->timer, *t->all->env.now_ns +
 				(c->next < to->naddrs ? FIRST_NS : LAST_NS));
 			return;

@@ -64,6 +64,7 @@ struct qp_tunnel {
 	struct qp_relay_queue waiting;       /* accepted, but the client's stream limit is reached */
 	uint32_t nwaiting;                   /* relays or flows that wait */
 	uint32_t nrelays;
+	uint32_t nholding;                   /* relays with bytes in mbufs */
 	uint64_t owed_credit;                /* connection credit held back under memory pressure */
 	uint64_t held_bytes;                 /* payload of its relays in mbufs, both directions */
 	uint64_t last_code;                  /* how the connection closes after the last words */
@@ -95,6 +96,9 @@ struct qp_relay {
 	uint64_t queued_bytes;               /* outside → tunnel, not acknowledged by the client */
 	uint64_t out_bytes;                  /* tunnel → outside, not acknowledged by the outside */
 	uint32_t credit_bytes;               /* tunnel → outside: granted and not acknowledged by the outside */
+	uint32_t window;                     /* what credit_bytes may come to; follows the path */
+	uint32_t round_bytes;                /* acknowledged by the outside since round_ns */
+	uint64_t round_ns;
 	uint8_t prefix_left;                 /* bytes of the connection id not acknowledged yet */
 	bool outside_fin;                    /* TCP's FIN came */
 	bool tunnel_fin;                     /* the stream's FIN came */
@@ -112,6 +116,7 @@ struct qp_tunnels {
 	struct qp_slots ids;
 	struct qp_tunnel_list list;
 	struct qp_relay_queue dirty;         /* have something to do at the flush */
+	uint32_t nholding;                   /* relays with bytes in mbufs */
 	bool owed;                           /* some tunnel has owed_credit */
 	struct qp_timer relief;              /* armed while mbufs are scarce */
 };
@@ -173,8 +178,8 @@ struct qp_relay *qp_relay_new(struct qp_tunnel *t, struct qp_tcp_conn *tcp);
 void qp_relay_free(struct qp_relay *r);
 /* Something is to be done at the flush. */
 void qp_relay_mark(struct qp_relay *r);
-/* Bytes that one connection may have waiting in each direction. */
-uint32_t qp_relay_fair_share(const struct qp_tunnel *t);
+/* Bytes that a new connection may have waiting in each direction. */
+uint32_t qp_relay_first_share(const struct qp_tunnel *t);
 extern const struct qp_tcp_ops qp_relay_tcp_ops;
 void qp_relay_stream_data(struct qp_relay *r, const uint8_t *data, size_t len, bool fin);
 void qp_relay_stream_acked(struct qp_relay *r, uint64_t bytes);

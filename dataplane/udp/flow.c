@@ -20,6 +20,7 @@
 #define RECLAIM_NS (2 * SECOND_NS)
 #define RECHECK_NS (SECOND_NS / 4)
 #define RECLAIM_LOOK 64u
+#define STREAM_WINDOW (256u * 1024) /* four of the longest datagrams on their way */
 #define MIN_BUCKETS 64u
 #define MAX_BUCKETS (1u << 18)
 
@@ -243,6 +244,8 @@ open_stream(struct qp_udp_flow *f)
 
 	if (rc < 0)
 		return rc;
+	/* Datagrams do not wait here: what comes is consumed at once. */
+	qp_quic_stream_consumed(f->stream, STREAM_WINDOW - QP_QUIC_FIRST_CREDIT);
 	qp_wire_put_conn_id(prefix, f->id);
 	rc = qp_quic_stream_write_bytes(f->stream, prefix, sizeof(prefix));
 	if (rc < 0)

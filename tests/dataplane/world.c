@@ -66,7 +66,8 @@ world_init(void)
 void
 world_config_default(struct world_config *cfg)
 {
-	*cfg = (struct world_config) {.udp_segmentation = true, .seed = 1, .tcp_window = 65536};
+	*cfg = (struct world_config) {.udp_segmentation = true, .seed = 1, .tcp_window = 65536,
+		.stream_window = 256 << 10};
 	qp_quic_config_default(&cfg->quic);
 	cfg->quic.server_id = 0x3039;
 	cfg->quic.lcore = 3;
@@ -689,6 +690,7 @@ start_quic(struct world *w)
 		.now_ns = &w->now_ns,
 		.wheel = w->wheel,
 		.pool = w->pool,
+		.mem_level = &w->mem_level,
 		.udp_segmentation = w->cfg.udp_segmentation,
 		.transmit = world_transmit,
 		.transmit_ctx = w,
@@ -739,7 +741,7 @@ start_gateway(struct world *w)
 		.wheel = w->wheel,
 		.pool = w->pool,
 		.pool_bytes = WORLD_POOL * (RTE_MBUF_DEFAULT_BUF_SIZE - RTE_PKTMBUF_HEADROOM),
-		.stream_window = (uint32_t)w->cfg.quic.stream_window,
+		.stream_window = w->cfg.stream_window,
 		.max_stream_window = 1 << 20,
 		.counters = &w->counters,
 		.mem_level = &w->mem_level,

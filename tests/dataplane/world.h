@@ -83,6 +83,7 @@ struct world_cp {
 };
 
 struct world_config {
+	uint32_t stream_window;     /* of a new relay */
 	struct qp_quic_config quic; /* certificate and key are filled in */
 	bool udp_segmentation;
 	uint64_t seed;

@@ -262,6 +262,20 @@ conn_gone(struct qp_tcp_conn *c)
 	*c = (struct qp_tcp_conn) {0};
 }
 
+uint64_t
+qp_quic_conn_rtt(const struct qp_quic_conn *c)
+{
+	(void)c;
+	return 0;
+}
+
+uint64_t
+qp_tcp_rtt(const struct qp_tcp_conn *c)
+{
+	(void)c;
+	return 0;
+}
+
 uint32_t
 qp_tcp_send_buffer(const struct qp_tcp_conn *c)
 {
