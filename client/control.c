@@ -212,6 +212,18 @@ qpc_control_receive(struct qpc_control *c, const uint8_t *data, size_t len)
 }
 
 int
+qpc_control_new_connection(struct qpc_control *c, uint32_t id, enum qp_wire_protocol protocol)
+{
+	struct qp_wire_msg msg = {.type = QP_WIRE_LOCAL_NEW_CONNECTION,
+		.new_connection = {.id = id, .protocol = protocol}};
+	uint8_t buf[SMALL_MESSAGE];
+
+	if (c->state != QPC_CONTROL_OPEN)
+		return QP_OK;
+	return send_message(c, &msg, buf, sizeof(buf));
+}
+
+int
 qpc_control_connection_closed(struct qpc_control *c, uint32_t id, enum qp_wire_reason reason)
 {
 	struct qp_wire_msg msg = {.type = QP_WIRE_CONNECTION_CLOSE,

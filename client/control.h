@@ -65,6 +65,9 @@ void qpc_control_free(struct qpc_control *c);
 int qpc_control_receive(struct qpc_control *c, const uint8_t *data, size_t len)
 	__attribute__((warn_unused_result));
 
+/* LocalNewConnection. */
+int qpc_control_new_connection(struct qpc_control *c, uint32_t id, enum qp_wire_protocol protocol)
+	__attribute__((warn_unused_result));
 /* ConnectionClose, in any state after the request. */
 int qpc_control_connection_closed(struct qpc_control *c, uint32_t id, enum qp_wire_reason reason)
 	__attribute__((warn_unused_result));

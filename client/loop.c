@@ -28,6 +28,7 @@ qpc_loop_init(struct qpc_loop *loop, struct qp_errmsg *msg)
 {
 	memset(loop, 0, sizeof(*loop));
 	TAILQ_INIT(&loop->tasks);
+	TAILQ_INIT(&loop->running);
 	loop->now_ns = clock_ns();
 	loop->epfd = epoll_create1(EPOLL_CLOEXEC);
 	if (loop->epfd < 0)
@@ -79,39 +80,42 @@ qpc_loop_remove(struct qpc_loop *loop, struct qpc_source *source)
 void
 qpc_loop_queue(struct qpc_loop *loop, struct qpc_task *task)
 {
-	if (task->queued)
+	if (task->list != NULL)
 		return;
-	task->queued = true;
+	task->list = &loop->tasks;
 	TAILQ_INSERT_TAIL(&loop->tasks, task, link);
 }
 
 void
 qpc_loop_unqueue(struct qpc_loop *loop, struct qpc_task *task)
 {
-	if (!task->queued)
+	if (task->list == NULL)
 		return;
-	task->queued = false;
-	TAILQ_REMOVE(&loop->tasks, task, link);
+	TAILQ_REMOVE(task->list, task, link);
+	task->list = NULL;
+}
+
+uint64_t
+qpc_loop_next_ns(const struct qpc_loop *loop)
+{
+	return TAILQ_EMPTY(&loop->tasks) ? qpc_timers_next(&loop->timers) : 0;
 }
 
 /* How long the next turn may wait, in nanoseconds; UINT64_MAX: for ever. */
 static uint64_t
 patience(const struct qpc_loop *loop)
 {
-	uint64_t next = qpc_timers_next(&loop->timers), now;
+	uint64_t next = qpc_loop_next_ns(loop), now;
 
-	if (!TAILQ_EMPTY(&loop->tasks))
-		return 0;
-	if (next == UINT64_MAX)
-		return UINT64_MAX;
+	if (next == 0 || next == UINT64_MAX)
+		return next;
 	now = clock_ns();
 	return next > now ? next - now : 0;
 }
 
 static int
-wait_for_events(struct qpc_loop *loop)
+wait_for_events(struct qpc_loop *loop, uint64_t ns)
 {
-	uint64_t ns = patience(loop);
 	struct timespec ts = {(time_t)(ns / NS_PER_S), (long)(ns % NS_PER_S)};
 	int n;
 
@@ -133,28 +137,32 @@ wait_for_events(struct qpc_loop *loop)
 static void
 run_tasks(struct qpc_loop *loop)
 {
-	struct qpc_task *last = TAILQ_LAST(&loop->tasks, qpc_task_list);
 	struct qpc_task *task;
 
-	while (last != NULL && (task = TAILQ_FIRST(&loop->tasks)) != NULL) {
-		bool final = task == last;
-
+	TAILQ_CONCAT(&loop->running, &loop->tasks, link);
+	TAILQ_FOREACH(task, &loop->running, link)
+		task->list = &loop->running;
+	while ((task = TAILQ_FIRST(&loop->running)) != NULL) {
 		qpc_loop_unqueue(loop, task);
 		task->run(task);
-		if (final)
-			break;
 	}
 }
 
 int
-qpc_loop_turn(struct qpc_loop *loop)
+qpc_loop_wait(struct qpc_loop *loop, bool now)
 {
-	int n = wait_for_events(loop);
+	int n = wait_for_events(loop, now ? 0 : patience(loop));
 
 	if (n < 0 && errno != EINTR)
 		return QP_E_IO;
-	loop->now_ns = clock_ns();
 	loop->nevents = n > 0 ? n : 0;
+	return QP_OK;
+}
+
+void
+qpc_loop_dispatch(struct qpc_loop *loop)
+{
+	loop->now_ns = clock_ns();
 	for (loop->cursor = 0; loop->cursor < loop->nevents;) {
 		struct epoll_event *ev = &loop->events[loop->cursor++];
 		struct qpc_source *source = ev->data.ptr;
@@ -162,7 +170,17 @@ qpc_loop_turn(struct qpc_loop *loop)
 		if (source != NULL)
 			source->ready(source, ev->events);
 	}
+	loop->nevents = 0;
 	qpc_timers_run(&loop->timers, loop->now_ns);
 	run_tasks(loop);
-	return QP_OK;
+}
+
+int
+qpc_loop_turn(struct qpc_loop *loop)
+{
+	int err = qpc_loop_wait(loop, false);
+
+	if (err == QP_OK)
+		qpc_loop_dispatch(loop);
+	return err;
 }

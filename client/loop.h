@@ -23,10 +23,12 @@ struct qpc_source {
 	void (*ready)(struct qpc_source *source, uint32_t events);
 };
 
+struct qpc_task_list;
+
 /* Something to do at the end of a turn. */
 struct qpc_task {
 	void (*run)(struct qpc_task *task);
-	bool queued;
+	struct qpc_task_list *list; /* NULL: not queued */
 	TAILQ_ENTRY(qpc_task) link;
 };
 TAILQ_HEAD(qpc_task_list, qpc_task);
@@ -37,6 +39,7 @@ struct qpc_loop {
 	uint64_t now_ns; /* when this turn's events arrived */
 	struct qpc_timers timers;
 	struct qpc_task_list tasks;
+	struct qpc_task_list running; /* of this turn; the others wait for the next */
 	/* Events of this turn from `cursor` on are still to be delivered; removing a source clears its own. */
 	int cursor, nevents;
 	struct epoll_event events[QPC_LOOP_EVENTS];
@@ -59,6 +62,17 @@ void qpc_loop_remove(struct qpc_loop *loop, struct qpc_source *source);
  */
 void qpc_loop_queue(struct qpc_loop *loop, struct qpc_task *task);
 void qpc_loop_unqueue(struct qpc_loop *loop, struct qpc_task *task);
+
+/*
+ * One turn in two parts, for a loop that others reach into: what lies between
+ * them may run with a lock of the caller's given up. qpc_loop_wait waits at
+ * most until the next timer, and not at all when a task is queued or `now` is
+ * set; qpc_loop_dispatch handles what it found. QP_E_IO when epoll fails.
+ */
+int qpc_loop_wait(struct qpc_loop *loop, bool now) __attribute__((warn_unused_result));
+void qpc_loop_dispatch(struct qpc_loop *loop);
+/* When the loop wants a turn by itself, CLOCK_MONOTONIC; 0: at once, UINT64_MAX: never. */
+uint64_t qpc_loop_next_ns(const struct qpc_loop *loop);
 
 /*
  * One turn: waits for events until the next timer at most (not at all when a

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "client/commands.h"
-#include "client/run.h"
+#include "client/options.h"
 #include "common/keys.h"
 
 struct command {
@@ -23,10 +23,14 @@ struct command {
 static const struct command commands[] = {
 	{"client", qpc_command_client, NULL,
 		"make a service behind a NAT reachable at a gateway's port"},
+	{"ssh-proxy", qpc_command_ssh_proxy, NULL,
+		"carry an SSH connection to a host that a gateway reaches"},
 	{"control-plane", NULL, "quicport-control-plane",
 		"run a gateway (starts its other processes by itself)"},
 	{"data-plane", NULL, "quicport-data-plane",
 		"run a gateway's data plane by hand (see --no-auto-dataplane)"},
+	{"status", qpc_command_status, NULL, "show what the running clients do"},
+	{"trust", qpc_command_trust, NULL, "show a gateway's certificate and record it"},
 	{"keygen", qpc_command_keygen, NULL, "make a private key"},
 	{"pubkey", qpc_command_pubkey, NULL, "print the public key of a private key"},
 	{"version", qpc_command_version, NULL, "print the version"},

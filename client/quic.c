@@ -89,6 +89,17 @@ qpc_quic_udp(const struct qpc_quic *q)
 	return &q->udp;
 }
 
+uint32_t
+qpc_quic_rtt_us(const struct qpc_quic *q)
+{
+	ngtcp2_conn_info info;
+
+	if (q->conn == NULL || !ngtcp2_conn_get_handshake_completed(q->conn))
+		return 0;
+	ngtcp2_conn_get_conn_info(q->conn, &info);
+	return (uint32_t)(info.smoothed_rtt / NGTCP2_MICROSECONDS);
+}
+
 WOLFSSL *
 qpc_quic_tls(const struct qpc_quic *q)
 {
@@ -115,6 +126,12 @@ qpc_stream_gone(struct qpc_quic *q, struct qpc_stream *s)
 	qpc_bytes_clear(&s->out, q->pool);
 	s->id = -1;
 	s->ops->closed(s, whole);
+}
+
+uint64_t
+qpc_quic_streams_left(const struct qpc_quic *q)
+{
+	return ngtcp2_conn_get_streams_bidi_left(q->conn);
 }
 
 int

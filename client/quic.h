@@ -48,6 +48,8 @@ struct qpc_quic_ops {
 	int (*handshake_done)(void *ctx);
 	/* The peer opened a stream. The callee's ops->closed frees it. NULL: it is refused. */
 	struct qpc_stream *(*stream_opened)(void *ctx, int64_t id);
+	/* The peer allows more streams than before. NULL: not of interest. */
+	void (*room)(void *ctx);
 	/* Before packets go out, once a turn: the moment to move data into streams. */
 	void (*work)(void *ctx);
 	/*
@@ -80,8 +82,12 @@ bool qpc_quic_is_over(const struct qpc_quic *q);
 void qpc_quic_wake(struct qpc_quic *q);
 
 const struct qpc_udp *qpc_quic_udp(const struct qpc_quic *q);
+/* Smoothed round trip in microseconds; 0 before the handshake is done. */
+uint32_t qpc_quic_rtt_us(const struct qpc_quic *q);
 WOLFSSL *qpc_quic_tls(const struct qpc_quic *q);
 
+/* Streams that the peer allows us to open now. */
+uint64_t qpc_quic_streams_left(const struct qpc_quic *q);
 /* Opens a bidirectional stream. QP_E_AGAIN while the peer allows none. */
 int qpc_quic_open_stream(struct qpc_quic *q, struct qpc_stream *s)
 	__attribute__((warn_unused_result));

@@ -88,6 +88,16 @@ on_stream_credit(ngtcp2_conn *conn, int64_t id, uint64_t max_data, void *user, v
 }
 
 static int
+on_streams_allowed(ngtcp2_conn *conn, uint64_t max, void *user)
+{
+	struct qpc_quic *q = user;
+
+	if (q->ops->room != NULL)
+		q->ops->room(q->ctx);
+	return 0;
+}
+
+static int
 on_stream_reset(ngtcp2_conn *conn, int64_t id, uint64_t final_size, uint64_t code, void *user,
 	void *stream_user)
 {
@@ -144,6 +154,7 @@ const ngtcp2_callbacks qpc_quic_callbacks = {
 	.get_new_connection_id = on_new_connection_id,
 	.update_key = ngtcp2_crypto_update_key_cb,
 	.stream_reset = on_stream_reset,
+	.extend_max_local_streams_bidi = on_streams_allowed,
 	.extend_max_stream_data = on_stream_credit,
 	.delete_crypto_aead_ctx = ngtcp2_crypto_delete_crypto_aead_ctx_cb,
 	.delete_crypto_cipher_ctx = ngtcp2_crypto_delete_crypto_cipher_ctx_cb,

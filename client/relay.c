@@ -49,11 +49,13 @@ free_if_done(struct qpc_relay *r)
 	set->counters.active--;
 	if (set->nspare >= MAX_SPARE) {
 		free(r);
-		return;
+	} else {
+		r->all_link.tqe_next = set->spare;
+		set->spare = r;
+		set->nspare++;
 	}
-	r->all_link.tqe_next = set->spare;
-	set->spare = r;
-	set->nspare++;
+	if (set->quic != NULL && set->ops->gone != NULL)
+		set->ops->gone(set->ctx);
 }
 
 static void
@@ -230,6 +232,16 @@ static const struct qpc_stream_ops stream_ops = {
 };
 
 /* The set. */
+
+void
+qpc_counters_add(struct qpc_relay_counters *sum, const struct qpc_relay_counters *c)
+{
+	sum->opened += c->opened;
+	sum->refused += c->refused;
+	sum->resets += c->resets;
+	sum->bytes_to_local += c->bytes_to_local;
+	sum->bytes_from_local += c->bytes_from_local;
+}
 
 static void
 on_task(struct qpc_task *task)

@@ -75,9 +75,14 @@ struct qpc_relay_counters {
 	uint64_t bytes_from_local;
 };
 
+/* Adds all but `active`. */
+void qpc_counters_add(struct qpc_relay_counters *sum, const struct qpc_relay_counters *c);
+
 struct qpc_relay_ops {
 	/* The local connection of `id` failed: ConnectionClose is due. `errnum`: why. */
 	void (*refused)(void *ctx, uint32_t id, enum qp_wire_reason reason, int errnum);
+	/* A relay is gone, while the connection stands. NULL: not of interest. */
+	void (*gone)(void *ctx);
 };
 
 struct qpc_relays {

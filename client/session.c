@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A session: what happens on a connection, in which order. The loop's thread.
- * Leaves bytes to relay.c, stream 0's contents to control.c, packets to quic.c.
+ * Leaves bytes to session_data.c, stream 0's contents to control.c, packets to
+ * quic.c.
  */
-#include "client/session.h"
+#include "client/session_impl.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -11,7 +12,6 @@
 #include <string.h>
 #include <time.h>
 
-#include "client/control.h"
 #include "common/log.h"
 
 #define NS_PER_MS UINT64_C(1000000)
@@ -21,25 +21,6 @@
 #define GOODBYE_TIMEOUT_MS 300u
 /* What stream 0 may hold unacknowledged: 8 bytes for each failed connect, so a peer that reads none of it. */
 #define MAX_CONTROL_BYTES (1u << 20)
-/* One line a second about a destination that cannot be reached. */
-#define REFUSED_LOG_MS 1000u
-
-struct qpc_session {
-	struct qpc_loop *loop;
-	const struct qpc_session_config *cfg;
-	const struct qpc_session_ops *ops;
-	void *ctx;
-	enum qpc_session_stage stage;
-	struct qpc_pool pool;
-	struct qpc_quic *quic;
-	struct qpc_stream stream;   /* id 0 */
-	struct qpc_control control;
-	struct qpc_relays relays;
-	struct qpc_timer timer;     /* the stage's deadline */
-	uint64_t refused_log_ns;    /* when the next line may be written */
-	uint64_t refused_unlogged;
-	struct qpc_session_end end;
-};
 
 enum qpc_session_stage
 qpc_session_stage(const struct qpc_session *s)
@@ -53,10 +34,10 @@ qpc_session_end(const struct qpc_session *s)
 	return &s->end;
 }
 
-const struct qpc_relay_counters *
-qpc_session_counters(const struct qpc_session *s)
+uint32_t
+qpc_session_rtt_us(const struct qpc_session *s)
 {
-	return &s->relays.counters;
+	return s->quic != NULL ? qpc_quic_rtt_us(s->quic) : 0;
 }
 
 static void
@@ -65,8 +46,8 @@ set_deadline(struct qpc_session *s, uint32_t ms)
 	qpc_timer_arm(&s->loop->timers, &s->timer, qp_quic_now() + ms * NS_PER_MS);
 }
 
-static void
-fail(struct qpc_session *s, int err, enum qp_app_error code, const char *text)
+void
+qpc_session_fail(struct qpc_session *s, int err, enum qp_app_error code, const char *text)
 {
 	qpc_quic_fail(s->quic, err, code, text);
 }
@@ -108,14 +89,24 @@ control_refused(void *ctx, enum qp_wire_status status, struct qp_slice message)
 	qp_slice_printable(message, text, sizeof(text));
 	s->end.refused = true;
 	s->end.status = status;
-	fail(s, status == QP_WIRE_PORT_IN_USE ? QP_E_INUSE :
+	qpc_session_fail(s, status == QP_WIRE_PORT_IN_USE ? QP_E_INUSE :
 			status == QP_WIRE_PERMISSION_DENIED ? QP_E_PERM : QP_E_IO,
 		QP_APP_NONE, text[0] != '\0' ? text : qp_wire_status_name(status));
+}
+
+enum qp_wire_reason
+qpc_session_close_reason(const struct qpc_session *s)
+{
+	return s->close_reason;
 }
 
 static void
 control_connection(void *ctx, const struct qp_wire_msg *msg)
 {
+	struct qpc_session *s = ctx;
+
+	if (msg->type == QP_WIRE_CONNECTION_CLOSE)
+		s->close_reason = msg->connection_close.reason;
 	if (qp_log_enabled(QP_LOG_TRACE)) {
 		char line[256];
 
@@ -132,7 +123,7 @@ control_session_closed(void *ctx)
 	if (qpc_quic_is_over(s->quic))
 		return;
 	s->end.by_peer = true;
-	fail(s, QP_E_CLOSED, QP_APP_NONE, "the server closed the session");
+	qpc_session_fail(s, QP_E_CLOSED, QP_APP_NONE, "the server closed the session");
 }
 
 static const struct qpc_control_ops control_ops = {
@@ -143,22 +134,22 @@ static const struct qpc_control_ops control_ops = {
 	.session_closed = control_session_closed,
 };
 
-static void
-control_broken(struct qpc_session *s, int err)
+void
+qpc_session_control_broken(struct qpc_session *s, int err)
 {
 	char text[200];
 
 	if (err == QP_E_PROTO) {
 		snprintf(text, sizeof(text), "the server broke the protocol: %s",
 			s->control.broken != NULL ? s->control.broken : "?");
-		fail(s, err, QP_APP_PROTOCOL, text);
+		qpc_session_fail(s, err, QP_APP_PROTOCOL, text);
 	} else if (err == QP_E_AUTH) {
 		/* The peer learns only that; the reason is for our side. */
 		snprintf(s->end.text, sizeof(s->end.text), "%s",
 			s->control.broken != NULL ? s->control.broken : "authentication failed");
-		fail(s, err, QP_APP_AUTH, qp_app_error_phrase(QP_APP_AUTH));
+		qpc_session_fail(s, err, QP_APP_AUTH, qp_app_error_phrase(QP_APP_AUTH));
 	} else {
-		fail(s, err, QP_APP_INTERNAL, qp_strerror(err));
+		qpc_session_fail(s, err, QP_APP_INTERNAL, qp_strerror(err));
 	}
 }
 
@@ -177,12 +168,15 @@ stream0_data(struct qpc_stream *stream, const uint8_t *data, size_t len, bool fi
 	qpc_stream_consumed(s->quic, stream, len);
 	qpc_quic_consumed(s->quic, len);
 	if (err != QP_OK) {
-		control_broken(s, err);
+		qpc_session_control_broken(s, err);
 		return QP_OK;
 	}
 	if (s->stage == QPC_SESSION_AUTHENTICATING &&
-		s->control.state == QPC_CONTROL_REQUESTED)
+		s->control.state == QPC_CONTROL_REQUESTED) {
 		s->stage = QPC_SESSION_REQUESTING;
+		if (s->ops->connected != NULL)
+			s->ops->connected(s->ctx, &s->cfg->server);
+	}
 	if (fin && s->stage != QPC_SESSION_CLOSING)
 		control_session_closed(s);
 	return QP_OK;
@@ -191,7 +185,7 @@ stream0_data(struct qpc_stream *stream, const uint8_t *data, size_t len, bool fi
 static void
 end_closing(struct qpc_session *s)
 {
-	fail(s, QP_OK, QP_APP_NONE, "closed by the client");
+	qpc_session_fail(s, QP_OK, QP_APP_NONE, "closed by the client");
 }
 
 static void
@@ -234,30 +228,6 @@ static const struct qpc_stream_ops stream0_ops = {
 	.closed = stream0_closed,
 };
 
-/* Relays. */
-
-static void
-relay_refused(void *ctx, uint32_t id, enum qp_wire_reason reason, int errnum)
-{
-	struct qpc_session *s = ctx;
-	int err = qpc_control_connection_closed(&s->control, id, reason);
-
-	if (err != QP_OK)
-		control_broken(s, err);
-	s->refused_unlogged++;
-	if (s->loop->now_ns < s->refused_log_ns)
-		return;
-	qp_log(QP_LOG_WARN, "cannot connect to the local destination",
-		QP_LOG_SLICE("destination", s->cfg->request.remote_forward_request.destination),
-		QP_LOG_ERRNO(errnum), QP_LOG_U64("times", s->refused_unlogged));
-	s->refused_unlogged = 0;
-	s->refused_log_ns = s->loop->now_ns + REFUSED_LOG_MS * NS_PER_MS;
-}
-
-static const struct qpc_relay_ops relay_ops = {
-	.refused = relay_refused,
-};
-
 /* The connection. */
 
 static int
@@ -268,54 +238,28 @@ handshake_done(void *ctx)
 	int err = qpc_tls_peer_cert(qpc_quic_tls(s->quic), &cert);
 
 	if (err != QP_OK) {
-		fail(s, err, QP_APP_INTERNAL, "the server showed no certificate that can be read");
+		qpc_session_fail(s, err, QP_APP_INTERNAL, "the server showed no certificate that can be read");
 		return err;
 	}
 	err = s->ops->trust(s->ctx, &cert);
 	if (err != QP_OK) {
-		fail(s, err, QP_APP_NONE, "the server's certificate is not trusted");
+		qpc_session_fail(s, err, QP_APP_NONE, "the server's certificate is not trusted");
 		return err;
 	}
 	err = qpc_quic_open_stream(s->quic, &s->stream);
 	if (err != QP_OK) {
-		fail(s, QP_E_PROTO, QP_APP_PROTOCOL, "the server allows no streams");
+		qpc_session_fail(s, QP_E_PROTO, QP_APP_PROTOCOL, "the server allows no streams");
 		return err;
 	}
 	err = qpc_control_start(&s->control, &control_ops, s, &s->cfg->auth, &s->cfg->request,
 		(uint64_t)time(NULL));
 	if (err != QP_OK) {
-		control_broken(s, err);
+		qpc_session_control_broken(s, err);
 		return err;
 	}
 	s->stage = QPC_SESSION_AUTHENTICATING;
 	set_deadline(s, ANSWER_TIMEOUT_MS);
 	return QP_OK;
-}
-
-static struct qpc_stream *
-stream_opened(void *ctx, int64_t id)
-{
-	struct qpc_session *s = ctx;
-	struct qpc_stream *stream;
-
-	/* A stream may overtake the response to the request, but not our authentication. */
-	if (s->stage < QPC_SESSION_REQUESTING) {
-		fail(s, QP_E_PROTO, QP_APP_PROTOCOL,
-			"the server opened a stream before authentication");
-		return NULL;
-	}
-	if (s->stage == QPC_SESSION_CLOSING)
-		return NULL;
-	stream = qpc_relays_accept(&s->relays);
-	if (stream == NULL)
-		fail(s, QP_E_NOMEM, QP_APP_INTERNAL, "out of memory");
-	return stream;
-}
-
-static void
-on_work(void *ctx)
-{
-	qpc_relays_work(&((struct qpc_session *)ctx)->relays);
 }
 
 /* The text of the end, in the words of the stage that it came in. */
@@ -351,8 +295,9 @@ connection_ended(void *ctx, const struct qpc_quic_end *end)
 
 static const struct qpc_quic_ops quic_ops = {
 	.handshake_done = handshake_done,
-	.stream_opened = stream_opened,
-	.work = on_work,
+	.stream_opened = qpc_session_stream_opened,
+	.work = qpc_session_work,
+	.room = qpc_session_room_came,
 	.ended = connection_ended,
 };
 
@@ -364,7 +309,7 @@ on_deadline(struct qpc_timer *timer)
 	if (s->stage == QPC_SESSION_CLOSING)
 		end_closing(s);
 	else
-		fail(s, QP_E_TIMEOUT, QP_APP_TIMEOUT, "the server did not answer the request in time");
+		qpc_session_fail(s, QP_E_TIMEOUT, QP_APP_TIMEOUT, "the server did not answer the request in time");
 }
 
 void
@@ -402,14 +347,18 @@ qpc_session_start(struct qpc_loop *loop, WOLFSSL_CTX *tls, const struct qpc_sess
 	s->stream.ops = &stream0_ops;
 	s->stream.id = -1;
 	qpc_pool_init(&s->pool, QPC_POOL_FREE_BYTES);
-	qpc_relays_init(&s->relays, loop, &s->pool, &relay_ops, s, cfg->dest, cfg->ndest);
+	err = qpc_session_data_init(s);
+	if (err != QP_OK) {
+		qpc_session_free(s);
+		return qp_fail(msg, err, "out of memory for a session");
+	}
 	err = qpc_quic_new(loop, &cfg->quic, tls, &cfg->server, &s->pool, &quic_ops, s, &s->quic,
 		msg);
 	if (err != QP_OK) {
 		qpc_session_free(s);
 		return err;
 	}
-	s->relays.quic = s->quic;
+	qpc_session_data_use(s, s->quic);
 	*out = s;
 	return QP_OK;
 }
@@ -421,8 +370,7 @@ qpc_session_free(struct qpc_session *s)
 		return;
 	s->stage = QPC_SESSION_ENDED;
 	qpc_quic_free(s->quic);
-	s->relays.quic = NULL;
-	qpc_relays_fini(&s->relays);
+	qpc_session_data_fini(s);
 	qpc_timer_cancel(&s->loop->timers, &s->timer);
 	qpc_control_free(&s->control);
 	qpc_pool_fini(&s->pool);

@@ -36,7 +36,8 @@ struct qpc_session_config {
 	struct qpc_quic_config quic;
 	struct qp_sockaddr server;
 	struct qp_auth_client_config auth;
-	struct qp_wire_msg request;           /* RemoteForwardRequest */
+	struct qp_wire_msg request;           /* RemoteForwardRequest or LocalForwardRequest */
+	uint32_t udp_idle_s;                  /* 0: UDP flows do not end by silence */
 	const struct qp_sockaddr *dest;       /* local destination's addresses, tried in turn */
 	size_t ndest;
 };
@@ -47,8 +48,14 @@ struct qpc_session_ops {
 	 * else the session ends with that code. Must not block.
 	 */
 	int (*trust)(void *ctx, const struct qpc_cert *cert);
+	/* The server has proved itself and the request is on its way. NULL: not of interest. */
+	void (*connected)(void *ctx, const struct qp_sockaddr *server);
 	/* The forward is open. */
 	void (*opened)(void *ctx, struct qp_slice message);
+	/* A connection that was carried is gone. NULL: not of interest. */
+	void (*gone)(void *ctx);
+	/* LOCAL: qpc_session_has_room has become true. NULL: not of interest. */
+	void (*room)(void *ctx);
 	/* At the end of a loop's turn; the callee may free the session. */
 	void (*ended)(void *ctx);
 };
@@ -59,8 +66,9 @@ struct qpc_session_end {
 	enum qpc_session_stage stage;     /* how far it had come */
 	bool by_peer;
 	bool refused;                     /* it answered the request with `status` */
+	bool unresolved;                  /* the server's name has no address */
 	enum qp_wire_status status;
-	char text[320];                   /* one line for a person */
+	char text[384];                   /* one line for a person */
 };
 
 /* `cfg`, what it points to, and the rest are borrowed for the session's life. */
@@ -75,6 +83,18 @@ void qpc_session_close(struct qpc_session *s);
 
 enum qpc_session_stage qpc_session_stage(const struct qpc_session *s);
 const struct qpc_session_end *qpc_session_end(const struct qpc_session *s);
-const struct qpc_relay_counters *qpc_session_counters(const struct qpc_session *s);
+/* Of the last ConnectionClose from the server; QP_WIRE_NORMAL without one. */
+enum qp_wire_reason qpc_session_close_reason(const struct qpc_session *s);
+/* Smoothed round trip in microseconds; 0: not measured. */
+uint32_t qpc_session_rtt_us(const struct qpc_session *s);
+struct qpc_relay_counters qpc_session_counters(const struct qpc_session *s);
+
+/* Local forwards: it is open and the server allows another stream. */
+bool qpc_session_has_room(const struct qpc_session *s);
+/* A connected, non-blocking stream socket becomes a connection of the forward. Owns `fd`. */
+void qpc_session_adopt(struct qpc_session *s, int fd);
+/* A datagram that came to `fd`, by which answers go back. Dropped unless open. */
+void qpc_session_datagram(struct qpc_session *s, int fd, const struct qp_sockaddr *from,
+	const uint8_t *data, size_t len);
 
 #endif

@@ -9,8 +9,8 @@
 #include "common/addr.h"
 
 /*
- * Trust on first use: what known_hosts says of a certificate, and the question
- * to a person. Main thread.
+ * Trust on first use: what known_hosts says of a certificate, and the
+ * words for refusing it. The loop's thread.
  */
 struct qpc_trust {
 	char path[4096];                  /* known_hosts */
@@ -22,22 +22,14 @@ struct qpc_trust {
 	char recorded[QP_FINGERPRINT_TEXT_BYTES];
 };
 
-/* QP_E_NOTFOUND without a home directory (unless insecure). */
+/* `path`: the file; NULL: the default, QP_E_NOTFOUND without a home directory (unless insecure). */
 int qpc_trust_init(struct qpc_trust *t, const struct qp_target *server, bool insecure,
-	struct qp_errmsg *msg) __attribute__((warn_unused_result));
+	const char *path, struct qp_errmsg *msg) __attribute__((warn_unused_result));
 
 /* QP_OK: trusted. QP_E_AUTH: unknown or changed (t->verdict). Else: the file can't be read. */
 int qpc_trust_check(struct qpc_trust *t, const struct qpc_cert *cert, struct qp_errmsg *msg)
 	__attribute__((warn_unused_result));
 
-/* Whether there is somebody to ask: standard input is a terminal. */
-bool qpc_trust_can_ask(void);
-/*
- * Shows the certificate and asks [y/N] on the terminal. Yes: recorded, QP_OK. No, or
- * `interrupt_fd` (-1: none) readable meanwhile: QP_E_AUTH.
- */
-int qpc_trust_ask(struct qpc_trust *t, int interrupt_fd, struct qp_errmsg *msg)
-	__attribute__((warn_unused_result));
 /* Why it was refused and what to do, for where nobody can be asked. */
 void qpc_trust_explain(const struct qpc_trust *t, struct qp_errmsg *msg);
 

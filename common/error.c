@@ -45,6 +45,8 @@ qp_strerror(int err)
 		return "timed out";
 	case QP_E_UNSUPPORTED:
 		return "not supported here";
+	case QP_E_REFUSED:
+		return "refused by the gateway";
 	}
 	return "unknown error";
 }

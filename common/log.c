@@ -36,6 +36,7 @@ struct sink {
 static const struct sink first_sink = {.format = QP_LOG_CONSOLE, .fd = STDERR_FILENO};
 
 _Atomic int qp_log_threshold = QP_LOG_INFO;
+_Thread_local const struct qp_log_tap *qp_log_tap;
 /* Release by publish(), acquire by current(): the struct is complete before its address is. */
 static _Atomic(const struct sink *) sink = &first_sink;
 
@@ -206,15 +207,15 @@ start_json(struct qp_log_line *l, enum qp_log_level level, const char *process, 
 }
 
 static void
-start_console(struct qp_log_line *l, const struct sink *s, enum qp_log_level level,
-	const char *process, const char *message)
+start_console(struct qp_log_line *l, bool colour, enum qp_log_level level, const char *process,
+	const char *message)
 {
 	put_time(l);
 	qp_log_put(l, " ");
-	if (s->colour)
+	if (colour)
 		qp_log_put(l, level_colours[level]);
 	qp_log_put(l, level_tags[level]);
-	if (s->colour)
+	if (colour)
 		qp_log_put(l, "\x1b[0m");
 	qp_log_put(l, " ");
 	qp_log_put_printable(l, qp_slice_of(process));
@@ -245,6 +246,61 @@ put_fields(struct qp_log_line *l, enum qp_log_format format, const struct qp_log
 	l->limit = sizeof(l->text);
 }
 
+/* A log that can't be written has nobody to be told; the process goes on. */
+static void
+write_out(int fd, const char *text, size_t len)
+{
+	ssize_t n;
+
+	do {
+		n = write(fd, text, len);
+	} while (n < 0 && errno == EINTR);
+}
+
+void
+qp_log_pass(enum qp_log_level level, const char *line)
+{
+	const size_t tag_at = sizeof("2026-01-02T03:04:05.678Z ") - 1, tag_len = 5;
+	const struct sink *s = current();
+	char text[QP_LOG_LINE_BYTES + 32];
+	int saved = errno, n;
+
+	if (s->colour && (unsigned)level <= QP_LOG_TRACE && strlen(line) > tag_at + tag_len)
+		n = snprintf(text, sizeof(text), "%.*s%s%.*s\x1b[0m%s\n", (int)tag_at, line,
+			level_colours[level], (int)tag_len, line + tag_at, line + tag_at + tag_len);
+	else
+		n = snprintf(text, sizeof(text), "%s\n", line);
+	write_out(s->fd, text, n < (int)sizeof(text) ? (size_t)n : sizeof(text) - 1);
+	errno = saved;
+}
+
+static void
+line_start(struct qp_log_line *l)
+{
+	l->len = 0;
+	l->overflow = false;
+	l->limit = sizeof(l->text) - QP_LOG_TAIL_BYTES;
+}
+
+static void
+write_to_tap(const struct qp_log_tap *tap, enum qp_log_level level, const char *message,
+	const struct qp_log_field *fields)
+{
+	struct qp_log_line l;
+
+	line_start(&l);
+	if (tap->format == QP_LOG_JSON)
+		start_json(&l, level, tap->process, message);
+	else if (tap->bare)
+		qp_log_put_printable(&l, qp_slice_of(message));
+	else
+		start_console(&l, false, level, tap->process, message);
+	put_fields(&l, tap->format, fields);
+	qp_log_put(&l, tap->format == QP_LOG_JSON ? "}" : "");
+	l.text[l.len < sizeof(l.text) ? l.len : sizeof(l.text) - 1] = '\0';
+	tap->write(tap->ctx, level, l.text);
+}
+
 void
 qp_log_write(enum qp_log_level level, const char *message, const struct qp_log_field *fields)
 {
@@ -252,23 +308,22 @@ qp_log_write(enum qp_log_level level, const char *message, const struct qp_log_f
 	const char *process = s->process[0] != '\0' ? s->process : program_invocation_short_name;
 	int saved = errno;
 	struct qp_log_line l;
-	ssize_t n;
 
 	_Static_assert(sizeof(l.text) == QP_LOG_LINE_BYTES, "a line is one piece to a pipe");
 	if ((unsigned)level > QP_LOG_TRACE)
 		level = QP_LOG_ERROR;
-	l.len = 0;
-	l.overflow = false;
-	l.limit = sizeof(l.text) - QP_LOG_TAIL_BYTES;
+	if (qp_log_tap != NULL) {
+		write_to_tap(qp_log_tap, level, message, fields);
+		errno = saved;
+		return;
+	}
+	line_start(&l);
 	if (s->format == QP_LOG_JSON)
 		start_json(&l, level, process, message);
 	else
-		start_console(&l, s, level, process, message);
+		start_console(&l, s->colour, level, process, message);
 	put_fields(&l, s->format, fields);
 	qp_log_put(&l, s->format == QP_LOG_JSON ? "}\n" : "\n");
-	do {
-		n = write(s->fd, l.text, l.len);
-	} while (n < 0 && errno == EINTR);
-	/* A log that can't be written has nobody to be told; the process goes on. */
+	write_out(s->fd, l.text, l.len);
 	errno = saved;
 }

@@ -115,17 +115,37 @@ struct qp_log_field {
 /* An errno value, in words. */
 #define QP_LOG_ERRNO(v) ((struct qp_log_field) {.name = "error", .type = QP_LOG_T_ERRNO, .i64 = (v)})
 
+/*
+ * This thread's lines go to a function instead, as long as a tap is set: for a
+ * library in somebody else's program. Borrowed.
+ */
+struct qp_log_tap {
+	enum qp_log_level level;
+	enum qp_log_format format;
+	bool bare;           /* console: without time, level and process */
+	const char *process;
+	/* `line` ends without a newline; must not log. */
+	void (*write)(void *ctx, enum qp_log_level level, const char *line);
+	void *ctx;
+};
+extern _Thread_local const struct qp_log_tap *qp_log_tap;
+
 /* Relaxed: a change of level may reach another thread a line late. */
 extern _Atomic int qp_log_threshold;
 
 static inline bool
 qp_log_enabled(enum qp_log_level level)
 {
+	if (qp_log_tap != NULL)
+		return level <= qp_log_tap->level;
 	return (int)level <= atomic_load_explicit(&qp_log_threshold, memory_order_relaxed);
 }
 
 /* Keeps errno. `fields` ends with one of type QP_LOG_T_END. Call it through qp_log. */
 void qp_log_write(enum qp_log_level level, const char *message, const struct qp_log_field *fields);
+
+/* A line that is finished already (a tap's, from elsewhere): to where this process's lines go. */
+void qp_log_pass(enum qp_log_level level, const char *line);
 
 /* Fields are evaluated only when the level is on. */
 #define qp_log(level, message, ...)                                                                \

@@ -29,7 +29,7 @@
 #define PRIVATE_API_TIMEOUT_S 30u
 
 void
-qp_gateway_stop(struct qp_gateway *g)
+qp_gateway_shutdown(struct qp_gateway *g)
 {
 	if (!g->stopping)
 		sd_notify(0, "STOPPING=1");
@@ -46,7 +46,7 @@ qp_gateway_fail(void *ctx, const char *why)
 		return;
 	g->status = 1;
 	qp_fail(g->msg, 0, "%s", why);
-	qp_gateway_stop(g);
+	qp_gateway_shutdown(g);
 }
 
 /* The last data plane has ended: our part of the shared memory goes, then its owner. */
@@ -123,7 +123,7 @@ on_signal(void *ctx, uint32_t events)
 	}
 	qp_log(QP_LOG_INFO, g->stopping ? "ending at once" : "ending",
 		QP_LOG_STR("signal", info.ssi_signo == SIGINT ? "SIGINT" : "SIGTERM"));
-	qp_gateway_stop(g);
+	qp_gateway_shutdown(g);
 }
 
 static int
@@ -197,10 +197,24 @@ open_services(struct qp_gateway *g, struct qp_errmsg *msg)
 		.host = {.open = qp_gateway_port_open, .close = qp_gateway_port_close, .ctx = g},
 		.forward_addr = g->o->forward_addr,
 		.reserved_tcp = g->reserved_tcp,
-		.nreserved_tcp = g->nreserved_tcp});
-	if (g->authd == NULL || g->ports == NULL)
+		.nreserved_tcp = g->nreserved_tcp,
+		.reserved_udp = qp_sockaddr_port(&g->o->data_plane_addr.sa)});
+	g->sources = qp_sources_new(&(struct qp_sources_config) {
+		.host = {.open = qp_gateway_port_open, .close = qp_gateway_port_close, .ctx = g},
+		.count = g->o->local_forward_ports});
+	if (g->authd == NULL || g->ports == NULL || g->sources == NULL)
 		return qp_fail(msg, QP_E_NOMEM, "out of memory");
-	return 0;
+	return qp_locals_new(
+		&(struct qp_locals_config) {.tunnels = g->tunnels,
+			.sender = sender,
+			.allow = &g->o->allow,
+			.sources = g->sources,
+			.source_count = g->o->local_forward_ports,
+			.private_api = g->o->private_api_listen,
+			.loop = g->loop,
+			.route = qp_gateway_route,
+			.route_ctx = g},
+		&g->locals, msg);
 }
 
 static bool
@@ -370,6 +384,8 @@ close_modules(struct qp_gateway *g)
 {
 	qp_http_free(g->private_api);
 	qp_public_api_free(g->public_api);
+	qp_locals_free(g->locals);
+	qp_sources_free(g->sources);
 	qp_ports_free(g->ports);
 	qp_authd_free(g->authd);
 	qp_tunnels_free(g->tunnels);

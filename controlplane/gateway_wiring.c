@@ -34,6 +34,15 @@ qp_gateway_port_close(void *ctx, int protocol, uint16_t port)
 	qp_hostnet_port_close(g->hostnet, protocol, port);
 }
 
+int
+qp_gateway_route(void *ctx, const struct in6_addr *dest, struct qp_hostnet_route *out,
+	struct qp_errmsg *msg)
+{
+	const struct qp_gateway *g = ctx;
+
+	return qp_hostnet_route(g->hostnet, dest, out, msg);
+}
+
 /*
  * The key of stateless reset tokens outlives generations and restarts, so that
  * a client of a dead one is told at once. From the certificate's key, and apart
@@ -56,6 +65,15 @@ derive_reset_key(const struct qp_gateway *g, uint8_t out[32])
 	crypto_generichash_final(&h, out, 32);
 	sodium_memzero(&h, sizeof(h));
 	qp_file_free(pem);
+}
+
+/* Workers share nothing: each gets its part of the limit. */
+static uint32_t
+udp_share(const struct qp_options *o)
+{
+	uint32_t share = o->udp_max_flows / (o->workers > 0 ? o->workers : 1);
+
+	return share > 0 ? share : 1;
 }
 
 static void
@@ -81,6 +99,11 @@ configure(void *ctx, struct qp_msg_config *out)
 		.user_timeout_s = g->o->tcp_user_timeout_s,
 		.zero_window_s = g->o->tcp_zero_window_s,
 		.max_conns_per_source = g->o->tcp_max_per_source,
+	};
+	out->udp = (struct qp_msg_udp) {
+		.idle_timeout_s = g->o->udp_idle_timeout_s,
+		.max_flows = udp_share(g->o),
+		.max_flows_per_tunnel = g->o->udp_max_flows_per_tunnel,
 	};
 	out->idle_timeout_s = g->o->idle_timeout_s;
 	out->name_hash = g->instance.hash;
@@ -133,7 +156,9 @@ on_active(void *ctx, const struct qp_generation *gen)
 		QP_LOG_STR("private_api", qp_sockaddr_format(&g->o->private_api_listen.sa, api)),
 		QP_LOG_HEX("dp_id", gen->server_id),
 		QP_LOG_U64("start_ms", (qp_now_ns() - g->started_ns) / 1000000u));
-	sd_notify(0, "READY=1");
+	/* The second line is for a program that has started us (libquicport). */
+	sd_notifyf(0, "READY=1\nX_QUICPORT_API=%s",
+		qp_sockaddr_format(&g->o->private_api_listen.sa, api));
 }
 
 static void
@@ -155,6 +180,7 @@ on_generation_ended(void *ctx, const struct qp_generation *gen)
 	qp_tunnels_each_of(g->tunnels, gen->server_id, drop_tunnel, g);
 	if (g->public_api != NULL)
 		qp_public_api_drop_generation(g->public_api, gen->server_id);
+	qp_sources_drop_generation(g->sources, gen->server_id);
 	for (unsigned w = 0; w < gen->nworkers; w++) {
 		if (gen->worker[w].ifindex != 0)
 			qp_hostnet_worker_remove(g->hostnet, gen->server_id, (uint8_t)w);
@@ -206,6 +232,9 @@ on_message(void *ctx, const struct qp_origin *from, const struct qp_msg *m)
 		break;
 	case QP_MSG_FORWARD_CLOSED:
 		qp_ports_closed(g->ports, from, m);
+		break;
+	case QP_MSG_LOCAL_REQUEST:
+		qp_locals_request(g->locals, from, m);
 		break;
 	case QP_MSG_TUNNEL_CLOSED:
 		on_tunnel_closed(g, from);

@@ -10,6 +10,7 @@
 #include "common/keys.h"
 #include "common/log.h"
 #include "common/opt.h"
+#include "controlplane/allow.h"
 
 /*
  * What the operator asked for, and the credentials that follow from it. Main
@@ -38,7 +39,13 @@ struct qp_options {
 	uint32_t tcp_user_timeout_s;
 	uint32_t tcp_zero_window_s;
 	uint32_t tcp_max_per_source;
+	/* Of UDP forwards. */
+	uint32_t udp_idle_timeout_s;
+	uint32_t udp_max_flows;
+	uint32_t udp_max_flows_per_tunnel;
 	struct qp_opt_strings interfaces;
+	struct qp_allow allow;        /* what clients reach by local forwards */
+	uint32_t local_forward_ports; /* of each worker, for its own connections */
 	struct qp_secret *privkey; /* text as given, with its NUL; NULL: not given */
 	const char *privkey_file;
 	const char *client_pubkeys;

@@ -36,8 +36,8 @@ count_held(struct qp_relay *r, int64_t queued, int64_t out)
 	t->all->nholding += holds ? 1 : UINT32_MAX;
 }
 
-static void
-mark_dirty(struct qp_relay *r)
+void
+qp_relay_mark(struct qp_relay *r)
 {
 	if (r->dirty)
 		return;
@@ -45,8 +45,8 @@ mark_dirty(struct qp_relay *r)
 	TAILQ_INSERT_TAIL(&r->tunnel->all->dirty, r, dirty_link);
 }
 
-static void
-relay_free(struct qp_relay *r)
+void
+qp_relay_free(struct qp_relay *r)
 {
 	struct qp_tunnel *t = r->tunnel;
 	struct qp_worker_counters *c = t->all->env.counters;
@@ -57,6 +57,8 @@ relay_free(struct qp_relay *r)
 		TAILQ_REMOVE(&t->waiting, r, wait_link);
 		t->nwaiting--;
 	}
+	if (r->local != NULL)
+		qp_local_conn_free(r);
 	rte_pktmbuf_free(r->held);
 	rte_pktmbuf_free(r->out);
 	count_held(r, -(int64_t)r->queued_bytes, -(int64_t)r->out_bytes);
@@ -78,7 +80,7 @@ qp_relay_abort(struct qp_relay *r, uint64_t code)
 		qp_quic_stream_set_ctx(r->stream, NULL);
 		qp_quic_stream_abort(r->stream, code);
 	}
-	relay_free(r);
+	qp_relay_free(r);
 }
 
 void
@@ -106,7 +108,7 @@ static void
 abort_later(struct qp_relay *r)
 {
 	r->kill = true;
-	mark_dirty(r);
+	qp_relay_mark(r);
 }
 
 /*
@@ -127,8 +129,8 @@ share_among(const struct qp_tunnel *t, uint32_t in_tunnel, uint32_t in_all)
 }
 
 /* What a new connection gets, in case that all the others wake up. */
-static uint32_t
-first_share(const struct qp_tunnel *t)
+uint32_t
+qp_relay_first_share(const struct qp_tunnel *t)
 {
 	return share_among(t, t->nrelays, (uint32_t)t->all->env.counters->conns_active);
 }
@@ -219,10 +221,8 @@ qp_relay_open_waiting(struct qp_tunnel *t)
 	}
 }
 
-/* What TCP calls. */
-
-static struct qp_relay *
-relay_new(struct qp_tunnel *t, struct qp_tcp_conn *c)
+struct qp_relay *
+qp_relay_new(struct qp_tunnel *t, struct qp_tcp_conn *tcp)
 {
 	struct qp_relay *r = calloc(1, sizeof(*r));
 	uint64_t id;
@@ -236,16 +236,18 @@ relay_new(struct qp_tunnel *t, struct qp_tcp_conn *c)
 	r->kind = QP_STREAM_RELAY;
 	r->id = (uint32_t)id;
 	r->tunnel = t;
-	r->tcp = c;
+	r->tcp = tcp;
 	r->credit_bytes = QP_QUIC_FIRST_CREDIT;
 	r->held_end = &r->held;
 	TAILQ_INSERT_TAIL(&t->relays, r, link);
 	t->all->env.counters->conns_total++;
 	t->all->env.counters->conns_active++;
 	t->nrelays++;
-	r->window = RTE_MIN(first_share(t), t->all->env.stream_window);
+	r->window = RTE_MIN(qp_relay_first_share(t), t->all->env.stream_window);
 	return r;
 }
+
+/* What TCP calls. */
 
 static int
 accept_outside(void *listener_ctx, struct qp_tcp_conn *c)
@@ -256,7 +258,7 @@ accept_outside(void *listener_ctx, struct qp_tcp_conn *c)
 
 	if (t->state != QP_TUNNEL_OPEN || t->nwaiting >= MAX_WAITING ||
 		*t->all->env.mem_level == QP_MEM_SCARCE ||
-		(r = relay_new(t, c)) == NULL) {
+		(r = qp_relay_new(t, c)) == NULL) {
 		t->all->env.counters->conns_refused++;
 		return QP_E_FULL;
 	}
@@ -272,10 +274,16 @@ accept_outside(void *listener_ctx, struct qp_tcp_conn *c)
 		return rc;
 	}
 	qp_tcp_set_ctx(c, r);
-	qp_tcp_set_rcv_buf(c, first_share(t));
+	qp_tcp_set_rcv_buf(c, qp_relay_first_share(t));
 	return 0;
 }
 
+static void
+outside_connected(void *ctx)
+{
+	qp_local_connected(ctx);
+	give_stream_credit(ctx);
+}
 
 static void
 hold(struct qp_relay *r, struct rte_mbuf *chain)
@@ -346,6 +354,10 @@ outside_ended(void *ctx, enum qp_tcp_end why)
 	struct qp_relay *r = ctx;
 
 	r->tcp = NULL;
+	if (qp_local_is_opening(r)) {
+		qp_local_unreached(r, why);
+		return;
+	}
 	if (why == QP_TCP_END_NORMAL && !r->stream_done)
 		return; /* the client still has to acknowledge; the stream's end frees us */
 	if (r->stream != NULL) {
@@ -353,11 +365,12 @@ outside_ended(void *ctx, enum qp_tcp_end why)
 		qp_quic_stream_abort(r->stream,
 			why == QP_TCP_END_TIMEOUT ? QP_STREAM_TIMEOUT : QP_STREAM_RESET);
 	}
-	relay_free(r);
+	qp_relay_free(r);
 }
 
 const struct qp_tcp_ops qp_relay_tcp_ops = {
 	.accept = accept_outside,
+	.connected = outside_connected,
 	.receive = outside_data,
 	.receive_end = outside_end,
 	.acked = outside_acked,
@@ -421,13 +434,13 @@ qp_relay_stream_data(struct qp_relay *r, const uint8_t *data, size_t len, bool f
 {
 	give_credit(r, len);
 	r->tunnel_fin |= fin;
-	if (r->tcp == NULL)
+	if (r->tcp == NULL && !qp_local_is_opening(r))
 		return;
 	r->tunnel->all->env.counters->relay_bytes_out += len;
 	count_held(r, 0, (int64_t)len);
 	if (copy_out(r, data, len) < 0)
 		r->kill = true; /* bytes that QUIC has acknowledged are lost: say so by a reset */
-	mark_dirty(r);
+	qp_relay_mark(r);
 }
 
 void
@@ -471,7 +484,7 @@ qp_relay_stream_closed(struct qp_relay *r)
 	if (r->queued_bytes > 0)
 		qp_relay_stream_stopped(r);
 	if (r->tcp == NULL)
-		relay_free(r);
+		qp_relay_free(r);
 	else if (!r->tunnel_fin)
 		qp_relay_abort(r, QP_STREAM_RESET);
 	/* else: what was read is on its way out, TCP ends by itself */
@@ -482,6 +495,10 @@ flush_one(struct qp_relay *r)
 {
 	if (r->kill) {
 		qp_relay_abort(r, QP_STREAM_RESET);
+		return;
+	}
+	if (qp_local_is_opening(r)) {
+		qp_local_flush(r);
 		return;
 	}
 	if (r->tcp == NULL)

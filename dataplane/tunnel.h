@@ -17,6 +17,7 @@
  * connections that run through them. No locks, no I/O of its own.
  */
 struct qp_tunnels;
+struct qp_udp;
 
 struct qp_tunnels_env {
 	const uint64_t *now_ns;
@@ -26,6 +27,7 @@ struct qp_tunnels_env {
 	uint32_t stream_window;       /* bytes that a new stream may have on its way to the outside */
 	uint32_t max_stream_window;   /* … and of one whose outside takes it quickly */
 	struct qp_tcp *tcp;
+	struct qp_udp *udp;
 	struct qp_worker_counters *counters;
 	const uint8_t *mem_level;     /* enum qp_mem_level, as of this turn */
 	/*
@@ -44,7 +46,7 @@ struct qp_tunnels *qp_tunnels_new(const struct qp_tunnels_env *env);
 /* After the endpoint is gone, and with it every tunnel. NULL is allowed. */
 void qp_tunnels_free(struct qp_tunnels *ts);
 
-/* AUTH_REPLY, VERDICT, FORWARD_GRANT or FORWARD_DENY from the control plane. */
+/* AUTH_REPLY, VERDICT, FORWARD_ or LOCAL_GRANT or _DENY from the control plane. */
 void qp_tunnels_message(struct qp_tunnels *ts, const struct qp_msg *msg);
 /* Once a worker loop after input: hands what came from the tunnels to TCP. */
 void qp_tunnels_flush(struct qp_tunnels *ts);

@@ -349,7 +349,9 @@ on_ended(void *ctx, const struct qpc_quic_end *end)
 	qpc_bytes_clear(&t->dribbled, &t->pool);
 }
 
-static const struct qpc_quic_ops quic_ops = {on_handshake, on_stream_opened, on_work, on_ended};
+static const struct qpc_quic_ops quic_ops = {
+	.handshake_done = on_handshake, .stream_opened = on_stream_opened, .work = on_work,
+	.ended = on_ended};
 
 static void
 refused(void *ctx, uint32_t id, enum qp_wire_reason reason, int errnum)

@@ -13,6 +13,14 @@
 #define PUB "IexqQqW8ngM33aoJWqheXfW+11hL6A3h6kpO8uNl9Ws="
 
 static struct qpc_options o;
+
+/* The only forward of the command line. */
+static const struct qpc_spec *
+only(void)
+{
+	cr_assert_eq(o.specs.n, 1);
+	return &o.specs.v[0];
+}
 static struct qp_errmsg msg;
 
 /* Words separated by blanks, "client" in front. */
@@ -48,16 +56,14 @@ Test(options, psk_line_is_understood)
 {
 	cr_assert_eq(parse("-s gw.example:39000 -r 9022/tcp -l 22 --psk hunter2 --insecure"), 0, "%s",
 		msg.text);
-	cr_assert_str_eq(o.server.host, "gw.example");
-	cr_assert_eq(o.server.port, 39000);
-	cr_assert_eq(o.remote.port, 9022);
-	cr_assert_str_eq(o.local.host, "");
-	cr_assert_eq(o.local.port, 22);
-	cr_assert_eq(o.method, QP_AUTH_PSK);
-	cr_assert_eq(o.psk->len, 7);
-	cr_assert(o.insecure);
-	cr_assert_eq(o.keep_alive_s, 5);
-	cr_assert_eq(o.idle_timeout_s, 90);
+	cr_assert_eq(only()->kind, QP_FORWARD_REMOTE);
+	cr_assert_str_eq(only()->remote, "9022/tcp");
+	cr_assert_str_eq(only()->local, "22");
+	cr_assert_str_eq(only()->peer.server, "gw.example:39000");
+	cr_assert_str_eq(only()->peer.psk, "hunter2");
+	cr_assert(o.set.insecure);
+	cr_assert_eq(o.set.keep_alive_s, 5);
+	cr_assert_eq(o.set.idle_timeout_s, 90);
 }
 
 Test(options, long_names_and_keys_are_understood)
@@ -66,13 +72,13 @@ Test(options, long_names_and_keys_are_understood)
 			   "[::1]:8080/tcp --privkey " KEY " --server-pubkey " PUB
 			   " --quic-keep-alive 0 --quic-idle-timeout 30"),
 		0, "%s", msg.text);
-	cr_assert_str_eq(o.server.host, "2001:db8::1");
-	cr_assert_str_eq(o.local.host, "::1");
-	cr_assert_eq(o.method, QP_AUTH_X25519);
-	cr_assert_eq(o.privkey->len, QP_KEY_BYTES);
-	cr_assert(!o.insecure);
-	cr_assert_eq(o.keep_alive_s, 0);
-	cr_assert_eq(o.idle_timeout_s, 30);
+	cr_assert_str_eq(only()->peer.server, "[2001:db8::1]:39000");
+	cr_assert_str_eq(only()->local, "[::1]:8080/tcp");
+	cr_assert_str_eq(only()->peer.privkey, KEY);
+	cr_assert_str_eq(only()->peer.server_pubkey, PUB);
+	cr_assert(!o.set.insecure);
+	cr_assert_eq(o.set.keep_alive_s, 0);
+	cr_assert_eq(o.set.idle_timeout_s, 30);
 }
 
 Test(options, variables_stand_in_and_options_win)
@@ -83,23 +89,46 @@ Test(options, variables_stand_in_and_options_win)
 	setenv("QUICPORT_PSK", "from the environment", 1);
 	setenv("QUICPORT_INSECURE", "yes", 1);
 	cr_assert_eq(parse("-r 1001"), 0, "%s", msg.text);
-	cr_assert_str_eq(o.server.host, "env.example");
-	cr_assert_eq(o.remote.port, 1001);
-	cr_assert_str_eq(o.local.host, "10.0.0.1");
-	cr_assert(o.insecure);
-	cr_assert_eq(o.psk->len, strlen("from the environment"));
+	cr_assert_str_eq(only()->peer.server, "env.example:1");
+	cr_assert_str_eq(only()->remote, "1001");
+	cr_assert_str_eq(only()->local, "10.0.0.1:2000");
+	cr_assert(o.set.insecure);
+	cr_assert_str_eq(only()->peer.psk, "from the environment");
 }
 
-Test(options, key_files_are_read)
+Test(options, reconnect_is_on_unless_said_otherwise)
 {
-	char line[512];
+	cr_assert_eq(parse("-s h:1 -r 1 -l 1 --psk x"), 0, "%s", msg.text);
+	cr_assert(o.set.reconnect && o.set.reconnect_max_attempts == 0 && o.set.reconnect_delay_s == 1);
+	cr_assert_eq(parse("-s h:1 -r 1 -l 1 --psk x --reconnect no --reconnect-max-attempts 3"), 0);
+	cr_assert(!o.set.reconnect && o.set.reconnect_max_attempts == 3);
+}
 
-	scratch_make();
-	snprintf(line, sizeof(line), "-s h:1 -r 1 -l 1 --privkey-file %s --server-pubkey-file %s",
-		scratch_file("key", "# mine\n" KEY "\n", 0600), scratch_file("pub", PUB "\n", 0644));
-	cr_assert_eq(parse(line), 0, "%s", msg.text);
-	cr_assert_eq(o.privkey->len, QP_KEY_BYTES);
-	scratch_remove();
+Test(options, several_forwards_pair_up_by_their_order)
+{
+	cr_assert_eq(parse("-s h:1 --psk x -r 9022 -r 53/udp -l 22 -l 53/udp -L 5432 -R db:5432 "
+			   "-L [::1]:0/udp -R 9/udp"),
+		0, "%s", msg.text);
+	cr_assert_eq(o.specs.n, 4);
+	cr_assert_str_eq(o.specs.v[1].remote, "53/udp");
+	cr_assert_str_eq(o.specs.v[1].local, "53/udp");
+	cr_assert_eq(o.specs.v[2].kind, QP_FORWARD_LOCAL);
+	cr_assert_str_eq(o.specs.v[2].local, "5432");
+	cr_assert_str_eq(o.specs.v[3].remote, "9/udp");
+}
+
+Test(options, ssh_proxy_wants_one_destination)
+{
+	static char word[][24] = {"ssh-proxy", "-s", "h:1", "--psk", "x", "-R", "inside:22"};
+	char *argv[8] = {NULL};
+
+	for (size_t i = 0; i < 7; i++)
+		argv[i] = word[i];
+	cr_assert_lt(qpc_options_parse_ssh(&o, 3, argv, &msg), 0);
+	cr_assert_not_null(strstr(msg.text, "-R"));
+	cr_assert_eq(qpc_options_parse_ssh(&o, 7, argv, &msg), 0, "%s", msg.text);
+	cr_assert_eq(only()->kind, QP_FORWARD_STDIO);
+	cr_assert_str_eq(only()->remote, "inside:22");
 }
 
 struct bad {
@@ -113,13 +142,14 @@ ParameterizedTestParameters(options, bad_line_is_refused_by_name)
 		{"-r 1 -l 1 --psk x", "-s HOST:PORT"},
 		{"-s h:1 -l 1 --psk x", "-r PORT"},
 		{"-s h:1 -r 1 --psk x", "-l [ADDR:]PORT"},
+		{"-s h:1 --psk x", "no forward"},
+		{"-s h:1 -r 1 -r 2 -l 1 --psk x", "2 -r and 1 -l"},
+		{"-s h:1 -L 1 --psk x", "0 -R and 1 -L"},
 		{"-s h -r 1 -l 1 --psk x", "'h'"},
 		{"-s h:0 -r 1 -l 1 --psk x", "h:0"},
 		{"-s h:1 -r 70000 -l 1 --psk x", "70000"},
-		{"-s h:1 -r 0 -l 1 --psk x", "'0'"},
+		{"-s h:1 -r 1 -l 0 --psk x", "'0'"},
 		{"-s h:1 -r 1/sctp -l 1 --psk x", "1/sctp"},
-		{"-s h:1 -r 53/udp -l 53 --psk x", "53/udp"},
-		{"-s h:1 -r 53 -l 53/udp --psk x", "-l"},
 		{"-s h:1 -r 1 -l here:there --psk x", "here:there"},
 		{"-s h:1 -r 1 -l 1", "--psk"},
 		{"-s h:1 -r 1 -l 1 --privkey " KEY, "--server-pubkey"},
@@ -127,7 +157,6 @@ ParameterizedTestParameters(options, bad_line_is_refused_by_name)
 		{"-s h:1 -r 1 -l 1 --privkey " KEY " --privkey-file f", "--privkey-file"},
 		{"-s h:1 -r 1 -l 1 --privkey short --server-pubkey " PUB, "--privkey"},
 		{"-s h:1 -r 1 -l 1 --privkey " KEY " --server-pubkey short", "short"},
-		{"-s h:1 -r 1 -l 1 --privkey-file /no/key --server-pubkey " PUB, "/no/key"},
 		{"-s h:1 -r 1 -l 1 --psk x --quic-idle-timeout 0", "--quic-idle-timeout"},
 		{"-s h:1 -r 1 -l 1 --psk x --frobnicate", "frobnicate"},
 		{"-s h:1 -r 1 -l 1 --psk x stray", "stray"},

@@ -37,14 +37,14 @@ b_failed(struct end *a, struct end *b)
 static bool
 no_relay_left(void *arg)
 {
-	return qpc_session_counters(w.session)->active == 0 &&
+	return qpc_session_counters(w.session).active == 0 &&
 		test_server_counters(w.server)->active == 0;
 }
 
 static bool
 one_relay_left(void *arg)
 {
-	return qpc_session_counters(w.session)->active == 1 &&
+	return qpc_session_counters(w.session).active == 1 &&
 		test_server_counters(w.server)->active == 1;
 }
 
@@ -77,7 +77,7 @@ Test(session, open_bytes_go_both_ways)
 	exchange(1, 0);
 	exchange(0, 1);
 	exchange(0, 0);
-	cr_assert_eq(qpc_session_counters(w.session)->resets, 0);
+	cr_assert_eq(qpc_session_counters(w.session).resets, 0);
 }
 
 Test(session, open_outside_half_closes_answer_arrives_whole)
@@ -182,7 +182,7 @@ Test(session, open_service_absent_outside_is_reset_and_server_told)
 	world_until(no_relay_left, NULL, "both relays are gone");
 	cr_assert_eq(test_server_closes(w.server, &reason), 1);
 	cr_assert_eq(reason, QP_WIRE_REFUSED);
-	cr_assert_eq(qpc_session_counters(w.session)->refused, 1);
+	cr_assert_eq(qpc_session_counters(w.session).refused, 1);
 }
 
 /* A second address is tried when the first one refuses. */
@@ -260,7 +260,7 @@ Test(session, open_many_connections_at_once_all_whole)
 	for (int i = 0; i < 2 * MANY; i++)
 		end_close(&ends[i]);
 	world_until(no_relay_left, NULL, "all relays are gone");
-	cr_assert_eq(qpc_session_counters(w.session)->opened, MANY);
+	cr_assert_eq(qpc_session_counters(w.session).opened, MANY);
 }
 
 /* More connections in a row than the client grants at once: credit for streams comes back. */

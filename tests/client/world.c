@@ -42,7 +42,8 @@ on_ended(void *ctx)
 	w.ended = true;
 }
 
-static const struct qpc_session_ops session_ops = {on_trust, on_opened, on_ended};
+static const struct qpc_session_ops session_ops = {
+	.trust = on_trust, .opened = on_opened, .ended = on_ended};
 
 static void
 start_service(void)

@@ -352,14 +352,17 @@ def alive(pids):
 
 
 class Client(Process):
-    """`quicport client` with one forward."""
+    """`quicport client` with one forward, which ends with its connection unless `reconnect`."""
 
     def __init__(self, host, server, remote, local, *args,
-                 auth=("--psk", "secret"), insecure=True, env=None, name="client"):  # fmt: skip
+                 auth=("--psk", "secret"), insecure=True, env=None, name="client",
+                 reconnect=False):  # fmt: skip
         self.auth = tuple(auth)
         words = ["-s", server, "-r", str(remote), "-l", str(local), *auth]
         if insecure:
             words.append("--insecure")
+        if not reconnect:
+            words += ["--reconnect", "no"]
         super().__init__(host, name, [QUICPORT, "client", *words, *args], env)
 
 

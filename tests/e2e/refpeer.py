@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """
-A second implementation of quicport/1 on aioquic: server and client of remote TCP forwards. It
+A second implementation of quicport/1 on aioquic: server and client of remote TCP forwards, client
+of remote UDP forwards. It
 shares no line with the product, so that a test between the two shows that the product follows the
 protocol page and not merely itself. It behaves as the original tool does where that matters: the
 server grants 100 concurrent streams, its certificate is dated 1975 to 4096, listening ports are
@@ -276,6 +277,56 @@ async def relay(sock, stream) -> None:
         stream.link.forget(stream)
 
 
+# ---- relaying between a stream and a UDP socket ----
+
+
+async def records_to_socket(stream, sock) -> None:
+    loop = asyncio.get_running_loop()
+    while True:
+        try:
+            length = struct.unpack(">I", await stream.read_exactly(4))[0]
+        except asyncio.IncompleteReadError as error:
+            if error.partial:
+                raise q.ProtocolError("the stream ended within a record") from error
+            return
+        if length > q.MAX_UDP_RECORD:
+            raise q.ProtocolError(f"a record of {length} bytes")
+        await loop.sock_sendall(sock, await stream.read_exactly(length))
+
+
+async def socket_to_records(sock, stream) -> None:
+    loop = asyncio.get_running_loop()
+    while True:
+        data = await loop.sock_recv(sock, 65536)
+        stream.write(struct.pack(">I", len(data)) + data)
+        await stream.room()
+
+
+async def relay_datagrams(sock, stream) -> bool:
+    """Until the stream ends; False when the socket said that nobody is there."""
+    tasks = [
+        asyncio.ensure_future(records_to_socket(stream, sock)),
+        asyncio.ensure_future(socket_to_records(sock, stream)),
+        asyncio.ensure_future(watch_for_stop(stream)),
+    ]
+    refused = False
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+        stream.write(b"", end=True)
+    except ConnectionRefusedError:
+        refused = True
+    except (Reset, OSError, asyncio.IncompleteReadError):
+        stream.abort()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        sock.close()
+    return not refused
+
+
 # ---- server ----
 
 
@@ -388,11 +439,13 @@ class Server:
 class Client:
     """Asks a server for a port and hands what comes in by it to a local service."""
 
-    def __init__(self, server, auth, remote_port, local, idle_timeout=90, report=None):
+    def __init__(self, server, auth, remote_port, local, idle_timeout=90, report=None,
+                 protocol=q.TCP):  # fmt: skip
         self.server = server
         self.auth = auth
         self.remote_port = remote_port
         self.local = local
+        self.protocol = protocol
         self.idle_timeout = idle_timeout
         self.report = report or (lambda **event: None)
 
@@ -405,7 +458,10 @@ class Client:
                 await run_auth(control, self.auth())
                 control.write_message(
                     q.Message(
-                        q.REMOTE_FORWARD_REQUEST, port=self.remote_port, text=str(self.local[1])
+                        q.REMOTE_FORWARD_REQUEST,
+                        protocol=self.protocol,
+                        port=self.remote_port,
+                        text=str(self.local[1]),
                     )
                 )
                 answer = await control.read_message()
@@ -441,6 +497,9 @@ class Client:
             stream.abort()
             stream.link.forget(stream)
             return
+        if self.protocol == q.UDP:
+            await self.datagrams(control, stream, number)
+            return
         sock = socket.socket(address_family(self.local[0]), socket.SOCK_STREAM)
         sock.setblocking(False)
         try:
@@ -455,6 +514,20 @@ class Client:
             stream.link.forget(stream)
             return
         await relay(sock, stream)
+
+
+    async def datagrams(self, control: Stream, stream: Stream, number: int) -> None:
+        sock = socket.socket(address_family(self.local[0]), socket.SOCK_DGRAM)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        sock.setblocking(False)
+        sock.connect(self.local)
+        if not await relay_datagrams(sock, stream):
+            with contextlib.suppress(Reset):
+                control.write_message(
+                    q.Message(q.CONNECTION_CLOSE, connection=number, reason=q.REASON_REFUSED)
+                )
+            stream.abort()
+        stream.link.forget(stream)
 
 
 @contextlib.asynccontextmanager
@@ -570,8 +643,9 @@ async def run_server(args, stop) -> bool:
 
 async def run_client(args, stop) -> bool:
     client = Client(
-        args.server, client_auth(args), args.remote, args.local, args.idle_timeout, report
-    )
+        args.server, client_auth(args), args.remote, args.local, args.idle_timeout, report,
+        q.UDP if args.udp else q.TCP,
+    )  # fmt: skip
     return await client.run(stop)
 
 
@@ -593,6 +667,7 @@ def parse_arguments():
     client.add_argument("--server", type=parse_address, required=True, metavar="ADDR:PORT")
     client.add_argument("--remote", type=int, required=True, metavar="PORT")
     client.add_argument("--local", type=parse_address, required=True, metavar="ADDR:PORT")
+    client.add_argument("--udp", action="store_true", help="forward a UDP port")
     client.add_argument("--server-pubkey", metavar="KEY")
     for mode in (server, client):
         mode.add_argument("--psk")

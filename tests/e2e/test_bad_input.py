@@ -20,7 +20,7 @@ def gateway(*args, data_plane=None):
 
 
 def client(*args, server="127.0.0.1:9", remote="8080", local="80"):
-    return ("client", "-s", server, "-r", remote, "-l", local, "--insecure", *args)
+    return ("client", "-s", server, "-r", remote, "-l", local, "--insecure", "--reconnect", "no", *args)
 
 
 # name: (command line, what the message must name)

@@ -4,8 +4,10 @@
  * control plane. QUIC and TCP are played here, by the letter of their headers,
  * so that an input costs microseconds and each call can be checked.
  *
- * An input: one byte, how far the tunnel has come (BEGUN … OPEN); then steps,
- * each an operation (1) and its argument (1), some with that many bytes behind it.
+ * An input: one byte, how far the tunnel has come (BEGUN … OPEN), whether its
+ * forward is of TCP or UDP (bit 3) and whether it is a local one (bit 6); then
+ * steps, each an operation (1) and its argument (1), some with that many bytes
+ * behind it.
  */
 #include "tests/fuzz/fuzz.h"
 
@@ -15,6 +17,7 @@
 
 #include "common/wire.h"
 #include "dataplane/tunnel.h"
+#include "dataplane/udp/udp.h"
 #include "tests/tcp/eal.h"
 
 #define POOL 1023u
@@ -38,8 +41,9 @@ struct qp_quic_stream {
 };
 
 struct qp_tcp_conn {
+	const struct qp_tcp_ops *ops;
 	void *ctx;
-	bool live, shut, fin_in;
+	bool live, opening, shut, fin_in;
 	uint32_t unconsumed, unacked;
 	struct rte_mbuf *out;
 };
@@ -56,6 +60,8 @@ static struct qp_wheel *wheel;
 static struct qp_worker_counters counters;
 static uint8_t mem_level;
 static struct qp_tunnels *tunnels;
+static struct qp_udp *udp;
+static uint16_t granted_port;
 static struct qp_quic_conn conn;
 static struct qp_quic_stream streams[STREAMS];
 static struct qp_tcp_conn conns[CONNS];
@@ -192,6 +198,44 @@ qp_tcp_listen(struct qp_tcp *tcp, const struct qp_ipaddr *addr, uint16_t port_be
 	return 0;
 }
 
+static struct qp_tcp_conn *
+conn_new(const struct qp_tcp_ops *ops)
+{
+	struct qp_tcp_conn *c = NULL;
+
+	for (unsigned i = 0; i < CONNS; i++)
+		if (!conns[i].live)
+			c = &conns[i];
+	if (c != NULL)
+		*c = (struct qp_tcp_conn) {.ops = ops, .live = true};
+	return c;
+}
+
+int
+qp_tcp_connect(struct qp_tcp *tcp, const struct qp_flow *flow, const struct qp_tcp_ops *ops,
+	void *ctx, struct qp_tcp_conn **out)
+{
+	struct qp_tcp_conn *c;
+
+	FUZZ_CHECK(!in_tcp);
+	/* No port is left, no memory; else some connection. */
+	if (flow->rport_be == 0)
+		return QP_E_INUSE;
+	c = conn_new(ops);
+	if (c == NULL)
+		return QP_E_NOMEM;
+	c->ctx = ctx;
+	c->opening = true;
+	*out = c;
+	return 0;
+}
+
+void
+qp_tcp_set_ports(struct qp_tcp *tcp, uint16_t first, uint32_t count)
+{
+	FUZZ_CHECK(count > 0 && first + count <= 65536);
+}
+
 void
 qp_tcp_unlisten(struct qp_tcp_listener *l)
 {
@@ -242,7 +286,7 @@ qp_tcp_send_buffer(const struct qp_tcp_conn *c)
 void
 qp_tcp_send(struct qp_tcp_conn *c, struct rte_mbuf *chain)
 {
-	FUZZ_CHECK(c->live && !c->shut && chain->pkt_len > 0);
+	FUZZ_CHECK(c->live && !c->opening && !c->shut && chain->pkt_len > 0);
 	rte_mbuf_sanity_check(chain, 1);
 	c->unacked += chain->pkt_len;
 	rte_pktmbuf_free(chain);
@@ -251,7 +295,7 @@ qp_tcp_send(struct qp_tcp_conn *c, struct rte_mbuf *chain)
 void
 qp_tcp_shutdown(struct qp_tcp_conn *c)
 {
-	FUZZ_CHECK(c->live);
+	FUZZ_CHECK(c->live && !c->opening);
 	c->shut = true;
 }
 
@@ -297,7 +341,18 @@ message(enum qp_msg_type type, const uint8_t *bytes, size_t len)
 		/* One forward a tunnel: it grants what was asked for, once. */
 		if (type == QP_MSG_FORWARD_GRANT && granted++ > 0)
 			return;
+		granted_port = msg.forward_answer.port;
 	}
+	if (type == QP_MSG_LOCAL_GRANT) {
+		struct qp_msg_local_grant *g = &msg.local_grant;
+
+		g->message_len %= sizeof(g->message);
+		g->naddrs = 1 + g->naddrs % QP_LOCAL_ADDRS;
+		g->source_first = 40000;
+		g->source_count %= 1000;
+	}
+	if (type == QP_MSG_LOCAL_DENY)
+		msg.forward_answer.message_len %= sizeof(msg.forward_answer.message);
 	qp_tunnels_message(tunnels, &msg);
 }
 
@@ -353,14 +408,10 @@ peer_stream(uint8_t arg)
 static void
 outside_connect(void)
 {
-	struct qp_tcp_conn *c = NULL;
+	struct qp_tcp_conn *c = listener.live ? conn_new(listener.ops) : NULL;
 
-	for (unsigned i = 0; i < CONNS; i++)
-		if (!conns[i].live)
-			c = &conns[i];
-	if (c == NULL || !listener.live)
+	if (c == NULL)
 		return;
-	c->live = true;
 	in_tcp = true;
 	if (listener.ops->accept(listener.ctx, c) != 0)
 		conn_gone(c);
@@ -378,13 +429,63 @@ outside_data(struct qp_tcp_conn *c, const uint8_t *data, size_t len)
 {
 	struct rte_mbuf *m;
 
-	if (c == NULL || c->fin_in || len == 0 || (m = rte_pktmbuf_alloc(pool)) == NULL)
+	if (c == NULL || c->opening || c->fin_in || len == 0 || (m = rte_pktmbuf_alloc(pool)) == NULL)
 		return;
 	memcpy(rte_pktmbuf_append(m, (uint16_t)len), data, len);
 	c->unconsumed += (uint32_t)len;
 	in_tcp = true;
-	listener.ops->receive(c->ctx, m);
+	c->ops->receive(c->ctx, m);
 	in_tcp = false;
+}
+
+static void
+outside_ended(struct qp_tcp_conn *c, enum qp_tcp_end why)
+{
+	const struct qp_tcp_ops *ops = c->ops;
+	void *ctx = c->ctx;
+
+	conn_gone(c);
+	ops->ended(ctx, why);
+}
+
+/* Our SYN's answer. */
+static void
+outside_answers(struct qp_tcp_conn *c, uint8_t what)
+{
+	in_tcp = true;
+	if (what < 2) {
+		c->opening = false;
+		c->ops->connected(c->ctx);
+	} else {
+		outside_ended(c, what == 2 ? QP_TCP_END_REFUSED : QP_TCP_END_UNREACHABLE);
+	}
+	in_tcp = false;
+}
+
+/* UDP from one of eight sources; tests/fuzz/fuzz_udp.c goes deeper into it. */
+static void
+outside_datagram(uint8_t arg, const uint8_t *data, size_t len)
+{
+	struct qp_packet pkt = {.l3_off = 14, .l4_off = 34, .l4_len = 8 + (uint32_t)len,
+		.proto = IPPROTO_UDP,
+		.flow = {.local = qp_ipaddr_v4(1), .remote = qp_ipaddr_v4(2),
+			.lport_be = htons(granted_port), .rport_be = htons(1 + arg % 8)}};
+	struct rte_mbuf *m = rte_pktmbuf_alloc(pool);
+	uint8_t *p;
+
+	if (m == NULL)
+		return;
+	p = (uint8_t *)rte_pktmbuf_append(m, (uint16_t)(42 + len));
+	memset(p, 0, 42);
+	memcpy(p + 42, data, len);
+	qp_udp_input(udp, m, &pkt);
+}
+
+static void
+udp_out(void *ctx, struct rte_mbuf *m)
+{
+	rte_mbuf_sanity_check(m, 1);
+	rte_pktmbuf_free(m);
 }
 
 static void
@@ -392,25 +493,23 @@ outside_event(struct qp_tcp_conn *c, uint8_t what)
 {
 	if (c == NULL)
 		return;
+	if (c->opening) {
+		outside_answers(c, what);
+		return;
+	}
 	in_tcp = true;
 	if (what == 0 && !c->fin_in) {
 		c->fin_in = true;
-		listener.ops->receive_end(c->ctx);
+		c->ops->receive_end(c->ctx);
 	} else if (what == 1 && c->unacked > 0) {
 		uint32_t bytes = c->unacked;
 
 		c->unacked = 0;
-		listener.ops->acked(c->ctx, bytes);
+		c->ops->acked(c->ctx, bytes);
 	} else if (what == 2) {
-		void *ctx = c->ctx;
-
-		conn_gone(c);
-		listener.ops->ended(ctx, QP_TCP_END_RESET);
+		outside_ended(c, QP_TCP_END_RESET);
 	} else if (what == 3 && c->fin_in && c->shut && c->unacked == 0) {
-		void *ctx = c->ctx;
-
-		conn_gone(c);
-		listener.ops->ended(ctx, QP_TCP_END_NORMAL);
+		outside_ended(c, QP_TCP_END_NORMAL);
 	}
 	in_tcp = false;
 }
@@ -470,12 +569,17 @@ step(uint8_t op, uint8_t arg, const uint8_t *data, size_t len)
 		qp_tunnel_quic_ops.may_open(conn.ctx, conn.streams_left);
 		break;
 	case 11:
-		message(QP_MSG_AUTH_BEGIN + arg % 8, data, len);
+		if (arg >= 0xc0)
+			message(arg & 1 ? QP_MSG_LOCAL_GRANT : QP_MSG_LOCAL_DENY, data, len);
+		else
+			message(QP_MSG_AUTH_BEGIN + arg % 8, data, len);
 		break;
 	case 12:
 		outside_connect();
 		break;
 	case 13:
+		if (granted > 0)
+			outside_datagram(arg, data, len);
 		outside_data(pick_conn(arg), data, len);
 		break;
 	case 14:
@@ -491,11 +595,16 @@ step(uint8_t op, uint8_t arg, const uint8_t *data, size_t len)
 
 /* Bytes of the client and answers of the control plane that bring a tunnel as far as wanted. */
 static void
-advance(uint8_t how_far)
+advance(uint8_t how_far, bool local)
 {
 	static const uint8_t step1[QP_WIRE_X25519_STEP1_BYTES] = QP_WIRE_X25519_MAGIC;
-	static const uint8_t request[] = {0x21, 0, 5, 0x23, 0x3e, 1, '2', '2'};
-	static const uint8_t zero[128], yes[] = {1}, grant[] = {0x3e, 0x23, 1};
+	static const uint8_t request[] = {0x21, 0, 5, 0x23, 0x3e, 1, '2', '2'}; /* the grant decides */
+	static const uint8_t zero[128], yes[] = {1};
+	const uint8_t protocol = how_far & 8 ? QP_WIRE_UDP : QP_WIRE_TCP;
+	const uint8_t ask[] = {1, 0, 6, 1, 0, 3, ':', '2', '2'}, to[] = {22, 0, 1, 1};
+	const uint8_t grant[] = {0x3e, 0x23, protocol};
+
+	how_far %= 8;
 
 	if (how_far > 0)
 		stream_data(pick(0), step1, sizeof(step1), false);
@@ -506,9 +615,34 @@ advance(uint8_t how_far)
 	if (how_far > 3)
 		message(QP_MSG_VERDICT, yes, sizeof(yes));
 	if (how_far > 4)
-		stream_data(pick(0), request, sizeof(request), false);
-	if (how_far > 5)
+		stream_data(pick(0), local ? ask : request, local ? sizeof(ask) : sizeof(request), false);
+	if (how_far > 5 && local)
+		message(QP_MSG_LOCAL_GRANT, to, sizeof(to));
+	else if (how_far > 5)
 		message(QP_MSG_FORWARD_GRANT, grant, sizeof(grant));
+}
+
+static uint64_t
+fixed_random(void *ctx)
+{
+	return 0x9e3779b97f4a7c15;
+}
+
+/* Once: its tables are large, and at the end of an input they are empty. */
+static struct qp_udp *
+udp_new(void)
+{
+	struct qp_udp_env env = {.now_ns = &now_ns,
+		.wheel = wheel,
+		.pool = pool,
+		.indirect_pool = pool,
+		.transmit = udp_out,
+		.mem_level = &mem_level,
+		.random = fixed_random};
+	struct qp_udp_config cfg;
+
+	qp_udp_config_default(&cfg);
+	return qp_udp_new(&env, &cfg);
 }
 
 static void
@@ -527,9 +661,12 @@ start(void)
 		FUZZ_CHECK(sodium_init() >= 0);
 		pool = test_pool("tunnels", POOL, RTE_MBUF_DEFAULT_BUF_SIZE);
 		wheel = qp_wheel_new(now_ns);
+		udp = udp_new();
+		FUZZ_CHECK(udp != NULL);
 	}
 	env.pool = pool;
 	env.wheel = wheel;
+	env.udp = udp;
 	mem_level = QP_MEM_PLENTY;
 	memset(&counters, 0, sizeof(counters));
 	begun = tunnels_closed = granted = given_back = 0;
@@ -552,6 +689,7 @@ finish(void)
 		FUZZ_CHECK(!conns[i].live);
 	FUZZ_CHECK(counters.conns_active == 0 && counters.tunnels_active == 0);
 	FUZZ_CHECK(counters.relay_queued_bytes == 0);
+	FUZZ_CHECK(qp_udp_counters(udp)->flows == 0 && qp_udp_counters(udp)->queued_bytes == 0);
 	FUZZ_CHECK(begun <= 1 && tunnels_closed == begun);
 	FUZZ_CHECK(given_back == (granted > 0));
 	qp_tunnels_free(tunnels);
@@ -566,7 +704,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size == 0)
 		return 0;
 	start();
-	advance(data[0] % 8);
+	advance(data[0] % 16, (data[0] & 0x40) != 0);
 	settle();
 	while (off + 2 <= size && conn.ctx != NULL) {
 		uint8_t op = data[off], arg = data[off + 1];
