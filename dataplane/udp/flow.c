@@ -439,9 +439,9 @@ qp_udp_stream_reset(struct qp_udp_flow *f, uint64_t code)
 }
 
 void
-qp_udp_stream_stopped(struct qp_udp_flow *f)
+qp_udp_stream_stopped(struct qp_udp_flow *f, uint64_t code)
 {
-	qp_udp_stream_reset(f, QP_STREAM_RESET);
+	qp_udp_stream_reset(f, code);
 }
 
 void

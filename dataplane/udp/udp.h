@@ -96,7 +96,7 @@ void qp_udp_stream_data(struct qp_udp_flow *f, const uint8_t *data, size_t len, 
 void qp_udp_stream_acked(struct qp_udp_flow *f, uint64_t bytes);
 void qp_udp_stream_reset(struct qp_udp_flow *f, uint64_t code);
 /* STOP_SENDING: nobody reads what the outside sends any more. */
-void qp_udp_stream_stopped(struct qp_udp_flow *f);
+void qp_udp_stream_stopped(struct qp_udp_flow *f, uint64_t code);
 void qp_udp_stream_closed(struct qp_udp_flow *f);
 
 #endif

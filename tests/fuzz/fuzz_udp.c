@@ -170,7 +170,7 @@ stream_event(struct input *in, struct qp_quic_stream *s)
 		qp_udp_stream_reset(s->ctx, code);
 		break;
 	case 1:
-		qp_udp_stream_stopped(s->ctx);
+		qp_udp_stream_stopped(s->ctx, code);
 		break;
 	case 2:
 		qp_udp_stream_closed(s->ctx);
