@@ -20,6 +20,7 @@
 #define FLOWS 48u
 #define TUNNEL_FLOWS 32u
 #define LEAST_MTU_V4 68u
+#define STEPS 64u /* some cost a hundred microseconds, with sanitizers more */
 
 static struct uw *w;
 static uint8_t forced_level;
@@ -299,7 +300,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	most_mtu = 0;
 	set_mtu(settings & 8 ? 9000 : 0);
 	uw_start(w);
-	while (in.left > 0) {
+	for (unsigned n = 0; n < STEPS && in.left > 0; n++) {
 		set_level();
 		step(&in);
 		look_at_what_left();
