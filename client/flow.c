@@ -165,7 +165,8 @@ put_record(struct qpc_flow *f, const uint8_t *data, size_t len)
 	uint8_t head[QP_WIRE_RECORD_HEADER_BYTES];
 
 	touch(f);
-	if (f->stream.out.len + len + sizeof(head) > QPC_FLOW_MAX_OUT ||
+	if (f->stream.out.fresh + len + sizeof(head) > QPC_FLOW_MAX_OUT ||
+		f->stream.out.len + len + sizeof(head) > QPC_FLOW_MAX_FLIGHT ||
 		set->pool->used_bytes > QPC_RELAY_MAX_BYTES ||
 		qp_wire_put_record_header(head, len) != QP_OK) {
 		set->dropped++;

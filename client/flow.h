@@ -25,7 +25,8 @@
  * is dropped and counted, as UDP does.
  */
 #define QPC_FLOW_MAX 16384u            /* of a session */
-#define QPC_FLOW_MAX_OUT (512u << 10)  /* bytes in a stream's queue */
+#define QPC_FLOW_MAX_OUT (512u << 10)  /* bytes in a stream's queue that are not sent yet */
+#define QPC_FLOW_MAX_FLIGHT (4u << 20) /* … and with those that are not acknowledged */
 #define QPC_FLOW_MAX_RECORDS (32u << 20) /* bytes of records that are half here, in a session */
 
 struct qpc_flows;

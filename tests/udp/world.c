@@ -61,6 +61,7 @@ qp_quic_stream_write_bytes(struct qp_quic_stream *s, const void *data, size_t le
 	}
 	memcpy(s->out + s->out_len, data, len);
 	s->out_len += len;
+	s->unsent += len;
 	return 0;
 }
 
@@ -72,6 +73,13 @@ qp_quic_stream_write(struct qp_quic_stream *s, struct rte_mbuf *chain)
 		if (m->data_len > 0)
 			(void)qp_quic_stream_write_bytes(s, rte_pktmbuf_mtod(m, void *), m->data_len);
 	rte_pktmbuf_free(chain);
+}
+
+uint64_t
+qp_quic_stream_unsent(const struct qp_quic_stream *s)
+{
+	must(s->live);
+	return s->unsent;
 }
 
 void
@@ -465,8 +473,15 @@ uw_answer(struct uw *w, struct qp_quic_stream *s, size_t len, unsigned salt)
 }
 
 void
+uw_sent(struct qp_quic_stream *s)
+{
+	s->unsent = 0;
+}
+
+void
 uw_acked(struct qp_quic_stream *s)
 {
+	uw_sent(s);
 	must(s->ctx != NULL);
 	qp_udp_stream_acked(s->ctx, s->out_len);
 }
