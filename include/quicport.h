@@ -276,6 +276,7 @@ struct qp_forward_stats {
 	uint32_t rtt_us;            /* smoothed, to the gateway; 0: not connected */
 	uint16_t port;              /* REMOTE: the gateway's port, as far as known; LOCAL: ours */
 	int error;                  /* enum qp_err of the last end */
+	uint64_t migrations;        /* times that a connection went on by another path (address, interface) */
 };
 
 QP_API void qp_forward_get_stats(struct qp_client *client, const struct qp_forward *f,
