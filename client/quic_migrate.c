@@ -12,8 +12,11 @@
 #include "common/log.h"
 #include "common/wire.h"
 
-/* After the network has changed, unanswered for so long is reason enough. */
-#define SUSPECT_NS NGTCP2_SECONDS
+/*
+ * After the network has changed, unanswered for so long is reason enough: the first retransmission
+ * on a path is due after a second, and the second one after three.
+ */
+#define SUSPECT_NS (3 * NGTCP2_SECONDS)
 /* Moves in one silence. Each takes one of the ids that the peer gave, seven at most. */
 #define MAX_MOVES 6
 #define MAX_SILENCE_NS (15 * NGTCP2_SECONDS)
@@ -82,19 +85,19 @@ void
 qpc_quic_network_changed(struct qpc_quic *q)
 {
 	struct qpc_udp fresh;
-	bool other;
-	int rv;
 
 	/* No route, or no address yet: whatever comes is told, too. */
 	if (q->over || qpc_udp_open(&fresh, &q->udp.remote, NULL) != QP_OK)
 		return;
-	other = !same_host(&fresh.local, &q->udp.local);
-	if (!other && !unanswered(q, SUSPECT_NS, qp_quic_now())) {
+	if (same_host(&fresh.local, &q->udp.local)) {
 		qpc_udp_close(&fresh);
+		if (q->asked != 0 && q->silence_ns > SUSPECT_NS) {
+			q->suspect = true;
+			qpc_timer_arm(&q->loop->timers, &q->silence, q->asked + SUSPECT_NS);
+		}
 		return;
 	}
-	rv = move_to(q, &fresh, other ? "this host's address has changed" : "the network is back");
-	if (rv != 0 && other)
+	if (move_to(q, &fresh, "this host's address has changed") != 0)
 		qpc_quic_fail(q, QP_E_CLOSED, QP_APP_NONE,
 			"this host's address has changed, and the connection cannot follow");
 }
@@ -132,14 +135,16 @@ qpc_quic_on_silence(struct qpc_timer *timer)
 {
 	struct qpc_quic *q = QPC_CONTAINER(timer, struct qpc_quic, silence);
 	ngtcp2_tstamp now = qp_quic_now(), due = now + q->silence_ns;
+	uint64_t limit = q->suspect ? SUSPECT_NS : q->silence_ns;
 
 	if (q->over)
 		return;
-	if (unanswered(q, q->silence_ns, now)) {
+	if (unanswered(q, limit, now)) {
 		q->asked = now;
+		q->suspect = false;
 		try_another_path(q);
-	} else if (q->asked != 0 && now - q->asked < q->silence_ns) {
-		due = q->asked + q->silence_ns;
+	} else if (q->asked != 0 && now - q->asked < limit) {
+		due = q->asked + limit;
 	} else {
 		q->asked = 0; /* acknowledgements alone, which nobody answers */
 	}
