@@ -68,6 +68,7 @@ struct qp_forward {
 	struct qpc_listener listener;      /* LOCAL */
 	struct qpc_pipe *pipe;             /* STDIO, once open */
 	int fd_in, fd_out;                 /* STDIO */
+	bool close_fd_out;
 	bool piped;                        /* STDIO: its one connection was begun */
 
 	enum qp_forward_state state;

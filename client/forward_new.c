@@ -144,6 +144,7 @@ qpc_forward_new(struct qp_client *c, const struct qp_forward_options *o, struct 
 	f->listener.source.fd = -1;
 	f->fd_in = o->fd_in;
 	f->fd_out = o->fd_out;
+	f->close_fd_out = o->close_fd_out;
 	f->cfg.udp_idle_s = o->udp_idle_timeout_s;
 	TAILQ_INSERT_TAIL(&c->forwards, f, link);
 	err = parse_ends(f, o, msg);
