@@ -38,7 +38,7 @@ packages=(
 	autoconf automake libtool patch xz-utils
 	# libraries
 	libdpdk-dev dpdk libsodium-dev libbpf-dev bpftool libmicrohttpd-dev libjansson-dev
-	libcurl4-openssl-dev libsystemd-dev libmnl-dev libcyaml-dev
+	libcurl4-openssl-dev libsystemd-dev libmnl-dev libcyaml-dev libyaml-dev
 	# tests and demo
 	libcriterion-dev python3 python3-pytest python3-pytest-timeout python3-venv shellcheck
 	curl socat iperf3 netcat-openbsd openssh-client openssh-server ethtool iproute2 iptables nftables tcpdump procps kmod
