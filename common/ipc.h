@@ -98,6 +98,10 @@ enum qp_dp_state {
 	X(conns_active, "relayed connections now")                                                 \
 	X(conns_total, "relayed connections since start")                                          \
 	X(conns_refused, "outside connections refused or reset by us")                             \
+	X(local_conns_total, "connections that clients asked for by local forwards")                \
+	X(local_conns_failed, "of those, connections whose destination was not reached")            \
+	X(local_conns_refused, "of those, connections beyond a limit of ours")                      \
+	X(local_conns_unpaired, "local connections without announcement, stream or whole id")       \
 	X(relay_bytes_in, "payload bytes outside to tunnel")                                       \
 	X(relay_bytes_out, "payload bytes tunnel to outside")                                      \
 	X(relay_queued_bytes, "payload bytes queued in relays now")                                \
@@ -163,6 +167,9 @@ enum qp_msg_type {
 	QP_MSG_FORWARD_GRANT,   /* c2d: the port is reserved and steered to the worker */
 	QP_MSG_FORWARD_DENY,    /* c2d */
 	QP_MSG_FORWARD_CLOSED,  /* d2c: the tunnel gave the port back */
+	QP_MSG_LOCAL_REQUEST,   /* d2c: where a local forward leads; again when its name grows old */
+	QP_MSG_LOCAL_GRANT,     /* c2d: resolved, allowed, routed */
+	QP_MSG_LOCAL_DENY,      /* c2d: a struct qp_msg_forward_answer */
 	QP_MSG_TUNNEL_CLOSED,   /* d2c: forget all about the tunnel, its ports included */
 	QP_MSG_API_OPEN,        /* d2c: a connection to the public API port */
 	QP_MSG_API_DATA,        /* both */
@@ -179,6 +186,7 @@ enum qp_api_close {
 
 #define QP_MSG_BYTES 512u
 #define QP_MSG_API_BYTES 480u
+#define QP_MSG_DESTINATION_BYTES 320u /* a name of 253 bytes and more */
 
 /* What the operator says of the data plane's TCP (--tcp-*). */
 struct qp_msg_tcp {
@@ -252,6 +260,36 @@ struct qp_msg_forward_closed {
 	uint8_t protocol;
 };
 
+struct qp_msg_local {  /* LOCAL_REQUEST */
+	uint8_t protocol; /* 1 TCP, 2 UDP */
+	uint8_t again;    /* 1: of a forward that is open */
+	uint16_t destination_len;
+	char destination[QP_MSG_DESTINATION_BYTES]; /* "host:port" */
+};
+
+/* One of the addresses that a local forward's destination has, and the way to it. */
+struct qp_msg_local_addr {
+	uint8_t addr[16];   /* v4-mapped */
+	uint8_t source[16]; /* the host's address that connections come from */
+	uint32_t ifindex;   /* they leave by it; lo's: the host itself */
+	uint32_t mtu;
+};
+
+#define QP_LOCAL_ADDRS 4u
+
+struct qp_msg_local_grant { /* LOCAL_GRANT */
+	uint16_t port;         /* of the destination, host order */
+	uint8_t protocol;
+	uint8_t naddrs;        /* 1 … QP_LOCAL_ADDRS; to be tried in this order */
+	uint8_t named;         /* 1: resolved from a name, so it may change */
+	uint8_t pad;
+	uint16_t source_first; /* the worker's own local ports, host order */
+	uint16_t source_count; /* 0: any */
+	uint16_t message_len;
+	struct qp_msg_local_addr addr[QP_LOCAL_ADDRS];
+	char message[256];
+};
+
 struct qp_msg_api_open {
 	uint8_t peer_addr[16];
 	uint16_t peer_port_be;
@@ -284,6 +322,8 @@ struct qp_msg {
 		struct qp_msg_forward forward;
 		struct qp_msg_forward_answer forward_answer;
 		struct qp_msg_forward_closed forward_closed;
+		struct qp_msg_local local;
+		struct qp_msg_local_grant local_grant;
 		struct qp_msg_api_open api_open;
 		struct qp_msg_api_data api_data;
 		struct qp_msg_api_close api_close;

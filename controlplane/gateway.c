@@ -198,9 +198,22 @@ open_services(struct qp_gateway *g, struct qp_errmsg *msg)
 		.forward_addr = g->o->forward_addr,
 		.reserved_tcp = g->reserved_tcp,
 		.nreserved_tcp = g->nreserved_tcp});
-	if (g->authd == NULL || g->ports == NULL)
+	g->sources = qp_sources_new(&(struct qp_sources_config) {
+		.host = {.open = qp_gateway_port_open, .close = qp_gateway_port_close, .ctx = g},
+		.count = g->o->local_forward_ports});
+	if (g->authd == NULL || g->ports == NULL || g->sources == NULL)
 		return qp_fail(msg, QP_E_NOMEM, "out of memory");
-	return 0;
+	return qp_locals_new(
+		&(struct qp_locals_config) {.tunnels = g->tunnels,
+			.sender = sender,
+			.allow = &g->o->allow,
+			.sources = g->sources,
+			.source_count = g->o->local_forward_ports,
+			.private_api = g->o->private_api_listen,
+			.loop = g->loop,
+			.route = qp_gateway_route,
+			.route_ctx = g},
+		&g->locals, msg);
 }
 
 static bool
@@ -370,6 +383,8 @@ close_modules(struct qp_gateway *g)
 {
 	qp_http_free(g->private_api);
 	qp_public_api_free(g->public_api);
+	qp_locals_free(g->locals);
+	qp_sources_free(g->sources);
 	qp_ports_free(g->ports);
 	qp_authd_free(g->authd);
 	qp_tunnels_free(g->tunnels);

@@ -7,6 +7,7 @@
 #include "controlplane/gateway.h"
 #include "controlplane/hostnet.h"
 #include "controlplane/instance.h"
+#include "controlplane/locals.h"
 #include "controlplane/owner.h"
 #include "controlplane/ports.h"
 #include "controlplane/public_api.h"
@@ -25,6 +26,8 @@ struct qp_gateway {
 	struct qp_tunnels *tunnels;
 	struct qp_authd *authd;
 	struct qp_ports *ports;
+	struct qp_sources *sources;
+	struct qp_locals *locals;
 	struct qp_public_api *public_api; /* NULL: there is none */
 	struct qp_http *private_api;
 	struct qp_admin admin;
@@ -49,6 +52,9 @@ extern const struct qp_supervisor_ops qp_gateway_supervisor_ops;
 int qp_gateway_port_open(void *ctx, int protocol, uint16_t port, const struct in6_addr *addr,
 	const struct qp_origin *worker, struct qp_errmsg *msg);
 void qp_gateway_port_close(void *ctx, int protocol, uint16_t port);
+/* struct qp_locals_config's route. */
+int qp_gateway_route(void *ctx, const struct in6_addr *dest, struct qp_hostnet_route *out,
+	struct qp_errmsg *msg);
 
 /* gateway.c: begins the way down; when called again, without patience. */
 void qp_gateway_shutdown(struct qp_gateway *g);

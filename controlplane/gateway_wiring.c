@@ -34,6 +34,15 @@ qp_gateway_port_close(void *ctx, int protocol, uint16_t port)
 	qp_hostnet_port_close(g->hostnet, protocol, port);
 }
 
+int
+qp_gateway_route(void *ctx, const struct in6_addr *dest, struct qp_hostnet_route *out,
+	struct qp_errmsg *msg)
+{
+	const struct qp_gateway *g = ctx;
+
+	return qp_hostnet_route(g->hostnet, dest, out, msg);
+}
+
 /*
  * The key of stateless reset tokens outlives generations and restarts, so that
  * a client of a dead one is told at once. From the certificate's key, and apart
@@ -157,6 +166,7 @@ on_generation_ended(void *ctx, const struct qp_generation *gen)
 	qp_tunnels_each_of(g->tunnels, gen->server_id, drop_tunnel, g);
 	if (g->public_api != NULL)
 		qp_public_api_drop_generation(g->public_api, gen->server_id);
+	qp_sources_drop_generation(g->sources, gen->server_id);
 	for (unsigned w = 0; w < gen->nworkers; w++) {
 		if (gen->worker[w].ifindex != 0)
 			qp_hostnet_worker_remove(g->hostnet, gen->server_id, (uint8_t)w);
@@ -208,6 +218,9 @@ on_message(void *ctx, const struct qp_origin *from, const struct qp_msg *m)
 		break;
 	case QP_MSG_FORWARD_CLOSED:
 		qp_ports_closed(g->ports, from, m);
+		break;
+	case QP_MSG_LOCAL_REQUEST:
+		qp_locals_request(g->locals, from, m);
 		break;
 	case QP_MSG_TUNNEL_CLOSED:
 		on_tunnel_closed(g, from);

@@ -70,6 +70,21 @@ void qp_hostnet_port_close(struct qp_hostnet *h, int protocol, uint16_t port);
 /* Moves an open port to another TAP. */
 int qp_hostnet_port_move(struct qp_hostnet *h, int protocol, uint16_t port, uint32_t ifindex);
 
+/* The way of a connection that the gateway opens. */
+struct qp_hostnet_route {
+	uint32_t ifindex;       /* it leaves by this interface; lo's for the host's own addresses */
+	uint32_t mtu;           /* of that interface, or of the route if it says less */
+	struct in6_addr source; /* v4-mapped; the host's address that the kernel would choose */
+};
+/*
+ * As the kernel's routing tables have it. `dest` v4-mapped or IPv6.
+ * QP_E_NOTFOUND without a way, QP_E_INVAL for what is no host's address,
+ * QP_E_UNSUPPORTED by an interface without the classifier: no answer would
+ * come back from there.
+ */
+int qp_hostnet_route(const struct qp_hostnet *h, const struct in6_addr *dest,
+	struct qp_hostnet_route *out, struct qp_errmsg *msg);
+
 /* The classifier's counters since it was loaded, summed over the CPUs (common/classifier.h). */
 int qp_hostnet_counters(const struct qp_hostnet *h, uint64_t out[QP_CLS_NCOUNTERS]);
 

@@ -4,6 +4,7 @@
  * mistake of the operator's ends in one line and a status that is not 0.
  */
 #include <stdio.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "common/keys.h"
@@ -17,6 +18,18 @@ complain(const struct qp_options *o, const struct qp_errmsg *msg)
 	if (o->log.output != NULL)
 		qp_log(QP_LOG_ERROR, "cannot run", QP_LOG_STR("reason", msg->text));
 	return 1;
+}
+
+/* A reserved port is an open file, and the usual soft limit of 1,024 is soon reached. */
+static void
+allow_many_files(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 int
@@ -48,6 +61,7 @@ main(int argc, char **argv)
 			cred.psk_created ? " (made now)" : "");
 		fflush(stdout);
 	}
+	allow_many_files();
 	status = qp_gateway_run(&o, &cred, &msg);
 	if (status != 0)
 		complain(&o, &msg);

@@ -27,6 +27,13 @@ parse_secret_text(const struct qp_opt *opt, const char *text, struct qp_errmsg *
 	return *out != NULL ? 0 : qp_fail(msg, QP_E_NOMEM, "memory for it");
 }
 
+/* Rule by rule. */
+static int
+parse_allow(const struct qp_opt *opt, const char *text, struct qp_errmsg *msg)
+{
+	return qp_allow_add(opt->value, text, msg);
+}
+
 /* In the order of struct qp_msg_tcp's numbers. */
 static const char *const congestion_choices[] = {"cubic", "bbr", NULL};
 static const char *const ecn_choices[] = {"off", "accept", "ask", NULL};
@@ -101,6 +108,28 @@ run_parser(struct qp_options *o, int argc, char **argv, struct qp_errmsg *msg)
 			.help = "the pre-shared key",
 			.parse = parse_secret_text,
 			.value = &o->psk},
+		QP_OPT_GROUP("Local forwards (client -L, -R, ssh-proxy; default: none is allowed):"),
+		{.name = "allow-local-forward",
+			.arg = "CIDR[:PORTS]",
+			.repeat = true,
+			.help = "clients may connect to these addresses from here, to all ports or "
+				"to PORTS (80,443,8000-8099); IPv6 with ports in brackets: "
+				"[fd00::]/8:443",
+			.parse = parse_allow,
+			.value = &o->allow},
+		{.name = "allow-local-forward-any",
+			.help = "clients may connect to whatever this host reaches, itself included",
+			.parse = qp_opt_flag,
+			.value = &o->allow.any},
+		{.name = "local-forward-ports",
+			.arg = "N",
+			.fallback = "1024",
+			.min = 16,
+			.max = 16384,
+			.help = "local ports that each worker reserves for such connections, once one "
+				"is asked for: so many lead to one destination at a time",
+			.parse = qp_opt_u32,
+			.value = &o->local_forward_ports},
 		QP_OPT_GROUP("QUIC:"),
 		{.name = "quic-keep-alive",
 			.arg = "SECONDS",

@@ -10,6 +10,7 @@
 #include "common/keys.h"
 #include "common/log.h"
 #include "common/opt.h"
+#include "controlplane/allow.h"
 
 /*
  * What the operator asked for, and the credentials that follow from it. Main
@@ -39,6 +40,8 @@ struct qp_options {
 	uint32_t tcp_zero_window_s;
 	uint32_t tcp_max_per_source;
 	struct qp_opt_strings interfaces;
+	struct qp_allow allow;        /* what clients reach by local forwards */
+	uint32_t local_forward_ports; /* of each worker, for its own connections */
 	struct qp_secret *privkey; /* text as given, with its NUL; NULL: not given */
 	const char *privkey_file;
 	const char *client_pubkeys;

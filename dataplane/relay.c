@@ -18,8 +18,8 @@
 #define MAX_WAITING 4096u
 #define MIN_SHARE (16u * 1024)
 
-static void
-mark_dirty(struct qp_relay *r)
+void
+qp_relay_mark(struct qp_relay *r)
 {
 	if (r->dirty)
 		return;
@@ -27,8 +27,8 @@ mark_dirty(struct qp_relay *r)
 	TAILQ_INSERT_TAIL(&r->tunnel->all->dirty, r, dirty_link);
 }
 
-static void
-relay_free(struct qp_relay *r)
+void
+qp_relay_free(struct qp_relay *r)
 {
 	struct qp_tunnel *t = r->tunnel;
 	struct qp_worker_counters *c = t->all->env.counters;
@@ -39,6 +39,8 @@ relay_free(struct qp_relay *r)
 		TAILQ_REMOVE(&t->waiting, r, wait_link);
 		t->nwaiting--;
 	}
+	if (r->local != NULL)
+		qp_local_conn_free(r);
 	rte_pktmbuf_free(r->held);
 	rte_pktmbuf_free(r->out);
 	c->relay_queued_bytes -= r->queued_bytes;
@@ -61,7 +63,7 @@ qp_relay_abort(struct qp_relay *r, uint64_t code)
 		qp_quic_stream_set_ctx(r->stream, NULL);
 		qp_quic_stream_abort(r->stream, code);
 	}
-	relay_free(r);
+	qp_relay_free(r);
 }
 
 void
@@ -89,7 +91,7 @@ static void
 abort_later(struct qp_relay *r)
 {
 	r->kill = true;
-	mark_dirty(r);
+	qp_relay_mark(r);
 }
 
 /* Opens the stream and gives it what has come in the meantime. */
@@ -139,8 +141,8 @@ qp_relay_open_waiting(struct qp_tunnel *t)
  * connections share a quarter of the mbufs, all connections of the lcore a
  * half, so that neither a client that reads nothing nor a crowd takes them all.
  */
-static uint32_t
-fair_share(const struct qp_tunnel *t)
+uint32_t
+qp_relay_fair_share(const struct qp_tunnel *t)
 {
 	const struct qp_tunnels_env *env = &t->all->env;
 	uint64_t of_tunnel = env->pool_bytes / 4 / RTE_MAX(t->nrelays, 1u);
@@ -151,10 +153,8 @@ fair_share(const struct qp_tunnel *t)
 	return (uint32_t)RTE_MIN(share, env->max_stream_window);
 }
 
-/* What TCP calls. */
-
-static struct qp_relay *
-relay_new(struct qp_tunnel *t, struct qp_tcp_conn *c)
+struct qp_relay *
+qp_relay_new(struct qp_tunnel *t, struct qp_tcp_conn *tcp)
 {
 	struct qp_relay *r = calloc(1, sizeof(*r));
 	uint64_t id;
@@ -168,7 +168,7 @@ relay_new(struct qp_tunnel *t, struct qp_tcp_conn *c)
 	r->kind = QP_STREAM_RELAY;
 	r->id = (uint32_t)id;
 	r->tunnel = t;
-	r->tcp = c;
+	r->tcp = tcp;
 	r->credit_bytes = t->all->env.stream_window;
 	r->held_end = &r->held;
 	TAILQ_INSERT_TAIL(&t->relays, r, link);
@@ -177,6 +177,8 @@ relay_new(struct qp_tunnel *t, struct qp_tcp_conn *c)
 	t->nrelays++;
 	return r;
 }
+
+/* What TCP calls. */
 
 static int
 accept_outside(void *listener_ctx, struct qp_tcp_conn *c)
@@ -187,7 +189,7 @@ accept_outside(void *listener_ctx, struct qp_tcp_conn *c)
 
 	if (t->state != QP_TUNNEL_OPEN || t->nwaiting >= MAX_WAITING ||
 		*t->all->env.mem_level == QP_MEM_SCARCE ||
-		(r = relay_new(t, c)) == NULL) {
+		(r = qp_relay_new(t, c)) == NULL) {
 		t->all->env.counters->conns_refused++;
 		return QP_E_FULL;
 	}
@@ -203,8 +205,14 @@ accept_outside(void *listener_ctx, struct qp_tcp_conn *c)
 		return rc;
 	}
 	qp_tcp_set_ctx(c, r);
-	qp_tcp_set_rcv_buf(c, fair_share(t));
+	qp_tcp_set_rcv_buf(c, qp_relay_fair_share(t));
 	return 0;
+}
+
+static void
+outside_connected(void *ctx)
+{
+	qp_local_connected(ctx);
 }
 
 /* Outside bytes that nobody has acknowledged come (or, negative, go). */
@@ -267,7 +275,7 @@ outside_acked(void *ctx, uint32_t bytes)
 {
 	struct qp_relay *r = ctx;
 	struct qp_tunnel *t = r->tunnel;
-	uint32_t share = RTE_MIN(fair_share(t), qp_tcp_send_buffer(r->tcp));
+	uint32_t share = RTE_MIN(qp_relay_fair_share(t), qp_tcp_send_buffer(r->tcp));
 	uint64_t paid = RTE_MIN(t->owed_credit, (uint64_t)bytes);
 
 	r->out_bytes -= bytes;
@@ -289,6 +297,10 @@ outside_ended(void *ctx, enum qp_tcp_end why)
 	struct qp_relay *r = ctx;
 
 	r->tcp = NULL;
+	if (qp_local_is_opening(r)) {
+		qp_local_unreached(r, why);
+		return;
+	}
 	if (why == QP_TCP_END_NORMAL && !r->stream_done)
 		return; /* the client still has to acknowledge; the stream's end frees us */
 	if (r->stream != NULL) {
@@ -296,11 +308,12 @@ outside_ended(void *ctx, enum qp_tcp_end why)
 		qp_quic_stream_abort(r->stream,
 			why == QP_TCP_END_TIMEOUT ? QP_STREAM_TIMEOUT : QP_STREAM_RESET);
 	}
-	relay_free(r);
+	qp_relay_free(r);
 }
 
 const struct qp_tcp_ops qp_relay_tcp_ops = {
 	.accept = accept_outside,
+	.connected = outside_connected,
 	.receive = outside_data,
 	.receive_end = outside_end,
 	.acked = outside_acked,
@@ -364,14 +377,14 @@ qp_relay_stream_data(struct qp_relay *r, const uint8_t *data, size_t len, bool f
 {
 	give_credit(r, len);
 	r->tunnel_fin |= fin;
-	if (r->tcp == NULL)
+	if (r->tcp == NULL && !qp_local_is_opening(r))
 		return;
 	r->tunnel->all->env.counters->relay_bytes_out += len;
 	r->out_bytes += len;
 	r->tunnel->held_bytes += len;
 	if (copy_out(r, data, len) < 0)
 		r->kill = true; /* bytes that QUIC has acknowledged are lost: say so by a reset */
-	mark_dirty(r);
+	qp_relay_mark(r);
 }
 
 void
@@ -384,7 +397,7 @@ qp_relay_stream_acked(struct qp_relay *r, uint64_t bytes)
 	count_queued(r, -(int64_t)bytes);
 	if (r->tcp == NULL || bytes == 0)
 		return;
-	qp_tcp_set_rcv_buf(r->tcp, fair_share(r->tunnel));
+	qp_tcp_set_rcv_buf(r->tcp, qp_relay_fair_share(r->tunnel));
 	qp_tcp_consumed(r->tcp, (uint32_t)bytes);
 }
 
@@ -415,7 +428,7 @@ qp_relay_stream_closed(struct qp_relay *r)
 	if (r->queued_bytes > 0)
 		qp_relay_stream_stopped(r);
 	if (r->tcp == NULL)
-		relay_free(r);
+		qp_relay_free(r);
 	else if (!r->tunnel_fin)
 		qp_relay_abort(r, QP_STREAM_RESET);
 	/* else: what was read is on its way out, TCP ends by itself */
@@ -426,6 +439,10 @@ flush_one(struct qp_relay *r)
 {
 	if (r->kill) {
 		qp_relay_abort(r, QP_STREAM_RESET);
+		return;
+	}
+	if (qp_local_is_opening(r)) {
+		qp_local_flush(r);
 		return;
 	}
 	if (r->tcp == NULL)

@@ -179,6 +179,7 @@ closed(void *conn_ctx)
 	qp_slots_remove(&t->all->ids, t->id);
 	qp_slots_fini(&t->relay_ids);
 	LIST_REMOVE(t, link);
+	qp_local_free(t);
 	free(t->rx);
 	free(t);
 }
@@ -200,16 +201,32 @@ stream_opened(void *conn_ctx, struct qp_quic_stream *s)
 		return;
 	}
 	/* A client of a remote forward opens no other stream. */
-	qp_quic_stream_abort(s, QP_STREAM_PROTOCOL);
+	if (t->local != NULL && t->state == QP_TUNNEL_OPEN)
+		qp_local_stream_opened(t, s);
+	else
+		qp_quic_stream_abort(s, QP_STREAM_PROTOCOL);
+}
+
+static bool
+is_control(const void *ctx)
+{
+	return *(const enum qp_stream_kind *)ctx == QP_STREAM_CONTROL;
 }
 
 static void
 stream_data(void *ctx, const uint8_t *data, size_t len, bool fin)
 {
-	if (*(enum qp_stream_kind *)ctx == QP_STREAM_RELAY)
-		qp_relay_stream_data(ctx, data, len, fin);
-	else
+	switch (*(enum qp_stream_kind *)ctx) {
+	case QP_STREAM_CONTROL:
 		qp_tunnel_control_data(ctx, data, len, fin);
+		break;
+	case QP_STREAM_RELAY:
+		qp_relay_stream_data(ctx, data, len, fin);
+		break;
+	case QP_STREAM_LOCAL:
+		qp_local_stream_data(ctx, data, len, fin);
+		break;
+	}
 }
 
 static void
@@ -217,7 +234,7 @@ stream_acked(void *ctx, uint64_t bytes)
 {
 	struct qp_tunnel *t = ctx;
 
-	if (*(enum qp_stream_kind *)ctx == QP_STREAM_RELAY) {
+	if (!is_control(ctx)) {
 		qp_relay_stream_acked(ctx, bytes);
 		return;
 	}
@@ -228,7 +245,7 @@ stream_acked(void *ctx, uint64_t bytes)
 static void
 stream_reset(void *ctx, uint64_t code)
 {
-	if (*(enum qp_stream_kind *)ctx == QP_STREAM_RELAY)
+	if (!is_control(ctx))
 		qp_relay_stream_reset(ctx);
 	else
 		qp_tunnel_end(ctx, QP_APP_NONE, NULL);
@@ -237,7 +254,7 @@ stream_reset(void *ctx, uint64_t code)
 static void
 stream_stopped(void *ctx, uint64_t code)
 {
-	if (*(enum qp_stream_kind *)ctx == QP_STREAM_RELAY)
+	if (!is_control(ctx))
 		qp_relay_stream_stopped(ctx);
 	else
 		qp_tunnel_end(ctx, QP_APP_NONE, NULL);
@@ -248,7 +265,7 @@ stream_closed(void *ctx)
 {
 	struct qp_tunnel *t = ctx;
 
-	if (*(enum qp_stream_kind *)ctx == QP_STREAM_RELAY) {
+	if (!is_control(ctx)) {
 		qp_relay_stream_closed(ctx);
 		return;
 	}

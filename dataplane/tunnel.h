@@ -44,7 +44,7 @@ struct qp_tunnels *qp_tunnels_new(const struct qp_tunnels_env *env);
 /* After the endpoint is gone, and with it every tunnel. NULL is allowed. */
 void qp_tunnels_free(struct qp_tunnels *ts);
 
-/* AUTH_REPLY, VERDICT, FORWARD_GRANT or FORWARD_DENY from the control plane. */
+/* AUTH_REPLY, VERDICT, FORWARD_ or LOCAL_GRANT or _DENY from the control plane. */
 void qp_tunnels_message(struct qp_tunnels *ts, const struct qp_msg *msg);
 /* Once a worker loop after input: hands what came from the tunnels to TCP. */
 void qp_tunnels_flush(struct qp_tunnels *ts);

@@ -91,9 +91,7 @@ first_message(struct qp_tunnel *t, const struct qp_wire_msg *msg)
 		request_remote_forward(t, msg);
 		break;
 	case QP_WIRE_LOCAL_FORWARD_REQUEST:
-		qp_tunnel_respond(t, QP_WIRE_LOCAL_FORWARD_RESPONSE, QP_WIRE_PERMISSION_DENIED,
-			qp_slice_of("this gateway allows no local forwards"));
-		qp_tunnel_last_words(t, QP_APP_REFUSED, NULL);
+		qp_local_request(t, msg);
 		break;
 	default:
 		qp_tunnel_respond(t, QP_WIRE_REMOTE_FORWARD_RESPONSE, QP_WIRE_INTERNAL_ERROR,
@@ -104,19 +102,32 @@ first_message(struct qp_tunnel *t, const struct qp_wire_msg *msg)
 }
 
 static void
+connection_close(struct qp_tunnel *t, uint32_t id, enum qp_wire_reason reason)
+{
+	/* The stream may have been reset before: then the id is nobody's. */
+	struct qp_relay *r = t->local != NULL ? qp_local_find(t, id) :
+						qp_slots_get(&t->relay_ids, id);
+
+	if (r != NULL && reason != QP_WIRE_NORMAL)
+		qp_relay_abort(r, QP_STREAM_RESET);
+}
+
+static void
 later_message(struct qp_tunnel *t, const struct qp_wire_msg *msg)
 {
-	struct qp_relay *r;
 
 	switch (msg->type) {
 	case QP_WIRE_SESSION_CLOSE:
 		qp_tunnel_end(t, QP_APP_NONE, NULL);
 		break;
 	case QP_WIRE_CONNECTION_CLOSE:
-		/* The stream may have been reset before: then the id is nobody's. */
-		r = qp_slots_get(&t->relay_ids, msg->connection_close.id);
-		if (r != NULL && msg->connection_close.reason != QP_WIRE_NORMAL)
-			qp_relay_abort(r, QP_STREAM_RESET);
+		connection_close(t, msg->connection_close.id, msg->connection_close.reason);
+		break;
+	case QP_WIRE_LOCAL_NEW_CONNECTION:
+		/* Only information, which the stream may overtake: its first bytes have the id. */
+		if (t->local != NULL && msg->new_connection.protocol == t->protocol)
+			break;
+		qp_tunnel_end(t, QP_APP_PROTOCOL, "a new connection of another forward's kind");
 		break;
 	default:
 		qp_tunnel_end(t, QP_APP_PROTOCOL, "unexpected message");

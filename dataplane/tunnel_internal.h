@@ -14,6 +14,7 @@ struct rte_mbuf;
 enum qp_stream_kind {
 	QP_STREAM_CONTROL,
 	QP_STREAM_RELAY,
+	QP_STREAM_LOCAL, /* a client's, whose connection id is not whole yet; then it becomes a relay */
 };
 
 enum qp_tunnel_state {
@@ -29,6 +30,9 @@ enum qp_tunnel_state {
 };
 
 TAILQ_HEAD(qp_relay_queue, qp_relay);
+
+struct qp_local;
+struct qp_local_conn;
 
 /*
  * One client's tunnel: a QUIC connection with stream 0 on it. Owner: the
@@ -48,6 +52,7 @@ struct qp_tunnel {
 	uint16_t port;                       /* host order; 0: none is held */
 	uint8_t protocol;
 	struct qp_tcp_listener *listener;
+	struct qp_local *local;              /* of a local forward, from its request on; NULL: a remote one */
 	struct qp_slots relay_ids;           /* 32-bit connection ids of the wire */
 	struct qp_relay_queue relays;        /* all of them */
 	struct qp_relay_queue waiting;       /* accepted, but the client's stream limit is reached */
@@ -65,15 +70,17 @@ struct qp_tunnel {
 LIST_HEAD(qp_tunnel_list, qp_tunnel);
 
 /*
- * One outside connection and its stream. Owner: the tunnel. Life: from accept
+ * One outside connection and its stream. Owner: the tunnel. Life: from accept,
+ * or from the stream that a client opened in a local forward,
  * until both sides are gone. Lock: none. Aborts asked for from inside TCP's
  * callbacks are done at the flush (`kill`).
  */
 struct qp_relay {
 	enum qp_stream_kind kind;            /* QP_STREAM_RELAY */
-	uint32_t id;                         /* on the wire */
+	uint32_t id;                         /* on the wire, unless `local` */
 	struct qp_tunnel *tunnel;
-	struct qp_tcp_conn *tcp;             /* NULL: ended */
+	struct qp_local_conn *local;         /* of a local forward: how it gets its connection */
+	struct qp_tcp_conn *tcp;             /* NULL: ended, or not open yet */
 	struct qp_quic_stream *stream;       /* NULL: not open yet, or closed */
 	struct rte_mbuf *held;               /* outside bytes that came before the stream was open */
 	struct rte_mbuf **held_end;
@@ -129,7 +136,39 @@ void qp_tunnel_give_credit(struct qp_tunnel *t, uint64_t len);
 /* Goes on with what waited in t->rx: after an answer of the control plane. */
 void qp_tunnel_process(struct qp_tunnel *t);
 
+/* local.c: local forwards */
+/* LocalForwardRequest: asks the control plane where it leads. */
+void qp_local_request(struct qp_tunnel *t, const struct qp_wire_msg *msg);
+/* LOCAL_GRANT and LOCAL_DENY. */
+void qp_local_granted(struct qp_tunnel *t, const struct qp_msg *msg);
+void qp_local_denied(struct qp_tunnel *t, const struct qp_msg *msg);
+/* The tunnel is gone, and its connections were before it. */
+void qp_local_free(struct qp_tunnel *t);
+/* The client opened a stream. */
+void qp_local_stream_opened(struct qp_tunnel *t, struct qp_quic_stream *s);
+/* Its first bytes: while the relay's kind is QP_STREAM_LOCAL. */
+void qp_local_stream_data(struct qp_relay *r, const uint8_t *data, size_t len, bool fin);
+/* The connection that the client calls `id`, or NULL. */
+struct qp_relay *qp_local_find(const struct qp_tunnel *t, uint32_t id);
+/* Whether what the client sends must still wait for the connection. */
+bool qp_local_is_opening(const struct qp_relay *r);
+/* From TCP: it is open; it did not open. */
+void qp_local_connected(struct qp_relay *r);
+void qp_local_unreached(struct qp_relay *r, enum qp_tcp_end why);
+/* While it opens, at the flush: after qp_local_unreached the next address, or the end. */
+void qp_local_flush(struct qp_relay *r);
+/* The relay is going. */
+void qp_local_conn_free(struct qp_relay *r);
+
 /* relay.c */
+/* NULL when out of memory or ids. `tcp`: NULL when it is not open yet. */
+struct qp_relay *qp_relay_new(struct qp_tunnel *t, struct qp_tcp_conn *tcp);
+/* Both sides are gone, or told. */
+void qp_relay_free(struct qp_relay *r);
+/* Something is to be done at the flush. */
+void qp_relay_mark(struct qp_relay *r);
+/* Bytes that one connection may have waiting in each direction. */
+uint32_t qp_relay_fair_share(const struct qp_tunnel *t);
 extern const struct qp_tcp_ops qp_relay_tcp_ops;
 void qp_relay_stream_data(struct qp_relay *r, const uint8_t *data, size_t len, bool fin);
 void qp_relay_stream_acked(struct qp_relay *r, uint64_t bytes);

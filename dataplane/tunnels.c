@@ -53,7 +53,7 @@ grant(struct qp_tunnel *t, const struct qp_msg *msg)
 
 	t->port = a->port;
 	t->protocol = a->protocol;
-	if (t->state != QP_TUNNEL_GRANT) {
+	if (t->state != QP_TUNNEL_GRANT || t->local != NULL) {
 		qp_tunnel_close_port(t);
 		return;
 	}
@@ -81,7 +81,7 @@ deny(struct qp_tunnel *t, const struct qp_msg *msg)
 {
 	const struct qp_msg_forward_answer *a = &msg->forward_answer;
 
-	if (t->state != QP_TUNNEL_GRANT)
+	if (t->state != QP_TUNNEL_GRANT || t->local != NULL)
 		return;
 	qp_tunnel_respond(t, QP_WIRE_REMOTE_FORWARD_RESPONSE, a->status,
 		(struct qp_slice) {a->message, a->message_len});
@@ -122,6 +122,12 @@ qp_tunnels_message(struct qp_tunnels *ts, const struct qp_msg *msg)
 		break;
 	case QP_MSG_FORWARD_DENY:
 		deny(t, msg);
+		break;
+	case QP_MSG_LOCAL_GRANT:
+		qp_local_granted(t, msg);
+		break;
+	case QP_MSG_LOCAL_DENY:
+		qp_local_denied(t, msg);
 		break;
 	default:
 		break;

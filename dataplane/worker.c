@@ -99,6 +99,8 @@ message(struct qp_worker *w, const struct qp_msg *msg)
 	case QP_MSG_VERDICT:
 	case QP_MSG_FORWARD_GRANT:
 	case QP_MSG_FORWARD_DENY:
+	case QP_MSG_LOCAL_GRANT:
+	case QP_MSG_LOCAL_DENY:
 		if (w->tunnels != NULL)
 			qp_tunnels_message(w->tunnels, msg);
 		break;

@@ -32,10 +32,11 @@ choose_port(struct qp_tcp *tcp, const struct qp_flow *flow)
 
 	f.lport_be = 0;
 	offset = (uint32_t)qp_tcp_keyed(tcp->isn_key, &f, 1);
-	for (uint32_t i = 0; i < QP_TCP_PORTS; i++) {
+	for (uint32_t i = 0; i < tcp->port_count; i++) {
 		const struct qp_tcp_tcb *b;
 
-		f.lport_be = rte_cpu_to_be_16(QP_TCP_FIRST_PORT + (offset + tcp->port_counter++) % QP_TCP_PORTS);
+		f.lport_be = rte_cpu_to_be_16(
+			tcp->port_first + (offset + tcp->port_counter++) % tcp->port_count);
 		if (qp_tcp_find_listener(tcp, &f) != NULL)
 			continue;
 		b = qp_tcp_lookup(tcp, &f);
@@ -77,6 +78,13 @@ find_ends(struct qp_tcp *tcp, const struct qp_flow *flow, struct qp_flow *f)
 	}
 	b = qp_tcp_lookup(tcp, f);
 	return b == NULL || reusable(tcp, b) ? 0 : QP_E_INUSE;
+}
+
+void
+qp_tcp_set_ports(struct qp_tcp *tcp, uint16_t first, uint32_t count)
+{
+	tcp->port_first = first;
+	tcp->port_count = count;
 }
 
 int

@@ -383,6 +383,7 @@ struct qp_tcp {
 	uint32_t fastopen_resets[2];  /* of those, in this period and the last one */
 	uint64_t fastopen_reset_period;
 	uint32_t port_counter;        /* of active opens (RFC 6056, 3.3.3) */
+	uint32_t port_first, port_count; /* which they choose from */
 	struct qp_tcp_conn *stall_oldest, *stall_newest; /* those with something to send (stall.c) */
 	struct source **sources;      /* bucket_mask + 1; NULL: no limit a source (sources.c) */
 	struct qp_slab source_slab;

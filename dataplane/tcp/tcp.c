@@ -95,6 +95,7 @@ qp_tcp_new(const struct qp_tcp_env *env, const struct qp_tcp_config *cfg)
 	qp_slab_init(&tcp->tws, sizeof(struct qp_tcp_tw));
 	qp_slab_init(&tcp->recs, sizeof(struct qp_tcp_rec));
 	qp_slab_init(&tcp->ooos, sizeof(struct qp_tcp_ooo));
+	qp_tcp_set_ports(tcp, QP_TCP_FIRST_PORT, QP_TCP_PORTS);
 	make_keys(tcp);
 	return tcp;
 }

@@ -133,6 +133,12 @@ void qp_tcp_unlisten(struct qp_tcp_listener *l);
 int qp_tcp_connect(struct qp_tcp *tcp, const struct qp_flow *flow, const struct qp_tcp_ops *ops,
 	void *ctx, struct qp_tcp_conn **out);
 
+/*
+ * Active opens choose their local port among these from now on (host order).
+ * At first they have 32768 to 65535. 1 <= count, first + count <= 65536.
+ */
+void qp_tcp_set_ports(struct qp_tcp *tcp, uint16_t first, uint32_t count);
+
 /* A received TCP segment (or super-segment) that qp_ip_parse accepted. Consumes `m`. */
 void qp_tcp_input(struct qp_tcp *tcp, struct rte_mbuf *m, const struct qp_packet *pkt);
 /* A received ICMP or ICMPv6 error that quotes a segment of ours. Consumes `m`. */

@@ -56,6 +56,8 @@ Test(options, none_given_are_the_documented_defaults)
 	cr_expect(o.tcp_keepalive_s == 600 && o.tcp_user_timeout_s == 0);
 	cr_expect_not(o.no_auto_dataplane);
 	cr_expect_not(o.busy_poll);
+	cr_expect(!o.allow.any && o.allow.n == 0, "no local forward is allowed");
+	cr_expect_eq(o.local_forward_ports, 1024u);
 	cr_expect_null(o.psk);
 	cr_expect_str_eq(qp_options_private_api_name(&o), "--control-plane-addr");
 }
@@ -284,4 +286,20 @@ Test(credentials, folder_too_long_is_told)
 	setenv("QUICPORT_CONFIG_DIR", dir, 1);
 	cr_expect_eq(load(&c, &o, &msg, ""), QP_E_INVAL);
 	cr_expect_not_null(strstr(msg.text, "QUICPORT_CONFIG_DIR"));
+}
+
+Test(options, local_forward_rules_add_up)
+{
+	struct qp_options o;
+	struct qp_errmsg msg;
+
+	cr_assert_eq(parse(&o, &msg, "--allow-local-forward 10.0.0.0/8:22,80 "
+		"--allow-local-forward [fd00::]/8"), 0, "%s", msg.text);
+	cr_expect_eq(o.allow.n, 3u);
+	cr_expect_not(o.allow.any);
+	cr_assert_eq(parse(&o, &msg, "--allow-local-forward-any"), 0, "%s", msg.text);
+	cr_expect(o.allow.any);
+	cr_assert_eq(parse(&o, &msg, "--allow-local-forward 10.0.0.1/8"), QP_E_INVAL);
+	cr_expect_not_null(strstr(msg.text, "--allow-local-forward"), "%s", msg.text);
+	cr_expect_not_null(strstr(msg.text, "10.0.0.1/8"), "%s", msg.text);
 }

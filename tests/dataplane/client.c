@@ -510,15 +510,14 @@ client_close(struct client *c, uint64_t code)
 	c->over = true;
 }
 
-struct client_stream *
-client_forward(struct client *c, uint16_t port)
+/* Everything up to the answer to the first message. */
+static struct client_stream *
+ask_for(struct client *c, const struct qp_wire_msg *msg)
 {
 	struct world *w = c->world;
-	const struct qp_wire_msg msg = {.type = QP_WIRE_REMOTE_FORWARD_REQUEST,
-		.remote_forward_request = {port, QP_WIRE_TCP, qp_slice_of("22")}};
 	struct client_stream *s;
-	uint8_t buf[64];
-	int n = qp_wire_encode(&msg, buf, sizeof(buf));
+	uint8_t buf[512];
+	int n = qp_wire_encode(msg, buf, sizeof(buf));
 
 	must(n > 0);
 	if (!world_until(w, 30 * WORLD_S, c->handshake_done))
@@ -532,4 +531,22 @@ client_forward(struct client *c, uint16_t port)
 	if (!world_until(w, 30 * WORLD_S, s->rx_len >= w->step2_len + QP_WIRE_HEADER_BYTES + 1))
 		return NULL;
 	return s;
+}
+
+struct client_stream *
+client_forward(struct client *c, uint16_t port)
+{
+	const struct qp_wire_msg msg = {.type = QP_WIRE_REMOTE_FORWARD_REQUEST,
+		.remote_forward_request = {port, QP_WIRE_TCP, qp_slice_of("22")}};
+
+	return ask_for(c, &msg);
+}
+
+struct client_stream *
+client_local(struct client *c, const char *destination)
+{
+	const struct qp_wire_msg msg = {.type = QP_WIRE_LOCAL_FORWARD_REQUEST,
+		.local_forward_request = {QP_WIRE_TCP, qp_slice_of(destination), qp_slice_of("9022")}};
+
+	return ask_for(c, &msg);
 }

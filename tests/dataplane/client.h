@@ -104,5 +104,7 @@ void client_close(struct client *c, uint64_t code);
  * Returns stream 0, whose received bytes so far are step 2 and the response.
  */
 struct client_stream *client_forward(struct client *c, uint16_t port);
+/* The same for a local forward. */
+struct client_stream *client_local(struct client *c, const char *destination);
 
 #endif

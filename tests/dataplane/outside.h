@@ -5,12 +5,13 @@
 #include "tests/dataplane/world.h"
 
 /*
- * Outside TCP clients. Two implementations, one for a program: outside_fake.c
+ * Outside TCP clients, and hosts that the gateway connects to. Two implementations, one for a program: outside_fake.c
  * stands in for the gateway's TCP itself (and so shows every call that the
  * relay makes), outside_tcp.c is a second real TCP at the other end of the wire.
  */
 struct outside_conn {
 	uint16_t port;
+	uint8_t host; /* accepted: whom the gateway connected to */
 	uint8_t *rx; /* all bytes that came */
 	size_t rx_len, rx_cap;
 	bool established, fin;
@@ -31,6 +32,17 @@ uint64_t outside_next_ns(const struct world *w);
 void outside_receive(struct world *w, struct rte_mbuf *frame);
 /* The network has brought it to them; consumed. */
 void outside_deliver(struct world *w, struct rte_mbuf *frame);
+
+/* What becomes of connections that the gateway opens to 203.0.113.`host`; at first they are refused. */
+enum outside_answer {
+	OUTSIDE_REFUSES,
+	OUTSIDE_ACCEPTS,
+	OUTSIDE_IS_SILENT,
+};
+#define OUTSIDE_SERVER_PORT 8080
+void outside_host(struct world *w, uint8_t host, enum outside_answer how);
+/* The n-th connection (from 0) that was accepted, or NULL. */
+struct outside_conn *outside_accepted(struct world *w, unsigned n);
 
 /* The struct lives as long as the gateway. */
 struct outside_conn *outside_connect(struct world *w, uint16_t port);

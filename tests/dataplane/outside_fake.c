@@ -40,6 +40,7 @@ struct qp_tcp_conn {
 	uint32_t window; /* bytes that the outside may send */
 	uint32_t unconsumed; /* that the relay holds */
 	STAILQ_HEAD(, pending) out;
+	bool opening; /* by the gateway, and the outside has not answered */
 	bool shut, fin_out; /* asked for; delivered */
 	bool fin_in;
 };
@@ -51,6 +52,7 @@ struct half {
 	struct outside *all;
 	struct qp_tcp_conn *tcp; /* NULL: not yet, or no more */
 	bool connecting, finish, finished, rst;
+	bool accepted; /* the gateway opened it */
 	uint8_t *tx;
 	size_t tx_len;
 };
@@ -58,6 +60,8 @@ struct half {
 struct qp_tcp {
 	struct qp_tcp_env env;
 	uint32_t window;
+	struct outside *outside;
+	uint16_t first_port;
 	bool in_callback;
 	struct qp_tcp_counters counters;
 	LIST_HEAD(, qp_tcp_listener) listeners;
@@ -67,9 +71,39 @@ struct qp_tcp {
 struct outside {
 	struct world *world;
 	STAILQ_HEAD(, half) halves;
+	enum outside_answer answer[256];
 };
 
 /* The gateway's side. */
+
+int
+qp_tcp_connect(struct qp_tcp *tcp, const struct qp_flow *flow, const struct qp_tcp_ops *ops,
+	void *ctx, struct qp_tcp_conn **out)
+{
+	struct half *h = calloc(1, sizeof(*h));
+	struct qp_tcp_conn *c = calloc(1, sizeof(*c));
+
+	must(h != NULL && c != NULL && !tcp->in_callback && flow->rport_be == htons(OUTSIDE_SERVER_PORT));
+	*c = (struct qp_tcp_conn) {.tcp = tcp, .ops = ops, .ctx = ctx, .flow = *flow,
+		.peer = &h->conn, .window = tcp->window, .rcv_buf = tcp->window, .opening = true};
+	STAILQ_INIT(&c->out);
+	LIST_INSERT_HEAD(&tcp->conns, c, link);
+	h->conn.port = ntohs(flow->rport_be);
+	h->conn.host = flow->remote.b[15];
+	h->conn.impl = h;
+	h->tcp = c;
+	h->all = tcp->outside;
+	STAILQ_INSERT_TAIL(&h->all->halves, h, link);
+	*out = c;
+	return 0;
+}
+
+void
+qp_tcp_set_ports(struct qp_tcp *tcp, uint16_t first, uint32_t count)
+{
+	must(count > 0 && first + count <= 65536);
+	tcp->first_port = first;
+}
 
 int
 qp_tcp_listen(struct qp_tcp *tcp, const struct qp_ipaddr *addr, uint16_t port_be,
@@ -142,7 +176,7 @@ qp_tcp_send(struct qp_tcp_conn *c, struct rte_mbuf *chain)
 {
 	struct pending *p = calloc(1, sizeof(*p));
 
-	must(p != NULL && !c->shut && chain->pkt_len > 0);
+	must(p != NULL && !c->shut && !c->opening && chain->pkt_len > 0);
 	rte_mbuf_sanity_check(chain, 1);
 	p->chain = chain;
 	p->bytes = chain->pkt_len;
@@ -236,6 +270,26 @@ turn_connect(struct half *h, struct world *w)
 	return true;
 }
 
+static void
+turn_open(struct half *h, struct world *w)
+{
+	struct qp_tcp_conn *c = h->tcp;
+
+	switch (w->outside->answer[h->conn.host]) {
+	case OUTSIDE_ACCEPTS:
+		c->opening = false;
+		h->accepted = h->conn.established = true;
+		c->ops->connected(c->ctx);
+		break;
+	case OUTSIDE_REFUSES:
+		c->ops->ended(c->ctx, QP_TCP_END_REFUSED);
+		conn_free(c);
+		break;
+	case OUTSIDE_IS_SILENT:
+		break;
+	}
+}
+
 static bool
 turn_send(struct half *h, struct world *w)
 {
@@ -327,6 +381,11 @@ half_turn(struct half *h, struct world *w)
 {
 	bool did = h->connecting && turn_connect(h, w);
 
+	if (h->tcp != NULL && h->tcp->opening)
+		turn_open(h, w);
+	if (h->tcp != NULL && h->tcp->opening)
+		return did;
+
 	for (unsigned i = 0; i < 64 && h->tcp != NULL && !h->rst && turn_send(h, w); i++)
 		did = true;
 	if (h->tcp != NULL && !h->rst)
@@ -367,6 +426,23 @@ void
 outside_deliver(struct world *w, struct rte_mbuf *frame)
 {
 	must(!"the fake TCP has no frames");
+}
+
+void
+outside_host(struct world *w, uint8_t host, enum outside_answer how)
+{
+	w->outside->answer[host] = how;
+}
+
+struct outside_conn *
+outside_accepted(struct world *w, unsigned n)
+{
+	struct half *h;
+
+	STAILQ_FOREACH (h, &w->outside->halves, link)
+		if (h->accepted && n-- == 0)
+			return &h->conn;
+	return NULL;
 }
 
 struct outside_conn *
@@ -419,6 +495,7 @@ outside_start(struct world *w)
 	w->tcp = calloc(1, sizeof(*w->tcp));
 	must(w->outside != NULL && w->tcp != NULL);
 	w->outside->world = w;
+	w->tcp->outside = w->outside;
 	w->tcp->window = w->cfg.tcp_window;
 	STAILQ_INIT(&w->outside->halves);
 }

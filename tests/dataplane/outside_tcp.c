@@ -27,6 +27,7 @@ struct half {
 	struct world *world;
 	struct qp_tcp_conn *tcp; /* NULL: gone */
 	bool finish, finished;
+	bool accepted; /* the gateway opened it */
 	uint32_t unread; /* bytes that the window is not opened for yet */
 	uint8_t *tx;
 	size_t tx_len;
@@ -37,6 +38,8 @@ struct outside {
 	struct qp_tcp *tcp;
 	struct rte_mempool *pool, *indirect;
 	STAILQ_HEAD(, half) halves;
+	struct qp_tcp_listener *listener[256];
+	bool silent[256];
 };
 
 /* The wire. */
@@ -79,7 +82,10 @@ outside_deliver(struct world *w, struct rte_mbuf *frame)
 	struct qp_packet pkt;
 
 	must(qp_ip_parse(frame, &pkt) == QP_IP_OK);
-	qp_tcp_input(w->outside->tcp, frame, &pkt);
+	if (w->outside->silent[pkt.flow.local.b[15]])
+		rte_pktmbuf_free(frame);
+	else
+		qp_tcp_input(w->outside->tcp, frame, &pkt);
 }
 
 static void
@@ -139,13 +145,34 @@ ended(void *ctx, enum qp_tcp_end why)
 	h->conn.reset = why == QP_TCP_END_RESET || why == QP_TCP_END_REFUSED;
 }
 
+static int accept_gateway(void *listener_ctx, struct qp_tcp_conn *c);
+
 static const struct qp_tcp_ops tcp_ops = {
+	.accept = accept_gateway,
 	.connected = connected,
 	.receive = receive,
 	.receive_end = receive_end,
 	.acked = acked,
 	.ended = ended,
 };
+
+static int
+accept_gateway(void *listener_ctx, struct qp_tcp_conn *c)
+{
+	struct world *w = listener_ctx;
+	struct half *h = calloc(1, sizeof(*h));
+
+	must(h != NULL);
+	h->conn.port = OUTSIDE_SERVER_PORT;
+	h->conn.host = qp_tcp_flow(c)->local.b[15];
+	h->conn.impl = h;
+	h->conn.established = h->accepted = true;
+	h->world = w;
+	h->tcp = c;
+	qp_tcp_set_ctx(c, h);
+	STAILQ_INSERT_TAIL(&w->outside->halves, h, link);
+	return 0;
+}
 
 /* Its turn. */
 
@@ -213,6 +240,33 @@ uint64_t
 outside_next_ns(const struct world *w)
 {
 	return UINT64_MAX; /* its timers are in the world's wheel */
+}
+
+void
+outside_host(struct world *w, uint8_t host, enum outside_answer how)
+{
+	const struct qp_ipaddr addr = qp_ipaddr_v4(htonl(0xcb007100u | host));
+	struct qp_tcp_listener **l = &w->outside->listener[host];
+
+	w->outside->silent[host] = how == OUTSIDE_IS_SILENT;
+	if (*l != NULL && how != OUTSIDE_ACCEPTS)
+		qp_tcp_unlisten(*l);
+	if (how != OUTSIDE_ACCEPTS)
+		*l = NULL;
+	else if (*l == NULL)
+		must(qp_tcp_listen(w->outside->tcp, &addr, htons(OUTSIDE_SERVER_PORT), &tcp_ops, w,
+			     l) == 0);
+}
+
+struct outside_conn *
+outside_accepted(struct world *w, unsigned n)
+{
+	struct half *h;
+
+	STAILQ_FOREACH (h, &w->outside->halves, link)
+		if (h->accepted && n-- == 0)
+			return &h->conn;
+	return NULL;
 }
 
 struct outside_conn *

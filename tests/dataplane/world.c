@@ -519,6 +519,38 @@ cp_deny(struct world *w, uint64_t id, uint8_t status, const char *text)
 	forward_answer(w, id, QP_MSG_FORWARD_DENY, 0, status, text);
 }
 
+void
+cp_local_deny(struct world *w, uint64_t id, uint8_t status, const char *text)
+{
+	forward_answer(w, id, QP_MSG_LOCAL_DENY, 0, status, text);
+}
+
+void
+cp_local_grant(struct world *w, uint64_t id, const uint8_t *hosts, uint8_t n)
+{
+	static const char text[] = "Forwarding";
+	struct qp_msg m = {.type = QP_MSG_LOCAL_GRANT, .version = QP_IPC_VERSION, .id = id};
+	struct qp_msg_local_grant *g = &m.local_grant;
+	const struct qp_ipaddr from = qp_ipaddr_v4(htonl(0xc0000201));
+
+	g->port = 8080;
+	g->protocol = QP_WIRE_TCP;
+	g->source_first = 40000;
+	g->source_count = 1000;
+	g->message_len = sizeof(text) - 1;
+	memcpy(g->message, text, g->message_len);
+	for (g->naddrs = 0; g->naddrs < n; g->naddrs++) {
+		struct qp_msg_local_addr *a = &g->addr[g->naddrs];
+		const struct qp_ipaddr to = qp_ipaddr_v4(htonl(0xcb007100u | hosts[g->naddrs]));
+
+		memcpy(a->addr, &to, sizeof(a->addr));
+		memcpy(a->source, &from, sizeof(a->source));
+		a->ifindex = 7;
+		a->mtu = 1500;
+	}
+	qp_tunnels_message(w->tunnels, &m);
+}
+
 static void
 cp_answer_one(struct world *w, const struct qp_msg *m)
 {
@@ -540,6 +572,14 @@ cp_answer_one(struct world *w, const struct qp_msg *m)
 			cp_deny(w, m->id, QP_WIRE_PORT_IN_USE, "");
 		else
 			cp_grant(w, m->id, m->forward.port);
+		break;
+	case QP_MSG_LOCAL_REQUEST:
+		if (w->cp.silent_locals)
+			break;
+		if (w->cp.nlocal_hosts > 0)
+			cp_local_grant(w, m->id, w->cp.local_hosts, w->cp.nlocal_hosts);
+		else
+			cp_local_deny(w, m->id, QP_WIRE_PERMISSION_DENIED, "not allowed");
 		break;
 	default:
 		break;

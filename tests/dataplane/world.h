@@ -75,6 +75,9 @@ struct world_cp {
 	bool manual; /* the test answers */
 	bool refuse_ports;
 	bool full; /* takes no new clients */
+	bool silent_locals; /* says nothing to LOCAL_REQUEST */
+	uint8_t local_hosts[4]; /* where local forwards lead: 203.0.113.x; none: denied */
+	uint8_t nlocal_hosts;
 	struct qp_msg *log; /* all that the data plane said, in order */
 	size_t len, cap, answered;
 };
@@ -168,6 +171,9 @@ unsigned cp_count(const struct world *w, enum qp_msg_type type);
 void cp_reply(struct world *w, uint64_t id, const void *bytes, size_t len);
 void cp_verdict(struct world *w, uint64_t id, bool accepted);
 void cp_grant(struct world *w, uint64_t id, uint16_t port);
+/* A local forward leads to these hosts. */
+void cp_local_grant(struct world *w, uint64_t id, const uint8_t *hosts, uint8_t n);
+void cp_local_deny(struct world *w, uint64_t id, uint8_t status, const char *text);
 void cp_deny(struct world *w, uint64_t id, uint8_t status, const char *text);
 
 uint32_t world_mbufs_in_use(const struct world *w);

@@ -4,8 +4,8 @@
  * control plane. QUIC and TCP are played here, by the letter of their headers,
  * so that an input costs microseconds and each call can be checked.
  *
- * An input: one byte, how far the tunnel has come (BEGUN … OPEN); then steps,
- * each an operation (1) and its argument (1), some with that many bytes behind it.
+ * An input: one byte, how far the tunnel has come (BEGUN … OPEN; with 0x40 as a
+ * local forward); then steps, each an operation (1) and its argument (1), some with that many bytes behind it.
  */
 #include "tests/fuzz/fuzz.h"
 
@@ -38,8 +38,9 @@ struct qp_quic_stream {
 };
 
 struct qp_tcp_conn {
+	const struct qp_tcp_ops *ops;
 	void *ctx;
-	bool live, shut, fin_in;
+	bool live, opening, shut, fin_in;
 	uint32_t unconsumed, unacked;
 	struct rte_mbuf *out;
 };
@@ -192,6 +193,44 @@ qp_tcp_listen(struct qp_tcp *tcp, const struct qp_ipaddr *addr, uint16_t port_be
 	return 0;
 }
 
+static struct qp_tcp_conn *
+conn_new(const struct qp_tcp_ops *ops)
+{
+	struct qp_tcp_conn *c = NULL;
+
+	for (unsigned i = 0; i < CONNS; i++)
+		if (!conns[i].live)
+			c = &conns[i];
+	if (c != NULL)
+		*c = (struct qp_tcp_conn) {.ops = ops, .live = true};
+	return c;
+}
+
+int
+qp_tcp_connect(struct qp_tcp *tcp, const struct qp_flow *flow, const struct qp_tcp_ops *ops,
+	void *ctx, struct qp_tcp_conn **out)
+{
+	struct qp_tcp_conn *c;
+
+	FUZZ_CHECK(!in_tcp);
+	/* No port is left, no memory; else some connection. */
+	if (flow->rport_be == 0)
+		return QP_E_INUSE;
+	c = conn_new(ops);
+	if (c == NULL)
+		return QP_E_NOMEM;
+	c->ctx = ctx;
+	c->opening = true;
+	*out = c;
+	return 0;
+}
+
+void
+qp_tcp_set_ports(struct qp_tcp *tcp, uint16_t first, uint32_t count)
+{
+	FUZZ_CHECK(count > 0 && first + count <= 65536);
+}
+
 void
 qp_tcp_unlisten(struct qp_tcp_listener *l)
 {
@@ -228,7 +267,7 @@ qp_tcp_send_buffer(const struct qp_tcp_conn *c)
 void
 qp_tcp_send(struct qp_tcp_conn *c, struct rte_mbuf *chain)
 {
-	FUZZ_CHECK(c->live && !c->shut && chain->pkt_len > 0);
+	FUZZ_CHECK(c->live && !c->opening && !c->shut && chain->pkt_len > 0);
 	rte_mbuf_sanity_check(chain, 1);
 	c->unacked += chain->pkt_len;
 	rte_pktmbuf_free(chain);
@@ -237,7 +276,7 @@ qp_tcp_send(struct qp_tcp_conn *c, struct rte_mbuf *chain)
 void
 qp_tcp_shutdown(struct qp_tcp_conn *c)
 {
-	FUZZ_CHECK(c->live);
+	FUZZ_CHECK(c->live && !c->opening);
 	c->shut = true;
 }
 
@@ -284,6 +323,16 @@ message(enum qp_msg_type type, const uint8_t *bytes, size_t len)
 		if (type == QP_MSG_FORWARD_GRANT && granted++ > 0)
 			return;
 	}
+	if (type == QP_MSG_LOCAL_GRANT) {
+		struct qp_msg_local_grant *g = &msg.local_grant;
+
+		g->message_len %= sizeof(g->message);
+		g->naddrs = 1 + g->naddrs % QP_LOCAL_ADDRS;
+		g->source_first = 40000;
+		g->source_count %= 1000;
+	}
+	if (type == QP_MSG_LOCAL_DENY)
+		msg.forward_answer.message_len %= sizeof(msg.forward_answer.message);
 	qp_tunnels_message(tunnels, &msg);
 }
 
@@ -339,14 +388,10 @@ peer_stream(uint8_t arg)
 static void
 outside_connect(void)
 {
-	struct qp_tcp_conn *c = NULL;
+	struct qp_tcp_conn *c = listener.live ? conn_new(listener.ops) : NULL;
 
-	for (unsigned i = 0; i < CONNS; i++)
-		if (!conns[i].live)
-			c = &conns[i];
-	if (c == NULL || !listener.live)
+	if (c == NULL)
 		return;
-	c->live = true;
 	in_tcp = true;
 	if (listener.ops->accept(listener.ctx, c) != 0)
 		conn_gone(c);
@@ -364,12 +409,36 @@ outside_data(struct qp_tcp_conn *c, const uint8_t *data, size_t len)
 {
 	struct rte_mbuf *m;
 
-	if (c == NULL || c->fin_in || len == 0 || (m = rte_pktmbuf_alloc(pool)) == NULL)
+	if (c == NULL || c->opening || c->fin_in || len == 0 || (m = rte_pktmbuf_alloc(pool)) == NULL)
 		return;
 	memcpy(rte_pktmbuf_append(m, (uint16_t)len), data, len);
 	c->unconsumed += (uint32_t)len;
 	in_tcp = true;
-	listener.ops->receive(c->ctx, m);
+	c->ops->receive(c->ctx, m);
+	in_tcp = false;
+}
+
+static void
+outside_ended(struct qp_tcp_conn *c, enum qp_tcp_end why)
+{
+	const struct qp_tcp_ops *ops = c->ops;
+	void *ctx = c->ctx;
+
+	conn_gone(c);
+	ops->ended(ctx, why);
+}
+
+/* Our SYN's answer. */
+static void
+outside_answers(struct qp_tcp_conn *c, uint8_t what)
+{
+	in_tcp = true;
+	if (what < 2) {
+		c->opening = false;
+		c->ops->connected(c->ctx);
+	} else {
+		outside_ended(c, what == 2 ? QP_TCP_END_REFUSED : QP_TCP_END_UNREACHABLE);
+	}
 	in_tcp = false;
 }
 
@@ -378,25 +447,23 @@ outside_event(struct qp_tcp_conn *c, uint8_t what)
 {
 	if (c == NULL)
 		return;
+	if (c->opening) {
+		outside_answers(c, what);
+		return;
+	}
 	in_tcp = true;
 	if (what == 0 && !c->fin_in) {
 		c->fin_in = true;
-		listener.ops->receive_end(c->ctx);
+		c->ops->receive_end(c->ctx);
 	} else if (what == 1 && c->unacked > 0) {
 		uint32_t bytes = c->unacked;
 
 		c->unacked = 0;
-		listener.ops->acked(c->ctx, bytes);
+		c->ops->acked(c->ctx, bytes);
 	} else if (what == 2) {
-		void *ctx = c->ctx;
-
-		conn_gone(c);
-		listener.ops->ended(ctx, QP_TCP_END_RESET);
+		outside_ended(c, QP_TCP_END_RESET);
 	} else if (what == 3 && c->fin_in && c->shut && c->unacked == 0) {
-		void *ctx = c->ctx;
-
-		conn_gone(c);
-		listener.ops->ended(ctx, QP_TCP_END_NORMAL);
+		outside_ended(c, QP_TCP_END_NORMAL);
 	}
 	in_tcp = false;
 }
@@ -456,7 +523,10 @@ step(uint8_t op, uint8_t arg, const uint8_t *data, size_t len)
 		qp_tunnel_quic_ops.may_open(conn.ctx, conn.streams_left);
 		break;
 	case 11:
-		message(QP_MSG_AUTH_BEGIN + arg % 8, data, len);
+		if (arg >= 0xc0)
+			message(arg & 1 ? QP_MSG_LOCAL_GRANT : QP_MSG_LOCAL_DENY, data, len);
+		else
+			message(QP_MSG_AUTH_BEGIN + arg % 8, data, len);
 		break;
 	case 12:
 		outside_connect();
@@ -477,11 +547,12 @@ step(uint8_t op, uint8_t arg, const uint8_t *data, size_t len)
 
 /* Bytes of the client and answers of the control plane that bring a tunnel as far as wanted. */
 static void
-advance(uint8_t how_far)
+advance(uint8_t how_far, bool local)
 {
 	static const uint8_t step1[QP_WIRE_X25519_STEP1_BYTES] = QP_WIRE_X25519_MAGIC;
 	static const uint8_t request[] = {0x21, 0, 5, 0x23, 0x3e, 1, '2', '2'};
-	static const uint8_t zero[128], yes[] = {1}, grant[] = {0x3e, 0x23, 1};
+	static const uint8_t ask[] = {1, 0, 6, 1, 0, 3, ':', '2', '2'};
+	static const uint8_t zero[128], yes[] = {1}, grant[] = {0x3e, 0x23, 1}, to[] = {22, 0, 1, 1};
 
 	if (how_far > 0)
 		stream_data(pick(0), step1, sizeof(step1), false);
@@ -492,8 +563,10 @@ advance(uint8_t how_far)
 	if (how_far > 3)
 		message(QP_MSG_VERDICT, yes, sizeof(yes));
 	if (how_far > 4)
-		stream_data(pick(0), request, sizeof(request), false);
-	if (how_far > 5)
+		stream_data(pick(0), local ? ask : request, local ? sizeof(ask) : sizeof(request), false);
+	if (how_far > 5 && local)
+		message(QP_MSG_LOCAL_GRANT, to, sizeof(to));
+	else if (how_far > 5)
 		message(QP_MSG_FORWARD_GRANT, grant, sizeof(grant));
 }
 
@@ -552,7 +625,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size == 0)
 		return 0;
 	start();
-	advance(data[0] % 8);
+	advance(data[0] % 8, (data[0] & 0x40) != 0);
 	settle();
 	while (off + 2 <= size && conn.ctx != NULL) {
 		uint8_t op = data[off], arg = data[off + 1];

@@ -106,6 +106,23 @@ Test(tcp_connect, closed_range_wraps_and_ports_in_use_are_avoided)
 	CLOSE();
 }
 
+Test(tcp_connect, closed_ports_are_of_the_given_range)
+{
+	bool seen[4] = {false};
+
+	open_many(64);
+	qp_tcp_set_ports(t.tcp, 65532, 4);
+	for (unsigned i = 0; i < 4; i++) {
+		uint16_t p = connect_to(0x0a000001, 443);
+
+		cr_assert(p >= 65532 && !seen[p - 65532], "%u after %u opens", p, i);
+		seen[p - 65532] = true;
+	}
+	cr_expect(connect_to(0x0a000001, 443) == 0);
+	cr_expect(qp_tcp_counters(t.tcp)->drop_no_port == 1);
+	CLOSE();
+}
+
 Test(tcp_connect, closed_ports_that_we_listen_on_are_avoided)
 {
 	struct qp_tcp_listener *l;
