@@ -176,10 +176,11 @@ run_in_client(struct qp_client *c, void (*run)(void *arg), void *arg)
 static int
 check_options(const struct qp_client_options *o, struct qp_errmsg *msg)
 {
-	if (o->size < sizeof(*o))
+	/* As ABI version 1 began with it; whatever is added later comes behind. */
+	if (o->size < offsetof(struct qp_client_options, user) + sizeof(o->user))
 		return qp_fail(msg, QP_E_VERSION,
-			"struct qp_client_options of %zu bytes, this library's has %zu: start from "
-			"QP_CLIENT_OPTIONS, and build against its header", o->size, sizeof(*o));
+			"struct qp_client_options of %zu bytes, at least %zu are needed: start from "
+			"QP_CLIENT_OPTIONS", o->size, sizeof(*o));
 	if (o->idle_timeout_s == 0)
 		return qp_fail(msg, QP_E_INVAL, "idle_timeout_s is 0: give at least 1");
 	if (o->known_hosts != NULL && strlen(o->known_hosts) >= sizeof(((struct qp_client *)0)->known_hosts))
@@ -227,7 +228,8 @@ fill(struct qp_client *c, const struct qp_client_options *o, struct qp_errmsg *m
 		err = qp_fail(msg, QP_E_CRYPTO, "libsodium or wolfSSL does not start");
 	if (err != QP_OK)
 		return err;
-	c->o = *o;
+	c->o = (struct qp_client_options) QP_CLIENT_OPTIONS;
+	memcpy(&c->o, o, o->size < sizeof(c->o) ? o->size : sizeof(c->o));
 	set_log(c);
 	if (o->known_hosts != NULL)
 		snprintf(c->known_hosts, sizeof(c->known_hosts), "%s", o->known_hosts);
