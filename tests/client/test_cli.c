@@ -231,7 +231,8 @@ struct line {
 ParameterizedTestParameters(cli, help_fits_80_columns)
 {
 	static struct line lines[] = {{"help"}, {"--help"}, {"client --help"}, {"help client"},
-		{"keygen --help"}, {"pubkey --help"}, {"version --help"}};
+		{"keygen --help"}, {"pubkey --help"}, {"version --help"}, {"ssh-proxy --help"},
+		{"status --help"}, {"trust --help"}, {"help ssh-proxy"}, {"help trust"}};
 
 	return cr_make_param_array(struct line, lines, sizeof(lines) / sizeof(lines[0]));
 }
