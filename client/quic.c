@@ -212,7 +212,7 @@ qpc_quic_read(struct qpc_quic *q, const struct qpc_udp_batch *batch)
 	ngtcp2_tstamp now = qp_quic_now();
 
 	q->asked = 0;
-	q->suspect = false;
+	q->patience_ns = q->silence_ns;
 	q->moves = 0;
 	for (size_t off = 0; off < batch->len && !q->over; off += batch->segment) {
 		size_t left = batch->len - off;

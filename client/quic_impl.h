@@ -44,8 +44,8 @@ struct qpc_quic {
 	uint16_t probes[QPC_PMTUD_PROBES]; /* ngtcp2 keeps a pointer */
 	size_t max_packet;
 	uint64_t silence_ns;          /* unanswered for so long: another path is tried; 0: never */
+	uint64_t patience_ns;         /* … or for so long, after the network has changed */
 	ngtcp2_tstamp asked;          /* the first datagram since anything was heard; 0: none */
-	bool suspect;                 /* the network has changed since: not so much patience */
 	unsigned moves;               /* to other paths in this silence */
 	uint64_t migrations;
 	bool heed_icmp;               /* until the handshake is done */

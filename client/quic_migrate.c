@@ -13,8 +13,8 @@
 #include "common/wire.h"
 
 /*
- * After the network has changed, unanswered for so long is reason enough: the first retransmission
- * on a path is due after a second, and the second one after three.
+ * After the network has changed, unanswered for so long is reason enough, and twice as long after
+ * each move: the first retransmission on a path is due after a second, and the second one after three.
  */
 #define SUSPECT_NS (3 * NGTCP2_SECONDS)
 /* Moves in one silence. Each takes one of the ids that the peer gave, seven at most. */
@@ -92,7 +92,7 @@ qpc_quic_network_changed(struct qpc_quic *q)
 	if (same_host(&fresh.local, &q->udp.local)) {
 		qpc_udp_close(&fresh);
 		if (q->asked != 0 && q->silence_ns > SUSPECT_NS) {
-			q->suspect = true;
+			q->patience_ns = SUSPECT_NS;
 			qpc_timer_arm(&q->loop->timers, &q->silence, q->asked + SUSPECT_NS);
 		}
 		return;
@@ -115,7 +115,7 @@ qpc_quic_watch_silence(struct qpc_quic *q, uint32_t idle_timeout_s)
 	uint64_t ns = idle_timeout_s * NGTCP2_SECONDS / MAX_MOVES;
 
 	ns = ns == 0 || ns > MAX_SILENCE_NS ? MAX_SILENCE_NS : ns;
-	q->silence_ns = ns < MIN_SILENCE_NS ? MIN_SILENCE_NS : ns;
+	q->silence_ns = q->patience_ns = ns < MIN_SILENCE_NS ? MIN_SILENCE_NS : ns;
 }
 
 static void
@@ -134,17 +134,17 @@ void
 qpc_quic_on_silence(struct qpc_timer *timer)
 {
 	struct qpc_quic *q = QPC_CONTAINER(timer, struct qpc_quic, silence);
-	ngtcp2_tstamp now = qp_quic_now(), due = now + q->silence_ns;
-	uint64_t limit = q->suspect ? SUSPECT_NS : q->silence_ns;
+	ngtcp2_tstamp now = qp_quic_now(), due = now + q->patience_ns;
 
 	if (q->over)
 		return;
-	if (unanswered(q, limit, now)) {
+	if (unanswered(q, q->patience_ns, now)) {
 		q->asked = now;
-		q->suspect = false;
+		q->patience_ns = 2 * q->patience_ns < q->silence_ns ? 2 * q->patience_ns : q->silence_ns;
+		due = now + q->patience_ns;
 		try_another_path(q);
-	} else if (q->asked != 0 && now - q->asked < limit) {
-		due = q->asked + limit;
+	} else if (q->asked != 0 && now - q->asked < q->patience_ns) {
+		due = q->asked + q->patience_ns;
 	} else {
 		q->asked = 0; /* acknowledgements alone, which nobody answers */
 	}

@@ -371,7 +371,7 @@ Test(session, open_network_changes_in_silence_connection_moves_soon)
 	struct lossy *path = open_cuttable_path();
 	uint64_t start;
 
-	w.session->quic->silence_ns = 15 * NGTCP2_SECONDS;
+	w.session->quic->silence_ns = w.session->quic->patience_ns = 15 * NGTCP2_SECONDS;
 	lossy_cut(path);
 	start = qp_quic_now();
 	world_until(moved, NULL, "the connection moves");
