@@ -41,7 +41,7 @@ packages=(
 	libcurl4-openssl-dev libsystemd-dev libmnl-dev libcyaml-dev libyaml-dev
 	# tests and demo
 	libcriterion-dev python3 python3-pytest python3-pytest-timeout python3-venv shellcheck
-	curl socat iperf3 netcat-openbsd openssh-client openssh-server ethtool iproute2 iptables nftables tcpdump procps kmod
+	curl socat iperf3 mandoc zsh netcat-openbsd openssh-client openssh-server ethtool iproute2 iptables nftables tcpdump procps kmod
 )
 
 need_root() {
