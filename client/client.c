@@ -176,15 +176,27 @@ run_in_client(struct qp_client *c, void (*run)(void *arg), void *arg)
 static int
 check_options(const struct qp_client_options *o, struct qp_errmsg *msg)
 {
-	if (o->size < sizeof(*o))
+	/* As ABI version 1 began with it; whatever is added later comes behind. */
+	if (o->size < offsetof(struct qp_client_options, user) + sizeof(o->user))
 		return qp_fail(msg, QP_E_VERSION,
-			"struct qp_client_options of %zu bytes, this library's has %zu: start from "
-			"QP_CLIENT_OPTIONS, and build against its header", o->size, sizeof(*o));
+			"struct qp_client_options of %zu bytes, at least %zu are needed: start from "
+			"QP_CLIENT_OPTIONS", o->size, sizeof(*o));
 	if (o->idle_timeout_s == 0)
 		return qp_fail(msg, QP_E_INVAL, "idle_timeout_s is 0: give at least 1");
 	if (o->known_hosts != NULL && strlen(o->known_hosts) >= sizeof(((struct qp_client *)0)->known_hosts))
 		return qp_fail(msg, QP_E_INVAL, "the path of known_hosts is too long");
 	return QP_OK;
+}
+
+/* The network of this host has changed: each connection looks whether its path still works. */
+static void
+on_network_changed(struct qpc_watch *watch)
+{
+	struct qp_client *c = QPC_CONTAINER(watch, struct qp_client, watch);
+	struct qp_forward *f;
+
+	TAILQ_FOREACH(f, &c->forwards, link)
+		qpc_forward_network_changed(f);
 }
 
 static int
@@ -203,6 +215,7 @@ open_loop(struct qp_client *c, struct qp_errmsg *msg)
 		qpc_loop_add(&c->loop, &c->clock, EPOLLIN) != QP_OK)
 		return qp_fail(msg, qp_err_from_errno(errno),
 			"cannot make the client's descriptors: %s", strerror(errno));
+	qpc_watch_open(&c->watch, &c->loop, on_network_changed);
 	return QP_OK;
 }
 
@@ -215,7 +228,8 @@ fill(struct qp_client *c, const struct qp_client_options *o, struct qp_errmsg *m
 		err = qp_fail(msg, QP_E_CRYPTO, "libsodium or wolfSSL does not start");
 	if (err != QP_OK)
 		return err;
-	c->o = *o;
+	c->o = (struct qp_client_options) QP_CLIENT_OPTIONS;
+	memcpy(&c->o, o, o->size < sizeof(c->o) ? o->size : sizeof(c->o));
 	set_log(c);
 	if (o->known_hosts != NULL)
 		snprintf(c->known_hosts, sizeof(c->known_hosts), "%s", o->known_hosts);
@@ -238,7 +252,7 @@ qp_client_new(const struct qp_client_options *options, struct qp_client **out,
 
 	if (c == NULL)
 		return qpc_report(error, QP_E_NOMEM, &msg);
-	c->loop.epfd = c->wake.fd = c->clock.fd = -1;
+	c->loop.epfd = c->wake.fd = c->clock.fd = c->watch.source.fd = -1;
 	TAILQ_INIT(&c->forwards);
 	TAILQ_INIT(&c->leaving);
 	pthread_mutex_init(&c->lock, NULL);
@@ -287,6 +301,7 @@ qp_client_free(struct qp_client *c)
 		c->once = o->next;
 		free(o);
 	}
+	qpc_watch_close(&c->watch);
 	if (c->wake.fd >= 0)
 		close(c->wake.fd);
 	if (c->clock.fd >= 0)
@@ -483,12 +498,14 @@ gather(void *arg)
 	const struct qpc_session *session = qpc_connect_session(f);
 	struct qpc_relay_counters sum = f->before;
 
+	call->s.migrations = f->migrations;
 	if (session != NULL) {
 		const struct qpc_relay_counters now = qpc_session_counters(session);
 
 		qpc_counters_add(&sum, &now);
 		sum.active = now.active;
 		call->s.rtt_us = qpc_session_rtt_us(session);
+		call->s.migrations += qpc_session_migrations(session);
 	}
 	call->s.state = f->state;
 	call->s.connections = sum.opened;

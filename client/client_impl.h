@@ -10,6 +10,7 @@
 #include "client/resolve.h"
 #include "client/session.h"
 #include "client/trust.h"
+#include "client/watch.h"
 #include "common/addr.h"
 #include "common/auth.h"
 #include "common/log.h"
@@ -67,6 +68,7 @@ struct qp_forward {
 	struct qpc_listener listener;      /* LOCAL */
 	struct qpc_pipe *pipe;             /* STDIO, once open */
 	int fd_in, fd_out;                 /* STDIO */
+	bool close_fd_out;
 	bool piped;                        /* STDIO: its one connection was begun */
 
 	enum qp_forward_state state;
@@ -80,6 +82,7 @@ struct qp_forward {
 	uint32_t attempts;                 /* in a row without success */
 	uint32_t denials;                  /* in a row for reasons that trying again does not mend */
 	uint64_t reconnects;
+	uint64_t migrations;               /* of sessions that are over */
 	uint16_t port;
 	int error;
 	struct qpc_relay_counters before;  /* of sessions that are over */
@@ -95,6 +98,7 @@ struct qp_client {
 	struct qpc_source wake;            /* an eventfd: another thread has changed something */
 	struct qpc_source clock;           /* a timerfd, so that the epoll descriptor alone tells all */
 	uint64_t clock_ns;                 /* what it is set to */
+	struct qpc_watch watch;            /* of this host's addresses and routes */
 	WOLFSSL_CTX *tls;
 	struct qp_client_options o;        /* strings inside are not to be used */
 	struct qp_target server;           /* port 0: not given */
@@ -122,6 +126,8 @@ void qpc_forward_begin(struct qp_forward *f);
 void qpc_forward_stop(struct qp_forward *f);
 /* Drops all; nobody is called. */
 void qpc_forward_free(struct qp_forward *f);
+/* This host's addresses or routes have changed. */
+void qpc_forward_network_changed(struct qp_forward *f);
 /* The server proved itself; the forward is open. */
 void qpc_forward_connected(struct qp_forward *f, const struct qp_sockaddr *server);
 void qpc_forward_opened(struct qp_forward *f, struct qp_slice message);

@@ -14,7 +14,7 @@
 struct wish {
 	bool yes;
 	const char *fingerprint; /* the one that it must be; NULL: any */
-	bool known, recorded, wrong;
+	bool known, refused, wrong;
 };
 
 static void
@@ -43,8 +43,8 @@ decide(void *user, const struct qp_certificate *cert)
 		w->wrong = true;
 		return QP_TRUST_NO;
 	}
-	w->recorded = w->yes || w->fingerprint != NULL || qpc_ask_trust(cert, -1);
-	return w->recorded ? QP_TRUST_RECORD : QP_TRUST_NO;
+	w->refused = !w->yes && w->fingerprint == NULL && !qpc_ask_trust(cert, -1);
+	return w->refused ? QP_TRUST_NO : QP_TRUST_RECORD;
 }
 
 static int
@@ -57,7 +57,7 @@ explain(const struct wish *w, int err, const struct qp_error *error)
 	if (w->wrong)
 		fprintf(stderr, "quicport trust: the fingerprint is not %s: nothing is recorded\n",
 			w->fingerprint);
-	else if (err == QP_E_AUTH && error->text[0] == '\0')
+	else if (w->refused)
 		fprintf(stderr, "quicport trust: nothing is recorded; --yes, or --fingerprint with the "
 				"right one, records it without a question\n");
 	else

@@ -12,8 +12,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "client/config_place.h"
 #include "common/addr.h"
+#include "common/opt.h"
 
+#define FORWARDS "forwards"
 
 struct file_peer {
 	char *server, *psk, *privkey, *privkey_file, *server_pubkey, *server_pubkey_file;
@@ -28,7 +31,7 @@ struct file_forward {
 /* As the file says it; NULL: not there. */
 struct file {
 	struct file_peer peer;
-	bool *insecure, *reconnect;
+	char *insecure, *reconnect; /* libcyaml takes any word for true */
 	uint32_t *reconnect_max_attempts, *reconnect_delay;
 	uint32_t *keep_alive, *idle_timeout, *udp_idle_timeout;
 	struct file_forward *forwards;
@@ -40,8 +43,6 @@ struct file {
 		CYAML_UNLIMITED)
 #define OPTIONAL_UINT(key, member)                                                                 \
 	CYAML_FIELD_UINT_PTR(key, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct file, member)
-#define OPTIONAL_BOOL(key, member)                                                                 \
-	CYAML_FIELD_BOOL_PTR(key, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct file, member)
 #define PEER_FIELDS(type)                                                                          \
 	OPTIONAL_TEXT("server", type, peer.server), OPTIONAL_TEXT("psk", type, peer.psk),          \
 		OPTIONAL_TEXT("privkey", type, peer.privkey),                                      \
@@ -65,14 +66,14 @@ static const cyaml_schema_value_t forward_schema = {
 
 static const cyaml_schema_field_t file_fields[] = {
 	PEER_FIELDS(struct file),
-	OPTIONAL_BOOL("insecure", insecure),
-	OPTIONAL_BOOL("reconnect", reconnect),
+	OPTIONAL_TEXT("insecure", struct file, insecure),
+	OPTIONAL_TEXT("reconnect", struct file, reconnect),
 	OPTIONAL_UINT("reconnect-max-attempts", reconnect_max_attempts),
 	OPTIONAL_UINT("reconnect-delay", reconnect_delay),
 	OPTIONAL_UINT("quic-keep-alive", keep_alive),
 	OPTIONAL_UINT("quic-idle-timeout", idle_timeout),
 	OPTIONAL_UINT("udp-idle-timeout", udp_idle_timeout),
-	CYAML_FIELD_SEQUENCE("forwards", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct file, forwards,
+	CYAML_FIELD_SEQUENCE(FORWARDS, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct file, forwards,
 		&forward_schema, 0, QPC_MAX_FORWARDS),
 	CYAML_FIELD_END,
 };
@@ -84,8 +85,36 @@ static const cyaml_schema_value_t file_schema = {
 /* libcyaml tells a mistake in several lines, the place last: one line is made of them. */
 struct complaint {
 	char what[200];
-	char where[120];
+	char where[80]; /* "in mapping field 'reconnect-delay'" */
+	unsigned line;
 };
+
+/* "  in mapping field 'x' (line: 3, column: 18)": the first of these is the innermost. */
+static void
+take_place(struct complaint *c, const char *text)
+{
+	const char *at = strstr(text, " (line: ");
+	size_t len;
+
+	if (c->where[0] != '\0')
+		return;
+	text += strspn(text, " ");
+	len = (size_t)(at - text);
+	snprintf(c->where, sizeof(c->where), "%.*s", (int)len, text);
+	c->line = (unsigned)strtoul(at + strlen(" (line: "), NULL, 10);
+}
+
+/* A key that it does not know, and what is no YAML, libcyaml places where it was before that. */
+static void
+correct_place(const char *path, struct complaint *c)
+{
+	static const char unexpected[] = "Unexpected key: ";
+
+	if (strncmp(c->what, unexpected, sizeof(unexpected) - 1) == 0)
+		c->line = qpc_place_of_any(path, c->what + sizeof(unexpected) - 1, c->line);
+	else if (strncmp(c->what, "libyaml: ", 9) == 0)
+		c->line = qpc_place_of_end(path);
+}
 
 static void
 listen_to_cyaml(cyaml_log_t level, void *ctx, const char *fmt, va_list args)
@@ -98,8 +127,8 @@ listen_to_cyaml(cyaml_log_t level, void *ctx, const char *fmt, va_list args)
 	vsnprintf(line, sizeof(line), fmt, args);
 	line[strcspn(line, "\n")] = '\0';
 	at = strncmp(line, "Load: ", 6) == 0 ? line + 6 : line;
-	if (strstr(at, "(line: ") != NULL && c->where[0] == '\0')
-		snprintf(c->where, sizeof(c->where), "%.119s", at + strspn(at, " "));
+	if (strstr(at, " (line: ") != NULL)
+		take_place(c, at);
 	else if (c->what[0] == '\0')
 		snprintf(c->what, sizeof(c->what), "%.199s", at);
 }
@@ -107,7 +136,7 @@ listen_to_cyaml(cyaml_log_t level, void *ctx, const char *fmt, va_list args)
 static int
 read_file(const char *path, struct file **out, struct qp_errmsg *msg)
 {
-	struct complaint c = {"", ""};
+	struct complaint c = {"", "", 0};
 	const cyaml_config_t config = {
 		.log_fn = listen_to_cyaml,
 		.log_ctx = &c,
@@ -125,7 +154,8 @@ read_file(const char *path, struct file **out, struct qp_errmsg *msg)
 		return QP_OK;
 	if (err == CYAML_OK)
 		return qp_fail(msg, QP_E_INVAL, "%s is empty: it needs at least `forwards`", path);
-	return qp_fail(msg, QP_E_INVAL, "%s: %s%s%s", path,
+	correct_place(path, &c);
+	return qp_fail(msg, QP_E_INVAL, "%s:%u: %s%s%s", path, c.line,
 		c.what[0] != '\0' ? c.what : cyaml_strerror(err), c.where[0] != '\0' ? ", " : "", c.where);
 }
 
@@ -137,42 +167,62 @@ peer_of(const struct file_peer *p)
 		.server_pubkey_file = p->server_pubkey_file};
 }
 
-/* What the file says, as far as the options do not. */
-static void
-merge_settings(const struct qpc_options *o, const struct file *f, struct qpc_settings *set)
+/* Yes or no, as options take it. */
+static int
+merge_flag(const char *path, const char *key, const char *text, bool given, bool *value,
+	struct qp_errmsg *msg)
 {
-	const struct qpc_given *g = &o->given;
+	const struct qp_opt opt = {.value = value};
+	struct qp_errmsg form = {""};
 
-	*set = o->set;
-	if (f->insecure != NULL && !g->insecure)
-		set->insecure = *f->insecure;
-	if (f->reconnect != NULL && !g->reconnect)
-		set->reconnect = *f->reconnect;
-	if (f->reconnect_max_attempts != NULL && !g->reconnect_max_attempts)
-		set->reconnect_max_attempts = *f->reconnect_max_attempts;
-	if (f->reconnect_delay != NULL && !g->reconnect_delay)
-		set->reconnect_delay_s = *f->reconnect_delay;
-	if (f->keep_alive != NULL && !g->keep_alive)
-		set->keep_alive_s = *f->keep_alive;
-	if (f->idle_timeout != NULL && !g->idle_timeout)
-		set->idle_timeout_s = *f->idle_timeout;
-	if (f->udp_idle_timeout != NULL && !g->udp_idle_timeout)
-		set->udp_idle_timeout_s = *f->udp_idle_timeout;
+	if (text == NULL || given || qp_opt_flag(&opt, text, &form) == QP_OK)
+		return QP_OK;
+	return qp_fail(msg, QP_E_INVAL, "%s:%u: %s: '%s' is not %s", path,
+		qpc_place_of_key(path, key), key, text, form.text);
 }
 
 static int
-check_settings(const char *path, const struct qpc_settings *set, struct qp_errmsg *msg)
+merge_number(const char *path, const char *key, const uint32_t *number, bool given, uint32_t min,
+	uint32_t max, uint32_t *value, struct qp_errmsg *msg)
 {
-	if (set->idle_timeout_s < 1 || set->idle_timeout_s > 86400)
-		return qp_fail(msg, QP_E_INVAL, "%s: quic-idle-timeout: %u is not from 1 to 86400", path,
-			set->idle_timeout_s);
-	if (set->reconnect_delay_s < 1 || set->reconnect_delay_s > 60)
-		return qp_fail(msg, QP_E_INVAL, "%s: reconnect-delay: %u is not from 1 to 60", path,
-			set->reconnect_delay_s);
-	if (set->keep_alive_s > 3600)
-		return qp_fail(msg, QP_E_INVAL, "%s: quic-keep-alive: %u is more than 3600", path,
-			set->keep_alive_s);
+	if (number == NULL || given)
+		return QP_OK;
+	if (*number < min || *number > max)
+		return qp_fail(msg, QP_E_INVAL, "%s:%u: %s: %u is not from %u to %u", path,
+			qpc_place_of_key(path, key), key, *number, min, max);
+	*value = *number;
 	return QP_OK;
+}
+
+/* What the file says, as far as the options do not. */
+static int
+merge_settings(const struct qpc_options *o, const struct file *f, struct qpc_settings *set,
+	struct qp_errmsg *msg)
+{
+	const struct qpc_given *g = &o->given;
+	const char *path = o->config;
+	int err;
+
+	*set = o->set;
+	err = merge_flag(path, "insecure", f->insecure, g->insecure, &set->insecure, msg);
+	if (err == QP_OK)
+		err = merge_flag(path, "reconnect", f->reconnect, g->reconnect, &set->reconnect, msg);
+	if (err == QP_OK)
+		err = merge_number(path, "reconnect-max-attempts", f->reconnect_max_attempts,
+			g->reconnect_max_attempts, 0, UINT32_MAX, &set->reconnect_max_attempts, msg);
+	if (err == QP_OK)
+		err = merge_number(path, "reconnect-delay", f->reconnect_delay, g->reconnect_delay, 1,
+			60, &set->reconnect_delay_s, msg);
+	if (err == QP_OK)
+		err = merge_number(path, "quic-keep-alive", f->keep_alive, g->keep_alive, 0, 3600,
+			&set->keep_alive_s, msg);
+	if (err == QP_OK)
+		err = merge_number(path, "quic-idle-timeout", f->idle_timeout, g->idle_timeout, 1,
+			86400, &set->idle_timeout_s, msg);
+	if (err == QP_OK)
+		err = merge_number(path, "udp-idle-timeout", f->udp_idle_timeout, g->udp_idle_timeout,
+			0, 86400, &set->udp_idle_timeout_s, msg);
+	return err;
 }
 
 static int
@@ -184,8 +234,9 @@ check_side(const char *path, unsigned n, const char *key, const char *text, unsi
 	if (qp_target_parse(text, flags, &t, NULL) == QP_OK)
 		return QP_OK;
 	return qp_fail(msg, QP_E_INVAL,
-		"%s: forward %u: %s: '%s' is not [ADDR:]PORT with /tcp or /udp at its end", path, n, key,
-		text);
+		"%s:%u: %s: '%s' is not %s, with /tcp or /udp at its end if you like, the port from %u "
+		"to 65535", path, qpc_place_in_list(path, FORWARDS, n - 1, key), key, text,
+		(flags & QP_ADDR_HOST) ? "[ADDR:]PORT" : "PORT", (flags & QP_ADDR_PORT_0) ? 0 : 1);
 }
 
 /* Forward number `n`, from 1. */
@@ -200,8 +251,8 @@ make_spec(const char *path, unsigned n, const struct file_forward *f, struct qpc
 	if (remote == local || (remote && (f->remote_source == NULL || f->local_destination == NULL)) ||
 		(local && (f->local_source == NULL || f->remote_destination == NULL)))
 		return qp_fail(msg, QP_E_INVAL,
-			"%s: forward %u needs either remote-source and local-destination, or local-source "
-			"and remote-destination", path, n);
+			"%s:%u: a forward needs either remote-source and local-destination, or local-source "
+			"and remote-destination", path, qpc_place_in_list(path, FORWARDS, n - 1, NULL));
 	*s = (struct qpc_spec) {.name = f->name, .peer = peer_of(&f->peer)};
 	if (remote) {
 		s->kind = QP_FORWARD_REMOTE;
@@ -268,8 +319,7 @@ qpc_config_load(const struct qpc_options *o, struct qpc_config *out, struct qp_e
 	if (err != QP_OK)
 		return err;
 	out->data = f;
-	merge_settings(o, f, &out->set);
-	err = check_settings(o->config, &out->set, msg);
+	err = merge_settings(o, f, &out->set, msg);
 	if (err == QP_OK)
 		err = take_forwards(o, f, out, msg);
 	if (err != QP_OK)

@@ -6,6 +6,7 @@
 #include "client/desk.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -49,6 +50,20 @@ on_trust(void *user, struct qp_forward *f, const struct qp_certificate *cert)
 
 /* Forwards come and go. */
 
+/* Whoever reads it is to see its end before ours: so it has one descriptor, and nothing else gets into it. */
+static int
+take_standard_output(void)
+{
+	int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
+	int fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+
+	if (nowhere >= 0)
+		(void)dup2(nowhere, STDOUT_FILENO);
+	if (nowhere > STDERR_FILENO)
+		close(nowhere);
+	return fd;
+}
+
 static int
 add(struct qpc_desk *d, const struct qpc_spec *spec, struct qp_errmsg *msg)
 {
@@ -73,7 +88,8 @@ add(struct qpc_desk *d, const struct qpc_spec *spec, struct qp_errmsg *msg)
 	fo.identity = &identity;
 	fo.udp_idle_timeout_s = d->config.set.udp_idle_timeout_s;
 	fo.fd_in = STDIN_FILENO;
-	fo.fd_out = STDOUT_FILENO;
+	fo.fd_out = spec->kind == QP_FORWARD_STDIO ? take_standard_output() : -1;
+	fo.close_fd_out = true;
 	err = qp_client_add(d->client, &fo, &item->forward, &error);
 	if (err != QP_OK) {
 		free(item);

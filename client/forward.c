@@ -36,6 +36,7 @@ drop_connection(struct qp_forward *f)
 		const struct qpc_relay_counters now = qpc_session_counters(s);
 
 		qpc_counters_add(&f->before, &now);
+		f->migrations += qpc_session_migrations(s);
 	}
 	qpc_connect_drop(f);
 }
@@ -238,6 +239,25 @@ qpc_forward_begin(struct qp_forward *f)
 	f->connect.last = (struct qpc_session_end) {.err = err, .unresolved = true};
 	snprintf(f->connect.last.text, sizeof(f->connect.last.text), "%s", msg.text);
 	qpc_forward_over(f);
+}
+
+/*
+ * A connection may go on by another path; a forward that waits for its next try need not wait much
+ * longer, unless it was the gateway that refused.
+ */
+void
+qpc_forward_network_changed(struct qp_forward *f)
+{
+	struct qpc_session *s = qpc_connect_session(f);
+	uint64_t soon;
+
+	if (s != NULL)
+		qpc_session_network_changed(s);
+	if (f->state != QP_FORWARD_WAITING || !f->timer.armed || f->denials > 0)
+		return;
+	soon = qp_quic_now() + f->client->o.reconnect_delay_ms * NS_PER_MS;
+	if (soon < f->timer.at_ns)
+		qpc_timer_arm(&f->client->loop.timers, &f->timer, soon);
 }
 
 void

@@ -62,7 +62,7 @@ qpc_forward_pipe(struct qp_forward *f)
 	int fd;
 
 	f->piped = true;
-	if (qpc_pipe_new(f->fd_in, f->fd_out, &f->pipe, &fd, &msg) == QP_OK) {
+	if (qpc_pipe_new(f->fd_in, f->fd_out, f->close_fd_out, &f->pipe, &fd, &msg) == QP_OK) {
 		qpc_session_adopt(qpc_connect_session(f), fd);
 		return;
 	}

@@ -5,9 +5,13 @@
  */
 #include "client/client_impl.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* The struct as ABI version 1 began with it. */
+#define OPTIONS_AT_FIRST offsetof(struct qp_forward_options, close_fd_out)
 
 static int
 parse_ends(struct qp_forward *f, const struct qp_forward_options *o, struct qp_errmsg *msg)
@@ -115,10 +119,6 @@ fill_config(struct qp_forward *f)
 static int
 check_options(const struct qp_forward_options *o, struct qp_errmsg *msg)
 {
-	if (o->size < sizeof(*o))
-		return qp_fail(msg, QP_E_VERSION,
-			"struct qp_forward_options of %zu bytes, this library's has %zu: start from "
-			"QP_FORWARD_OPTIONS, and build against its header", o->size, sizeof(*o));
 	if ((unsigned)o->kind > QP_FORWARD_STDIO)
 		return qp_fail(msg, QP_E_INVAL, "forward kind %d is none of this library's", (int)o->kind);
 	if (o->kind == QP_FORWARD_STDIO && (o->fd_in < 0 || o->fd_out < 0))
@@ -126,12 +126,27 @@ check_options(const struct qp_forward_options *o, struct qp_errmsg *msg)
 	return QP_OK;
 }
 
-int
-qpc_forward_new(struct qp_client *c, const struct qp_forward_options *o, struct qp_forward **out,
+/* What a program of an older header does not know is as the defaults say. */
+static int
+take_options(const struct qp_forward_options *given, struct qp_forward_options *o,
 	struct qp_errmsg *msg)
 {
+	if (given->size < OPTIONS_AT_FIRST)
+		return qp_fail(msg, QP_E_VERSION,
+			"struct qp_forward_options of %zu bytes, at least %zu are needed: start from "
+			"QP_FORWARD_OPTIONS", given->size, OPTIONS_AT_FIRST);
+	*o = (struct qp_forward_options) QP_FORWARD_OPTIONS;
+	memcpy(o, given, given->size < sizeof(*o) ? given->size : sizeof(*o));
+	return check_options(o, msg);
+}
+
+int
+qpc_forward_new(struct qp_client *c, const struct qp_forward_options *options,
+	struct qp_forward **out, struct qp_errmsg *msg)
+{
+	struct qp_forward_options taken, *o = &taken;
 	struct qp_forward *f;
-	int err = check_options(o, msg);
+	int err = take_options(options, o, msg);
 
 	if (err != QP_OK)
 		return err;
@@ -144,6 +159,7 @@ qpc_forward_new(struct qp_client *c, const struct qp_forward_options *o, struct 
 	f->listener.source.fd = -1;
 	f->fd_in = o->fd_in;
 	f->fd_out = o->fd_out;
+	f->close_fd_out = o->close_fd_out;
 	f->cfg.udp_idle_s = o->udp_idle_timeout_s;
 	TAILQ_INSERT_TAIL(&c->forwards, f, link);
 	err = parse_ends(f, o, msg);

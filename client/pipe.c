@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -24,6 +25,7 @@ struct qpc_pipe {
 	int fd_in, fd_out, sock; /* `sock`: this side's end */
 	pthread_t writer;
 	bool writing;
+	bool close_out; /* the writer's, and who has joined it */
 };
 
 static void
@@ -80,12 +82,28 @@ read_in(void *arg)
 	return NULL;
 }
 
+/*
+ * Both directions: the socket's other end is closed. Then the program gets to know first, so that it
+ * can say why before who reads `fd_out` takes its end for the whole story, and qpc_pipe_free closes.
+ */
+static bool
+is_over(const struct qpc_pipe *p)
+{
+	struct pollfd fd = {.fd = p->sock, .events = POLLIN};
+
+	return poll(&fd, 1, 0) < 0 || (fd.revents & POLLHUP) != 0;
+}
+
 static void *
 write_out(void *arg)
 {
 	struct qpc_pipe *p = arg;
 
 	copy(p->sock, p->fd_out);
+	if (p->close_out && !is_over(p)) {
+		close(p->fd_out);
+		p->close_out = false;
+	}
 	/* Nobody reads what we write any more: neither must the other side go on. */
 	(void)shutdown(p->sock, SHUT_RD);
 	release(p);
@@ -119,7 +137,8 @@ spawn(struct qpc_pipe *p)
 }
 
 int
-qpc_pipe_new(int fd_in, int fd_out, struct qpc_pipe **out, int *sock, struct qp_errmsg *msg)
+qpc_pipe_new(int fd_in, int fd_out, bool close_out, struct qpc_pipe **out, int *sock,
+	struct qp_errmsg *msg)
 {
 	struct qpc_pipe *p = calloc(1, sizeof(*p));
 	int pair[2], rc;
@@ -132,6 +151,7 @@ qpc_pipe_new(int fd_in, int fd_out, struct qpc_pipe **out, int *sock, struct qp_
 	}
 	*p = (struct qpc_pipe) {.fd_in = fd_in, .fd_out = fd_out, .sock = pair[0]};
 	(void)fcntl(pair[1], F_SETFL, O_NONBLOCK);
+	p->close_out = close_out;
 	rc = spawn(p);
 	if (rc != 0) {
 		close(pair[1]);
@@ -150,5 +170,7 @@ qpc_pipe_free(struct qpc_pipe *p)
 		return;
 	if (p->writing)
 		pthread_join(p->writer, NULL);
+	if (p->writing && p->close_out)
+		close(p->fd_out);
 	release(p);
 }

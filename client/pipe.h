@@ -2,6 +2,8 @@
 #ifndef QP_CLIENT_PIPE_H
 #define QP_CLIENT_PIPE_H
 
+#include <stdbool.h>
+
 #include "common/error.h"
 
 /*
@@ -14,9 +16,12 @@ struct qpc_pipe;
 
 /*
  * `*sock`: the other end, non-blocking, the caller's. `fd_in` and `fd_out` are
- * borrowed until qpc_pipe_free. QP_E_NOMEM, QP_E_IO.
+ * borrowed until qpc_pipe_free; with `close_out` `fd_out` is consumed, and closed when the
+ * socket's other end is shut for writing, or by qpc_pipe_free. QP_E_NOMEM, QP_E_IO: nothing is
+ * consumed.
  */
-int qpc_pipe_new(int fd_in, int fd_out, struct qpc_pipe **out, int *sock, struct qp_errmsg *msg)
+int qpc_pipe_new(int fd_in, int fd_out, bool close_out, struct qpc_pipe **out, int *sock,
+	struct qp_errmsg *msg)
 	__attribute__((warn_unused_result));
 /*
  * Waits until what came through the socket is written to `fd_out`, and forgets a reader

@@ -211,6 +211,9 @@ qpc_quic_read(struct qpc_quic *q, const struct qpc_udp_batch *batch)
 	ngtcp2_pkt_info pi = {.ecn = batch->ecn};
 	ngtcp2_tstamp now = qp_quic_now();
 
+	q->asked = 0;
+	q->patience_ns = q->silence_ns;
+	q->moves = 0;
 	for (size_t off = 0; off < batch->len && !q->over; off += batch->segment) {
 		size_t left = batch->len - off;
 		size_t n = left < batch->segment ? left : batch->segment;
@@ -289,6 +292,7 @@ leave_loop(struct qpc_quic *q)
 {
 	qpc_loop_unqueue(q->loop, &q->task);
 	qpc_timer_cancel(&q->loop->timers, &q->timer);
+	qpc_timer_cancel(&q->loop->timers, &q->silence);
 	if (q->udp.fd >= 0)
 		qpc_loop_remove(q->loop, &q->source);
 	qpc_udp_close(&q->udp);

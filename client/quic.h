@@ -78,6 +78,14 @@ void qpc_quic_fail(struct qpc_quic *q, int err, uint64_t app_code, const char *t
 /* Its end is decided: qpc_quic_fail was called, or something else ended it. */
 bool qpc_quic_is_over(const struct qpc_quic *q);
 
+/*
+ * This host's addresses or routes have changed: goes on by another path when
+ * the kernel would now use another address, or when nothing is heard on this one.
+ */
+void qpc_quic_network_changed(struct qpc_quic *q);
+/* Times that it went on by another path. */
+uint64_t qpc_quic_migrations(const struct qpc_quic *q);
+
 /* Asks for a turn of `work` and of sending. */
 void qpc_quic_wake(struct qpc_quic *q);
 

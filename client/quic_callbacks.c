@@ -15,6 +15,8 @@ on_handshake_completed(ngtcp2_conn *conn, void *user)
 	struct qpc_quic *q = user;
 
 	q->heed_icmp = false;
+	if (q->silence_ns > 0)
+		qpc_timer_arm(&q->loop->timers, &q->silence, qp_quic_now() + q->silence_ns);
 	if (qp_tls_check_alpn(q->ssl) != QP_OK) {
 		qpc_quic_fail(q, QP_E_VERSION, QP_APP_PROTOCOL,
 			"the server does not speak " QP_WIRE_ALPN);

@@ -33,6 +33,7 @@ struct qpc_quic {
 	struct qpc_udp udp;
 	struct qpc_source source;
 	struct qpc_timer timer;
+	struct qpc_timer silence;     /* quic_migrate.c: looks whether the path still works */
 	struct qpc_task task;
 	ngtcp2_conn *conn;
 	ngtcp2_crypto_conn_ref ref; /* how ngtcp2's TLS glue finds `conn` */
@@ -42,6 +43,11 @@ struct qpc_quic {
 	uint64_t credit;              /* connection credit to be given with the next packet */
 	uint16_t probes[QPC_PMTUD_PROBES]; /* ngtcp2 keeps a pointer */
 	size_t max_packet;
+	uint64_t silence_ns;          /* unanswered for so long: another path is tried; 0: never */
+	uint64_t patience_ns;         /* … or for so long, after the network has changed */
+	ngtcp2_tstamp asked;          /* the first datagram since anything was heard; 0: none */
+	unsigned moves;               /* to other paths in this silence */
+	uint64_t migrations;
 	bool heed_icmp;               /* until the handshake is done */
 	bool want_write;              /* the socket was full: EPOLLOUT is asked for */
 	bool over;                    /* `end` says why; the next task ends it */
@@ -75,6 +81,10 @@ ngtcp2_path qpc_quic_path(struct qpc_quic *q);
 void qpc_stream_init(struct qpc_quic *q, struct qpc_stream *s, int64_t id);
 /* The last that a stream hears. */
 void qpc_stream_gone(struct qpc_quic *q, struct qpc_stream *s);
+
+/* quic_migrate.c: from the end of the handshake on the timer runs. A client's; servers stay. */
+void qpc_quic_watch_silence(struct qpc_quic *q, uint32_t idle_timeout_s);
+void qpc_quic_on_silence(struct qpc_timer *timer);
 
 /* Received datagrams. */
 void qpc_quic_read(struct qpc_quic *q, const struct qpc_udp_batch *batch);

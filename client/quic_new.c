@@ -111,6 +111,7 @@ qpc_quic_alloc(struct qpc_loop *loop, struct qpc_pool *pool, const struct qpc_qu
 	q->udp.fd = -1;
 	q->source.fd = -1;
 	q->timer.fire = qpc_quic_on_timer;
+	q->silence.fire = qpc_quic_on_silence;
 	q->task.run = qpc_quic_on_task;
 	q->ref = (ngtcp2_crypto_conn_ref) {get_conn, q};
 	TAILQ_INIT(&q->ready);
@@ -140,6 +141,7 @@ qpc_quic_new(struct qpc_loop *loop, const struct qpc_quic_config *cfg, WOLFSSL_C
 	if (q == NULL)
 		return qp_fail(msg, QP_E_NOMEM, "out of memory for a QUIC connection");
 	q->heed_icmp = cfg->heed_icmp;
+	qpc_quic_watch_silence(q, cfg->idle_timeout_s);
 	err = qpc_udp_open(&q->udp, remote, msg);
 	if (err == QP_OK)
 		err = qpc_tls_session(tls, &q->ref, &q->ssl, msg);

@@ -158,6 +158,8 @@ fill(struct qpc_quic *q)
 		queue_packet(q, (size_t)n, (uint8_t)pi.ecn);
 	}
 	ngtcp2_conn_update_pkt_tx_time(q->conn, now);
+	if (q->tx_len > 0 && q->asked == 0)
+		q->asked = now;
 	return q->tx_len;
 }
 

@@ -40,6 +40,19 @@ qpc_session_rtt_us(const struct qpc_session *s)
 	return s->quic != NULL ? qpc_quic_rtt_us(s->quic) : 0;
 }
 
+void
+qpc_session_network_changed(struct qpc_session *s)
+{
+	if (s->stage < QPC_SESSION_CLOSING)
+		qpc_quic_network_changed(s->quic);
+}
+
+uint64_t
+qpc_session_migrations(const struct qpc_session *s)
+{
+	return s->quic != NULL ? qpc_quic_migrations(s->quic) : 0;
+}
+
 static void
 set_deadline(struct qpc_session *s, uint32_t ms)
 {

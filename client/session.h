@@ -87,6 +87,10 @@ const struct qpc_session_end *qpc_session_end(const struct qpc_session *s);
 enum qp_wire_reason qpc_session_close_reason(const struct qpc_session *s);
 /* Smoothed round trip in microseconds; 0: not measured. */
 uint32_t qpc_session_rtt_us(const struct qpc_session *s);
+/* See qpc_quic_network_changed. */
+void qpc_session_network_changed(struct qpc_session *s);
+/* Times that the connection went on by another path. */
+uint64_t qpc_session_migrations(const struct qpc_session *s);
 struct qpc_relay_counters qpc_session_counters(const struct qpc_session *s);
 
 /* Local forwards: it is open and the server allows another stream. */

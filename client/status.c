@@ -112,14 +112,14 @@ forward_row(struct qpc_desk *d, const struct qpc_item *item)
 	struct qp_forward_stats s = {.size = sizeof(s)};
 
 	qp_forward_get_stats(d->client, item->forward, &s);
-	return json_pack("{s:s, s:s, s:s, s:s, s:s?, s:s?, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s?}",
+	return json_pack("{s:s, s:s, s:s, s:s, s:s?, s:s?, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s?}",
 		"name", qp_forward_name(item->forward), "kind",
 		item->spec.kind == QP_FORWARD_REMOTE ? "remote" : "local", "state", state_name(s.state),
 		"server", item->spec.peer.server, "remote", item->spec.remote, "local", item->spec.local,
 		"port", (int)s.port, "connections", (json_int_t)s.connections, "connections_active",
 		(json_int_t)s.connections_active, "refused", (json_int_t)s.refused, "bytes_in",
 		(json_int_t)s.bytes_to_local, "bytes_out", (json_int_t)s.bytes_from_local, "reconnects",
-		(json_int_t)s.reconnects, "rtt_us", (json_int_t)s.rtt_us, "error",
+		(json_int_t)s.reconnects, "migrations", (json_int_t)s.migrations, "rtt_us", (json_int_t)s.rtt_us, "error",
 		s.error != QP_OK ? qp_strerror(s.error) : NULL);
 }
 

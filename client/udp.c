@@ -154,6 +154,7 @@ int
 qpc_udp_send(struct qpc_udp *udp, struct qpc_udp_batch *batch)
 {
 	int pending_errors = 1;
+	bool doubted = false; /* it failed, and the next datagram goes out alone */
 
 	while (batch->len > 0) {
 		size_t len = udp->segmentation || batch->len <= batch->segment ? batch->len :
@@ -168,8 +169,11 @@ qpc_udp_send(struct qpc_udp *udp, struct qpc_udp_batch *batch)
 			/* EIO, EINVAL: the device or this path cannot segment. */
 			if ((err == EIO || err == EINVAL) && len > batch->segment) {
 				udp->segmentation = false;
+				doubted = true;
 				continue;
 			}
+			/* It was not segmentation's fault: the address has gone, say. */
+			udp->segmentation |= doubted;
 			/* A connected socket reports an older ICMP error once, without sending. */
 			if (err == ECONNREFUSED && pending_errors-- > 0)
 				continue;
@@ -178,6 +182,7 @@ qpc_udp_send(struct qpc_udp *udp, struct qpc_udp_batch *batch)
 			if (!is_network_error(err))
 				return QP_E_IO;
 		}
+		doubted = false;
 		batch->data += len;
 		batch->len -= len;
 	}

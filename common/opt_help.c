@@ -12,6 +12,8 @@
 #define ENV_PREFIX "QUICPORT_"
 /* A space at which argp must not break a line; made a plain one afterwards. */
 #define NO_BREAK "\x1f"
+/* Where argp begins what it says of an option. */
+#define DOC_COLUMN 29
 
 size_t
 qp_opt_count(const struct qp_opt *opts)
@@ -113,6 +115,30 @@ make_page(const struct qp_opt_command *cmd, struct argp *argp)
 	return page;
 }
 
+/*
+ * Where an option's names end just beyond what argp has in its buffer, it breaks the line between
+ * the letter and the name: "-R,", a hole, the name, and the text at the margin. Made good here.
+ */
+static void
+print_page(const char *page, FILE *to)
+{
+	bool broken = false;
+
+	for (const char *line = page; *line != '\0';) {
+		size_t len = strcspn(line, "\n");
+		bool hole = len > 8 && strncmp(line, "  -", 3) == 0 && strncmp(line + 4, ",  ", 3) == 0;
+		const char *rest = hole ? line + 5 + strspn(line + 5, " ") : line;
+
+		if (hole)
+			fprintf(to, "%.5s ", line);
+		else if (broken && line[0] != ' ')
+			fprintf(to, "%*s", DOC_COLUMN, "");
+		fprintf(to, "%.*s\n", (int)(line + len - rest), rest);
+		broken = hole;
+		line += len + (line[len] == '\n');
+	}
+}
+
 void
 qp_opt_help(const struct qp_opt_command *cmd, FILE *to)
 {
@@ -126,7 +152,7 @@ qp_opt_help(const struct qp_opt_command *cmd, FILE *to)
 	if (page != NULL) {
 		for (char *c = page; (c = strchr(c, NO_BREAK[0])) != NULL;)
 			*c = ' ';
-		fputs(page, to);
+		print_page(page, to);
 	}
 	free(page);
 	qp_opt_argp_free(options);

@@ -210,6 +210,11 @@ struct qp_forward_options {
 	void *user;               /* for qp_forward_user */
 	uint32_t udp_idle_timeout_s; /* UDP: a virtual connection ends after so much silence; 0: never */
 	int fd_in, fd_out;        /* STDIO: read from and written to, blocking, by threads of the library; stay the caller's and open */
+	/*
+	 * STDIO: `fd_out` is the library's once the forward is open, and closed when the other
+	 * side ends its direction: the only way to tell that to who reads from a pipe.
+	 */
+	bool close_fd_out;
 };
 
 #define QP_FORWARD_OPTIONS                                                                         \
@@ -276,6 +281,7 @@ struct qp_forward_stats {
 	uint32_t rtt_us;            /* smoothed, to the gateway; 0: not connected */
 	uint16_t port;              /* REMOTE: the gateway's port, as far as known; LOCAL: ours */
 	int error;                  /* enum qp_err of the last end */
+	uint64_t migrations;        /* times that a connection went on by another path (address, interface) */
 };
 
 QP_API void qp_forward_get_stats(struct qp_client *client, const struct qp_forward *f,

@@ -20,8 +20,13 @@ chance(struct lossy *l, unsigned percent)
 static void
 pass(struct lossy *l, int to, const uint8_t *data, size_t len)
 {
+	bool back = to == l->front.fd;
+	const struct sockaddr *addr = back ? (const struct sockaddr *)&l->client : NULL;
+
+	if (len == 0 || (back && l->client.sin_port == l->dead_port))
+		return;
 	/* A full socket loses, too. */
-	if (len > 0 && send(to, data, len, MSG_DONTWAIT) == (ssize_t)len)
+	if (sendto(to, data, len, MSG_DONTWAIT, addr, back ? sizeof(l->client) : 0) == (ssize_t)len)
 		l->passed++;
 }
 
@@ -54,8 +59,9 @@ on_front(struct qpc_source *source, uint32_t events)
 
 	while ((n = recvfrom(source->fd, l->buf, sizeof(l->buf), MSG_DONTWAIT,
 			(struct sockaddr *)&from, &from_len)) >= 0) {
-		/* One client: from its first datagram on, the socket is its own. */
-		cr_assert_eq(connect(source->fd, (struct sockaddr *)&from, from_len), 0);
+		if (from.sin_port == l->dead_port)
+			continue;
+		l->client = from;
 		forward(l, 0, l->back.fd, (size_t)n);
 	}
 }
@@ -89,6 +95,12 @@ lossy_start(struct lossy *l, struct qpc_loop *loop, uint16_t server_port)
 	cr_assert_eq(connect(l->back.fd, (struct sockaddr *)&sa, len), 0);
 	cr_assert_eq(qpc_loop_add(loop, &l->front, EPOLLIN), 0);
 	cr_assert_eq(qpc_loop_add(loop, &l->back, EPOLLIN), 0);
+}
+
+void
+lossy_cut(struct lossy *l)
+{
+	l->dead_port = l->client.sin_port;
 }
 
 void

@@ -5,6 +5,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "client/quic_impl.h"
+#include "client/session_impl.h"
 #include "common/cert.h"
 #include "tests/client/world.h"
 
@@ -309,6 +311,83 @@ static bool
 ended(void *arg)
 {
 	return w.ended;
+}
+
+/* A path that a test can cut; the client is to find silence strange after a second. */
+static struct lossy *
+open_cuttable_path(void)
+{
+	static struct lossy path = {.seed = 3};
+
+	w.path = &path;
+	w.cfg.quic.idle_timeout_s = 6;
+	w.cfg.quic.keep_alive_s = 1;
+	world_open();
+	return &path;
+}
+
+static bool
+quarter_done(struct end *a, struct end *b)
+{
+	return a->received >= b->to_send / 4 && b->received >= a->to_send / 4;
+}
+
+Test(session, open_path_dies_in_a_transfer_another_path_brings_the_rest)
+{
+	struct end out = {.to_send = 32 << 20, .shut_after = true};
+	struct end in = {.to_send = 32 << 20, .shut_after = true};
+	struct lossy *path = open_cuttable_path();
+
+	world_connect(&out, &in);
+	world_relay(&out, &in, quarter_done, "a quarter");
+	lossy_cut(path);
+	world_relay(&out, &in, both_ended, "the rest");
+	cr_assert(both_got_all(&out, &in));
+	cr_assert_eq(qpc_session_migrations(w.session), 1);
+	cr_assert_eq(test_server_clients(w.server), 1);
+	end_close(&out);
+	end_close(&in);
+}
+
+Test(session, open_network_changes_but_the_path_works_connection_stays)
+{
+	(void)open_cuttable_path();
+	exchange(100000, 100000);
+	qpc_session_network_changed(w.session);
+	exchange(100000, 100000);
+	cr_assert_eq(qpc_session_migrations(w.session), 0);
+}
+
+static bool
+moved(void *arg)
+{
+	qpc_session_network_changed(w.session);
+	return qpc_session_migrations(w.session) > 0;
+}
+
+/* Silence alone would take 15 s. */
+Test(session, open_network_changes_in_silence_connection_moves_soon)
+{
+	struct lossy *path = open_cuttable_path();
+	uint64_t start;
+
+	w.session->quic->silence_ns = w.session->quic->patience_ns = 15 * NGTCP2_SECONDS;
+	lossy_cut(path);
+	start = qp_quic_now();
+	world_until(moved, NULL, "the connection moves");
+	cr_assert(qp_quic_now() - start < 8 * NGTCP2_SECONDS);
+	exchange(100000, 100000);
+}
+
+Test(session, open_no_path_works_is_lost_after_six_moves)
+{
+	struct lossy *path = open_cuttable_path();
+
+	path->loss_percent = 100;
+	world_until(ended, NULL, "the session ends");
+	cr_assert_eq(qpc_session_end(w.session)->err, QP_E_TIMEOUT);
+	cr_assert_geq(qpc_session_migrations(w.session), 4);
+	cr_assert_leq(qpc_session_migrations(w.session), 6);
 }
 
 static bool

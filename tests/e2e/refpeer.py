@@ -1,12 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """
-A second implementation of quicport/1 on aioquic: server and client of remote TCP forwards, client
-of remote UDP forwards. It
-shares no line with the product, so that a test between the two shows that the product follows the
-protocol page and not merely itself. It behaves as the original tool does where that matters: the
-server grants 100 concurrent streams, its certificate is dated 1975 to 4096, listening ports are
-ordinary sockets.
+A second implementation of quicport/1 on aioquic: server of remote and local TCP forwards, client of
+remote ones of TCP and UDP. It shares no line with the product, so that a test between the two shows
+that the product follows the protocol page and not merely itself. It behaves as the original tool does
+where that matters: the server grants 100 concurrent streams, its certificate is dated 1975 to 4096,
+listening ports are ordinary sockets.
 
 From the command line (events as JSON lines on standard output; SIGTERM ends it politely):
   refpeer.py server --listen 127.0.0.1:9000 --psk secret
@@ -333,7 +332,8 @@ async def relay_datagrams(sock, stream) -> bool:
 class Server:
     """Accepts clients, opens the port that each asks for, relays what connects to it."""
 
-    def __init__(self, listen, auth, forward_addr="0.0.0.0", idle_timeout=90, report=None):
+    def __init__(self, listen, auth, forward_addr="0.0.0.0", idle_timeout=90, report=None, denied=0):
+        self.denied = denied  # the status that answers each LocalForwardRequest
         self.listen = listen
         self.auth = auth  # () -> authentication steps
         self.forward_addr = forward_addr
@@ -393,6 +393,9 @@ class Server:
 
     async def forward(self, link: Link, control: Stream) -> None:
         request = await control.read_message()
+        if request.kind == q.LOCAL_FORWARD_REQUEST and request.protocol == q.TCP:
+            await self.local_forward(link, control, request)
+            return
         if request.kind != q.REMOTE_FORWARD_REQUEST or request.protocol != q.TCP:
             control.write_message(
                 q.Message(q.REMOTE_FORWARD_RESPONSE, status=q.STATUS_INTERNAL, text="unsupported")
@@ -420,6 +423,24 @@ class Server:
             listener.close()
         link.close()
 
+    async def local_forward(self, link: Link, control: Stream, request) -> None:
+        if self.denied:
+            control.write_message(
+                q.Message(q.LOCAL_FORWARD_RESPONSE, status=self.denied, text="not allowed")
+            )
+            await control.read()
+            return
+        host, _, port = request.text.rpartition(":")
+        destination = (host.strip("[]"), int(port))
+        link.on_stream = lambda stream: connect_stream(
+            control, stream, destination, request.protocol
+        )
+        control.write_message(q.Message(q.LOCAL_FORWARD_RESPONSE, text="Forwarding"))
+        self.report(event="local forward", destination=request.text, source=request.source)
+        while (message := await control.read_message()).kind != q.SESSION_CLOSE:
+            self.report(event="message", kind=message.kind, connection=message.connection)
+        link.close()
+
     async def accept(self, link: Link, control: Stream, listener) -> None:
         loop = asyncio.get_running_loop()
         number = 0
@@ -431,6 +452,47 @@ class Server:
             stream.write(struct.pack(">I", number))
             control.write_message(q.Message(q.REMOTE_NEW_CONNECTION, connection=number))
             asyncio.ensure_future(relay(sock, stream))
+
+
+async def connect_stream(control: Stream, stream: Stream, destination, protocol=q.TCP) -> None:
+    """A stream that the other side opened: its id, a connection to the destination, a relay."""
+    try:
+        number = struct.unpack(">I", await stream.read_exactly(4))[0]
+    except (Reset, asyncio.IncompleteReadError):
+        stream.abort()
+        stream.link.forget(stream)
+        return
+    if protocol == q.UDP:
+        await connect_datagrams(control, stream, destination, number)
+        return
+    sock = socket.socket(address_family(destination[0]), socket.SOCK_STREAM)
+    sock.setblocking(False)
+    try:
+        await asyncio.get_running_loop().sock_connect(sock, destination)
+    except OSError:
+        sock.close()
+        with contextlib.suppress(Reset):
+            control.write_message(
+                q.Message(q.CONNECTION_CLOSE, connection=number, reason=q.REASON_REFUSED)
+            )
+        stream.abort()
+        stream.link.forget(stream)
+        return
+    await relay(sock, stream)
+
+
+async def connect_datagrams(control: Stream, stream: Stream, destination, number) -> None:
+    sock = socket.socket(address_family(destination[0]), socket.SOCK_DGRAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+    sock.setblocking(False)
+    sock.connect(destination)
+    if not await relay_datagrams(sock, stream):
+        with contextlib.suppress(Reset):
+            control.write_message(
+                q.Message(q.CONNECTION_CLOSE, connection=number, reason=q.REASON_REFUSED)
+            )
+        stream.abort()
+    stream.link.forget(stream)
 
 
 # ---- client ----
@@ -453,7 +515,9 @@ class Client:
         """Until `stop` or the end of the connection; False when it never worked."""
         async with dial(self.server, self.idle_timeout) as link:
             control = link.open_stream()
-            link.on_stream = lambda stream: self.connection(control, stream)
+            link.on_stream = lambda stream: connect_stream(
+                control, stream, self.local, self.protocol
+            )
             try:
                 await run_auth(control, self.auth())
                 control.write_message(
@@ -489,45 +553,6 @@ class Client:
         with contextlib.suppress(Reset, asyncio.IncompleteReadError):
             while (message := await control.read_message()).kind != q.SESSION_CLOSE:
                 pass
-
-    async def connection(self, control: Stream, stream: Stream) -> None:
-        try:
-            number = struct.unpack(">I", await stream.read_exactly(4))[0]
-        except (Reset, asyncio.IncompleteReadError):
-            stream.abort()
-            stream.link.forget(stream)
-            return
-        if self.protocol == q.UDP:
-            await self.datagrams(control, stream, number)
-            return
-        sock = socket.socket(address_family(self.local[0]), socket.SOCK_STREAM)
-        sock.setblocking(False)
-        try:
-            await asyncio.get_running_loop().sock_connect(sock, self.local)
-        except OSError:
-            sock.close()
-            with contextlib.suppress(Reset):
-                control.write_message(
-                    q.Message(q.CONNECTION_CLOSE, connection=number, reason=q.REASON_REFUSED)
-                )
-            stream.abort()
-            stream.link.forget(stream)
-            return
-        await relay(sock, stream)
-
-
-    async def datagrams(self, control: Stream, stream: Stream, number: int) -> None:
-        sock = socket.socket(address_family(self.local[0]), socket.SOCK_DGRAM)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
-        sock.setblocking(False)
-        sock.connect(self.local)
-        if not await relay_datagrams(sock, stream):
-            with contextlib.suppress(Reset):
-                control.write_message(
-                    q.Message(q.CONNECTION_CLOSE, connection=number, reason=q.REASON_REFUSED)
-                )
-            stream.abort()
-        stream.link.forget(stream)
 
 
 @contextlib.asynccontextmanager
@@ -633,7 +658,9 @@ def report(**event) -> None:
 
 
 async def run_server(args, stop) -> bool:
-    server = Server(args.listen, server_auth(args), args.forward_addr, args.idle_timeout, report)
+    server = Server(
+        args.listen, server_auth(args), args.forward_addr, args.idle_timeout, report, args.deny
+    )
     await server.start()
     await stop.wait()
     server.close()
@@ -662,6 +689,7 @@ def parse_arguments():
     server = modes.add_parser("server", help="listen for clients, forward ports")
     server.add_argument("--listen", type=parse_address, required=True, metavar="ADDR:PORT")
     server.add_argument("--forward-addr", default="0.0.0.0", metavar="ADDR")
+    server.add_argument("--deny", type=int, default=0, metavar="STATUS")
     server.add_argument("--client-pubkey", action="append", default=[], metavar="KEY")
     client = modes.add_parser("client", help="ask a server for a port")
     client.add_argument("--server", type=parse_address, required=True, metavar="ADDR:PORT")
