@@ -91,3 +91,25 @@ Test(tcp, established_old_text_on_a_closed_window_delivers_nothing)
 	cr_expect(t.received == 1000 && !t.wrong);
 	script_close(&t);
 }
+
+/* 3.8.3: who was silent before has not been waited for. */
+Test(tcp, established_zero_window_after_a_long_lull_is_probed_first)
+{
+	script_config(&t.cfg);
+	t.cfg.keepalive_s = 0;
+	script_open_cfg(&t);
+	script_establish(&t);
+	script_send(&t, 100);
+	OUT("A 1+100 ack 1");
+	IN("A 1 ack 101 win 0 ts 101/_");
+	t.now_ns += 400 * QP_SEC_NS;
+	WAIT_MS(1);
+	QUIET();
+	script_send(&t, 100);
+	cr_expect(script_until_sent(&t, 2000) < 2000);
+	cr_assert(!t.ended);
+	OUT("A 100 ack 1");
+	IN("A 1 ack 101 win 512 ts 500000/_");
+	OUT("A 101+100 ack 1");
+	script_close(&t);
+}
