@@ -22,6 +22,9 @@ update_window(struct qp_tcp_conn *c, const struct qp_tcp_seg *s)
 	c->snd_wl1 = s->seq;
 	c->snd_wl2 = s->ack;
 	c->snd_max_wnd = qp_max(c->snd_max_wnd, wnd);
+	/* Probes that were answered say nothing of the path: data begins without their backoff. */
+	if (wnd > before && c->rtx_kind == QP_RTX_PERSIST && c->due[QP_TMR_RTX] != 0)
+		qp_tcp_rto_reset(c);
 	if (wnd != before)
 		qp_tcp_work(c);
 }

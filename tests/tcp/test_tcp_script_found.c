@@ -113,3 +113,27 @@ Test(tcp, established_zero_window_after_a_long_lull_is_probed_first)
 	OUT("A 101+100 ack 1");
 	script_close(&t);
 }
+
+/* RFC 6298, 5: a peer that had no room is not a path that lost segments. */
+Test(tcp, established_window_opened_late_loss_is_repaired_soon)
+{
+	uint32_t ms;
+
+	script_open(&t);
+	script_establish(&t);
+	script_send(&t, 100);
+	OUT("A 1+100 ack 1");
+	IN("A 1 ack 101 win 0 ts 101/_");
+	script_send(&t, 3000);
+	for (int i = 0; i < 8; i++) {
+		cr_assert(script_until_sent(&t, 120000) < 120000);
+		OUT("A 100 ack 1");
+		IN("A 1 ack 101 win 0 ts 102/_");
+	}
+	IN("A 1 ack 101 win 512 ts 103/_");
+	OUT("A 101+3000 ack 1");
+	ms = script_until_sent(&t, 120000);
+	cr_expect(ms < 1000, "sent again after %u ms", ms);
+	script_ignore(&t);
+	script_close(&t);
+}
