@@ -194,12 +194,6 @@ check_sequence(struct qp_tcp_conn *c, struct qp_tcp_seg *s)
 		c->flags |= QP_TF_ACK_NOW;
 		qp_tcp_work(c);
 	}
-	/* RFC 7323, 4.3: only a segment that spans the last ACK is echoed. */
-	if (s->opt.has_ts && seq_leq(s->seq, c->last_ack_sent) &&
-		!(s->flags & RTE_TCP_RST_FLAG)) {
-		c->ts_recent = s->opt.tsval;
-		c->ts_recent_s = (uint32_t)(qp_tcp_now(c->tcp) / QP_SEC_NS);
-	}
 	return true;
 }
 

@@ -137,3 +137,18 @@ Test(tcp, established_window_opened_late_loss_is_repaired_soon)
 	script_ignore(&t);
 	script_close(&t);
 }
+
+/* RFC 5961, 5: what its ACK shows to be forged must not set TS.Recent, which would shut the peer out. */
+Test(tcp, established_text_with_a_wrong_ack_leaves_the_timestamp)
+{
+	script_open(&t);
+	script_establish(&t);
+	IN("A 1+10 ack 9000 win 512 ts 900000/_");
+	OUT("A 1 ack 1 ts 0/101");
+	IN("S 1 win 512 ts 900000/_");
+	OUT("A 1 ack 1 ts 0/101");
+	IN("A 1+10 ack 1 win 512 ts 102/_");
+	cr_expect(t.received == 10);
+	OUT("A 1 ack 11 ts 0/102");
+	script_close(&t);
+}
