@@ -152,3 +152,17 @@ Test(tcp, established_text_with_a_wrong_ack_leaves_the_timestamp)
 	OUT("A 1 ack 11 ts 0/102");
 	script_close(&t);
 }
+
+/* RFC 5961, 4.2: "irrespective of the sequence number", and of a missing timestamp. */
+Test(tcp, established_syn_without_timestamp_is_challenged)
+{
+	script_open(&t);
+	script_establish(&t);
+	IN("S 700000 win 65535 mss 1460");
+	OUT("A 1 ack 1");
+	IN("S 5 win 65535 mss 1460");
+	OUT("A 1 ack 1");
+	IN("R 1");
+	cr_expect(t.ended && t.why == QP_TCP_END_RESET);
+	script_close(&t);
+}
