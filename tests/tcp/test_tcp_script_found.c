@@ -166,3 +166,38 @@ Test(tcp, established_syn_without_timestamp_is_challenged)
 	cr_expect(t.ended && t.why == QP_TCP_END_RESET);
 	script_close(&t);
 }
+
+/* RFC 8985, 6.2, step 4, after 2 GiB that no duplicate was told of. */
+Test(tcp, established_duplicate_after_2_GiB_widens_the_reordering_window)
+{
+	script_open(&t);
+	script_establish(&t);
+	t.c->rack_round = t.c->snd_una - INT32_MAX + 10;
+	script_send(&t, 5);
+	IN("A 1 ack 6 win 512 ts 101/_");
+	script_send(&t, 100);
+	IN("A 1 ack 106 win 512 ts 101/_");
+	script_ignore(&t);
+	IN("A 1 ack 106 win 512 ts 101/_ sack 6-106");
+	cr_expect(t.c->reo_mult == 2);
+	script_close(&t);
+}
+
+/* RFC 6582, 3.2, step 2, in a transfer that has lost nothing for 2 GiB. */
+Test(tcp, established_three_duplicates_after_2_GiB_retransmit)
+{
+	script_open(&t);
+	script_establish_plain(&t, 60000);
+	script_send(&t, 100);
+	OUT("A 1+100 ack 1");
+	t.c->x->recover = t.c->snd_una - INT32_MAX + 50;
+	script_send(&t, 6000);
+	script_ignore(&t);
+	IN("A 1 ack 41 win 60000");
+	IN("A 1 ack 101 win 60000");
+	IN("A 1 ack 101 win 60000");
+	IN("A 1 ack 101 win 60000");
+	IN("A 1 ack 101 win 60000");
+	OUT("A 101+1460 ack 1");
+	script_close(&t);
+}
