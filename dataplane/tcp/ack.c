@@ -22,6 +22,9 @@ update_window(struct qp_tcp_conn *c, const struct qp_tcp_seg *s)
 	c->snd_wl1 = s->seq;
 	c->snd_wl2 = s->ack;
 	c->snd_max_wnd = qp_max(c->snd_max_wnd, wnd);
+	/* Probes that were answered say nothing of the path: data begins without their backoff. */
+	if (wnd > before && c->rtx_kind == QP_RTX_PERSIST && c->due[QP_TMR_RTX] != 0)
+		qp_tcp_rto_reset(c);
 	if (wnd != before)
 		qp_tcp_work(c);
 }
@@ -97,6 +100,19 @@ fin_acknowledged(struct qp_tcp_conn *c)
 	}
 }
 
+/*
+ * RFC 7323, 4.3: only a segment that spans the last ACK is echoed. Not before
+ * the ACK field is checked: a forged timestamp would shut the peer out by PAWS.
+ */
+static void
+take_timestamp(struct qp_tcp_conn *c, const struct qp_tcp_seg *s)
+{
+	if (!s->opt.has_ts || seq_lt(c->last_ack_sent, s->seq))
+		return;
+	c->ts_recent = s->opt.tsval;
+	c->ts_recent_s = (uint32_t)(qp_tcp_now(c->tcp) / QP_SEC_NS);
+}
+
 bool
 qp_tcp_ack_input(struct qp_tcp_conn *c, struct qp_tcp_seg *s)
 {
@@ -120,6 +136,7 @@ qp_tcp_ack_input(struct qp_tcp_conn *c, struct qp_tcp_seg *s)
 		qp_tcp_challenge_ack(c);
 		return false;
 	}
+	take_timestamp(c, s);
 	c->keep_probes = 0;
 	/* A probe's answer counts as life, and so does a closed window over what is in flight. */
 	if (c->snd_una == c->snd_nxt || s->wnd == 0)

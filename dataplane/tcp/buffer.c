@@ -21,7 +21,9 @@ void
 qp_tcp_rcv_start(struct qp_tcp_conn *c)
 {
 	c->rcv_tuned = qp_min(START_BYTES, c->rcv_buf);
-	c->rcv_taken = c->rcv_nxt;
+	/* What of a SYN's text (RFC 7413) was taken before, or is not yet, belongs to no round. */
+	c->rcv_taken = c->rcv_nxt - c->rcv_held;
+	c->rcv_round_bytes = 0;
 	c->rcv_round_us = (uint32_t)(qp_tcp_now(c->tcp) / 1000);
 }
 

@@ -99,11 +99,17 @@ syn_sent_input(struct qp_tcp_conn *c, struct qp_tcp_seg *s)
 	qp_tcp_send_syn(c);
 }
 
-/* RFC 7323, 5.3, R1, and 3.2: on a connection with timestamps each segment has one. */
+/*
+ * RFC 7323, 5.3, R1, and 3.2: on a connection with timestamps each segment has
+ * one. But a SYN's sender may know nothing of the connection, and is to be
+ * answered in any case (RFC 5961, 4.2): its reset makes way for its next SYN.
+ */
 static bool
 timestamp_ok(struct qp_tcp_conn *c, const struct qp_tcp_seg *s)
 {
 	if (!(c->flags & QP_TF_TS) || (s->flags & RTE_TCP_RST_FLAG))
+		return true;
+	if ((s->flags & RTE_TCP_SYN_FLAG) && !s->opt.has_ts && qp_tcp_synchronized(c))
 		return true;
 	if (s->opt.has_ts && !qp_tcp_paws_old(s->opt.tsval, c->ts_recent, c->ts_recent_s,
 				     qp_tcp_now(c->tcp)))
@@ -193,12 +199,6 @@ check_sequence(struct qp_tcp_conn *c, struct qp_tcp_seg *s)
 		s->flags &= ~RTE_TCP_FIN_FLAG;
 		c->flags |= QP_TF_ACK_NOW;
 		qp_tcp_work(c);
-	}
-	/* RFC 7323, 4.3: only a segment that spans the last ACK is echoed. */
-	if (s->opt.has_ts && seq_leq(s->seq, c->last_ack_sent) &&
-		!(s->flags & RTE_TCP_RST_FLAG)) {
-		c->ts_recent = s->opt.tsval;
-		c->ts_recent_s = (uint32_t)(qp_tcp_now(c->tcp) / QP_SEC_NS);
 	}
 	return true;
 }

@@ -29,11 +29,17 @@ qp_tcp_reo_wnd_ns(const struct qp_tcp_conn *c)
 	return qp_min(wnd, c->srtt_ns);
 }
 
-/* A reported duplicate widens the window, at most once a round trip. */
+/*
+ * A reported duplicate widens the window, at most once a round trip. The mark
+ * keeps up with snd_una: 2 GiB behind would be ahead.
+ */
 void
 qp_tcp_adapt_reo_wnd(struct qp_tcp_conn *c, const struct qp_tcp_ack_news *n)
 {
-	if (!n->dsack || seq_lt(c->snd_una, c->rack_round))
+	if (seq_lt(c->snd_una, c->rack_round))
+		return;
+	c->rack_round = c->snd_una;
+	if (!n->dsack)
 		return;
 	c->rack_round = c->snd_nxt;
 	c->reo_persist = REO_PERSIST;

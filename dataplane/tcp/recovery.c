@@ -13,6 +13,9 @@ count_duplicates(struct qp_tcp_conn *c, struct qp_tcp_ack_news *n)
 {
 	uint32_t mss = qp_tcp_mss(c);
 
+	/* Once passed it keeps up: 2 GiB behind would be ahead. */
+	if (c->ca == QP_CA_OPEN && seq_lt(c->x->recover, c->snd_una))
+		c->x->recover = c->snd_una - 1;
 	if (n->acked > 0) {
 		c->x->dupacks = 0;
 		c->x->dup_bytes -= qp_min(c->x->dup_bytes, n->acked);

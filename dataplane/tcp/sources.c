@@ -18,8 +18,11 @@ struct source {
 static uint64_t
 prefix_of(const struct qp_flow *f)
 {
-	/* ::ffff:0:0/96 is no /64 of anybody's: IPv4 addresses have a space of their own. */
-	return qp_ipaddr_is_v4(&f->remote) ? f->remote.w[3] : f->remote.q[0];
+	const struct qp_ipaddr *a = &f->remote;
+	/* IPv4 addresses have a space of their own: behind ff00::/8, from which nobody sends. */
+	struct qp_ipaddr v4 = {.b = {[0] = 0xff, [4] = a->b[12], a->b[13], a->b[14], a->b[15]}};
+
+	return qp_ipaddr_is_v4(a) ? v4.q[0] : a->q[0];
 }
 
 static struct source **

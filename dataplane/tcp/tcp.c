@@ -200,6 +200,8 @@ qp_tcp_send(struct qp_tcp_conn *c, struct rte_mbuf *chain)
 	if (c->snd_end == c->snd_nxt && c->x->lost_bytes == 0 && qp_tcp_pipe(c) < c->cwnd)
 		qp_tcp_app_limited(c); /* there was room, and nothing to fill it */
 	qp_tcp_stall_queued(c);
+	if (c->snd_una == c->snd_end)
+		c->progress_ms = qp_tcp_now_ms(c->tcp); /* until now we waited for nothing */
 	c->snd_end += chain->pkt_len;
 	qp_tcp_hold(c->tcp, chain->pkt_len);
 	qp_mbufq_append(&c->x->sndq, chain);

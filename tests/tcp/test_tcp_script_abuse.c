@@ -605,3 +605,18 @@ Test(tcp_abuse, connections_of_one_v6_prefix_count_together)
 	cr_expect(COUNTER(drop_source_limit) == 1);
 	CLOSE();
 }
+
+/* 192.0.2.2 is the peer's address, c000:202::/64 somebody else's. */
+Test(tcp_abuse, connections_of_a_v4_address_are_no_v6_prefixs)
+{
+	struct qp_flow f = {.remote = {.b = {192, 0, 2, 2}}};
+
+	script_config(&t.cfg);
+	t.cfg.max_conns = 256;
+	t.cfg.max_conns_per_source = 1;
+	script_open_cfg(&t);
+	script_establish(&t);
+	cr_assert(qp_tcp_source_take(t.tcp, &f));
+	qp_tcp_source_give(t.tcp, &f);
+	CLOSE();
+}

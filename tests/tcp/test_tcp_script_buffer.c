@@ -168,3 +168,26 @@ Test(tcp_buffer, send_buffer_follows_cwnd_up_to_the_bound)
 	cr_expect(qp_tcp_send_buffer(t.c) == 200000, "no more than the peer has room for, twice");
 	script_close(&t);
 }
+
+/* RFC 7413: what of a SYN's text was taken before the handshake's end says nothing of the rounds after it. */
+Test(tcp_buffer, fast_open_taken_at_once_window_still_widens)
+{
+	script_config(&t.cfg);
+	t.cfg.max_conns = 256;
+	t.cfg.fastopen = true;
+	script_open_cfg(&t);
+	IN("S 0 win 65535 mss 1460 sackok ts 100/0 ws 7 tfo ask");
+	OUT("SA 0 ack 1 mss 1460 sackok ts 0/100 ws 5 tfo good");
+	IN("R 1");
+	t.peer_port++;
+	WAIT_MS(200);
+	IN("S 0+100 win 20000 mss 1460 sackok ts 100/0 ws 7 tfo good");
+	OUT("SA 0 ack 101 mss 1460 sackok ts 0/100 ws 5");
+	IN("A 101 ack 1 win 512 ts 101/_");
+	script_ignore(&t);
+	at = 101;
+	for (uint32_t n = 10; n <= 60; n += 10)
+		round_of(n);
+	cr_expect(t.c->rcv_tuned > 100000, "%u after 60,000 bytes a round", t.c->rcv_tuned);
+	script_close(&t);
+}

@@ -91,3 +91,113 @@ Test(tcp, established_old_text_on_a_closed_window_delivers_nothing)
 	cr_expect(t.received == 1000 && !t.wrong);
 	script_close(&t);
 }
+
+/* 3.8.3: who was silent before has not been waited for. */
+Test(tcp, established_zero_window_after_a_long_lull_is_probed_first)
+{
+	script_config(&t.cfg);
+	t.cfg.keepalive_s = 0;
+	script_open_cfg(&t);
+	script_establish(&t);
+	script_send(&t, 100);
+	OUT("A 1+100 ack 1");
+	IN("A 1 ack 101 win 0 ts 101/_");
+	t.now_ns += 400 * QP_SEC_NS;
+	WAIT_MS(1);
+	QUIET();
+	script_send(&t, 100);
+	cr_expect(script_until_sent(&t, 2000) < 2000);
+	cr_assert(!t.ended);
+	OUT("A 100 ack 1");
+	IN("A 1 ack 101 win 512 ts 500000/_");
+	OUT("A 101+100 ack 1");
+	script_close(&t);
+}
+
+/* RFC 6298, 5: a peer that had no room is not a path that lost segments. */
+Test(tcp, established_window_opened_late_loss_is_repaired_soon)
+{
+	uint32_t ms;
+
+	script_open(&t);
+	script_establish(&t);
+	script_send(&t, 100);
+	OUT("A 1+100 ack 1");
+	IN("A 1 ack 101 win 0 ts 101/_");
+	script_send(&t, 3000);
+	for (int i = 0; i < 8; i++) {
+		cr_assert(script_until_sent(&t, 120000) < 120000);
+		OUT("A 100 ack 1");
+		IN("A 1 ack 101 win 0 ts 102/_");
+	}
+	IN("A 1 ack 101 win 512 ts 103/_");
+	OUT("A 101+3000 ack 1");
+	ms = script_until_sent(&t, 120000);
+	cr_expect(ms < 1000, "sent again after %u ms", ms);
+	script_ignore(&t);
+	script_close(&t);
+}
+
+/* RFC 5961, 5: what its ACK shows to be forged must not set TS.Recent, which would shut the peer out. */
+Test(tcp, established_text_with_a_wrong_ack_leaves_the_timestamp)
+{
+	script_open(&t);
+	script_establish(&t);
+	IN("A 1+10 ack 9000 win 512 ts 900000/_");
+	OUT("A 1 ack 1 ts 0/101");
+	IN("S 1 win 512 ts 900000/_");
+	OUT("A 1 ack 1 ts 0/101");
+	IN("A 1+10 ack 1 win 512 ts 102/_");
+	cr_expect(t.received == 10);
+	OUT("A 1 ack 11 ts 0/102");
+	script_close(&t);
+}
+
+/* RFC 5961, 4.2: "irrespective of the sequence number", and of a missing timestamp. */
+Test(tcp, established_syn_without_timestamp_is_challenged)
+{
+	script_open(&t);
+	script_establish(&t);
+	IN("S 700000 win 65535 mss 1460");
+	OUT("A 1 ack 1");
+	IN("S 5 win 65535 mss 1460");
+	OUT("A 1 ack 1");
+	IN("R 1");
+	cr_expect(t.ended && t.why == QP_TCP_END_RESET);
+	script_close(&t);
+}
+
+/* RFC 8985, 6.2, step 4, after 2 GiB that no duplicate was told of. */
+Test(tcp, established_duplicate_after_2_GiB_widens_the_reordering_window)
+{
+	script_open(&t);
+	script_establish(&t);
+	t.c->rack_round = t.c->snd_una - INT32_MAX + 10;
+	script_send(&t, 5);
+	IN("A 1 ack 6 win 512 ts 101/_");
+	script_send(&t, 100);
+	IN("A 1 ack 106 win 512 ts 101/_");
+	script_ignore(&t);
+	IN("A 1 ack 106 win 512 ts 101/_ sack 6-106");
+	cr_expect(t.c->reo_mult == 2);
+	script_close(&t);
+}
+
+/* RFC 6582, 3.2, step 2, in a transfer that has lost nothing for 2 GiB. */
+Test(tcp, established_three_duplicates_after_2_GiB_retransmit)
+{
+	script_open(&t);
+	script_establish_plain(&t, 60000);
+	script_send(&t, 100);
+	OUT("A 1+100 ack 1");
+	t.c->x->recover = t.c->snd_una - INT32_MAX + 50;
+	script_send(&t, 6000);
+	script_ignore(&t);
+	IN("A 1 ack 41 win 60000");
+	IN("A 1 ack 101 win 60000");
+	IN("A 1 ack 101 win 60000");
+	IN("A 1 ack 101 win 60000");
+	IN("A 1 ack 101 win 60000");
+	OUT("A 101+1460 ack 1");
+	script_close(&t);
+}
