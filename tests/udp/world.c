@@ -105,6 +105,32 @@ qp_tunnel_announce(struct qp_tunnel *t, uint32_t conn_id)
 	w->last_announced = conn_id;
 }
 
+/* Local forwards: here the test is who asked. */
+
+void
+qp_local_conn_free(struct qp_tunnel *t, struct qp_local_conn *c)
+{
+	must(c == UW_LOCAL);
+	t->conn->w->locals_gone++;
+}
+
+void
+qp_local_flow_refused(struct qp_tunnel *t, struct qp_local_conn *c)
+{
+	must(c == UW_LOCAL);
+	t->conn->w->locals_refused++;
+}
+
+struct qp_quic_stream *
+uw_stream(struct uw *w)
+{
+	struct qp_quic_stream *s;
+
+	w->conn.streams_left++;
+	must(qp_quic_stream_open(&w->conn, NULL, &s) == 0);
+	return s;
+}
+
 /* What leaves. */
 
 uint16_t

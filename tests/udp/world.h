@@ -77,9 +77,15 @@ struct uw {
 	uint8_t mem_level;
 	uint16_t mtu;                    /* that frames from the outside carry; 0: none */
 	bool segmentation;
+	unsigned locals_gone, locals_refused;
 	struct uw_packets sent;
 	unsigned nsent, unclaimed;       /* frames that UDP did not take */
 };
+
+/* What a flow of a local forward is given; nobody looks into it here. */
+#define UW_LOCAL ((struct qp_local_conn *)1)
+/* A stream that the client has opened. */
+struct qp_quic_stream *uw_stream(struct uw *w);
 
 /* Once a process. */
 void uw_init(void);
