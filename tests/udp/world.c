@@ -61,6 +61,7 @@ qp_quic_stream_write_bytes(struct qp_quic_stream *s, const void *data, size_t le
 	}
 	memcpy(s->out + s->out_len, data, len);
 	s->out_len += len;
+	s->unsent += len;
 	return 0;
 }
 
@@ -72,6 +73,13 @@ qp_quic_stream_write(struct qp_quic_stream *s, struct rte_mbuf *chain)
 		if (m->data_len > 0)
 			(void)qp_quic_stream_write_bytes(s, rte_pktmbuf_mtod(m, void *), m->data_len);
 	rte_pktmbuf_free(chain);
+}
+
+uint64_t
+qp_quic_stream_unsent(const struct qp_quic_stream *s)
+{
+	must(s->live);
+	return s->unsent;
 }
 
 void
@@ -425,33 +433,41 @@ uw_datagram(struct uw *w, bool v6, uint16_t peer, size_t len, unsigned salt, uin
 
 /* The client. */
 
-bool
-uw_record(const struct qp_quic_stream *s, unsigned nth, const uint8_t **data, size_t *len)
+/* Finds the n-th; *seen: how many there are before it, or in all. */
+static bool
+find_record(const struct qp_quic_stream *s, unsigned nth, const uint8_t **data, size_t *len, unsigned *seen)
 {
 	size_t at = 4;
 
-	while (at + 4 <= s->out_len) {
+	for (*seen = 0; at + 4 <= s->out_len; (*seen)++) {
 		*len = (size_t)get16(s->out + at) << 16 | get16(s->out + at + 2);
 		*data = s->out + at + 4;
 		at += 4 + *len;
 		must(at <= s->out_len);
-		if (nth-- == 0)
+		if (*seen == nth)
 			return true;
 	}
 	must(at == s->out_len);
 	return false;
 }
 
+bool
+uw_record(const struct qp_quic_stream *s, unsigned nth, const uint8_t **data, size_t *len)
+{
+	unsigned seen;
+
+	return find_record(s, nth, data, len, &seen);
+}
+
 unsigned
 uw_records(const struct qp_quic_stream *s)
 {
 	const uint8_t *data;
-	unsigned n = 0;
+	unsigned seen;
 	size_t len;
 
-	while (uw_record(s, n, &data, &len))
-		n++;
-	return n;
+	(void)find_record(s, UINT32_MAX, &data, &len, &seen);
+	return seen;
 }
 
 /* In pieces of what a QUIC packet may hold. */
@@ -483,8 +499,15 @@ uw_answer(struct uw *w, struct qp_quic_stream *s, size_t len, unsigned salt)
 }
 
 void
+uw_sent(struct qp_quic_stream *s)
+{
+	s->unsent = 0;
+}
+
+void
 uw_acked(struct qp_quic_stream *s)
 {
+	uw_sent(s);
 	must(s->ctx != NULL);
 	qp_udp_stream_acked(s->ctx, s->out_len);
 }

@@ -42,6 +42,7 @@ struct qp_quic_stream {
 	bool live, fin, aborted;
 	uint64_t code;           /* of the abort */
 	uint64_t consumed;
+	uint64_t unsent;
 	uint8_t *out;            /* all that was written */
 	size_t out_len, out_cap;
 };
@@ -130,7 +131,9 @@ unsigned uw_records(const struct qp_quic_stream *s);
 /* A record of pattern bytes to the outside. */
 void uw_answer(struct uw *w, struct qp_quic_stream *s, size_t len, unsigned salt);
 void uw_bytes(struct qp_quic_stream *s, const void *data, size_t len, bool fin);
-/* All that was written is acknowledged. */
+/* All that was written is on its way. */
+void uw_sent(struct qp_quic_stream *s);
+/* … and acknowledged. */
 void uw_acked(struct qp_quic_stream *s);
 /* The client allows `n` more streams. */
 void uw_allow(struct uw *w, unsigned n);
