@@ -249,8 +249,10 @@ Test(gateway, port_of_another_program_is_denied)
 	cr_expect_eq(m.forward_answer.status, QP_WIRE_PORT_IN_USE);
 	m = request_port(&gw, 1, 39000, QP_WIRE_TCP, QP_MSG_FORWARD_DENY);
 	cr_expect_eq(m.forward_answer.status, QP_WIRE_PORT_IN_USE);
-	m = request_port(&gw, 1, 5353, QP_WIRE_UDP, QP_MSG_FORWARD_DENY);
-	cr_expect_eq(m.forward_answer.status, QP_WIRE_INTERNAL_ERROR);
+	m = request_port(&gw, 1, 39000, QP_WIRE_UDP, QP_MSG_FORWARD_DENY);
+	cr_expect_eq(m.forward_answer.status, QP_WIRE_PORT_IN_USE, "QUIC's own");
+	m = request_port(&gw, 1, 9001, QP_WIRE_UDP, QP_MSG_FORWARD_GRANT);
+	cr_expect_eq(m.forward_answer.port, 9001, "the program has the TCP port only");
 	close(fd);
 }
 

@@ -95,6 +95,11 @@ struct uw *uw_new(void);
 void uw_start(struct uw *w);
 /* Ends the tunnel; every mbuf and every count of things that exist is given back. */
 void uw_free(struct uw *w);
+/*
+ * The same, and begins anew: for who makes many worlds, since their tables take
+ * long to make. w->udp->cfg and ->env may be changed then.
+ */
+void uw_reset(struct uw *w);
 /* Time passes; timers fire. */
 void uw_wait(struct uw *w, uint64_t ns);
 /* The end of a worker's turn. */
