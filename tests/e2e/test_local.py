@@ -4,8 +4,12 @@ Local forwards through the gateway: a client's port here leads to whatever the g
 host and hosts beyond it. Services are plain Linux sockets.
 """
 
+import os
+import re
+import signal
 import socket
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -433,6 +437,44 @@ def test_name_that_is_unknown_is_refused_and_says_so(open_world):
     )
 
 
+# ---- several workers, a data plane that dies ----
+
+
+def test_each_worker_has_ports_of_its_own(world, echoes):
+    world.start("--allow-local-forward-any", "--workers", "2")
+    port = new_port()
+    world.server.service(SERVER[4], port, "--echo")
+    echo = echoes(world.server, SERVER[4], port)
+    for _ in range(6):  # by their addresses, clients come to either worker
+        here, udp = world.opened(at(SERVER[4], port)), udp_opened(world, at(SERVER[4], port))
+        result = world.home.load(LO, here, "--echo", "--send", 10000, "--half-close",
+                                 "--connections", 20, "--parallel", 20)  # fmt: skip
+        assert (result["ok"], result["errors"]) == (20, {})
+        with asker(world, udp) as sock:
+            sock.send(b"hello")
+            assert sock.recv(100) == b"hello"
+    assert len(echo.peers) == 6
+    _, text = world.gw.get("/metrics")
+    opened = re.findall(r"^quicport_worker_local_conns_total{.*} ([0-9]+)$", text, re.M)
+    assert len(opened) == 2 and all(int(n) > 0 for n in opened)
+
+
+def test_next_data_plane_takes_ports_anew(world):
+    world.start("--allow-local-forward-any")
+    port = new_port()
+    world.server.service(SERVER[4], port, "--echo")
+    world.opened(at(SERVER[4], port))
+    before = reserved(world.gateway)
+    data_plane = next(pid for pid in world.gw.members()
+                      if Path(f"/proc/{pid}/exe").readlink().name == "quicport-data-plane")  # fmt: skip
+    os.kill(data_plane, signal.SIGKILL)
+    eventually(lambda: reserved(world.gateway) == set(), what="the old ports are given back")
+    eventually(world.gw.healthy, what="the next one serves")
+    here = world.opened(at(SERVER[4], port))
+    assert world.home.load(LO, here, "--echo", "--send", 100, "--half-close")["ok"] == 1
+    assert len(reserved(world.gateway)) == len(before) == 1024
+
+
 # ---- the tunnel's end ----
 
 
@@ -459,20 +501,26 @@ def test_gateway_leaves_nothing(open_world):
     open_world.gw = None
 
 
-def test_ports_of_the_gateways_connections_are_the_hosts_no_more(open_world):
-    """The kernel gives none of them to a program, and a remote forward does not get one either."""
-    open_world.opened(at(LO, 9))
-    bound = open_world.gateway.run("ss", "-Htan", "state", "closed")
+def reserved(host):
+    """TCP ports from 8192 on that nobody can bind there."""
     taken = set()
-    with open_world.gateway.inside():
+    with host.inside():
         for port in range(8192, 65536):
             with socket.socket() as sock:
                 try:
                     sock.bind(("", port))
                 except OSError:
                     taken.add(port)
-    first = min(taken, key=lambda p: (p + 500 not in taken, p))
-    assert {*range(first, first + 1024)} <= taken, bound
+    used = host.run("ss", "-Htan").splitlines()
+    return taken - {int(line.split()[3].rpartition(":")[2]) for line in used}
+
+
+def test_ports_of_the_gateways_connections_are_the_hosts_no_more(open_world):
+    """The kernel gives none of them to a program, and a remote forward does not get one either."""
+    assert reserved(open_world.gateway) == set()
+    open_world.opened(at(LO, 9))
+    taken = reserved(open_world.gateway)
+    assert taken == set(range(min(taken), min(taken) + 1024))
 
 
 def recv_all(sock):
