@@ -102,6 +102,7 @@
 	X(drop_queue_full, "datagrams beyond what a virtual connection may have queued")           \
 	X(drop_no_memory, "datagrams dropped for want of mbufs or heap")                           \
 	X(drop_too_long, "datagrams longer than a record may be")                                  \
+	X(no_local_port, "virtual connections without a free local port for their destination")    \
 	X(fragments_in, "IP fragments received")                                                   \
 	X(fragments_out, "IP fragments sent")                                                      \
 	X(reassembled, "datagrams put together from fragments")                                    \

@@ -58,7 +58,7 @@ qp_relay_free(struct qp_relay *r)
 		t->nwaiting--;
 	}
 	if (r->local != NULL)
-		qp_local_conn_free(r);
+		qp_local_conn_free(t, r->local);
 	rte_pktmbuf_free(r->held);
 	rte_pktmbuf_free(r->out);
 	count_held(r, -(int64_t)r->queued_bytes, -(int64_t)r->out_bytes);

@@ -117,6 +117,7 @@ struct qp_tunnels {
 	struct qp_tunnel_list list;
 	struct qp_relay_queue dirty;         /* have something to do at the flush */
 	uint32_t nholding;                   /* relays with bytes in mbufs */
+	uint32_t local_opening;              /* connections of local forwards that are not open yet */
 	bool owed;                           /* some tunnel has owed_credit */
 	struct qp_timer relief;              /* armed while mbufs are scarce */
 };
@@ -159,8 +160,8 @@ void qp_local_free(struct qp_tunnel *t);
 void qp_local_stream_opened(struct qp_tunnel *t, struct qp_quic_stream *s);
 /* Its first bytes: while the relay's kind is QP_STREAM_LOCAL. */
 void qp_local_stream_data(struct qp_relay *r, const uint8_t *data, size_t len, bool fin);
-/* The connection that the client calls `id`, or NULL. */
-struct qp_relay *qp_local_find(const struct qp_tunnel *t, uint32_t id);
+/* The relay, or UDP flow, that the client calls `id`; or NULL. */
+void *qp_local_find(const struct qp_tunnel *t, uint32_t id);
 /* Whether what the client sends must still wait for the connection. */
 bool qp_local_is_opening(const struct qp_relay *r);
 /* From TCP: it is open; it did not open. */
@@ -168,8 +169,10 @@ void qp_local_connected(struct qp_relay *r);
 void qp_local_unreached(struct qp_relay *r, enum qp_tcp_end why);
 /* While it opens, at the flush: after qp_local_unreached the next address, or the end. */
 void qp_local_flush(struct qp_relay *r);
-/* The relay is going. */
-void qp_local_conn_free(struct qp_relay *r);
+/* A UDP destination says that nobody is there: tells the client; the flow is to be ended. */
+void qp_local_flow_refused(struct qp_tunnel *t, struct qp_local_conn *c);
+/* The relay, or the flow, is going. */
+void qp_local_conn_free(struct qp_tunnel *t, struct qp_local_conn *c);
 
 /* relay.c */
 /* NULL when out of memory or ids. `tcp`: NULL when it is not open yet. */

@@ -20,7 +20,7 @@
 #define RECLAIM_NS (2 * SECOND_NS)
 #define RECHECK_NS (SECOND_NS / 4)
 #define RECLAIM_LOOK 64u
-#define STREAM_WINDOW (256u * 1024) /* four of the longest datagrams on their way */
+#define STREAM_WINDOW (256u * 1024)
 #define MIN_BUCKETS 64u
 #define MAX_BUCKETS (1u << 18)
 
@@ -174,6 +174,8 @@ flow_free(struct qp_udp_flow *f)
 	qp_mbufq_clear(&f->held);
 	qp_udp_flow_drop_out(f);
 	LIST_REMOVE(f, bucket_link);
+	if (f->local != NULL)
+		qp_local_conn_free(t, f->local);
 	qp_slots_remove(&t->relay_ids, f->id);
 	t->nflows--;
 	u->counters.flows--;
@@ -236,6 +238,13 @@ qp_udp_flow_touch(struct qp_udp_flow *f, bool answer)
 	TAILQ_INSERT_TAIL(&t->flows, f, link);
 }
 
+/* Datagrams do not wait here: what comes is consumed at once. */
+void
+qp_udp_open_window(struct qp_quic_stream *s)
+{
+	qp_quic_stream_consumed(s, STREAM_WINDOW - QP_QUIC_FIRST_CREDIT);
+}
+
 /* Opens the stream and gives it what has come in the meantime. */
 static int
 open_stream(struct qp_udp_flow *f)
@@ -245,8 +254,7 @@ open_stream(struct qp_udp_flow *f)
 
 	if (rc < 0)
 		return rc;
-	/* Datagrams do not wait here: what comes is consumed at once. */
-	qp_quic_stream_consumed(f->stream, STREAM_WINDOW - QP_QUIC_FIRST_CREDIT);
+	qp_udp_open_window(f->stream);
 	qp_wire_put_conn_id(prefix, f->id);
 	rc = qp_quic_stream_write_bytes(f->stream, prefix, sizeof(prefix));
 	if (rc < 0)
@@ -339,9 +347,8 @@ on_idle(struct qp_timer *timer, uint64_t now_ns)
 	qp_udp_flow_abort(f, QP_STREAM_TIMEOUT);
 }
 
-/* Whether one more may be; counts why not. */
-static bool
-within_limits(struct qp_udp *u, const struct qp_tunnel *t)
+bool
+qp_udp_within_limits(struct qp_udp *u, const struct qp_tunnel *t)
 {
 	if (u->counters.flows >= u->cfg.max_flows) {
 		QP_UDP_COUNT(u, drop_limit);
@@ -362,8 +369,8 @@ within_limits(struct qp_udp *u, const struct qp_tunnel *t)
 	return true;
 }
 
-static struct qp_udp_flow *
-flow_alloc(struct qp_udp *u, struct qp_tunnel *t)
+struct qp_udp_flow *
+qp_udp_flow_alloc(struct qp_udp *u, struct qp_tunnel *t)
 {
 	struct qp_udp_flow *f = calloc(1, sizeof(*f));
 	uint64_t id;
@@ -381,16 +388,12 @@ flow_alloc(struct qp_udp *u, struct qp_tunnel *t)
 	return f;
 }
 
-struct qp_udp_flow *
-qp_udp_flow_new(struct qp_udp_port *p, const struct qp_flow *flow)
+void
+qp_udp_flow_enter(struct qp_udp_flow *f, const struct qp_flow *flow)
 {
-	struct qp_udp *u = p->udp;
-	struct qp_tunnel *t = p->tunnel;
-	struct qp_udp_flow *f;
-	int rc;
+	struct qp_udp *u = f->udp;
+	struct qp_tunnel *t = f->tunnel;
 
-	if (!within_limits(u, t) || (f = flow_alloc(u, t)) == NULL)
-		return NULL;
 	f->flow = *flow;
 	f->last_ns = *u->env.now_ns;
 	LIST_INSERT_HEAD(bucket_of(u, flow), f, bucket_link);
@@ -401,6 +404,19 @@ qp_udp_flow_new(struct qp_udp_port *p, const struct qp_flow *flow)
 	t->all->env.counters->conns_active++;
 	t->all->env.counters->conns_total++;
 	qp_timer_arm(u->env.wheel, &f->idle, f->last_ns + u->cfg.idle_ns);
+}
+
+struct qp_udp_flow *
+qp_udp_flow_new(struct qp_udp_port *p, const struct qp_flow *flow)
+{
+	struct qp_udp *u = p->udp;
+	struct qp_tunnel *t = p->tunnel;
+	struct qp_udp_flow *f;
+	int rc;
+
+	if (!qp_udp_within_limits(u, t) || (f = qp_udp_flow_alloc(u, t)) == NULL)
+		return NULL;
+	qp_udp_flow_enter(f, flow);
 	rc = t->nwaiting > 0 ? QP_E_AGAIN : open_stream(f);
 	if (rc == QP_E_AGAIN) {
 		wait_for_stream(f);

@@ -39,7 +39,8 @@ qp_udp_unreachable(struct qp_udp_flow *f)
 	struct rte_mbuf *m;
 	uint8_t *icmp;
 
-	if (f->quote_len == 0)
+	/* The destination of a local forward has not asked for anything. */
+	if (f->quote_len == 0 || f->local != NULL)
 		return;
 	if (!within_rate(u)) {
 		QP_UDP_COUNT(u, icmp_limited);
@@ -137,6 +138,8 @@ apply(struct qp_udp *u, const struct qp_flow *flow, enum icmp_meaning meaning, u
 	}
 	if (meaning == ICMP_UNREACHABLE) {
 		QP_UDP_COUNT(u, flows_unreachable);
+		if (f->local != NULL)
+			qp_local_flow_refused(f->tunnel, f->local);
 		qp_udp_flow_abort(f, QP_STREAM_REFUSED);
 		return;
 	}

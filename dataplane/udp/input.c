@@ -214,16 +214,15 @@ void
 qp_udp_input(struct qp_udp *u, struct rte_mbuf *m, const struct qp_packet *pkt)
 {
 	uint32_t off = pkt->l4_off + QP_UDP_HEADER_BYTES, end = pkt->l4_off + pkt->l4_len;
-	struct qp_udp_port *p = port_of(u, &pkt->flow);
-	struct qp_udp_flow *f;
+	struct qp_udp_flow *f = qp_udp_flow_find(u, &pkt->flow);
+	struct qp_udp_port *p = f == NULL ? port_of(u, &pkt->flow) : NULL;
 
 	/* Port 0 is nobody's: there is no answer (RFC 768). */
-	if (p == NULL || pkt->flow.rport_be == 0) {
+	if (f == NULL && (p == NULL || pkt->flow.rport_be == 0)) {
 		QP_UDP_COUNT(u, drop_no_port);
 		rte_pktmbuf_free(m);
 		return;
 	}
-	f = qp_udp_flow_find(u, &pkt->flow);
 	if (f == NULL && (f = qp_udp_flow_new(p, &pkt->flow)) == NULL) {
 		rte_pktmbuf_free(m);
 		return;

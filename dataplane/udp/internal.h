@@ -32,6 +32,7 @@ struct qp_udp_flow {
 	struct qp_udp *udp;
 	struct qp_tunnel *tunnel;
 	struct qp_quic_stream *stream;     /* NULL: not open yet */
+	struct qp_local_conn *local;       /* of a local forward: what the client calls it; else NULL */
 	struct qp_flow flow;               /* l2: the last datagram's */
 	struct qp_timer idle;
 	uint64_t last_ns;                  /* last datagram, either way */
@@ -79,6 +80,7 @@ struct qp_udp {
 	uint32_t next_ip_id;
 	uint64_t icmp_second;              /* which one icmp_now counts */
 	uint32_t icmp_now;
+	uint16_t port_first, port_count;   /* of flows to the outside */
 	struct qp_udp_port *port[65536];   /* by number, host order */
 	uint8_t scratch[QP_WIRE_RECORD_HEADER_BYTES + UINT16_MAX];
 };
@@ -89,6 +91,14 @@ struct qp_udp {
 struct qp_udp_flow *qp_udp_flow_find(struct qp_udp *u, const struct qp_flow *flow);
 /* NULL, and counted why: a limit, or no memory. */
 struct qp_udp_flow *qp_udp_flow_new(struct qp_udp_port *p, const struct qp_flow *flow);
+/* NULL, and counted: out of memory, or of ids. */
+struct qp_udp_flow *qp_udp_flow_alloc(struct qp_udp *u, struct qp_tunnel *t);
+/* Whether the tunnel may have one more; counts why not. */
+bool qp_udp_within_limits(struct qp_udp *u, const struct qp_tunnel *t);
+/* Its ends are known: into the tables, and its idle time begins. */
+void qp_udp_flow_enter(struct qp_udp_flow *f, const struct qp_flow *flow);
+/* What a stream may have on its way here, four of the longest datagrams. */
+void qp_udp_open_window(struct qp_quic_stream *s);
 /* Something came from the outside, or (an answer) from the client: silence starts anew. */
 void qp_udp_flow_touch(struct qp_udp_flow *f, bool answer);
 /* Resets the stream with the code and frees the flow. */

@@ -225,22 +225,29 @@ take_records(struct qp_udp_flow *f, const uint8_t *data, size_t len)
 void
 qp_udp_stream_data(struct qp_udp_flow *f, const uint8_t *data, size_t len, bool fin)
 {
-	struct qp_quic_stream *s = f->stream;
-
 	/* Datagrams do not wait here, so neither does credit. */
 	qp_quic_conn_consumed(f->tunnel->conn, len);
+	(void)qp_udp_take(f, data, len, fin);
+}
+
+bool
+qp_udp_take(struct qp_udp_flow *f, const uint8_t *data, size_t len, bool fin)
+{
+	struct qp_quic_stream *s = f->stream;
+
 	if (!fin)
 		qp_quic_stream_consumed(s, len);
 	qp_udp_flow_touch(f, true);
 	if (take_records(f, data, len) < 0 || (fin && f->head_len > 0)) {
 		QP_UDP_COUNT(f->udp, flows_bad_record);
 		qp_udp_flow_abort(f, QP_STREAM_PROTOCOL);
-		return;
+		return false;
 	}
 	if (!fin)
-		return;
+		return true;
 	/* The client is done with it: what is queued for it still goes there. */
 	qp_quic_stream_fin(s);
 	qp_quic_stream_set_ctx(s, NULL);
 	qp_udp_stream_closed(f);
+	return false;
 }

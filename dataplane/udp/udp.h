@@ -14,6 +14,8 @@
 struct rte_mbuf;
 struct rte_mempool;
 struct qp_tunnel;
+struct qp_local_conn;
+struct qp_quic_stream;
 
 /*
  * UDP forwards. Each outside address and port that sends to a forwarded port
@@ -83,6 +85,17 @@ void qp_udp_flush(struct qp_udp *u);
 int qp_udp_listen(struct qp_udp *u, const struct qp_ipaddr *addr, uint16_t port_be,
 	struct qp_tunnel *t, struct qp_udp_port **out);
 void qp_udp_unlisten(struct qp_udp_port *p);
+
+/* qp_udp_connect chooses its local port among these (host order); before, there is none. */
+void qp_udp_set_ports(struct qp_udp *u, uint16_t first, uint32_t count);
+/*
+ * A flow to the outside for a stream that a client has opened in a local
+ * forward, whose id is read already: `to` without a local port. The flow has the
+ * stream's context, and `local`, from then on. NULL, and counted why: a limit,
+ * no port, no memory.
+ */
+struct qp_udp_flow *qp_udp_connect(struct qp_udp *u, struct qp_tunnel *t, const struct qp_flow *to,
+	struct qp_quic_stream *s, struct qp_local_conn *local);
 /* Ends all of a tunnel's flows. */
 void qp_udp_abort_all(struct qp_tunnel *t);
 /* Those that hold more than the tunnel's average or just that. */
@@ -94,6 +107,8 @@ void qp_udp_flow_close(struct qp_udp_flow *f, uint8_t reason);
 
 /* What a flow's stream tells; see struct qp_quic_ops. Each may end the flow. */
 void qp_udp_stream_data(struct qp_udp_flow *f, const uint8_t *data, size_t len, bool fin);
+/* The same for bytes whose credit the connection has back. False: the flow has ended. */
+bool qp_udp_take(struct qp_udp_flow *f, const uint8_t *data, size_t len, bool fin);
 void qp_udp_stream_acked(struct qp_udp_flow *f, uint64_t bytes);
 void qp_udp_stream_reset(struct qp_udp_flow *f, uint64_t code);
 /* STOP_SENDING: nobody reads what the outside sends any more. */

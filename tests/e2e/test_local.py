@@ -4,13 +4,17 @@ Local forwards through the gateway: a client's port here leads to whatever the g
 host and hosts beyond it. Services are plain Linux sockets.
 """
 
+import os
+import re
+import signal
 import socket
 import threading
+from pathlib import Path
 
 import pytest
 
 import quicport1 as q
-from harness import Client, Gateway, RefPeer, eventually, link, new_port
+from harness import QUICPORT, Client, Gateway, Process, RefPeer, eventually, link, new_port
 
 LO = "127.0.0.1"
 MIB = 1 << 20
@@ -69,13 +73,8 @@ class LocalClient(Client):
     def __init__(self, host, server, local, remote, *args, auth=("--psk", "secret")):
         words = ["-s", server, "-L", str(local), "-R", remote, *auth, "--insecure",
                  "--reconnect", "no", *args]  # fmt: skip
-        self._start(host, words)
-
-    def _start(self, host, words):
-        from harness import QUICPORT, Process
-
-        self.auth = ()
-        Process.__init__(self, host, "client", [QUICPORT, "client", *words], None)
+        self.auth = auth
+        Process.__init__(self, host, "client", [QUICPORT, "client", *words])
 
 
 @pytest.fixture
@@ -84,6 +83,8 @@ def world(hosts):
     yield world
     if world.gw is not None:
         assert world.gw.running()
+        for process in world.home.processes:
+            process.stop()
         eventually(lambda: world.gw.metric("quicport_conns_active") == 0, what="no connection stays")
 
 
@@ -220,6 +221,155 @@ def test_reset_goes_both_ways(open_world):
     assert result["errors"] in ({"ECONNRESET": 1}, {"EPIPE": 1})
 
 
+# ---- UDP ----
+
+
+class Echo(threading.Thread):
+    """A UDP service in a host, in this process: it answers each datagram, and notes who asked."""
+
+    def __init__(self, host, address, port):
+        super().__init__(daemon=True)
+        with host.inside():
+            family = socket.AF_INET6 if ":" in address else socket.AF_INET
+            self.sock = socket.socket(family, socket.SOCK_DGRAM)
+        self.sock.bind((address, port))
+        self.peers = set()
+        self.start()
+
+    def run(self):
+        while True:
+            try:
+                data, peer = self.sock.recvfrom(70000)
+            except OSError:
+                return
+            if data == b"end":
+                return
+            self.peers.add(peer[:2])
+            self.sock.sendto(data, peer)
+
+    def end(self):
+        name = self.sock.getsockname()
+        self.sock.sendto(b"end", name)  # it may be asleep in recvfrom
+        self.join(5)
+        self.sock.close()
+
+
+@pytest.fixture
+def echoes():
+    made = []
+
+    def make(*args):
+        made.append(Echo(*args))
+        return made[-1]
+
+    yield make
+    for echo in made:
+        echo.end()
+
+
+def udp_opened(world, destination):
+    client, here = None, new_port()
+    client = LocalClient(world.home, f"{GATEWAY[4]}:{world.gw.port}", f"{here}/udp",
+                         f"{destination}/udp")  # fmt: skip
+    client.wait_for_line("forward open")
+    return here
+
+
+def asker(world, here, timeout=5):
+    with world.home.inside():
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.connect((LO, here))
+    sock.settimeout(timeout)
+    return sock
+
+
+@pytest.mark.parametrize("address", OWN + BEYOND)
+def test_udp_destination_on_the_gateways_host_and_beyond(open_world, echoes, address):
+    port = new_port()
+    echo = echoes(open_world.host_of(address), address, port)
+    here = udp_opened(open_world, at(address, port))
+    with asker(open_world, here) as one, asker(open_world, here) as other:
+        for n in range(50):
+            one.send(b"one %d" % n)
+            other.send(b"other %d" % n)
+            assert one.recv(100) == b"one %d" % n
+            assert other.recv(100) == b"other %d" % n
+    assert len(echo.peers) == 2  # a port of its own for each
+    assert open_world.gw.metric("quicport_local_conns_total") == 2
+
+
+@pytest.mark.parametrize("address", [LO, "::1", SERVER[4], SERVER[6]])
+@pytest.mark.parametrize("size", [0, 1472, 9000, 65507])
+def test_udp_datagram_of_any_size(open_world, echoes, address, size):
+    port = new_port()
+    echoes(open_world.host_of(address), address, port)
+    here = udp_opened(open_world, at(address, port))
+    text = bytes(i * 7 % 251 for i in range(size))
+    with asker(open_world, here) as sock:
+        sock.send(text)
+        assert sock.recv(70000) == text
+
+
+@pytest.mark.parametrize("address", [LO, "::1", SERVER[4], SERVER[6]])
+def test_udp_without_a_service_is_refused(open_world, address):
+    here = udp_opened(open_world, at(address, new_port()))
+    with asker(open_world, here) as sock:
+        sock.send(b"anybody there?")
+        eventually(lambda: open_world.gw.metric("quicport_local_conns_failed_total") == 1,
+                   what="the refusal comes")  # fmt: skip
+        eventually(lambda: idle(open_world), what="all is given back")
+
+
+def test_udp_name_with_an_address_that_refuses(open_world, echoes):
+    """localhost's first address has no service: whoever asks again asks at the next one."""
+    port = new_port()
+    echoes(open_world.gateway, LO, port)
+    here = udp_opened(open_world, f"localhost:{port}")
+    with asker(open_world, here, 1) as sock:
+
+        def answered():
+            sock.send(b"hello")
+            try:
+                return sock.recv(100) == b"hello"
+            except OSError:
+                return False
+
+        eventually(answered, what="an answer")
+
+
+# ---- the reference client ----
+
+
+@pytest.mark.parametrize("announce", ["before", "after"])
+def test_reference_client(open_world, announce):
+    port, here = new_port(), new_port()
+    service = open_world.server.service(SERVER[4], port, "--after-eof", "--send", MIB, "--sha")
+    peer = RefPeer(open_world.home, "local", "--psk", "secret", "--announce", announce,
+                   "--server", f"{GATEWAY[4]}:{open_world.gw.port}", "--listen", f"{LO}:{here}",
+                   "--destination", f"{SERVER[4]}:{port}")  # fmt: skip
+    assert peer.event("forward")["status"] == q.STATUS_OK
+    peer.event("listening")
+    result = open_world.home.load(LO, here, "--send", MIB, "--half-close", "--sha",
+                                  "--connections", 5, "--parallel", 5)  # fmt: skip
+    assert (result["ok"], result["rx_bytes"], result["errors"]) == (5, 5 * MIB, {})
+    there = eventually(lambda: len(e := [e for e in service.lines() if "conn" in e]) == 5 and e,
+                       what="service reports")  # fmt: skip
+    assert {e["rx_sha"] for e in there} == {e["tx_sha"] for e in result["connections"]}
+
+
+def test_reference_client_is_told_of_a_refused_destination(open_world):
+    port, here = new_port(), new_port()
+    peer = RefPeer(open_world.home, "local", "--psk", "secret", "--listen", f"{LO}:{here}",
+                   "--server", f"{GATEWAY[4]}:{open_world.gw.port}",
+                   "--destination", f"{SERVER[4]}:{port}")  # fmt: skip
+    peer.event("listening")
+    result = open_world.home.load(LO, here, "--send", 100, deadline=10)
+    assert result["errors"] in ({"ECONNRESET": 1}, {"EPIPE": 1})
+    told = peer.event("message")
+    assert (told["kind"], told["reason"]) == (q.CONNECTION_CLOSE, q.REASON_REFUSED)
+    assert told["connection"] == 0x70000001
+
+
 # ---- policy ----
 
 
@@ -287,6 +437,44 @@ def test_name_that_is_unknown_is_refused_and_says_so(open_world):
     )
 
 
+# ---- several workers, a data plane that dies ----
+
+
+def test_each_worker_has_ports_of_its_own(world, echoes):
+    world.start("--allow-local-forward-any", "--workers", "2")
+    port = new_port()
+    world.server.service(SERVER[4], port, "--echo")
+    echo = echoes(world.server, SERVER[4], port)
+    for _ in range(6):  # by their addresses, clients come to either worker
+        here, udp = world.opened(at(SERVER[4], port)), udp_opened(world, at(SERVER[4], port))
+        result = world.home.load(LO, here, "--echo", "--send", 10000, "--half-close",
+                                 "--connections", 20, "--parallel", 20)  # fmt: skip
+        assert (result["ok"], result["errors"]) == (20, {})
+        with asker(world, udp) as sock:
+            sock.send(b"hello")
+            assert sock.recv(100) == b"hello"
+    assert len(echo.peers) == 6
+    _, text = world.gw.get("/metrics")
+    opened = re.findall(r"^quicport_worker_local_conns_total{.*} ([0-9]+)$", text, re.M)
+    assert len(opened) == 2 and all(int(n) > 0 for n in opened)
+
+
+def test_next_data_plane_takes_ports_anew(world):
+    world.start("--allow-local-forward-any")
+    port = new_port()
+    world.server.service(SERVER[4], port, "--echo")
+    world.opened(at(SERVER[4], port))
+    before = reserved(world.gateway)
+    data_plane = next(pid for pid in world.gw.members()
+                      if Path(f"/proc/{pid}/exe").readlink().name == "quicport-data-plane")  # fmt: skip
+    os.kill(data_plane, signal.SIGKILL)
+    eventually(lambda: reserved(world.gateway) == set(), what="the old ports are given back")
+    eventually(world.gw.healthy, what="the next one serves")
+    here = world.opened(at(SERVER[4], port))
+    assert world.home.load(LO, here, "--echo", "--send", 100, "--half-close")["ok"] == 1
+    assert len(reserved(world.gateway)) == len(before) == 1024
+
+
 # ---- the tunnel's end ----
 
 
@@ -313,20 +501,26 @@ def test_gateway_leaves_nothing(open_world):
     open_world.gw = None
 
 
-def test_ports_of_the_gateways_connections_are_the_hosts_no_more(open_world):
-    """The kernel gives none of them to a program, and a remote forward does not get one either."""
-    open_world.opened(at(LO, 9))
-    bound = open_world.gateway.run("ss", "-Htan", "state", "closed")
+def reserved(host):
+    """TCP ports from 8192 on that nobody can bind there."""
     taken = set()
-    with open_world.gateway.inside():
+    with host.inside():
         for port in range(8192, 65536):
             with socket.socket() as sock:
                 try:
                     sock.bind(("", port))
                 except OSError:
                     taken.add(port)
-    first = min(taken, key=lambda p: (p + 500 not in taken, p))
-    assert {*range(first, first + 1024)} <= taken, bound
+    used = host.run("ss", "-Htan").splitlines()
+    return taken - {int(line.split()[3].rpartition(":")[2]) for line in used}
+
+
+def test_ports_of_the_gateways_connections_are_the_hosts_no_more(open_world):
+    """The kernel gives none of them to a program, and a remote forward does not get one either."""
+    assert reserved(open_world.gateway) == set()
+    open_world.opened(at(LO, 9))
+    taken = reserved(open_world.gateway)
+    assert taken == set(range(min(taken), min(taken) + 1024))
 
 
 def recv_all(sock):

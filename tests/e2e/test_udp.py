@@ -61,7 +61,7 @@ class Tunnel:
         if client == "ours":
             self.client = Client(host, f"{LO}:{self.gateway.port}", f"{self.port}/udp",
                                  f"{LO}:{self.service}/udp")  # fmt: skip
-            eventually(lambda: self.gateway.metric("quicport_ports_open") == 1, what="port is open")
+            self.client.wait_for_line("forward open")
         else:
             self.client = RefPeer(host, "client", "--server", f"{LO}:{self.gateway.port}", "--psk",
                                   "secret", "--udp", "--remote", self.port, "--local",

@@ -356,7 +356,7 @@ message(enum qp_msg_type type, const uint8_t *bytes, size_t len)
 		g->message_len %= sizeof(g->message);
 		g->naddrs = 1 + g->naddrs % QP_LOCAL_ADDRS;
 		g->source_first = 40000;
-		g->source_count %= 1000;
+		g->source_count = (uint16_t)(1 + g->source_count % 1000);
 	}
 	if (type == QP_MSG_LOCAL_DENY)
 		msg.forward_answer.message_len %= sizeof(msg.forward_answer.message);
@@ -608,7 +608,7 @@ advance(uint8_t how_far, bool local)
 	static const uint8_t request[] = {0x21, 0, 5, 0x23, 0x3e, 1, '2', '2'}; /* the grant decides */
 	static const uint8_t zero[128], yes[] = {1};
 	const uint8_t protocol = how_far & 8 ? QP_WIRE_UDP : QP_WIRE_TCP;
-	const uint8_t ask[] = {1, 0, 6, 1, 0, 3, ':', '2', '2'}, to[] = {22, 0, 1, 1};
+	const uint8_t ask[] = {1, 0, 6, protocol, 0, 3, ':', '2', '2'}, to[] = {22, 0, protocol, 1};
 	const uint8_t grant[] = {0x3e, 0x23, protocol};
 
 	how_far %= 8;

@@ -279,27 +279,30 @@ look_at_what_left(void)
 	FUZZ_CHECK(w->tunnel.nflows <= TUNNEL_FLOWS);
 }
 
+static void
+set_up(uint8_t settings)
+{
+	if (w == NULL) {
+		uw_init();
+		w = uw_new();
+		w->cfg.max_flows = FLOWS;
+		w->cfg.max_flows_per_tunnel = TUNNEL_FLOWS;
+		uw_start(w);
+	}
+	w->segmentation = w->udp->env.udp_segmentation = settings & 1;
+	w->conn.streams_left = settings & 2 ? 2 : 1000;
+	w->udp->cfg.idle_ns = settings & 4 ? 1000 * UW_MS : 60000 * UW_MS;
+	forced_level = QP_MEM_PLENTY;
+	most_mtu = 0;
+	set_mtu(settings & 8 ? 9000 : 0);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct input in = {data, size};
-	static bool ready;
-	uint8_t settings;
 
-	if (!ready)
-		uw_init();
-	ready = true;
-	w = uw_new();
-	settings = get8(&in);
-	w->segmentation = settings & 1;
-	w->conn.streams_left = settings & 2 ? 2 : 1000;
-	w->cfg.idle_ns = settings & 4 ? 1000 * UW_MS : 60000 * UW_MS;
-	w->cfg.max_flows = FLOWS;
-	w->cfg.max_flows_per_tunnel = TUNNEL_FLOWS;
-	forced_level = QP_MEM_PLENTY;
-	most_mtu = 0;
-	set_mtu(settings & 8 ? 9000 : 0);
-	uw_start(w);
+	set_up(get8(&in));
 	for (unsigned n = 0; n < STEPS && in.left > 0; n++) {
 		set_level();
 		step(&in);
@@ -308,6 +311,6 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (unsigned i = 0; i < w->nstreams; i++)
 		if (w->stream[i]->out_len > 0)
 			(void)uw_records(w->stream[i]);
-	uw_free(w);
+	uw_reset(w);
 	return 0;
 }

@@ -113,6 +113,32 @@ qp_tunnel_announce(struct qp_tunnel *t, uint32_t conn_id)
 	w->last_announced = conn_id;
 }
 
+/* Local forwards: here the test is who asked. */
+
+void
+qp_local_conn_free(struct qp_tunnel *t, struct qp_local_conn *c)
+{
+	must(c == UW_LOCAL);
+	t->conn->w->locals_gone++;
+}
+
+void
+qp_local_flow_refused(struct qp_tunnel *t, struct qp_local_conn *c)
+{
+	must(c == UW_LOCAL);
+	t->conn->w->locals_refused++;
+}
+
+struct qp_quic_stream *
+uw_stream(struct uw *w)
+{
+	struct qp_quic_stream *s;
+
+	w->conn.streams_left++;
+	must(qp_quic_stream_open(&w->conn, NULL, &s) == 0);
+	return s;
+}
+
 /* What leaves. */
 
 uint16_t
@@ -531,6 +557,16 @@ uw_new(void)
 	return w;
 }
 
+static void
+open_port(struct uw *w)
+{
+	w->tunnel = (struct qp_tunnel) {
+		.state = QP_TUNNEL_OPEN, .all = &w->tunnels, .conn = &w->conn, .port = UW_PORT};
+	TAILQ_INIT(&w->tunnel.flows);
+	TAILQ_INIT(&w->tunnel.waiting_flows);
+	must(qp_udp_listen(w->udp, NULL, htons(UW_PORT), &w->tunnel, &w->tunnel.udp_port) == 0);
+}
+
 void
 uw_start(struct uw *w)
 {
@@ -550,11 +586,7 @@ uw_start(struct uw *w)
 	w->udp = qp_udp_new(&env, &w->cfg);
 	must(w->udp != NULL);
 	w->tunnels.env.counters = &w->counters;
-	w->tunnel = (struct qp_tunnel) {
-		.state = QP_TUNNEL_OPEN, .all = &w->tunnels, .conn = &w->conn, .port = UW_PORT};
-	TAILQ_INIT(&w->tunnel.flows);
-	TAILQ_INIT(&w->tunnel.waiting_flows);
-	must(qp_udp_listen(w->udp, NULL, htons(UW_PORT), &w->tunnel, &w->tunnel.udp_port) == 0);
+	open_port(w);
 }
 
 void
@@ -578,22 +610,25 @@ uw_wait(struct uw *w, uint64_t ns)
 	uw_flush(w);
 }
 
-void
-uw_free(struct uw *w)
+static void
+end_tunnel(struct uw *w)
 {
-	struct uw_packet *p;
-
 	qp_udp_abort_all(&w->tunnel);
 	qp_udp_unlisten(w->tunnel.udp_port);
 	uw_flush(w);
 	must(w->tunnel.nflows == 0 && w->tunnel.nwaiting == 0 && w->tunnel.held_bytes == 0);
 	must(w->counters.conns_active == 0 && qp_udp_counters(w->udp)->flows == 0);
 	must(qp_udp_counters(w->udp)->queued_bytes == 0);
-	qp_udp_free(w->udp);
 	must(w->tunnel.relay_ids.used == 0);
 	qp_slots_fini(&w->tunnel.relay_ids);
-	must(rte_mempool_avail_count(pool) == UW_POOL);
-	must(rte_mempool_avail_count(indirect) == UW_POOL);
+}
+
+/* What the test has looked at, or not. */
+static void
+forget(struct uw *w)
+{
+	struct uw_packet *p;
+
 	while ((p = TAILQ_FIRST(&w->sent)) != NULL) {
 		TAILQ_REMOVE(&w->sent, p, link);
 		free(p);
@@ -603,6 +638,39 @@ uw_free(struct uw *w)
 		free(w->stream[i]);
 	}
 	free(w->stream);
+	w->stream = NULL;
+	w->nstreams = 0;
+}
+
+static void
+check_pools(void)
+{
+	must(rte_mempool_avail_count(pool) == UW_POOL);
+	must(rte_mempool_avail_count(indirect) == UW_POOL);
+}
+
+void
+uw_reset(struct uw *w)
+{
+	end_tunnel(w);
+	/* Fragments go in time. */
+	w->now_ns += w->udp->cfg.fragment_ns + UW_MS;
+	qp_wheel_advance(w->wheel, w->now_ns);
+	check_pools();
+	forget(w);
+	w->conn = (struct qp_quic_conn) {.w = w, .streams_left = 10000};
+	w->mem_level = QP_MEM_PLENTY;
+	w->mtu = 0;
+	open_port(w);
+}
+
+void
+uw_free(struct uw *w)
+{
+	end_tunnel(w);
+	qp_udp_free(w->udp);
+	check_pools();
+	forget(w);
 	qp_wheel_free(w->wheel);
 	free(w);
 }

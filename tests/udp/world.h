@@ -78,9 +78,15 @@ struct uw {
 	uint8_t mem_level;
 	uint16_t mtu;                    /* that frames from the outside carry; 0: none */
 	bool segmentation;
+	unsigned locals_gone, locals_refused;
 	struct uw_packets sent;
 	unsigned nsent, unclaimed;       /* frames that UDP did not take */
 };
+
+/* What a flow of a local forward is given; nobody looks into it here. */
+#define UW_LOCAL ((struct qp_local_conn *)1)
+/* A stream that the client has opened. */
+struct qp_quic_stream *uw_stream(struct uw *w);
 
 /* Once a process. */
 void uw_init(void);
@@ -89,6 +95,11 @@ struct uw *uw_new(void);
 void uw_start(struct uw *w);
 /* Ends the tunnel; every mbuf and every count of things that exist is given back. */
 void uw_free(struct uw *w);
+/*
+ * The same, and begins anew: for who makes many worlds, since their tables take
+ * long to make. w->udp->cfg and ->env may be changed then.
+ */
+void uw_reset(struct uw *w);
 /* Time passes; timers fire. */
 void uw_wait(struct uw *w, uint64_t ns);
 /* The end of a worker's turn. */
