@@ -110,6 +110,7 @@
 	X(fragment_limit, "datagrams in pieces given up for newer ones, or with too many pieces")  \
 	X(fragment_bad, "datagrams whose fragments contradict each other or make no datagram")     \
 	X(fragment_overlap, "datagrams dropped for fragments that overlap")                        \
+	X(fragment_twice, "fragments dropped because they were there already")                     \
 	X(icmp_sent, "port unreachable sent to the outside")                                       \
 	X(icmp_limited, "port unreachable not sent: too many this second")                         \
 	X(icmp_mtu_taken, "path MTUs lowered by an ICMP error")                                    \

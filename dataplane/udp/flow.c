@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Virtual connections: which outside address and port has which stream, their
- * limits, their idle time and their end. Runs on the lcore that owns the
- * tunnel. What they carry is input.c's and output.c's.
+ * Virtual connections: which outside address and port is which, their limits
+ * and their end. Runs on the lcore that owns the tunnel. Their streams and
+ * their silence are waiting.c's, what they carry is input.c's and output.c's.
  */
 #include <rte_mbuf.h>
 #include <stdlib.h>
@@ -11,15 +11,6 @@
 #include "dataplane/tcp/siphash.h"
 #include "dataplane/udp/internal.h"
 
-#define SECOND_NS UINT64_C(1000000000)
-/*
- * A flow without a word for so long gives its stream to one that waits for a
- * stream: when the last word was the client's, and when it was the outside's.
- */
-#define ANSWERED_NS (SECOND_NS / 2)
-#define RECLAIM_NS (2 * SECOND_NS)
-#define RECHECK_NS (SECOND_NS / 4)
-#define RECLAIM_LOOK 64u
 #define STREAM_WINDOW (256u * 1024)
 #define MIN_BUCKETS 64u
 #define MAX_BUCKETS (1u << 18)
@@ -135,17 +126,16 @@ qp_udp_flow_queued(struct qp_udp_flow *f, int64_t bytes)
 	f->udp->counters.queued_bytes += (uint64_t)bytes;
 }
 
-/* Into the tunnel's queue of those with a stream, or of those that wait for one. */
-static void
-enqueue(struct qp_udp_flow *f, bool waiting)
+void
+qp_udp_flow_enqueue(struct qp_udp_flow *f, bool waiting)
 {
 	f->waiting = waiting;
 	f->tunnel->nwaiting += waiting;
 	TAILQ_INSERT_TAIL(waiting ? &f->tunnel->waiting_flows : &f->tunnel->flows, f, link);
 }
 
-static void
-dequeue(struct qp_udp_flow *f)
+void
+qp_udp_flow_dequeue(struct qp_udp_flow *f)
 {
 	f->tunnel->nwaiting -= f->waiting;
 	TAILQ_REMOVE(f->waiting ? &f->tunnel->waiting_flows : &f->tunnel->flows, f, link);
@@ -168,7 +158,7 @@ flow_free(struct qp_udp_flow *f)
 
 	/* What the client said before the end still goes out. */
 	qp_udp_batch_flush(u, f);
-	dequeue(f);
+	qp_udp_flow_dequeue(f);
 	qp_timer_cancel(u->env.wheel, &f->idle);
 	qp_udp_flow_queued(f, -(int64_t)f->queued_bytes);
 	qp_mbufq_clear(&f->held);
@@ -245,108 +235,6 @@ qp_udp_open_window(struct qp_quic_stream *s)
 	qp_quic_stream_consumed(s, STREAM_WINDOW - QP_QUIC_FIRST_CREDIT);
 }
 
-/* Opens the stream and gives it what has come in the meantime. */
-static int
-open_stream(struct qp_udp_flow *f)
-{
-	uint8_t prefix[QP_WIRE_CONN_ID_BYTES];
-	int rc = qp_quic_stream_open(f->tunnel->conn, f, &f->stream);
-
-	if (rc < 0)
-		return rc;
-	qp_udp_open_window(f->stream);
-	qp_wire_put_conn_id(prefix, f->id);
-	rc = qp_quic_stream_write_bytes(f->stream, prefix, sizeof(prefix));
-	if (rc < 0)
-		return rc;
-	qp_udp_flow_queued(f, sizeof(prefix));
-	if (f->held.head != NULL)
-		qp_quic_stream_write(f->stream, qp_mbufq_take(&f->held));
-	qp_tunnel_announce(f->tunnel, f->id);
-	return 0;
-}
-
-void
-qp_udp_open_waiting(struct qp_tunnel *t)
-{
-	struct qp_udp_flow *f;
-	int rc;
-
-	while ((f = TAILQ_FIRST(&t->waiting_flows)) != NULL) {
-		rc = open_stream(f);
-		if (rc == QP_E_AGAIN)
-			return;
-		dequeue(f);
-		enqueue(f, false);
-		/* The client hears of it only now: before, the silence was ours. */
-		qp_udp_flow_touch(f, false);
-		if (rc < 0) {
-			QP_UDP_COUNT(f->udp, drop_no_memory);
-			qp_udp_flow_abort(f, QP_STREAM_LIMIT);
-		}
-	}
-}
-
-/*
- * The client allows no more streams. Flows that were silent longest give up
- * theirs, if they were silent for a while: a question and its answer take
- * moments, and the idle time is meant for those who have room. An eighth of
- * them at once, since clients give credit back in lots of that size.
- */
-static void
-reclaim_streams(struct qp_tunnel *t, uint64_t now_ns)
-{
-	uint32_t most = 1 + t->nflows / 8, look = RECLAIM_LOOK;
-	struct qp_udp_flow *f, *next;
-
-	for (f = TAILQ_FIRST(&t->flows); f != NULL && most > 0 && look-- > 0; f = next) {
-		uint64_t enough_ns = f->answered ? ANSWERED_NS : RECLAIM_NS;
-
-		next = TAILQ_NEXT(f, link);
-		if (now_ns - f->last_ns < ANSWERED_NS)
-			return;
-		if (now_ns - f->last_ns < enough_ns)
-			continue;
-		most--;
-		QP_UDP_COUNT(f->udp, flows_reclaimed);
-		qp_udp_flow_abort(f, QP_STREAM_TIMEOUT);
-	}
-}
-
-static void
-wait_for_stream(struct qp_udp_flow *f)
-{
-	struct qp_udp *u = f->udp;
-
-	dequeue(f);
-	enqueue(f, true);
-	qp_timer_arm(u->env.wheel, &f->idle, f->last_ns + RTE_MIN(RECHECK_NS, u->cfg.idle_ns));
-	reclaim_streams(f->tunnel, *u->env.now_ns);
-}
-
-/* Silence is measured when the timer fires: a datagram only notes the time. */
-static void
-on_idle(struct qp_timer *timer, uint64_t now_ns)
-{
-	struct qp_udp_flow *f =
-		(struct qp_udp_flow *)((char *)timer - offsetof(struct qp_udp_flow, idle));
-	uint64_t end_ns = f->last_ns + f->udp->cfg.idle_ns;
-
-	if (end_ns > now_ns) {
-		/* One that waits looks from time to time whether others have fallen silent. */
-		if (f->waiting) {
-			end_ns = RTE_MIN(end_ns, now_ns + RECHECK_NS);
-			reclaim_streams(f->tunnel, now_ns);
-		}
-		qp_timer_arm(f->udp->env.wheel, timer, end_ns);
-		return;
-	}
-	QP_UDP_COUNT(f->udp, flows_idle);
-	if (f->waiting)
-		QP_UDP_COUNT(f->udp, drop_no_stream);
-	qp_udp_flow_abort(f, QP_STREAM_TIMEOUT);
-}
-
 bool
 qp_udp_within_limits(struct qp_udp *u, const struct qp_tunnel *t)
 {
@@ -384,7 +272,7 @@ qp_udp_flow_alloc(struct qp_udp *u, struct qp_tunnel *t)
 	f->id = (uint32_t)id;
 	f->udp = u;
 	f->tunnel = t;
-	f->idle.fn = on_idle;
+	f->idle.fn = qp_udp_flow_on_idle;
 	return f;
 }
 
@@ -397,7 +285,7 @@ qp_udp_flow_enter(struct qp_udp_flow *f, const struct qp_flow *flow)
 	f->flow = *flow;
 	f->last_ns = *u->env.now_ns;
 	LIST_INSERT_HEAD(bucket_of(u, flow), f, bucket_link);
-	enqueue(f, false);
+	qp_udp_flow_enqueue(f, false);
 	t->nflows++;
 	u->counters.flows++;
 	u->counters.flows_opened++;
@@ -417,10 +305,8 @@ qp_udp_flow_new(struct qp_udp_port *p, const struct qp_flow *flow)
 	if (!qp_udp_within_limits(u, t) || (f = qp_udp_flow_alloc(u, t)) == NULL)
 		return NULL;
 	qp_udp_flow_enter(f, flow);
-	rc = t->nwaiting > 0 ? QP_E_AGAIN : open_stream(f);
-	if (rc == QP_E_AGAIN) {
-		wait_for_stream(f);
-	} else if (rc < 0) {
+	rc = qp_udp_flow_start(f);
+	if (rc < 0) {
 		QP_UDP_COUNT(u, drop_no_memory);
 		qp_udp_flow_abort(f, QP_STREAM_LIMIT);
 		return NULL;

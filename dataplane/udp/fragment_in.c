@@ -329,6 +329,7 @@ add(struct qp_udp_fragments *fr, const struct key *key, const struct piece *p)
 	}
 	switch (set_add(s, p)) {
 	case TWICE:
+		QP_UDP_COUNT(fr->udp, fragment_twice);
 		rte_pktmbuf_free(p->m);
 		return NULL;
 	case BAD:

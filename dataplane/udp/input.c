@@ -50,14 +50,6 @@ qp_udp_copy(struct qp_udp *u, struct rte_mbuf **head, struct rte_mbuf **tail, co
 	return 0;
 }
 
-static void
-put_length(uint8_t *p, uint32_t len)
-{
-	const uint32_t be = htonl(len);
-
-	memcpy(p, &be, sizeof(be));
-}
-
 /*
  * What waits to be sent is delay and bounded for its sake; what is on its way
  * is the path's, and bounded for the memory's. The first datagram always has
@@ -130,7 +122,7 @@ queue_copy(struct qp_udp_flow *f, const struct rte_mbuf *m, uint32_t off, uint32
 	const void *at;
 	int rc;
 
-	put_length(record, len);
+	(void)qp_wire_put_record_header(record, len); /* admitted */
 	at = len > 0 ? rte_pktmbuf_read(m, off, len, record + QP_WIRE_RECORD_HEADER_BYTES) : NULL;
 	if (at != NULL && at != record + QP_WIRE_RECORD_HEADER_BYTES)
 		memcpy(record + QP_WIRE_RECORD_HEADER_BYTES, at, len);
@@ -178,7 +170,7 @@ take_one(struct qp_udp_flow *f, struct rte_mbuf *m, uint32_t off, uint32_t len)
 	}
 	/* All headers are in the first mbuf, and the UDP header has room for the record's. */
 	rte_pktmbuf_adj(m, (uint16_t)(off - QP_WIRE_RECORD_HEADER_BYTES));
-	put_length(rte_pktmbuf_mtod(m, uint8_t *), len);
+	(void)qp_wire_put_record_header(rte_pktmbuf_mtod(m, uint8_t *), len);
 	count_in(f, len);
 	queue_chain(f, m);
 }

@@ -101,12 +101,21 @@ void qp_udp_flow_enter(struct qp_udp_flow *f, const struct qp_flow *flow);
 void qp_udp_open_window(struct qp_quic_stream *s);
 /* Something came from the outside, or (an answer) from the client: silence starts anew. */
 void qp_udp_flow_touch(struct qp_udp_flow *f, bool answer);
+/* Into the tunnel's queue of those with a stream, or of those that wait for one; and out of it. */
+void qp_udp_flow_enqueue(struct qp_udp_flow *f, bool waiting);
+void qp_udp_flow_dequeue(struct qp_udp_flow *f);
 /* Resets the stream with the code and frees the flow. */
 void qp_udp_flow_abort(struct qp_udp_flow *f, uint64_t code);
 /* Forgets the half record from the client. */
 void qp_udp_flow_drop_out(struct qp_udp_flow *f);
 /* `bytes` more (or, negative, fewer) wait for the client's acknowledgement. */
 void qp_udp_flow_queued(struct qp_udp_flow *f, int64_t bytes);
+
+/* waiting.c */
+/* Opens the stream, or lets the flow wait for one. Negative: it must go. */
+int qp_udp_flow_start(struct qp_udp_flow *f);
+/* Silence is measured when the timer fires. */
+void qp_udp_flow_on_idle(struct qp_timer *timer, uint64_t now_ns);
 
 /* input.c */
 /* Copies into fresh mbufs behind the tail of a chain, whose head counts. QP_E_NOMEM. */

@@ -146,21 +146,23 @@ send_datagram(struct qp_udp_flow *f)
 	qp_udp_send_fragments(f, m, mtu);
 }
 
-/* Bytes of a record's header: how many were taken; QP_E_INVAL: no record is so long. */
+/* Bytes of a record's header: how many were taken; QP_E_PROTO: no record is so long. */
 static int
 take_head(struct qp_udp_flow *f, const uint8_t *data, size_t len)
 {
 	size_t n = RTE_MIN(len, (size_t)(QP_WIRE_RECORD_HEADER_BYTES - f->head_len));
-	uint32_t be;
+	int left;
 
 	memcpy(f->head + f->head_len, data, n);
 	f->head_len += (uint8_t)n;
 	if (f->head_len < QP_WIRE_RECORD_HEADER_BYTES)
 		return (int)n;
-	memcpy(&be, f->head, sizeof(be));
-	f->left = ntohl(be);
+	left = qp_wire_get_record_header(f->head);
+	if (left < 0)
+		return left;
+	f->left = (uint32_t)left;
 	f->lost = false;
-	return f->left <= QP_WIRE_MAX_RECORD ? (int)n : QP_E_INVAL;
+	return (int)n;
 }
 
 /* Bytes for the record that is coming. A half of one waits in mbufs: not when they are scarce. */

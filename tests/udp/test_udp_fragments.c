@@ -132,6 +132,7 @@ Test(udp_fragments, same_piece_twice_does_no_harm)
 	piece(true, 1, 2896, 112, false);
 	piece(true, 1, 1448, 1448, true);
 	expect_whole(0, 3000, 1);
+	cr_expect_eq(counters()->fragment_twice, 2u);
 	cr_expect_eq(counters()->fragment_overlap + counters()->fragment_bad, 0u);
 }
 
