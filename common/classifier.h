@@ -95,7 +95,8 @@ struct qp_cls_local {
 	X(again_queued, "of the packets sent to workers, second attempts of strangers")            \
 	X(unknown_queued, "of the packets sent to workers, QUIC of no known connection and ICMP")  \
 	X(other_pass, "packets that are not the gateway's")                                        \
-	X(fragment_pass, "IP fragments beyond the first")                                          \
+	X(fragment, "IP fragments, beyond the first, of datagrams to forwarded UDP ports")         \
+	X(fragment_pass, "IP fragments of what is not known to be the gateway's")                 \
 	X(not_local_pass, "packets to such a port of another host or address")                     \
 	X(spoofed_pass, "packets from outside that claim an address of this host")                 \
 	X(no_worker_pass, "packets of the gateway's while no worker takes them")                   \

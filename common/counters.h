@@ -80,4 +80,39 @@
 	X(fastopen_invalid, "SYNs with a Fast Open cookie that is not ours or too old")            \
 	X(fastopen_over_limit, "SYNs with a good Fast Open cookie beyond the limit")
 
+/* UDP forwards. A virtual connection is one outside address and port on a forwarded port. */
+#define QP_UDP_COUNTERS(X)                                                                         \
+	X(flows, "virtual connections now")                                                        \
+	X(flows_opened, "virtual connections opened")                                              \
+	X(flows_idle, "virtual connections ended after the idle time")                             \
+	X(flows_reclaimed, "idle virtual connections ended early because a client allows no more streams") \
+	X(flows_refused, "virtual connections that the client reset or refused")                   \
+	X(flows_bad_record, "virtual connections ended for a record that is too long or cut short") \
+	X(flows_unreachable, "virtual connections ended by an ICMP error of the outside")          \
+	X(datagrams_in, "datagrams outside to tunnel")                                             \
+	X(datagrams_out, "datagrams tunnel to outside")                                            \
+	X(bytes_in, "payload bytes outside to tunnel")                                             \
+	X(bytes_out, "payload bytes tunnel to outside")                                            \
+	X(queued_bytes, "bytes that clients have not acknowledged, now")                           \
+	X(super_segments_out, "frames sent that hold several datagrams")                           \
+	X(drop_no_port, "datagrams to a port that is not forwarded")                               \
+	X(drop_limit, "datagrams of a new source beyond the limit in all")                         \
+	X(drop_tunnel_limit, "datagrams of a new source beyond the limit of its tunnel")           \
+	X(drop_no_stream, "datagrams that waited in vain for the client to allow a stream")        \
+	X(drop_queue_full, "datagrams beyond what a virtual connection may have queued")           \
+	X(drop_no_memory, "datagrams dropped for want of mbufs or heap")                           \
+	X(drop_too_long, "datagrams longer than a record may be")                                  \
+	X(no_local_port, "virtual connections without a free local port for their destination")    \
+	X(fragments_in, "IP fragments received")                                                   \
+	X(fragments_out, "IP fragments sent")                                                      \
+	X(reassembled, "datagrams put together from fragments")                                    \
+	X(fragment_timeouts, "datagrams whose other fragments did not come in time")               \
+	X(fragment_limit, "datagrams in pieces given up for newer ones, or with too many pieces")  \
+	X(fragment_bad, "datagrams whose fragments contradict each other or make no datagram")     \
+	X(fragment_overlap, "datagrams dropped for fragments that overlap")                        \
+	X(icmp_sent, "port unreachable sent to the outside")                                       \
+	X(icmp_limited, "port unreachable not sent: too many this second")                         \
+	X(icmp_mtu_taken, "path MTUs lowered by an ICMP error")                                    \
+	X(icmp_ignored, "ICMP errors about no virtual connection, and those that may pass")
+
 #endif

@@ -109,6 +109,7 @@ enum qp_dp_state {
 	X(ctl_ring_full, "messages delayed because a ring to the control plane was full")          \
 	X(drop_not_ours, "datagrams for no connection of ours")                                    \
 	X(drop_quic_bad, "datagrams that are not QUIC")                                            \
+	X(drop_quic_no_memory, "datagrams with payload dropped while mbufs were scarce")            \
 	X(drop_quic_limit, "connection attempts beyond a limit")                                   \
 	X(drop_ip, "frames dropped by the IP layer; drops by reason beside it")
 
@@ -123,11 +124,13 @@ struct qp_worker_counters {
  * of values in the order of the module's X-macro list.
  */
 #define QP_SHARED_TCP_COUNTERS 64u
+#define QP_SHARED_UDP_COUNTERS 48u
 #define QP_SHARED_IP_DROPS 16u
 
 struct qp_worker_shared {
 	struct qp_worker_counters c;
 	uint64_t tcp[QP_SHARED_TCP_COUNTERS]; /* QP_TCP_COUNTERS order */
+	uint64_t udp[QP_SHARED_UDP_COUNTERS]; /* QP_UDP_COUNTERS order */
 	uint64_t ip_drops[QP_SHARED_IP_DROPS]; /* QP_IP_DROPS order */
 	uint64_t heartbeat_ns;                /* CLOCK_MONOTONIC at the last loop turn or sleep */
 	/*
@@ -202,6 +205,13 @@ struct qp_msg_tcp {
 	uint32_t max_conns_per_source; /* 0: no limit */
 };
 
+/* … and of UDP forwards (--udp-*). */
+struct qp_msg_udp {
+	uint32_t idle_timeout_s;
+	uint32_t max_flows;            /* of a worker: its share of the limit in all */
+	uint32_t max_flows_per_tunnel;
+};
+
 struct qp_msg_config {
 	uint8_t data_plane_addr[16]; /* v4-mapped; all zero: every address */
 	uint16_t data_plane_port_be;
@@ -211,6 +221,7 @@ struct qp_msg_config {
 	uint32_t name_hash;          /* the instance's, for interface names */
 	uint8_t reset_key[32];       /* derives stateless reset tokens; survives generations */
 	struct qp_msg_tcp tcp;
+	struct qp_msg_udp udp;
 	char cert_file[192];
 	char key_file[192];
 };

@@ -197,7 +197,8 @@ open_services(struct qp_gateway *g, struct qp_errmsg *msg)
 		.host = {.open = qp_gateway_port_open, .close = qp_gateway_port_close, .ctx = g},
 		.forward_addr = g->o->forward_addr,
 		.reserved_tcp = g->reserved_tcp,
-		.nreserved_tcp = g->nreserved_tcp});
+		.nreserved_tcp = g->nreserved_tcp,
+		.reserved_udp = qp_sockaddr_port(&g->o->data_plane_addr.sa)});
 	g->sources = qp_sources_new(&(struct qp_sources_config) {
 		.host = {.open = qp_gateway_port_open, .close = qp_gateway_port_close, .ctx = g},
 		.count = g->o->local_forward_ports});

@@ -67,6 +67,15 @@ derive_reset_key(const struct qp_gateway *g, uint8_t out[32])
 	qp_file_free(pem);
 }
 
+/* Workers share nothing: each gets its part of the limit. */
+static uint32_t
+udp_share(const struct qp_options *o)
+{
+	uint32_t share = o->udp_max_flows / (o->workers > 0 ? o->workers : 1);
+
+	return share > 0 ? share : 1;
+}
+
 static void
 configure(void *ctx, struct qp_msg_config *out)
 {
@@ -90,6 +99,11 @@ configure(void *ctx, struct qp_msg_config *out)
 		.user_timeout_s = g->o->tcp_user_timeout_s,
 		.zero_window_s = g->o->tcp_zero_window_s,
 		.max_conns_per_source = g->o->tcp_max_per_source,
+	};
+	out->udp = (struct qp_msg_udp) {
+		.idle_timeout_s = g->o->udp_idle_timeout_s,
+		.max_flows = udp_share(g->o),
+		.max_flows_per_tunnel = g->o->udp_max_flows_per_tunnel,
 	};
 	out->idle_timeout_s = g->o->idle_timeout_s;
 	out->name_hash = g->instance.hash;

@@ -221,9 +221,6 @@ read_question(const struct qp_msg_local *m, struct qp_resolved *r, struct qp_err
 		return qp_fail(msg, QP_E_INVAL, "the destination is no text");
 	memcpy(text, m->destination, len);
 	text[len] = '\0';
-	if (m->protocol != QP_WIRE_TCP)
-		return qp_fail(msg, QP_E_UNSUPPORTED,
-			"this gateway does not forward UDP to a destination yet: ask for %s/tcp", text);
 	r->protocol = m->protocol;
 	r->again = m->again;
 	if (qp_target_parse(text, QP_ADDR_HOST, &r->target, msg) != 0)

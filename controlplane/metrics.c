@@ -14,7 +14,7 @@
 
 /* A field: where its values are, what it is called, and whether it can fall. */
 struct field {
-	const char *prefix; /* "" or "tcp_" */
+	const char *prefix; /* "", "tcp_" or "udp_" */
 	const char *name;
 	const char *help;
 	size_t offset; /* in struct qp_worker_shared; struct qp_totals has the same order */
@@ -35,6 +35,17 @@ struct tcp_layout {
 
 static const struct field tcp_fields[] = {QP_TCP_COUNTERS(TCP_FIELD)};
 
+struct udp_layout {
+#define X(f, h) uint64_t f;
+	QP_UDP_COUNTERS(X)
+#undef X
+};
+
+#define UDP_FIELD(f, h)                                                                            \
+	{"udp_", #f, h, offsetof(struct qp_worker_shared, udp) + offsetof(struct udp_layout, f)},
+
+static const struct field udp_fields[] = {QP_UDP_COUNTERS(UDP_FIELD)};
+
 #define NAMED(name, text) {#name, text},
 
 static const struct {
@@ -45,10 +56,12 @@ static const struct {
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
 _Static_assert(COUNT(tcp_fields) <= QP_SHARED_TCP_COUNTERS, "the shared block has room");
+_Static_assert(COUNT(udp_fields) <= QP_SHARED_UDP_COUNTERS, "the shared block has room");
 _Static_assert(COUNT(drop_reasons) <= QP_SHARED_IP_DROPS, "the shared block has room");
 _Static_assert(
 	offsetof(struct qp_totals, c) == offsetof(struct qp_worker_shared, c) &&
 		offsetof(struct qp_totals, tcp) == offsetof(struct qp_worker_shared, tcp) &&
+		offsetof(struct qp_totals, udp) == offsetof(struct qp_worker_shared, udp) &&
 		offsetof(struct qp_totals, ip_drops) == offsetof(struct qp_worker_shared, ip_drops),
 	"a field's offset holds in both");
 
@@ -58,7 +71,7 @@ is_gauge(const struct field *f)
 {
 	static const char *const gauges[] = {"mbufs_in_use", "mbufs_total", "quic_connections",
 		"tunnels_active", "conns_active", "relay_queued_bytes", "tcp_established",
-		"tcp_conns"};
+		"tcp_conns", "udp_flows", "udp_queued_bytes"};
 	size_t skip = strlen(f->prefix);
 
 	for (size_t i = 0; i < COUNT(gauges); i++) {
@@ -101,6 +114,7 @@ qp_totals_add(struct qp_totals *t, const struct qp_worker_shared *w)
 {
 	add_fields(t, w, worker_fields, COUNT(worker_fields));
 	add_fields(t, w, tcp_fields, COUNT(tcp_fields));
+	add_fields(t, w, udp_fields, COUNT(udp_fields));
 	for (size_t i = 0; i < COUNT(drop_reasons); i++)
 		t->ip_drops[i] += qp_shared_read(&w->ip_drops[i]);
 }
@@ -126,6 +140,7 @@ qp_totals_drop_gauges(struct qp_totals *t)
 {
 	drop_gauges(t, worker_fields, COUNT(worker_fields));
 	drop_gauges(t, tcp_fields, COUNT(tcp_fields));
+	drop_gauges(t, udp_fields, COUNT(udp_fields));
 }
 
 static void
@@ -282,11 +297,13 @@ qp_metrics_text(const struct qp_metrics *m, size_t *len)
 	write_data_planes(out, m);
 	write_sums(out, &sum, worker_fields, COUNT(worker_fields));
 	write_sums(out, &sum, tcp_fields, COUNT(tcp_fields));
+	write_sums(out, &sum, udp_fields, COUNT(udp_fields));
 	write_drops(out, m, &sum);
 	if (m->classifier != NULL)
 		write_classifier(out, m->classifier);
 	write_by_worker(out, m, worker_fields, COUNT(worker_fields));
 	write_by_worker(out, m, tcp_fields, COUNT(tcp_fields));
+	write_by_worker(out, m, udp_fields, COUNT(udp_fields));
 	if (fclose(out) != 0) {
 		free(text);
 		return NULL;

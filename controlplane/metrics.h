@@ -21,6 +21,7 @@
 struct qp_totals {
 	struct qp_worker_counters c;
 	uint64_t tcp[QP_SHARED_TCP_COUNTERS];
+	uint64_t udp[QP_SHARED_UDP_COUNTERS];
 	uint64_t ip_drops[QP_SHARED_IP_DROPS];
 };
 

@@ -39,6 +39,10 @@ struct qp_options {
 	uint32_t tcp_user_timeout_s;
 	uint32_t tcp_zero_window_s;
 	uint32_t tcp_max_per_source;
+	/* Of UDP forwards. */
+	uint32_t udp_idle_timeout_s;
+	uint32_t udp_max_flows;
+	uint32_t udp_max_flows_per_tunnel;
 	struct qp_opt_strings interfaces;
 	struct qp_allow allow;        /* what clients reach by local forwards */
 	uint32_t local_forward_ports; /* of each worker, for its own connections */

@@ -24,7 +24,34 @@ struct qp_ports {
 	struct qp_ports_config cfg;
 	unsigned count;
 	struct qp_port *tcp[65536];
+	struct qp_port *udp[65536];
 };
+
+/* Where the table has a port of IPPROTO_TCP or IPPROTO_UDP. */
+static struct qp_port **
+slot(struct qp_ports *p, int protocol, uint16_t port)
+{
+	return protocol == IPPROTO_UDP ? &p->udp[port] : &p->tcp[port];
+}
+
+static const char *
+name_of(int protocol)
+{
+	return protocol == IPPROTO_UDP ? "udp" : "tcp";
+}
+
+/* From the wire's number; 0: unknown. */
+static int
+protocol_of(uint8_t wire)
+{
+	switch (wire) {
+	case QP_WIRE_TCP:
+		return IPPROTO_TCP;
+	case QP_WIRE_UDP:
+		return IPPROTO_UDP;
+	}
+	return 0;
+}
 
 struct qp_ports *
 qp_ports_new(const struct qp_ports_config *cfg)
@@ -43,11 +70,11 @@ static void
 close_port(struct qp_ports *p, struct qp_port *port)
 {
 	p->cfg.host.close(p->cfg.host.ctx, port->protocol, port->port);
-	p->tcp[port->port] = NULL;
+	*slot(p, port->protocol, port->port) = NULL;
 	p->count--;
 	LIST_REMOVE(port, of_tunnel);
 	qp_log(QP_LOG_INFO, "port closed", QP_LOG_U64("port", port->port),
-		QP_LOG_STR("protocol", "tcp"));
+		QP_LOG_STR("protocol", name_of(port->protocol)));
 	free(port);
 }
 
@@ -59,6 +86,8 @@ qp_ports_free(struct qp_ports *p)
 	for (unsigned i = 0; i < 65536; i++) {
 		if (p->tcp[i] != NULL)
 			close_port(p, p->tcp[i]);
+		if (p->udp[i] != NULL)
+			close_port(p, p->udp[i]);
 	}
 	assert(p->count == 0);
 	free(p);
@@ -67,7 +96,7 @@ qp_ports_free(struct qp_ports *p)
 const struct qp_port *
 qp_ports_find(const struct qp_ports *p, uint8_t protocol, uint16_t port)
 {
-	return protocol == IPPROTO_TCP ? p->tcp[port] : NULL;
+	return protocol == IPPROTO_UDP ? p->udp[port] : p->tcp[port];
 }
 
 unsigned
@@ -77,8 +106,10 @@ qp_ports_count(const struct qp_ports *p)
 }
 
 static bool
-is_reserved(const struct qp_ports *p, uint16_t port)
+is_reserved(const struct qp_ports *p, int protocol, uint16_t port)
 {
+	if (protocol == IPPROTO_UDP)
+		return port == p->cfg.reserved_udp && port != 0;
 	for (unsigned i = 0; i < p->cfg.nreserved_tcp; i++) {
 		if (p->cfg.reserved_tcp[i] == port)
 			return true;
@@ -88,39 +119,43 @@ is_reserved(const struct qp_ports *p, uint16_t port)
 
 /* Takes the port for the tunnel, on the host too. */
 static int
-open_port(struct qp_ports *p, struct qp_tunnel *tun, uint16_t number, struct qp_errmsg *msg)
+open_port(struct qp_ports *p, struct qp_tunnel *tun, int protocol, uint16_t number,
+	struct qp_errmsg *msg)
 {
 	const struct in6_addr *addr = &p->cfg.forward_addr;
+	const char *name = name_of(protocol);
 	struct qp_port *port;
 	int err;
 
-	if (is_reserved(p, number))
-		return qp_fail(msg, QP_E_INUSE, "port %u/tcp is the gateway's own", number);
-	if (p->tcp[number] != NULL)
-		return qp_fail(msg, QP_E_INUSE, "port %u/tcp is taken by another tunnel", number);
+	if (is_reserved(p, protocol, number))
+		return qp_fail(msg, QP_E_INUSE, "port %u/%s is the gateway's own", number, name);
+	if (*slot(p, protocol, number) != NULL)
+		return qp_fail(msg, QP_E_INUSE, "port %u/%s is taken by another tunnel", number,
+			name);
 	port = calloc(1, sizeof(*port));
 	if (port == NULL)
 		return qp_fail(msg, QP_E_NOMEM, "the gateway is out of memory");
-	err = p->cfg.host.open(p->cfg.host.ctx, IPPROTO_TCP, number,
+	err = p->cfg.host.open(p->cfg.host.ctx, protocol, number,
 		IN6_IS_ADDR_UNSPECIFIED(addr) ? NULL : addr, &tun->origin, msg);
 	if (err != 0) {
 		free(port);
 		return err;
 	}
-	*port = (struct qp_port) {.port = number, .protocol = IPPROTO_TCP, .tunnel = tun};
+	*port = (struct qp_port) {.port = number, .protocol = (uint8_t)protocol, .tunnel = tun};
 	LIST_INSERT_HEAD(&tun->ports, port, of_tunnel);
-	p->tcp[number] = port;
+	*slot(p, protocol, number) = port;
 	p->count++;
 	return 0;
 }
 
 /* Some free port; the number is told in `*number`. */
 static int
-open_any_port(struct qp_ports *p, struct qp_tunnel *tun, uint16_t *number, struct qp_errmsg *msg)
+open_any_port(struct qp_ports *p, struct qp_tunnel *tun, int protocol, uint16_t *number,
+	struct qp_errmsg *msg)
 {
 	for (unsigned i = 0; i < DYNAMIC_TRIES; i++) {
 		uint16_t candidate = (uint16_t)(DYNAMIC_FIRST + p->cfg.random(DYNAMIC_COUNT));
-		int err = open_port(p, tun, candidate, msg);
+		int err = open_port(p, tun, protocol, candidate, msg);
 
 		if (err == 0)
 			*number = candidate;
@@ -150,17 +185,16 @@ static int
 decide(struct qp_ports *p, struct qp_tunnel *tun, const struct qp_msg_forward *f, uint16_t *number,
 	struct qp_errmsg *msg)
 {
+	int protocol = protocol_of(f->protocol);
+
 	if (tun == NULL || tun->state != QP_TUNNEL_AUTHENTICATED)
 		return qp_fail(msg, QP_E_PERM, "this tunnel is not authenticated");
-	if (f->protocol == QP_WIRE_UDP)
-		return qp_fail(msg, QP_E_UNSUPPORTED,
-			"this gateway does not forward UDP yet: ask for %u/tcp", f->port);
-	if (f->protocol != QP_WIRE_TCP)
+	if (protocol == 0)
 		return qp_fail(msg, QP_E_UNSUPPORTED, "protocol %u is unknown", f->protocol);
 	if (f->port == 0)
-		return open_any_port(p, tun, number, msg);
+		return open_any_port(p, tun, protocol, number, msg);
 	*number = f->port;
-	return open_port(p, tun, f->port, msg);
+	return open_port(p, tun, protocol, f->port, msg);
 }
 
 static void
@@ -172,7 +206,7 @@ log_decision(const struct qp_msg_forward *f, uint16_t number, int err, const cha
 		len = sizeof(f->destination);
 	if (err == 0)
 		qp_log(QP_LOG_INFO, "port opened", QP_LOG_U64("port", number),
-			QP_LOG_STR("protocol", "tcp"),
+			QP_LOG_STR("protocol", name_of(protocol_of(f->protocol))),
 			QP_LOG_SLICE("destination", ((struct qp_slice) {f->destination, len})));
 	else
 		qp_log(QP_LOG_WARN, "port refused", QP_LOG_U64("port", f->port),
@@ -207,7 +241,8 @@ void
 qp_ports_closed(struct qp_ports *p, const struct qp_origin *from, const struct qp_msg *m)
 {
 	const struct qp_msg_forward_closed *c = &m->forward_closed;
-	struct qp_port *port = c->protocol == QP_WIRE_TCP ? p->tcp[c->port] : NULL;
+	int protocol = protocol_of(c->protocol);
+	struct qp_port *port = protocol != 0 ? *slot(p, protocol, c->port) : NULL;
 
 	if (port != NULL && qp_origin_equal(&port->tunnel->origin, from))
 		close_port(p, port);

@@ -40,6 +40,7 @@ struct qp_ports_config {
 	struct in6_addr forward_addr; /* the only address that ports answer on; all zero: every */
 	const uint16_t *reserved_tcp; /* the gateway's own ports; borrowed */
 	unsigned nreserved_tcp;
+	uint16_t reserved_udp; /* QUIC's; 0: none */
 	uint32_t (*random)(uint32_t upper_bound); /* NULL: libsodium's */
 };
 

@@ -18,6 +18,24 @@
 #define MAX_WAITING 4096u
 #define MIN_SHARE (16u * 1024)
 
+/* Bytes of either direction come into mbufs or, negative, leave them. */
+static void
+count_held(struct qp_relay *r, int64_t queued, int64_t out)
+{
+	struct qp_tunnel *t = r->tunnel;
+	bool held = r->queued_bytes + r->out_bytes > 0, holds;
+
+	r->queued_bytes += (uint64_t)queued;
+	r->out_bytes += (uint64_t)out;
+	t->held_bytes += (uint64_t)(queued + out);
+	t->all->env.counters->relay_queued_bytes += (uint64_t)queued;
+	holds = r->queued_bytes + r->out_bytes > 0;
+	if (holds == held)
+		return;
+	t->nholding += holds ? 1 : UINT32_MAX;
+	t->all->nholding += holds ? 1 : UINT32_MAX;
+}
+
 void
 qp_relay_mark(struct qp_relay *r)
 {
@@ -40,11 +58,10 @@ qp_relay_free(struct qp_relay *r)
 		t->nwaiting--;
 	}
 	if (r->local != NULL)
-		qp_local_conn_free(r);
+		qp_local_conn_free(t, r->local);
 	rte_pktmbuf_free(r->held);
 	rte_pktmbuf_free(r->out);
-	c->relay_queued_bytes -= r->queued_bytes;
-	t->held_bytes -= r->queued_bytes + r->out_bytes;
+	count_held(r, -(int64_t)r->queued_bytes, -(int64_t)r->out_bytes);
 	c->conns_active--;
 	t->nrelays--;
 	qp_slots_remove(&t->relay_ids, r->id);
@@ -94,6 +111,73 @@ abort_later(struct qp_relay *r)
 	qp_relay_mark(r);
 }
 
+/*
+ * Bytes that one connection may have waiting in each direction: those of a
+ * tunnel share a quarter of the mbufs, those of the lcore a half, so that
+ * neither a client that reads nothing nor a crowd takes them all.
+ */
+static uint32_t
+share_among(const struct qp_tunnel *t, uint32_t in_tunnel, uint32_t in_all)
+{
+	const struct qp_tunnels_env *env = &t->all->env;
+	uint64_t of_tunnel = env->pool_bytes / 4 / RTE_MAX(in_tunnel, 1u);
+	uint64_t of_all = env->pool_bytes / 2 / RTE_MAX(in_all, 1u);
+	uint64_t share = RTE_MIN(of_tunnel, of_all);
+
+	share = RTE_MAX(share, MIN_SHARE);
+	return (uint32_t)RTE_MIN(share, env->max_stream_window);
+}
+
+/* What a new connection gets, in case that all the others wake up. */
+uint32_t
+qp_relay_first_share(const struct qp_tunnel *t)
+{
+	return share_among(t, t->nrelays, (uint32_t)t->all->env.counters->conns_active);
+}
+
+/* What one that is busy gets: those that hold nothing need nothing now. */
+static uint32_t
+fair_share(const struct qp_tunnel *t)
+{
+	return share_among(t, t->nholding, t->all->nholding);
+}
+
+/*
+ * The stream's window follows what client and outside pass in a round trip of
+ * the whole way, as a TCP receiver's does: taken whole in two of them, the
+ * window is what holds the stream up.
+ */
+static void
+follow_path(struct qp_relay *r, uint32_t bytes)
+{
+	const struct qp_tunnels_env *env = &r->tunnel->all->env;
+	uint64_t rtt_ns = qp_quic_conn_rtt(r->tunnel->conn) + qp_tcp_rtt(r->tcp);
+
+	r->round_bytes += bytes;
+	if (r->round_bytes < r->window)
+		return;
+	if (*env->now_ns - r->round_ns <= 2 * rtt_ns && *env->mem_level == QP_MEM_PLENTY)
+		r->window = RTE_MIN(2 * r->window, env->max_stream_window);
+	r->round_bytes = 0;
+	r->round_ns = *env->now_ns;
+}
+
+/*
+ * Credit up to the stream's window, in portions worth a frame. None while TCP
+ * has as much queued as it has use for: the outside is what holds the stream up.
+ */
+static void
+give_stream_credit(struct qp_relay *r)
+{
+	uint32_t window = RTE_MIN(r->window, fair_share(r->tunnel));
+
+	if (r->stream == NULL || r->credit_bytes + window / 4 > window ||
+		r->out_bytes >= qp_tcp_send_buffer(r->tcp))
+		return;
+	qp_quic_stream_consumed(r->stream, window - r->credit_bytes);
+	r->credit_bytes = window;
+}
+
 /* Opens the stream and gives it what has come in the meantime. */
 static int
 open_stream(struct qp_relay *r)
@@ -103,6 +187,7 @@ open_stream(struct qp_relay *r)
 
 	if (rc < 0)
 		return rc;
+	give_stream_credit(r);
 	qp_wire_put_conn_id(prefix, r->id);
 	r->prefix_left = sizeof(prefix);
 	rc = qp_quic_stream_write_bytes(r->stream, prefix, sizeof(prefix));
@@ -136,23 +221,6 @@ qp_relay_open_waiting(struct qp_tunnel *t)
 	}
 }
 
-/*
- * Bytes that one connection may have waiting in each direction: a tunnel's
- * connections share a quarter of the mbufs, all connections of the lcore a
- * half, so that neither a client that reads nothing nor a crowd takes them all.
- */
-uint32_t
-qp_relay_fair_share(const struct qp_tunnel *t)
-{
-	const struct qp_tunnels_env *env = &t->all->env;
-	uint64_t of_tunnel = env->pool_bytes / 4 / RTE_MAX(t->nrelays, 1u);
-	uint64_t of_all = env->pool_bytes / 2 / RTE_MAX(env->counters->conns_active, 1u);
-	uint64_t share = RTE_MIN(of_tunnel, of_all);
-
-	share = RTE_MAX(share, MIN_SHARE);
-	return (uint32_t)RTE_MIN(share, env->max_stream_window);
-}
-
 struct qp_relay *
 qp_relay_new(struct qp_tunnel *t, struct qp_tcp_conn *tcp)
 {
@@ -169,12 +237,13 @@ qp_relay_new(struct qp_tunnel *t, struct qp_tcp_conn *tcp)
 	r->id = (uint32_t)id;
 	r->tunnel = t;
 	r->tcp = tcp;
-	r->credit_bytes = t->all->env.stream_window;
+	r->credit_bytes = QP_QUIC_FIRST_CREDIT;
 	r->held_end = &r->held;
 	TAILQ_INSERT_TAIL(&t->relays, r, link);
 	t->all->env.counters->conns_total++;
 	t->all->env.counters->conns_active++;
 	t->nrelays++;
+	r->window = RTE_MIN(qp_relay_first_share(t), t->all->env.stream_window);
 	return r;
 }
 
@@ -205,7 +274,7 @@ accept_outside(void *listener_ctx, struct qp_tcp_conn *c)
 		return rc;
 	}
 	qp_tcp_set_ctx(c, r);
-	qp_tcp_set_rcv_buf(c, qp_relay_fair_share(t));
+	qp_tcp_set_rcv_buf(c, qp_relay_first_share(t));
 	return 0;
 }
 
@@ -213,15 +282,7 @@ static void
 outside_connected(void *ctx)
 {
 	qp_local_connected(ctx);
-}
-
-/* Outside bytes that nobody has acknowledged come (or, negative, go). */
-static void
-count_queued(struct qp_relay *r, int64_t bytes)
-{
-	r->queued_bytes += (uint64_t)bytes;
-	r->tunnel->held_bytes += (uint64_t)bytes;
-	r->tunnel->all->env.counters->relay_queued_bytes += (uint64_t)bytes;
+	give_stream_credit(ctx);
 }
 
 static void
@@ -240,7 +301,7 @@ outside_data(void *ctx, struct rte_mbuf *chain)
 
 	c->relay_bytes_in += bytes;
 	if (r->stream == NULL && r->waiting) {
-		count_queued(r, bytes);
+		count_held(r, bytes, 0);
 		hold(r, chain);
 		return;
 	}
@@ -256,7 +317,7 @@ outside_data(void *ctx, struct rte_mbuf *chain)
 			qp_tcp_consumed(r->tcp, bytes);
 		return;
 	}
-	count_queued(r, bytes);
+	count_held(r, bytes, 0);
 	qp_quic_stream_write(r->stream, chain);
 }
 
@@ -275,20 +336,16 @@ outside_acked(void *ctx, uint32_t bytes)
 {
 	struct qp_relay *r = ctx;
 	struct qp_tunnel *t = r->tunnel;
-	uint32_t share = RTE_MIN(qp_relay_fair_share(t), qp_tcp_send_buffer(r->tcp));
 	uint64_t paid = RTE_MIN(t->owed_credit, (uint64_t)bytes);
 
-	r->out_bytes -= bytes;
-	t->held_bytes -= bytes;
+	count_held(r, 0, -(int64_t)bytes);
 	/* Whatever the level: these bytes hold no mbuf any more. */
 	t->owed_credit -= paid;
 	if (paid > 0)
 		qp_quic_conn_consumed(t->conn, paid);
 	r->credit_bytes -= bytes;
-	if (r->stream == NULL || r->credit_bytes >= share)
-		return;
-	qp_quic_stream_consumed(r->stream, share - r->credit_bytes);
-	r->credit_bytes = share;
+	follow_path(r, bytes);
+	give_stream_credit(r);
 }
 
 static void
@@ -380,8 +437,7 @@ qp_relay_stream_data(struct qp_relay *r, const uint8_t *data, size_t len, bool f
 	if (r->tcp == NULL && !qp_local_is_opening(r))
 		return;
 	r->tunnel->all->env.counters->relay_bytes_out += len;
-	r->out_bytes += len;
-	r->tunnel->held_bytes += len;
+	count_held(r, 0, (int64_t)len);
 	if (copy_out(r, data, len) < 0)
 		r->kill = true; /* bytes that QUIC has acknowledged are lost: say so by a reset */
 	qp_relay_mark(r);
@@ -394,10 +450,10 @@ qp_relay_stream_acked(struct qp_relay *r, uint64_t bytes)
 
 	r->prefix_left -= (uint8_t)prefix;
 	bytes -= prefix;
-	count_queued(r, -(int64_t)bytes);
+	count_held(r, -(int64_t)bytes, 0);
 	if (r->tcp == NULL || bytes == 0)
 		return;
-	qp_tcp_set_rcv_buf(r->tcp, qp_relay_fair_share(r->tunnel));
+	qp_tcp_set_rcv_buf(r->tcp, fair_share(r->tunnel));
 	qp_tcp_consumed(r->tcp, (uint32_t)bytes);
 }
 
@@ -414,7 +470,7 @@ qp_relay_stream_stopped(struct qp_relay *r)
 
 	r->stopped = true;
 	r->prefix_left = 0;
-	count_queued(r, -(int64_t)lost);
+	count_held(r, -(int64_t)lost, 0);
 	if (r->tcp != NULL && lost > 0)
 		qp_tcp_consumed(r->tcp, (uint32_t)lost);
 }

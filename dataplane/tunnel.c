@@ -47,7 +47,11 @@ qp_tunnel_close_port(struct qp_tunnel *t)
 	if (t->listener != NULL)
 		qp_tcp_unlisten(t->listener);
 	t->listener = NULL;
+	if (t->udp_port != NULL)
+		qp_udp_unlisten(t->udp_port);
+	t->udp_port = NULL;
 	qp_relay_abort_all(t);
+	qp_udp_abort_all(t);
 	if (t->port == 0)
 		return;
 	qp_tunnel_message_init(t, &msg, QP_MSG_FORWARD_CLOSED);
@@ -154,6 +158,8 @@ opened(void *app, struct qp_quic_conn *c, void **conn_ctx)
 	t->deadline.fn = on_deadline;
 	TAILQ_INIT(&t->relays);
 	TAILQ_INIT(&t->waiting);
+	TAILQ_INIT(&t->flows);
+	TAILQ_INIT(&t->waiting_flows);
 	LIST_INSERT_HEAD(&ts->list, t, link);
 	qp_timer_arm(ts->env.wheel, &t->deadline, *ts->env.now_ns + SETUP_NS);
 	*conn_ctx = t;
@@ -188,6 +194,7 @@ static void
 may_open(void *conn_ctx, uint64_t left)
 {
 	qp_relay_open_waiting(conn_ctx);
+	qp_udp_open_waiting(conn_ctx);
 }
 
 static void
@@ -207,73 +214,114 @@ stream_opened(void *conn_ctx, struct qp_quic_stream *s)
 		qp_quic_stream_abort(s, QP_STREAM_PROTOCOL);
 }
 
-static bool
-is_control(const void *ctx)
+static enum qp_stream_kind
+kind_of(const void *stream_ctx)
 {
-	return *(const enum qp_stream_kind *)ctx == QP_STREAM_CONTROL;
+	return *(const enum qp_stream_kind *)stream_ctx;
 }
 
 static void
 stream_data(void *ctx, const uint8_t *data, size_t len, bool fin)
 {
-	switch (*(enum qp_stream_kind *)ctx) {
-	case QP_STREAM_CONTROL:
-		qp_tunnel_control_data(ctx, data, len, fin);
-		break;
+	switch (kind_of(ctx)) {
 	case QP_STREAM_RELAY:
 		qp_relay_stream_data(ctx, data, len, fin);
 		break;
+	case QP_STREAM_UDP:
+		qp_udp_stream_data(ctx, data, len, fin);
+		break;
 	case QP_STREAM_LOCAL:
 		qp_local_stream_data(ctx, data, len, fin);
+		break;
+	case QP_STREAM_CONTROL:
+		qp_tunnel_control_data(ctx, data, len, fin);
 		break;
 	}
 }
 
 static void
-stream_acked(void *ctx, uint64_t bytes)
+control_acked(struct qp_tunnel *t)
 {
-	struct qp_tunnel *t = ctx;
-
-	if (!is_control(ctx)) {
-		qp_relay_stream_acked(ctx, bytes);
-		return;
-	}
 	if (t->state == QP_TUNNEL_LAST && qp_quic_stream_queued(t->control) == 0)
 		qp_tunnel_end(t, t->last_code, t->last_phrase);
 }
 
 static void
+stream_acked(void *ctx, uint64_t bytes)
+{
+	switch (kind_of(ctx)) {
+	case QP_STREAM_RELAY:
+	case QP_STREAM_LOCAL:
+		qp_relay_stream_acked(ctx, bytes);
+		break;
+	case QP_STREAM_UDP:
+		qp_udp_stream_acked(ctx, bytes);
+		break;
+	case QP_STREAM_CONTROL:
+		control_acked(ctx);
+		break;
+	}
+}
+
+static void
 stream_reset(void *ctx, uint64_t code)
 {
-	if (!is_control(ctx))
+	switch (kind_of(ctx)) {
+	case QP_STREAM_RELAY:
+	case QP_STREAM_LOCAL:
 		qp_relay_stream_reset(ctx);
-	else
+		break;
+	case QP_STREAM_UDP:
+		qp_udp_stream_reset(ctx, code);
+		break;
+	case QP_STREAM_CONTROL:
 		qp_tunnel_end(ctx, QP_APP_NONE, NULL);
+		break;
+	}
 }
 
 static void
 stream_stopped(void *ctx, uint64_t code)
 {
-	if (!is_control(ctx))
+	switch (kind_of(ctx)) {
+	case QP_STREAM_RELAY:
+	case QP_STREAM_LOCAL:
 		qp_relay_stream_stopped(ctx);
-	else
+		break;
+	case QP_STREAM_UDP:
+		qp_udp_stream_stopped(ctx);
+		break;
+	case QP_STREAM_CONTROL:
 		qp_tunnel_end(ctx, QP_APP_NONE, NULL);
+		break;
+	}
 }
 
 static void
-stream_closed(void *ctx)
+control_closed(struct qp_tunnel *t)
 {
-	struct qp_tunnel *t = ctx;
-
-	if (!is_control(ctx)) {
-		qp_relay_stream_closed(ctx);
-		return;
-	}
 	t->control = NULL;
 	if (t->state == QP_TUNNEL_LAST)
 		qp_tunnel_end(t, t->last_code, t->last_phrase);
 	else
 		qp_tunnel_end(t, QP_APP_NONE, NULL);
+}
+
+static void
+stream_closed(void *ctx)
+{
+	switch (kind_of(ctx)) {
+	case QP_STREAM_RELAY:
+	case QP_STREAM_LOCAL:
+		qp_relay_stream_closed(ctx);
+		break;
+	case QP_STREAM_UDP:
+		qp_udp_stream_closed(ctx);
+		break;
+	case QP_STREAM_CONTROL:
+		control_closed(ctx);
+		break;
+	}
 }
 
 const struct qp_quic_ops qp_tunnel_quic_ops = {

@@ -17,15 +17,17 @@
  * connections that run through them. No locks, no I/O of its own.
  */
 struct qp_tunnels;
+struct qp_udp;
 
 struct qp_tunnels_env {
 	const uint64_t *now_ns;
 	struct qp_wheel *wheel;
 	struct rte_mempool *pool;     /* plain mbufs */
-	uint32_t pool_bytes;          /* what its data rooms hold together */
-	uint32_t stream_window;       /* credit of a new stream, as the QUIC endpoint grants it */
+	uint64_t pool_bytes;          /* what its data rooms hold together */
+	uint32_t stream_window;       /* bytes that a new stream may have on its way to the outside */
 	uint32_t max_stream_window;   /* … and of one whose outside takes it quickly */
 	struct qp_tcp *tcp;
+	struct qp_udp *udp;
 	struct qp_worker_counters *counters;
 	const uint8_t *mem_level;     /* enum qp_mem_level, as of this turn */
 	/*

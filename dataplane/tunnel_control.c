@@ -102,26 +102,28 @@ first_message(struct qp_tunnel *t, const struct qp_wire_msg *msg)
 }
 
 static void
-connection_close(struct qp_tunnel *t, uint32_t id, enum qp_wire_reason reason)
+close_connection(struct qp_tunnel *t, uint32_t id, uint8_t reason)
 {
 	/* The stream may have been reset before: then the id is nobody's. */
-	struct qp_relay *r = t->local != NULL ? qp_local_find(t, id) :
-						qp_slots_get(&t->relay_ids, id);
+	void *ctx = t->local != NULL ? qp_local_find(t, id) : qp_slots_get(&t->relay_ids, id);
 
-	if (r != NULL && reason != QP_WIRE_NORMAL)
-		qp_relay_abort(r, QP_STREAM_RESET);
+	if (ctx == NULL || reason == QP_WIRE_NORMAL)
+		return;
+	if (*(enum qp_stream_kind *)ctx == QP_STREAM_UDP)
+		qp_udp_flow_close(ctx, reason);
+	else
+		qp_relay_abort(ctx, QP_STREAM_RESET);
 }
 
 static void
 later_message(struct qp_tunnel *t, const struct qp_wire_msg *msg)
 {
-
 	switch (msg->type) {
 	case QP_WIRE_SESSION_CLOSE:
 		qp_tunnel_end(t, QP_APP_NONE, NULL);
 		break;
 	case QP_WIRE_CONNECTION_CLOSE:
-		connection_close(t, msg->connection_close.id, msg->connection_close.reason);
+		close_connection(t, msg->connection_close.id, msg->connection_close.reason);
 		break;
 	case QP_WIRE_LOCAL_NEW_CONNECTION:
 		/* Only information, which the stream may overtake: its first bytes have the id. */

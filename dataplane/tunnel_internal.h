@@ -7,6 +7,7 @@
 #include "common/wire.h"
 #include "dataplane/slots.h"
 #include "dataplane/tunnel.h"
+#include "dataplane/udp/udp.h"
 
 struct rte_mbuf;
 
@@ -14,6 +15,7 @@ struct rte_mbuf;
 enum qp_stream_kind {
 	QP_STREAM_CONTROL,
 	QP_STREAM_RELAY,
+	QP_STREAM_UDP,
 	QP_STREAM_LOCAL, /* a client's, whose connection id is not whole yet; then it becomes a relay */
 };
 
@@ -53,11 +55,16 @@ struct qp_tunnel {
 	uint8_t protocol;
 	struct qp_tcp_listener *listener;
 	struct qp_local *local;              /* of a local forward, from its request on; NULL: a remote one */
+	struct qp_udp_port *udp_port;        /* of a UDP forward: its port and virtual connections */
+	struct qp_udp_flow_queue flows;      /* with a stream; the one that was silent longest first */
+	struct qp_udp_flow_queue waiting_flows; /* the client's stream limit is reached */
+	uint32_t nflows;
 	struct qp_slots relay_ids;           /* 32-bit connection ids of the wire */
 	struct qp_relay_queue relays;        /* all of them */
 	struct qp_relay_queue waiting;       /* accepted, but the client's stream limit is reached */
-	uint32_t nwaiting;
+	uint32_t nwaiting;                   /* relays or flows that wait */
 	uint32_t nrelays;
+	uint32_t nholding;                   /* relays with bytes in mbufs */
 	uint64_t owed_credit;                /* connection credit held back under memory pressure */
 	uint64_t held_bytes;                 /* payload of its relays in mbufs, both directions */
 	uint64_t last_code;                  /* how the connection closes after the last words */
@@ -89,6 +96,9 @@ struct qp_relay {
 	uint64_t queued_bytes;               /* outside → tunnel, not acknowledged by the client */
 	uint64_t out_bytes;                  /* tunnel → outside, not acknowledged by the outside */
 	uint32_t credit_bytes;               /* tunnel → outside: granted and not acknowledged by the outside */
+	uint32_t window;                     /* what credit_bytes may come to; follows the path */
+	uint32_t round_bytes;                /* acknowledged by the outside since round_ns */
+	uint64_t round_ns;
 	uint8_t prefix_left;                 /* bytes of the connection id not acknowledged yet */
 	bool outside_fin;                    /* TCP's FIN came */
 	bool tunnel_fin;                     /* the stream's FIN came */
@@ -106,6 +116,7 @@ struct qp_tunnels {
 	struct qp_slots ids;
 	struct qp_tunnel_list list;
 	struct qp_relay_queue dirty;         /* have something to do at the flush */
+	uint32_t nholding;                   /* relays with bytes in mbufs */
 	bool owed;                           /* some tunnel has owed_credit */
 	struct qp_timer relief;              /* armed while mbufs are scarce */
 };
@@ -148,8 +159,8 @@ void qp_local_free(struct qp_tunnel *t);
 void qp_local_stream_opened(struct qp_tunnel *t, struct qp_quic_stream *s);
 /* Its first bytes: while the relay's kind is QP_STREAM_LOCAL. */
 void qp_local_stream_data(struct qp_relay *r, const uint8_t *data, size_t len, bool fin);
-/* The connection that the client calls `id`, or NULL. */
-struct qp_relay *qp_local_find(const struct qp_tunnel *t, uint32_t id);
+/* The relay, or UDP flow, that the client calls `id`; or NULL. */
+void *qp_local_find(const struct qp_tunnel *t, uint32_t id);
 /* Whether what the client sends must still wait for the connection. */
 bool qp_local_is_opening(const struct qp_relay *r);
 /* From TCP: it is open; it did not open. */
@@ -157,8 +168,10 @@ void qp_local_connected(struct qp_relay *r);
 void qp_local_unreached(struct qp_relay *r, enum qp_tcp_end why);
 /* While it opens, at the flush: after qp_local_unreached the next address, or the end. */
 void qp_local_flush(struct qp_relay *r);
-/* The relay is going. */
-void qp_local_conn_free(struct qp_relay *r);
+/* A UDP destination says that nobody is there: tells the client; the flow is to be ended. */
+void qp_local_flow_refused(struct qp_tunnel *t, struct qp_local_conn *c);
+/* The relay, or the flow, is going. */
+void qp_local_conn_free(struct qp_tunnel *t, struct qp_local_conn *c);
 
 /* relay.c */
 /* NULL when out of memory or ids. `tcp`: NULL when it is not open yet. */
@@ -167,8 +180,8 @@ struct qp_relay *qp_relay_new(struct qp_tunnel *t, struct qp_tcp_conn *tcp);
 void qp_relay_free(struct qp_relay *r);
 /* Something is to be done at the flush. */
 void qp_relay_mark(struct qp_relay *r);
-/* Bytes that one connection may have waiting in each direction. */
-uint32_t qp_relay_fair_share(const struct qp_tunnel *t);
+/* Bytes that a new connection may have waiting in each direction. */
+uint32_t qp_relay_first_share(const struct qp_tunnel *t);
 extern const struct qp_tcp_ops qp_relay_tcp_ops;
 void qp_relay_stream_data(struct qp_relay *r, const uint8_t *data, size_t len, bool fin);
 void qp_relay_stream_acked(struct qp_relay *r, uint64_t bytes);

@@ -44,6 +44,22 @@ verdict(struct qp_tunnel *t, const struct qp_msg *msg)
 	qp_tunnel_process(t);
 }
 
+/* `addr` NULL: all addresses. */
+static int
+listen_on(struct qp_tunnel *t, const struct qp_ipaddr *addr)
+{
+	const struct qp_tunnels_env *env = &t->all->env;
+
+	switch (t->protocol) {
+	case QP_WIRE_TCP:
+		return qp_tcp_listen(
+			env->tcp, addr, htons(t->port), &qp_relay_tcp_ops, t, &t->listener);
+	case QP_WIRE_UDP:
+		return qp_udp_listen(env->udp, addr, htons(t->port), t, &t->udp_port);
+	}
+	return QP_E_UNSUPPORTED;
+}
+
 static void
 grant(struct qp_tunnel *t, const struct qp_msg *msg)
 {
@@ -58,10 +74,7 @@ grant(struct qp_tunnel *t, const struct qp_msg *msg)
 		return;
 	}
 	memcpy(addr.b, a->addr, sizeof(addr.b));
-	rc = QP_E_UNSUPPORTED;
-	if (a->protocol == QP_WIRE_TCP)
-		rc = qp_tcp_listen(t->all->env.tcp, (addr.q[0] | addr.q[1]) != 0 ? &addr : NULL,
-			htons(a->port), &qp_relay_tcp_ops, t, &t->listener);
+	rc = listen_on(t, (addr.q[0] | addr.q[1]) != 0 ? &addr : NULL);
 	if (rc < 0) {
 		qp_tunnel_respond(t, QP_WIRE_REMOTE_FORWARD_RESPONSE,
 			rc == QP_E_INUSE ? QP_WIRE_PORT_IN_USE : QP_WIRE_INTERNAL_ERROR,
@@ -149,8 +162,10 @@ on_relief(struct qp_timer *timer, uint64_t now_ns)
 	LIST_FOREACH(t, &ts->list, link)
 		if (t->held_bytes > 0 && (most == NULL || t->held_bytes > most->held_bytes))
 			most = t;
-	if (most != NULL)
+	if (most != NULL) {
 		qp_relay_abort_largest(most);
+		qp_udp_abort_largest(most);
+	}
 	qp_timer_arm(ts->env.wheel, timer, now_ns + RELIEF_NS);
 }
 
@@ -207,6 +222,7 @@ qp_tunnels_flush(struct qp_tunnels *ts)
 {
 	watch_memory(ts);
 	qp_relay_flush(ts);
+	qp_udp_flush(ts->env.udp);
 	if (ts->owed && *ts->env.mem_level == QP_MEM_PLENTY)
 		pay_credit(ts);
 }

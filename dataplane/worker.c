@@ -146,8 +146,15 @@ qp_worker_handle(struct qp_worker *w, struct rte_mbuf *m)
 		qp_tcp_input(w->tcp, m, &pkt);
 		return;
 	}
+	if (verdict == QP_IP_OK && pkt.proto == IPPROTO_UDP) {
+		qp_udp_input(w->udp, m, &pkt);
+		return;
+	}
+	if (verdict == QP_IP_FRAGMENT && qp_udp_fragment(w->udp, m))
+		return;
 	if (verdict == QP_IP_OK && (pkt.proto == IPPROTO_ICMP || pkt.proto == IPPROTO_ICMPV6)) {
-		qp_tcp_icmp_input(w->tcp, m, &pkt);
+		if (!qp_udp_icmp_input(w->udp, m, &pkt))
+			qp_tcp_icmp_input(w->tcp, m, &pkt);
 		return;
 	}
 	if (verdict == QP_IP_OK)
@@ -227,6 +234,7 @@ publish(struct qp_worker *w)
 	c->rx_again = p->rx_again;
 	c->rx_syns = p->rx_syns;
 	c->rx_unknown = p->rx_unknown;
+	memcpy(w->out->udp, qp_udp_counters(w->udp), sizeof(struct qp_udp_counters));
 	memcpy(w->out->tcp, qp_tcp_counters(w->tcp), sizeof(struct qp_tcp_counters));
 }
 

@@ -11,6 +11,7 @@
 #include "dataplane/tcp/tcp.h"
 #include "dataplane/timer.h"
 #include "dataplane/tunnel.h"
+#include "dataplane/udp/udp.h"
 #include "dataplane/worker.h"
 
 struct rte_mbuf;
@@ -42,6 +43,7 @@ struct qp_worker {
 	/* From CONFIG on. */
 	struct qp_port *port;
 	struct qp_tcp *tcp;
+	struct qp_udp *udp;
 	struct qp_quic *quic;
 	struct qp_tunnels *tunnels;
 	struct qp_api *api;

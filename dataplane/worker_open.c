@@ -21,6 +21,7 @@
 #define LINK_MTU_MAX 9216u /* … and at most: a jumbo frame. lo's 64 KiB would make a segment exceed small windows */
 #define HOST_PORT_MTU 65535u
 #define POOL_CACHE 256u
+#define STREAM_WINDOW (256u * 1024) /* at first */
 
 static uint64_t
 random64(void *ctx)
@@ -30,7 +31,6 @@ random64(void *ctx)
 	randombytes_buf(&v, sizeof(v));
 	return v;
 }
-
 
 static void
 tcp_config(const struct qp_msg_config *in, struct qp_tcp_config *cfg)
@@ -78,6 +78,31 @@ open_tcp(struct qp_worker *w, const struct qp_msg_config *in)
 	return w->tcp != NULL ? 0 : QP_E_NOMEM;
 }
 
+static int
+open_udp(struct qp_worker *w, const struct qp_msg_config *in)
+{
+	struct qp_udp_env env = {
+		.now_ns = &w->now_ns,
+		.wheel = w->wheel,
+		.pool = w->pool,
+		.indirect_pool = w->indirect,
+		.udp_segmentation = (w->port->tx_offloads & RTE_ETH_TX_OFFLOAD_UDP_TSO) != 0,
+		.transmit = qp_worker_transmit,
+		.transmit_ctx = w,
+		.mem_level = &w->mem_level,
+		.random = random64,
+	};
+	struct qp_udp_config cfg;
+
+	memcpy(env.own_mac, w->port->mac, sizeof(env.own_mac));
+	qp_udp_config_default(&cfg);
+	cfg.idle_ns = in->udp.idle_timeout_s * 1000000000ull;
+	cfg.max_flows = in->udp.max_flows;
+	cfg.max_flows_per_tunnel = in->udp.max_flows_per_tunnel;
+	w->udp = qp_udp_new(&env, &cfg);
+	return w->udp != NULL ? 0 : QP_E_NOMEM;
+}
+
 static void
 quic_config(const struct qp_worker *w, const struct qp_msg_config *in, struct qp_quic_config *cfg)
 {
@@ -98,6 +123,7 @@ open_quic(struct qp_worker *w, const struct qp_quic_config *cfg, struct qp_errms
 		.now_ns = &w->now_ns,
 		.wheel = w->wheel,
 		.pool = w->pool,
+		.mem_level = &w->mem_level,
 		.udp_segmentation = (w->port->tx_offloads & RTE_ETH_TX_OFFLOAD_UDP_TSO) != 0,
 		.transmit = qp_worker_transmit,
 		.transmit_ctx = w,
@@ -123,16 +149,17 @@ open_api(struct qp_worker *w, const struct qp_msg_config *in)
 }
 
 static int
-open_tunnels(struct qp_worker *w, const struct qp_msg_config *in, const struct qp_quic_config *quic)
+open_tunnels(struct qp_worker *w, const struct qp_msg_config *in)
 {
 	const struct qp_tunnels_env env = {
 		.now_ns = &w->now_ns,
 		.wheel = w->wheel,
 		.pool = w->pool,
-		.pool_bytes = w->pool->size * (RTE_MBUF_DEFAULT_BUF_SIZE - RTE_PKTMBUF_HEADROOM),
-		.stream_window = (uint32_t)quic->stream_window,
-		.max_stream_window = (uint32_t)RTE_MAX(quic->stream_window, in->tcp.buffer_kib * UINT64_C(1024)),
+		.pool_bytes = (uint64_t)w->pool->size * (RTE_MBUF_DEFAULT_BUF_SIZE - RTE_PKTMBUF_HEADROOM),
+		.stream_window = STREAM_WINDOW,
+		.max_stream_window = (uint32_t)RTE_MAX(STREAM_WINDOW, in->tcp.buffer_kib * UINT64_C(1024)),
 		.tcp = w->tcp,
+		.udp = w->udp,
 		.counters = &w->out->c,
 		.mem_level = &w->mem_level,
 		.send = qp_worker_send,
@@ -171,7 +198,8 @@ configure(struct qp_worker *w, const struct qp_msg_config *in, struct qp_errmsg 
 		return rc;
 	quic_config(w, in, &quic);
 	w->quic_port_be = in->data_plane_port_be;
-	if ((rc = open_tcp(w, in)) < 0 || (rc = open_tunnels(w, in, &quic)) < 0 || (rc = open_api(w, in)) < 0)
+	if ((rc = open_tcp(w, in)) < 0 || (rc = open_udp(w, in)) < 0 || (rc = open_tunnels(w, in)) < 0 ||
+		(rc = open_api(w, in)) < 0)
 		return qp_fail(msg, rc, "worker %u: %s", w->cfg.index, qp_strerror(rc));
 	return open_quic(w, &quic, msg);
 }
@@ -264,6 +292,7 @@ qp_worker_free(struct qp_worker *w)
 	qp_quic_free(w->quic);
 	qp_tunnels_free(w->tunnels);
 	qp_tcp_free(w->tcp);
+	qp_udp_free(w->udp);
 	if (w->port != NULL)
 		qp_worker_tx_flush(w);
 	rte_pktmbuf_free_bulk(w->tx, w->tx_len);

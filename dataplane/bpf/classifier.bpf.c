@@ -25,7 +25,9 @@
 #define ICMPV6_ERROR_LAST     4  /* 1 … 4: unreachable, too big, time exceeded, parameter */
 #define ICMP_HEADER_BYTES     8
 #define IP_FRAG_OFFSET        0x1fff
+#define IP_FRAG_MORE          0x2000
 #define IP6_FRAG_OFFSET       0xfff8
+#define IP6_FRAG_MORE         0x0001
 #define UDP_HEADER_BYTES      8
 #define TCP_SEQ_AT            4
 #define TCP_FLAGS_AT          13
@@ -116,6 +118,24 @@ struct {
 	__type(value, __u32);
 } known SEC(".maps");
 
+/* A datagram in pieces (RFC 791, RFC 8200, 4.5). All UDP. */
+struct datagram {
+	struct qp_cls_addr local;
+	struct qp_cls_addr remote;
+	__u32 id; /* network order; IPv4's 16 bits first */
+};
+
+/*
+ * The TAP that the first piece went to. The oldest give way: a piece whose
+ * datagram is not here is the kernel's, and lost.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 8192);
+	__type(key, struct datagram);
+	__type(value, __u32);
+} fragments SEC(".maps");
+
 /* A conversation as this host sees it, and where the transport header starts. */
 struct flow {
 	struct qp_cls_addr local;
@@ -125,7 +145,9 @@ struct flow {
 		__be16 local;
 	} port;
 	__u32 l4_off;
+	__u32 frag_id; /* of a fragment */
 	__u8 protocol;
+	__u8 more;     /* fragments follow */
 };
 
 static __always_inline int
@@ -195,6 +217,8 @@ parse_v4(struct __sk_buff *skb, __u32 off, struct flow *f)
 	f->local = v4_mapped(ip.daddr);
 	f->protocol = ip.protocol;
 	f->l4_off = off + ip.ihl * 4u;
+	f->frag_id = ip.id;
+	f->more = (ip.frag_off & bpf_htons(IP_FRAG_MORE)) != 0;
 	return ip.frag_off & bpf_htons(IP_FRAG_OFFSET) ? PARSE_FRAGMENT : PARSE_OK;
 }
 
@@ -222,6 +246,8 @@ parse_v6(struct __sk_buff *skb, __u32 off, struct flow *f)
 		return PARSE_OTHER;
 	f->protocol = frag.nexthdr;
 	f->l4_off += sizeof(frag);
+	f->frag_id = frag.id;
+	f->more = (frag.frag_off & bpf_htons(IP6_FRAG_MORE)) != 0;
 	return frag.frag_off & bpf_htons(IP6_FRAG_OFFSET) ? PARSE_FRAGMENT : PARSE_OK;
 }
 
@@ -473,6 +499,12 @@ queue_of(struct __sk_buff *skb, const struct flow *f, __u32 counter, int quoted)
 	return is_again(f, seq) ? QP_CLS_QUEUE_AGAIN : QP_CLS_QUEUE_SYN;
 }
 
+static __always_inline struct datagram
+datagram_of(const struct flow *f)
+{
+	return (struct datagram) {.local = f->local, .remote = f->remote, .id = f->frag_id};
+}
+
 /* Makes the frame's Ethernet header carry what the TAP and the data plane must know. */
 static __always_inline int
 mark_frame(struct __sk_buff *skb, __u32 l3_off, __u8 queue)
@@ -493,6 +525,24 @@ mark_frame(struct __sk_buff *skb, __u32 l3_off, __u8 queue)
 	return (int)bpf_skb_store_bytes(skb, 0, &eth, sizeof(eth), 0);
 }
 
+/* A fragment that has no ports: it goes where the first one of its datagram went. */
+static __always_inline int
+classify_fragment(struct __sk_buff *skb, __u32 l3_off, const struct flow *f)
+{
+	const struct datagram key = datagram_of(f);
+	const __u32 *ifindex = NULL;
+	__u32 to;
+
+	if (f->protocol == IPPROTO_UDP)
+		ifindex = bpf_map_lookup_elem(&fragments, &key);
+	if (!ifindex)
+		return count(QP_CLS_fragment_pass, TC_ACT_UNSPEC);
+	to = *ifindex;
+	if (mark_frame(skb, l3_off, QP_CLS_QUEUE_FLOWS) < 0)
+		return count(QP_CLS_nomem_drop, TC_ACT_SHOT);
+	return count(QP_CLS_fragment, (int)bpf_redirect(to, 0));
+}
+
 static __always_inline int
 classify(struct __sk_buff *skb, __u32 l3_off)
 {
@@ -509,7 +559,7 @@ classify(struct __sk_buff *skb, __u32 l3_off)
 		return count(QP_CLS_other_pass, TC_ACT_UNSPEC);
 	r = parse_ip(skb, l3_off, v6, &f);
 	if (r == PARSE_FRAGMENT)
-		return count(QP_CLS_fragment_pass, TC_ACT_UNSPEC);
+		return classify_fragment(skb, l3_off, &f);
 	if (r != PARSE_OK)
 		return count(QP_CLS_other_pass, TC_ACT_UNSPEC);
 
@@ -531,6 +581,11 @@ classify(struct __sk_buff *skb, __u32 l3_off)
 		return count(reason, TC_ACT_UNSPEC);
 	if (o.ifindex == 0)
 		return count(QP_CLS_no_worker_pass, TC_ACT_UNSPEC);
+	if (outer.more && f.protocol == IPPROTO_UDP && o.counter == QP_CLS_port && !quoted) {
+		const struct datagram key = datagram_of(&outer);
+
+		bpf_map_update_elem(&fragments, &key, &o.ifindex, BPF_ANY);
+	}
 	queue = queue_of(skb, &f, o.counter, quoted);
 	if (mark_frame(skb, l3_off, queue) < 0)
 		return count(QP_CLS_nomem_drop, TC_ACT_SHOT);
@@ -584,6 +639,7 @@ qp_tap(struct __sk_buff *skb)
 	const __u8 lo_mac[ETH_ALEN] = {};
 	const struct qp_cls_local *l;
 	struct flow f, sent = {};
+	enum parse_result r;
 	__u8 dest[ETH_ALEN];
 	__u32 ifindex;
 
@@ -593,7 +649,8 @@ qp_tap(struct __sk_buff *skb)
 	ifindex = (__u32)dest[2] << 24 | (__u32)dest[3] << 16 | (__u32)dest[4] << 8 | dest[5];
 	if (ifindex == 0)
 		return count(QP_CLS_answer_drop, TC_ACT_SHOT);
-	if (parse_ip(skb, ETH_HLEN, v6, &sent) != PARSE_OK)
+	r = parse_ip(skb, ETH_HLEN, v6, &sent);
+	if (r == PARSE_OTHER)
 		return count(QP_CLS_answer_drop, TC_ACT_SHOT);
 	f = (struct flow) {
 		.local = sent.remote,
@@ -601,7 +658,8 @@ qp_tap(struct __sk_buff *skb)
 		.l4_off = sent.l4_off,
 		.protocol = sent.protocol,
 	};
-	learn(skb, &f);
+	if (r == PARSE_OK)
+		learn(skb, &f);
 	if (ifindex != QP_CLS_LO_IFINDEX)
 		return count(QP_CLS_answer_out, (int)bpf_redirect_neigh(ifindex, NULL, 0, 0));
 	if (!v6 || !is_link_local(&f.remote))

@@ -241,8 +241,8 @@ params_of(struct qp_quic *q, ngtcp2_transport_params *p, const ngtcp2_pkt_hd *hd
 	const ngtcp2_cid *odcid, const ngtcp2_cid *scid)
 {
 	ngtcp2_transport_params_default(p);
-	p->initial_max_stream_data_bidi_local = q->cfg.stream_window;
-	p->initial_max_stream_data_bidi_remote = q->cfg.stream_window;
+	p->initial_max_stream_data_bidi_local = QP_QUIC_FIRST_CREDIT;
+	p->initial_max_stream_data_bidi_remote = QP_QUIC_FIRST_CREDIT;
 	p->initial_max_data = q->cfg.first_window;
 	p->initial_max_streams_bidi = q->cfg.max_streams;
 	p->max_idle_timeout = q->cfg.idle_timeout_ns;
@@ -337,6 +337,17 @@ const struct qp_flow *
 qp_quic_conn_flow(const struct qp_quic_conn *c)
 {
 	return &c->flow;
+}
+
+uint64_t
+qp_quic_conn_rtt(const struct qp_quic_conn *c)
+{
+	ngtcp2_conn_info info;
+
+	if (c->ng == NULL)
+		return 0;
+	ngtcp2_conn_get_conn_info(c->ng, &info);
+	return info.smoothed_rtt;
 }
 
 void

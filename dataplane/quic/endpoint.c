@@ -11,6 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dataplane/memory.h"
+
+#define ACKS_ONLY 256u /* bytes; no longer datagram comes from who has no payload to send */
+
 void
 qp_quic_config_default(struct qp_quic_config *cfg)
 {
@@ -19,7 +23,6 @@ qp_quic_config_default(struct qp_quic_config *cfg)
 		.keep_alive_ns = 5 * NGTCP2_SECONDS,
 		.max_conns = 16384,
 		.retry_above = 256,
-		.stream_window = 256 << 10,
 		.conn_window = 8 << 20,
 		.first_window = 64 << 10,
 		.max_streams = 1024,
@@ -144,6 +147,19 @@ unknown(struct qp_quic *q, const ngtcp2_version_cid *vc, const struct qp_flow *f
 	return qp_quic_conn_accept(q, &hd, flow, &odcid, token_type);
 }
 
+/*
+ * As if it had been lost: the last mbufs are for what gives some back. Less is
+ * left here than where TCP drops payload, since acknowledgements come in the
+ * same datagrams as payload; TCP's outsides give back what tunnels took.
+ */
+static bool
+mbufs_spent(const struct qp_quic *q)
+{
+	const struct rte_mempool *pool = q->env.pool;
+
+	return *q->env.mem_level == QP_MEM_SCARCE && rte_mempool_avail_count(pool) < pool->size / 32;
+}
+
 static void
 datagram(struct qp_quic *q, const struct qp_flow *flow, uint8_t tos, const uint8_t *data,
 	size_t len)
@@ -163,6 +179,10 @@ datagram(struct qp_quic *q, const struct qp_flow *flow, uint8_t tos, const uint8
 	}
 	if (rv != 0) {
 		q->env.counters->drop_quic_bad++;
+		return;
+	}
+	if (len > ACKS_ONLY && mbufs_spent(q)) {
+		q->env.counters->drop_quic_no_memory++;
 		return;
 	}
 	c = qp_cid_find(&q->cids, vc.dcid, vc.dcidlen);

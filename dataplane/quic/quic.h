@@ -30,6 +30,7 @@ struct qp_quic_env {
 	const uint64_t *now_ns;      /* monotonic; the worker advances it once a loop */
 	struct qp_wheel *wheel;      /* the lcore's timers */
 	struct rte_mempool *pool;    /* plain mbufs, 2 KiB data room */
+	const uint8_t *mem_level;    /* enum qp_mem_level, as of this turn */
 	uint8_t own_mac[6];          /* the port's address */
 	bool udp_segmentation;       /* the port takes RTE_MBUF_F_TX_UDP_SEG */
 	/* Consumes the frame, which is ready for qp_port_tx. Never fails to the caller. */
@@ -38,6 +39,13 @@ struct qp_quic_env {
 	struct qp_worker_counters *counters; /* its quic_* and drop_quic_* fields are written */
 };
 
+/*
+ * Bytes a peer may send on a new stream; all further credit is the
+ * application's to give. It is small since ngtcp2 keeps credit back until half
+ * of it is together: a larger one would leave a peer with smaller portions stuck.
+ */
+#define QP_QUIC_FIRST_CREDIT (16u * 1024)
+
 struct qp_quic_config {
 	uint32_t server_id;          /* leads every connection id of ours */
 	uint8_t lcore;               /* worker index: the byte after it */
@@ -45,8 +53,7 @@ struct qp_quic_config {
 	uint64_t keep_alive_ns;      /* silence before a PING; 0: none */
 	uint32_t max_conns;          /* beyond: Initials are dropped and counted */
 	uint32_t retry_above;        /* handshakes in progress beyond which Retry is demanded */
-	uint64_t stream_window;      /* bytes a peer may send on a stream ahead of its credit */
-	uint64_t conn_window;        /* the same for all streams of a connection together */
+	uint64_t conn_window;        /* bytes a peer may send on all streams ahead of its credit */
 	uint64_t first_window;       /* the same until qp_quic_conn_trust: what strangers may make us keep */
 	uint64_t max_streams;        /* bidirectional streams a peer may have open */
 	size_t max_udp_payload;      /* largest datagram that path MTU discovery may reach */
@@ -111,6 +118,8 @@ void qp_quic_conn_close(struct qp_quic_conn *c, uint64_t code, const char *reaso
 const struct qp_flow *qp_quic_conn_flow(const struct qp_quic_conn *c);
 /* The peer has shown who it is: conn_window instead of first_window from now on. Once. */
 void qp_quic_conn_trust(struct qp_quic_conn *c);
+/* The smoothed round-trip time (RFC 9002, 5.3), ns. */
+uint64_t qp_quic_conn_rtt(const struct qp_quic_conn *c);
 /* More credit for the connection as a whole; see conn_window. */
 void qp_quic_conn_consumed(struct qp_quic_conn *c, uint64_t bytes);
 

@@ -176,6 +176,12 @@ qp_tcp_send_space(const struct qp_tcp_conn *c)
 	return buf > queued ? buf - queued : 0;
 }
 
+uint64_t
+qp_tcp_rtt(const struct qp_tcp_conn *c)
+{
+	return c->srtt_ns;
+}
+
 /* 3.10.2: after our FIN "connection closing", in CLOSED "connection does not exist". */
 void
 qp_tcp_send(struct qp_tcp_conn *c, struct rte_mbuf *chain)

@@ -154,6 +154,8 @@ const struct qp_flow *qp_tcp_flow(const struct qp_tcp_conn *c);
 
 /* What the send queue is worth now: twice cwnd, at least 64 KiB, at most snd_buf_bytes. */
 uint32_t qp_tcp_send_buffer(const struct qp_tcp_conn *c);
+/* The smoothed round-trip time (RFC 6298), ns; 0: not known yet. */
+uint64_t qp_tcp_rtt(const struct qp_tcp_conn *c);
 /* Bytes that qp_tcp_send takes now without exceeding qp_tcp_send_buffer. */
 uint32_t qp_tcp_send_space(const struct qp_tcp_conn *c);
 /*

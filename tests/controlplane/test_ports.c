@@ -12,13 +12,21 @@ static const uint16_t reserved[] = {39000, 39001};
 
 /* A host whose port 80 is taken, whose port 81 is forbidden, whose port 82 is broken. */
 struct host {
-	bool open[65536];
+	bool open[65536];     /* TCP */
+	bool open_udp[65536];
 	struct in6_addr last_addr;
 	bool last_had_addr;
 	struct qp_origin last_worker;
 };
 
 static struct host host;
+
+static bool *
+slot_of(struct host *h, int protocol, uint16_t port)
+{
+	cr_assert(protocol == IPPROTO_TCP || protocol == IPPROTO_UDP);
+	return protocol == IPPROTO_UDP ? &h->open_udp[port] : &h->open[port];
+}
 static struct outbox box;
 static struct qp_tunnels *tunnels;
 static struct qp_ports *ports;
@@ -30,15 +38,14 @@ host_open(void *ctx, int protocol, uint16_t port, const struct in6_addr *addr,
 {
 	struct host *h = ctx;
 
-	cr_assert_eq(protocol, IPPROTO_TCP);
-	cr_assert_not(h->open[port], "port %u is opened twice", port);
+	cr_assert_not(*slot_of(h, protocol, port), "port %u is opened twice", port);
 	if (port == 80)
 		return qp_fail(msg, QP_E_INUSE, "port 80/tcp is in use on this host");
 	if (port == 81)
 		return qp_fail(msg, QP_E_PERM, "port 81/tcp is forbidden");
 	if (port == 82)
 		return qp_fail(msg, QP_E_IO, "broken");
-	h->open[port] = true;
+	*slot_of(h, protocol, port) = true;
 	h->last_had_addr = addr != NULL;
 	if (addr != NULL)
 		h->last_addr = *addr;
@@ -51,8 +58,8 @@ host_close(void *ctx, int protocol, uint16_t port)
 {
 	struct host *h = ctx;
 
-	cr_assert(h->open[port], "port %u is closed, but not open", port);
-	h->open[port] = false;
+	cr_assert(*slot_of(h, protocol, port), "port %u is closed, but not open", port);
+	*slot_of(h, protocol, port) = false;
 }
 
 /* 0, 1, 2, … so that a test knows which ports are tried. */
@@ -69,6 +76,7 @@ start_at(const char *forward_addr)
 		.host = {.open = host_open, .close = host_close, .ctx = &host},
 		.reserved_tcp = reserved,
 		.nreserved_tcp = 2,
+		.reserved_udp = 39000,
 		.random = count_up};
 
 	tunnels = cfg.tunnels = qp_tunnels_new();
@@ -88,12 +96,14 @@ stop(void)
 {
 	for (unsigned i = 0; i < 65536; i++) {
 		const struct qp_port *p = qp_ports_find(ports, IPPROTO_TCP, (uint16_t)i);
+		const struct qp_port *udp = qp_ports_find(ports, IPPROTO_UDP, (uint16_t)i);
 
 		cr_assert_eq(host.open[i], p != NULL, "table and host disagree on port %u", i);
+		cr_assert_eq(host.open_udp[i], udp != NULL, "… on port %u/udp", i);
 	}
 	qp_ports_free(ports);
 	for (unsigned i = 0; i < 65536; i++)
-		cr_assert_not(host.open[i], "port %u is left open", i);
+		cr_assert_not(host.open[i] || host.open_udp[i], "port %u is left open", i);
 	qp_tunnels_free(tunnels);
 }
 
@@ -173,11 +183,33 @@ Test(ports, own_port_is_denied)
 	cr_expect_not(host.open[39001]);
 }
 
-Test(ports, udp_is_denied_for_now)
+Test(ports, udp_and_tcp_of_one_number_are_two_ports)
 {
-	cr_expect_eq(
-		request(1, 5353, QP_WIRE_UDP, QP_MSG_FORWARD_DENY)->status, QP_WIRE_INTERNAL_ERROR);
+	const struct qp_msg_forward_answer *a;
+
+	request(1, 5353, QP_WIRE_TCP, QP_MSG_FORWARD_GRANT);
+	a = request(2, 5353, QP_WIRE_UDP, QP_MSG_FORWARD_GRANT);
+	cr_expect_eq(a->protocol, QP_WIRE_UDP);
+	cr_expect_eq(a->port, 5353);
+	cr_expect_eq(qp_ports_count(ports), 2u);
+	a = request(3, 5353, QP_WIRE_UDP, QP_MSG_FORWARD_DENY);
+	cr_expect_eq(a->status, QP_WIRE_PORT_IN_USE);
+	assert_says(a, "port 5353/udp is taken by another tunnel");
+}
+
+Test(ports, own_udp_port_is_denied)
+{
+	const struct qp_msg_forward_answer *a =
+		request(1, 39000, QP_WIRE_UDP, QP_MSG_FORWARD_DENY);
+
+	cr_expect_eq(a->status, QP_WIRE_PORT_IN_USE);
+	assert_says(a, "port 39000/udp is the gateway's own");
+}
+
+Test(ports, unknown_protocol_is_denied)
+{
 	cr_expect_eq(request(1, 5353, 7, QP_MSG_FORWARD_DENY)->status, QP_WIRE_INTERNAL_ERROR);
+	cr_expect_eq(qp_ports_count(ports), 0u);
 }
 
 Test(ports, unauthenticated_tunnel_is_denied)

@@ -158,6 +158,13 @@ qp_tcp_flow(const struct qp_tcp_conn *c)
 	return &c->flow;
 }
 
+uint64_t
+qp_tcp_rtt(const struct qp_tcp_conn *c)
+{
+	(void)c;
+	return 0;
+}
+
 uint32_t
 qp_tcp_send_buffer(const struct qp_tcp_conn *c)
 {

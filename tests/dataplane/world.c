@@ -15,6 +15,7 @@
 #include "common/wire.h"
 #include "dataplane/ip.h"
 #include "dataplane/memory.h"
+#include "dataplane/udp/udp.h"
 #include "tests/dataplane/client.h"
 #include "tests/dataplane/golden.h"
 #include "tests/dataplane/outside.h"
@@ -65,7 +66,8 @@ world_init(void)
 void
 world_config_default(struct world_config *cfg)
 {
-	*cfg = (struct world_config) {.udp_segmentation = true, .seed = 1, .tcp_window = 65536};
+	*cfg = (struct world_config) {.udp_segmentation = true, .seed = 1, .tcp_window = 65536,
+		.stream_window = 256 << 10};
 	qp_quic_config_default(&cfg->quic);
 	cfg->quic.server_id = 0x3039;
 	cfg->quic.lcore = 3;
@@ -688,6 +690,7 @@ start_quic(struct world *w)
 		.now_ns = &w->now_ns,
 		.wheel = w->wheel,
 		.pool = w->pool,
+		.mem_level = &w->mem_level,
 		.udp_segmentation = w->cfg.udp_segmentation,
 		.transmit = world_transmit,
 		.transmit_ctx = w,
@@ -708,6 +711,28 @@ start_quic(struct world *w)
 	must(w->quic != NULL);
 }
 
+/* Nobody sends to it here: tests/udp has a world for that. */
+static void
+start_udp(struct world *w)
+{
+	const struct qp_udp_env env = {
+		.now_ns = &w->now_ns,
+		.wheel = w->wheel,
+		.pool = w->pool,
+		.indirect_pool = w->indirect,
+		.transmit = world_transmit,
+		.transmit_ctx = w,
+		.mem_level = &w->mem_level,
+		.random = world_random_of,
+		.random_ctx = w,
+	};
+	struct qp_udp_config cfg;
+
+	qp_udp_config_default(&cfg);
+	w->udp = qp_udp_new(&env, &cfg);
+	must(w->udp != NULL);
+}
+
 static void
 start_gateway(struct world *w)
 {
@@ -716,7 +741,7 @@ start_gateway(struct world *w)
 		.wheel = w->wheel,
 		.pool = w->pool,
 		.pool_bytes = WORLD_POOL * (RTE_MBUF_DEFAULT_BUF_SIZE - RTE_PKTMBUF_HEADROOM),
-		.stream_window = (uint32_t)w->cfg.quic.stream_window,
+		.stream_window = w->cfg.stream_window,
 		.max_stream_window = 1 << 20,
 		.counters = &w->counters,
 		.mem_level = &w->mem_level,
@@ -725,7 +750,9 @@ start_gateway(struct world *w)
 	};
 
 	outside_start(w);
+	start_udp(w);
 	env.tcp = w->tcp;
+	env.udp = w->udp;
 	w->tunnels = qp_tunnels_new(&env);
 	must(w->tunnels != NULL);
 	start_quic(w);
@@ -738,6 +765,7 @@ stop_gateway(struct world *w)
 	w->quic = NULL;
 	must(qp_tunnels_count(w->tunnels) == 0);
 	qp_tunnels_free(w->tunnels);
+	qp_udp_free(w->udp);
 	outside_stop(w);
 	must(w->counters.quic_connections == 0);
 	must(w->counters.tunnels_active == 0);

@@ -83,6 +83,7 @@ struct world_cp {
 };
 
 struct world_config {
+	uint32_t stream_window;     /* of a new relay */
 	struct qp_quic_config quic; /* certificate and key are filled in */
 	bool udp_segmentation;
 	uint64_t seed;
@@ -102,6 +103,7 @@ struct world {
 	struct qp_quic *quic;
 	struct qp_tunnels *tunnels;
 	struct qp_tcp *tcp;
+	struct qp_udp *udp;
 	struct world_net net;
 	struct world_packets packets;
 	struct world_packets stray; /* to ports where no client is: for tests that speak raw */

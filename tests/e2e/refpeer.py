@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """
-A second implementation of quicport/1 on aioquic: server of remote and local TCP forwards, client of
-remote ones. It shares no line with the product, so that a test between the two shows that the
-product follows the protocol page and not merely itself. It behaves as the original tool does where
-that matters: the server grants 100 concurrent streams, its certificate is dated 1975 to 4096,
-listening ports are ordinary sockets.
+A second implementation of quicport/1 on aioquic: server and client, remote and local forwards, TCP and
+UDP (the client: remote ones). It shares no line with the product, so that a test between the two
+shows that the product follows the protocol page and not merely itself. It behaves as the original tool
+does where that matters: the server grants 100 concurrent streams, its certificate is dated 1975 to
+4096, listening ports are ordinary sockets.
 
 From the command line (events as JSON lines on standard output; SIGTERM ends it politely):
   refpeer.py server --listen 127.0.0.1:9000 --psk secret
@@ -276,6 +276,56 @@ async def relay(sock, stream) -> None:
         stream.link.forget(stream)
 
 
+# ---- relaying between a stream and a UDP socket ----
+
+
+async def records_to_socket(stream, sock) -> None:
+    loop = asyncio.get_running_loop()
+    while True:
+        try:
+            length = struct.unpack(">I", await stream.read_exactly(4))[0]
+        except asyncio.IncompleteReadError as error:
+            if error.partial:
+                raise q.ProtocolError("the stream ended within a record") from error
+            return
+        if length > q.MAX_UDP_RECORD:
+            raise q.ProtocolError(f"a record of {length} bytes")
+        await loop.sock_sendall(sock, await stream.read_exactly(length))
+
+
+async def socket_to_records(sock, stream) -> None:
+    loop = asyncio.get_running_loop()
+    while True:
+        data = await loop.sock_recv(sock, 65536)
+        stream.write(struct.pack(">I", len(data)) + data)
+        await stream.room()
+
+
+async def relay_datagrams(sock, stream) -> bool:
+    """Until the stream ends; False when the socket said that nobody is there."""
+    tasks = [
+        asyncio.ensure_future(records_to_socket(stream, sock)),
+        asyncio.ensure_future(socket_to_records(sock, stream)),
+        asyncio.ensure_future(watch_for_stop(stream)),
+    ]
+    refused = False
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+        stream.write(b"", end=True)
+    except ConnectionRefusedError:
+        refused = True
+    except (Reset, OSError, asyncio.IncompleteReadError):
+        stream.abort()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        sock.close()
+    return not refused
+
+
 # ---- server ----
 
 
@@ -426,17 +476,40 @@ async def connect_stream(control: Stream, stream: Stream, destination) -> None:
     await relay(sock, stream)
 
 
+async def connect_datagrams(control: Stream, stream: Stream, destination) -> None:
+    """The same for UDP: records on the stream are datagrams of a connected socket."""
+    try:
+        number = struct.unpack(">I", await stream.read_exactly(4))[0]
+    except (Reset, asyncio.IncompleteReadError):
+        stream.abort()
+        stream.link.forget(stream)
+        return
+    sock = socket.socket(address_family(destination[0]), socket.SOCK_DGRAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+    sock.setblocking(False)
+    sock.connect(destination)
+    if not await relay_datagrams(sock, stream):
+        with contextlib.suppress(Reset):
+            control.write_message(
+                q.Message(q.CONNECTION_CLOSE, connection=number, reason=q.REASON_REFUSED)
+            )
+        stream.abort()
+    stream.link.forget(stream)
+
+
 # ---- client ----
 
 
 class Client:
     """Asks a server for a port and hands what comes in by it to a local service."""
 
-    def __init__(self, server, auth, remote_port, local, idle_timeout=90, report=None):
+    def __init__(self, server, auth, remote_port, local, idle_timeout=90, report=None,
+                 protocol=q.TCP):  # fmt: skip
         self.server = server
         self.auth = auth
         self.remote_port = remote_port
         self.local = local
+        self.protocol = protocol
         self.idle_timeout = idle_timeout
         self.report = report or (lambda **event: None)
 
@@ -444,12 +517,15 @@ class Client:
         """Until `stop` or the end of the connection; False when it never worked."""
         async with dial(self.server, self.idle_timeout) as link:
             control = link.open_stream()
-            link.on_stream = lambda stream: connect_stream(control, stream, self.local)
+            link.on_stream = lambda stream: self.connection(control, stream)
             try:
                 await run_auth(control, self.auth())
                 control.write_message(
                     q.Message(
-                        q.REMOTE_FORWARD_REQUEST, port=self.remote_port, text=str(self.local[1])
+                        q.REMOTE_FORWARD_REQUEST,
+                        protocol=self.protocol,
+                        port=self.remote_port,
+                        text=str(self.local[1]),
                     )
                 )
                 answer = await control.read_message()
@@ -477,6 +553,10 @@ class Client:
         with contextlib.suppress(Reset, asyncio.IncompleteReadError):
             while (message := await control.read_message()).kind != q.SESSION_CLOSE:
                 pass
+
+    async def connection(self, control: Stream, stream: Stream) -> None:
+        connect = connect_datagrams if self.protocol == q.UDP else connect_stream
+        await connect(control, stream, self.local)
 
 
 @contextlib.asynccontextmanager
@@ -594,8 +674,9 @@ async def run_server(args, stop) -> bool:
 
 async def run_client(args, stop) -> bool:
     client = Client(
-        args.server, client_auth(args), args.remote, args.local, args.idle_timeout, report
-    )
+        args.server, client_auth(args), args.remote, args.local, args.idle_timeout, report,
+        q.UDP if args.udp else q.TCP,
+    )  # fmt: skip
     return await client.run(stop)
 
 
@@ -618,6 +699,7 @@ def parse_arguments():
     client.add_argument("--server", type=parse_address, required=True, metavar="ADDR:PORT")
     client.add_argument("--remote", type=int, required=True, metavar="PORT")
     client.add_argument("--local", type=parse_address, required=True, metavar="ADDR:PORT")
+    client.add_argument("--udp", action="store_true", help="forward a UDP port")
     client.add_argument("--server-pubkey", metavar="KEY")
     for mode in (server, client):
         mode.add_argument("--psk")

@@ -9,8 +9,7 @@ import threading
 
 import pytest
 
-import quicport1 as q
-from harness import Client, Gateway, RefPeer, eventually, link, new_port
+from harness import QUICPORT, Client, Gateway, Process, eventually, link, new_port
 
 LO = "127.0.0.1"
 MIB = 1 << 20
@@ -69,13 +68,8 @@ class LocalClient(Client):
     def __init__(self, host, server, local, remote, *args, auth=("--psk", "secret")):
         words = ["-s", server, "-L", str(local), "-R", remote, *auth, "--insecure",
                  "--reconnect", "no", *args]  # fmt: skip
-        self._start(host, words)
-
-    def _start(self, host, words):
-        from harness import QUICPORT, Process
-
-        self.auth = ()
-        Process.__init__(self, host, "client", [QUICPORT, "client", *words], None)
+        self.auth = auth
+        Process.__init__(self, host, "client", [QUICPORT, "client", *words])
 
 
 @pytest.fixture
@@ -84,6 +78,8 @@ def world(hosts):
     yield world
     if world.gw is not None:
         assert world.gw.running()
+        for process in world.home.processes:
+            process.stop()
         eventually(lambda: world.gw.metric("quicport_conns_active") == 0, what="no connection stays")
 
 
@@ -218,6 +214,122 @@ def test_reset_goes_both_ways(open_world):
     here = open_world.opened(at(SERVER[4], other))
     result = open_world.home.load(LO, here, "--send", 100000)
     assert result["errors"] in ({"ECONNRESET": 1}, {"EPIPE": 1})
+
+
+# ---- UDP ----
+
+
+class Echo(threading.Thread):
+    """A UDP service in a host, in this process: it answers each datagram, and notes who asked."""
+
+    def __init__(self, host, address, port):
+        super().__init__(daemon=True)
+        with host.inside():
+            family = socket.AF_INET6 if ":" in address else socket.AF_INET
+            self.sock = socket.socket(family, socket.SOCK_DGRAM)
+        self.sock.bind((address, port))
+        self.peers = set()
+        self.start()
+
+    def run(self):
+        while True:
+            try:
+                data, peer = self.sock.recvfrom(70000)
+            except OSError:
+                return
+            if data == b"end":
+                return
+            self.peers.add(peer[:2])
+            self.sock.sendto(data, peer)
+
+    def end(self):
+        name = self.sock.getsockname()
+        self.sock.sendto(b"end", name)  # it may be asleep in recvfrom
+        self.join(5)
+        self.sock.close()
+
+
+@pytest.fixture
+def echoes():
+    made = []
+
+    def make(*args):
+        made.append(Echo(*args))
+        return made[-1]
+
+    yield make
+    for echo in made:
+        echo.end()
+
+
+def udp_opened(world, destination):
+    client, here = None, new_port()
+    client = LocalClient(world.home, f"{GATEWAY[4]}:{world.gw.port}", f"{here}/udp",
+                         f"{destination}/udp")  # fmt: skip
+    client.wait_for_line("forward open")
+    return here
+
+
+def asker(world, here, timeout=5):
+    with world.home.inside():
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.connect((LO, here))
+    sock.settimeout(timeout)
+    return sock
+
+
+@pytest.mark.parametrize("address", OWN + BEYOND)
+def test_udp_destination_on_the_gateways_host_and_beyond(open_world, echoes, address):
+    port = new_port()
+    echo = echoes(open_world.host_of(address), address, port)
+    here = udp_opened(open_world, at(address, port))
+    with asker(open_world, here) as one, asker(open_world, here) as other:
+        for n in range(50):
+            one.send(b"one %d" % n)
+            other.send(b"other %d" % n)
+            assert one.recv(100) == b"one %d" % n
+            assert other.recv(100) == b"other %d" % n
+    assert len(echo.peers) == 2  # a port of its own for each
+    assert open_world.gw.metric("quicport_local_conns_total") == 2
+
+
+@pytest.mark.parametrize("address", [LO, "::1", SERVER[4], SERVER[6]])
+@pytest.mark.parametrize("size", [0, 1472, 9000, 65507])
+def test_udp_datagram_of_any_size(open_world, echoes, address, size):
+    port = new_port()
+    echoes(open_world.host_of(address), address, port)
+    here = udp_opened(open_world, at(address, port))
+    text = bytes(i * 7 % 251 for i in range(size))
+    with asker(open_world, here) as sock:
+        sock.send(text)
+        assert sock.recv(70000) == text
+
+
+@pytest.mark.parametrize("address", [LO, "::1", SERVER[4], SERVER[6]])
+def test_udp_without_a_service_is_refused(open_world, address):
+    here = udp_opened(open_world, at(address, new_port()))
+    with asker(open_world, here) as sock:
+        sock.send(b"anybody there?")
+        eventually(lambda: open_world.gw.metric("quicport_local_conns_failed_total") == 1,
+                   what="the refusal comes")  # fmt: skip
+        eventually(lambda: idle(open_world), what="all is given back")
+
+
+def test_udp_name_with_an_address_that_refuses(open_world, echoes):
+    """localhost's first address has no service: whoever asks again asks at the next one."""
+    port = new_port()
+    echoes(open_world.gateway, LO, port)
+    here = udp_opened(open_world, f"localhost:{port}")
+    with asker(open_world, here, 1) as sock:
+
+        def answered():
+            sock.send(b"hello")
+            try:
+                return sock.recv(100) == b"hello"
+            except OSError:
+                return False
+
+        eventually(answered, what="an answer")
 
 
 # ---- policy ----

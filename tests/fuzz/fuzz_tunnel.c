@@ -4,8 +4,10 @@
  * control plane. QUIC and TCP are played here, by the letter of their headers,
  * so that an input costs microseconds and each call can be checked.
  *
- * An input: one byte, how far the tunnel has come (BEGUN … OPEN; with 0x40 as a
- * local forward); then steps, each an operation (1) and its argument (1), some with that many bytes behind it.
+ * An input: one byte, how far the tunnel has come (BEGUN … OPEN), whether its
+ * forward is of TCP or UDP (bit 3) and whether it is a local one (bit 6); then
+ * steps, each an operation (1) and its argument (1), some with that many bytes
+ * behind it.
  */
 #include "tests/fuzz/fuzz.h"
 
@@ -15,6 +17,7 @@
 
 #include "common/wire.h"
 #include "dataplane/tunnel.h"
+#include "dataplane/udp/udp.h"
 #include "tests/tcp/eal.h"
 
 #define POOL 1023u
@@ -57,6 +60,8 @@ static struct qp_wheel *wheel;
 static struct qp_worker_counters counters;
 static uint8_t mem_level;
 static struct qp_tunnels *tunnels;
+static struct qp_udp *udp;
+static uint16_t granted_port;
 static struct qp_quic_conn conn;
 static struct qp_quic_stream streams[STREAMS];
 static struct qp_tcp_conn conns[CONNS];
@@ -257,6 +262,20 @@ conn_gone(struct qp_tcp_conn *c)
 	*c = (struct qp_tcp_conn) {0};
 }
 
+uint64_t
+qp_quic_conn_rtt(const struct qp_quic_conn *c)
+{
+	(void)c;
+	return 0;
+}
+
+uint64_t
+qp_tcp_rtt(const struct qp_tcp_conn *c)
+{
+	(void)c;
+	return 0;
+}
+
 uint32_t
 qp_tcp_send_buffer(const struct qp_tcp_conn *c)
 {
@@ -322,6 +341,7 @@ message(enum qp_msg_type type, const uint8_t *bytes, size_t len)
 		/* One forward a tunnel: it grants what was asked for, once. */
 		if (type == QP_MSG_FORWARD_GRANT && granted++ > 0)
 			return;
+		granted_port = msg.forward_answer.port;
 	}
 	if (type == QP_MSG_LOCAL_GRANT) {
 		struct qp_msg_local_grant *g = &msg.local_grant;
@@ -329,7 +349,7 @@ message(enum qp_msg_type type, const uint8_t *bytes, size_t len)
 		g->message_len %= sizeof(g->message);
 		g->naddrs = 1 + g->naddrs % QP_LOCAL_ADDRS;
 		g->source_first = 40000;
-		g->source_count %= 1000;
+		g->source_count = (uint16_t)(1 + g->source_count % 1000);
 	}
 	if (type == QP_MSG_LOCAL_DENY)
 		msg.forward_answer.message_len %= sizeof(msg.forward_answer.message);
@@ -442,6 +462,32 @@ outside_answers(struct qp_tcp_conn *c, uint8_t what)
 	in_tcp = false;
 }
 
+/* UDP from one of eight sources; tests/fuzz/fuzz_udp.c goes deeper into it. */
+static void
+outside_datagram(uint8_t arg, const uint8_t *data, size_t len)
+{
+	struct qp_packet pkt = {.l3_off = 14, .l4_off = 34, .l4_len = 8 + (uint32_t)len,
+		.proto = IPPROTO_UDP,
+		.flow = {.local = qp_ipaddr_v4(1), .remote = qp_ipaddr_v4(2),
+			.lport_be = htons(granted_port), .rport_be = htons(1 + arg % 8)}};
+	struct rte_mbuf *m = rte_pktmbuf_alloc(pool);
+	uint8_t *p;
+
+	if (m == NULL)
+		return;
+	p = (uint8_t *)rte_pktmbuf_append(m, (uint16_t)(42 + len));
+	memset(p, 0, 42);
+	memcpy(p + 42, data, len);
+	qp_udp_input(udp, m, &pkt);
+}
+
+static void
+udp_out(void *ctx, struct rte_mbuf *m)
+{
+	rte_mbuf_sanity_check(m, 1);
+	rte_pktmbuf_free(m);
+}
+
 static void
 outside_event(struct qp_tcp_conn *c, uint8_t what)
 {
@@ -532,6 +578,8 @@ step(uint8_t op, uint8_t arg, const uint8_t *data, size_t len)
 		outside_connect();
 		break;
 	case 13:
+		if (granted > 0)
+			outside_datagram(arg, data, len);
 		outside_data(pick_conn(arg), data, len);
 		break;
 	case 14:
@@ -550,9 +598,13 @@ static void
 advance(uint8_t how_far, bool local)
 {
 	static const uint8_t step1[QP_WIRE_X25519_STEP1_BYTES] = QP_WIRE_X25519_MAGIC;
-	static const uint8_t request[] = {0x21, 0, 5, 0x23, 0x3e, 1, '2', '2'};
-	static const uint8_t ask[] = {1, 0, 6, 1, 0, 3, ':', '2', '2'};
-	static const uint8_t zero[128], yes[] = {1}, grant[] = {0x3e, 0x23, 1}, to[] = {22, 0, 1, 1};
+	static const uint8_t request[] = {0x21, 0, 5, 0x23, 0x3e, 1, '2', '2'}; /* the grant decides */
+	static const uint8_t zero[128], yes[] = {1};
+	const uint8_t protocol = how_far & 8 ? QP_WIRE_UDP : QP_WIRE_TCP;
+	const uint8_t ask[] = {1, 0, 6, protocol, 0, 3, ':', '2', '2'}, to[] = {22, 0, protocol, 1};
+	const uint8_t grant[] = {0x3e, 0x23, protocol};
+
+	how_far %= 8;
 
 	if (how_far > 0)
 		stream_data(pick(0), step1, sizeof(step1), false);
@@ -568,6 +620,29 @@ advance(uint8_t how_far, bool local)
 		message(QP_MSG_LOCAL_GRANT, to, sizeof(to));
 	else if (how_far > 5)
 		message(QP_MSG_FORWARD_GRANT, grant, sizeof(grant));
+}
+
+static uint64_t
+fixed_random(void *ctx)
+{
+	return 0x9e3779b97f4a7c15;
+}
+
+/* Once: its tables are large, and at the end of an input they are empty. */
+static struct qp_udp *
+udp_new(void)
+{
+	struct qp_udp_env env = {.now_ns = &now_ns,
+		.wheel = wheel,
+		.pool = pool,
+		.indirect_pool = pool,
+		.transmit = udp_out,
+		.mem_level = &mem_level,
+		.random = fixed_random};
+	struct qp_udp_config cfg;
+
+	qp_udp_config_default(&cfg);
+	return qp_udp_new(&env, &cfg);
 }
 
 static void
@@ -586,9 +661,12 @@ start(void)
 		FUZZ_CHECK(sodium_init() >= 0);
 		pool = test_pool("tunnels", POOL, RTE_MBUF_DEFAULT_BUF_SIZE);
 		wheel = qp_wheel_new(now_ns);
+		udp = udp_new();
+		FUZZ_CHECK(udp != NULL);
 	}
 	env.pool = pool;
 	env.wheel = wheel;
+	env.udp = udp;
 	mem_level = QP_MEM_PLENTY;
 	memset(&counters, 0, sizeof(counters));
 	begun = tunnels_closed = granted = given_back = 0;
@@ -611,6 +689,7 @@ finish(void)
 		FUZZ_CHECK(!conns[i].live);
 	FUZZ_CHECK(counters.conns_active == 0 && counters.tunnels_active == 0);
 	FUZZ_CHECK(counters.relay_queued_bytes == 0);
+	FUZZ_CHECK(qp_udp_counters(udp)->flows == 0 && qp_udp_counters(udp)->queued_bytes == 0);
 	FUZZ_CHECK(begun <= 1 && tunnels_closed == begun);
 	FUZZ_CHECK(given_back == (granted > 0));
 	qp_tunnels_free(tunnels);
@@ -625,7 +704,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size == 0)
 		return 0;
 	start();
-	advance(data[0] % 8, (data[0] & 0x40) != 0);
+	advance(data[0] % 16, (data[0] & 0x40) != 0);
 	settle();
 	while (off + 2 <= size && conn.ctx != NULL) {
 		uint8_t op = data[off], arg = data[off + 1];
