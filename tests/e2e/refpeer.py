@@ -393,17 +393,18 @@ class Server:
 
     async def forward(self, link: Link, control: Stream) -> None:
         request = await control.read_message()
-        if request.kind == q.LOCAL_FORWARD_REQUEST and request.protocol == q.TCP:
+        if request.kind == q.LOCAL_FORWARD_REQUEST:
             await self.local_forward(link, control, request)
             return
-        if request.kind != q.REMOTE_FORWARD_REQUEST or request.protocol != q.TCP:
+        if request.kind != q.REMOTE_FORWARD_REQUEST:
             control.write_message(
                 q.Message(q.REMOTE_FORWARD_RESPONSE, status=q.STATUS_INTERNAL, text="unsupported")
             )
             link.transmit()  # before the close, which would overtake it
             raise q.ProtocolError(f"unexpected message {request.kind:#04x}")
         try:
-            listener = tcp_listener(self.forward_addr, request.port)
+            make = udp_socket if request.protocol == q.UDP else tcp_listener
+            listener = make((self.forward_addr, request.port))
         except OSError as error:
             status = {errno.EADDRINUSE: 1, errno.EACCES: 2}.get(error.errno, q.STATUS_INTERNAL)
             control.write_message(
@@ -414,7 +415,8 @@ class Server:
         port = listener.getsockname()[1]
         control.write_message(q.Message(q.REMOTE_FORWARD_RESPONSE, text=f"Listening on port {port}"))
         self.report(event="forward", port=port)
-        accepting = asyncio.ensure_future(self.accept(link, control, listener))
+        accept = self.datagrams if request.protocol == q.UDP else self.accept
+        accepting = asyncio.ensure_future(accept(link, control, listener))
         try:
             while (message := await control.read_message()).kind != q.SESSION_CLOSE:
                 self.report(event="message", kind=message.kind, reason=message.reason)
@@ -432,7 +434,8 @@ class Server:
             return
         host, _, port = request.text.rpartition(":")
         destination = (host.strip("[]"), int(port))
-        link.on_stream = lambda stream: connect_stream(control, stream, destination)
+        connect = connect_datagrams if request.protocol == q.UDP else connect_stream
+        link.on_stream = lambda stream: connect(control, stream, destination)
         control.write_message(q.Message(q.LOCAL_FORWARD_RESPONSE, text="Forwarding"))
         self.report(event="local forward", destination=request.text, source=request.source)
         while (message := await control.read_message()).kind != q.SESSION_CLOSE:
@@ -450,6 +453,40 @@ class Server:
             stream.write(struct.pack(">I", number))
             control.write_message(q.Message(q.REMOTE_NEW_CONNECTION, connection=number))
             asyncio.ensure_future(relay(sock, stream))
+
+    async def datagrams(self, link: Link, control: Stream, sock) -> None:
+        loop = asyncio.get_running_loop()
+        flows = {}  # sender → stream
+        number = 0
+        while True:
+            data, sender = await loop.sock_recvfrom(sock, 65536)
+            stream = flows.get(sender)
+            if stream is None:
+                number += 1
+                stream = flows[sender] = link.open_stream()
+                stream.write(struct.pack(">I", number))
+                control.write_message(
+                    q.Message(q.REMOTE_NEW_CONNECTION, connection=number, protocol=q.UDP)
+                )
+                asyncio.ensure_future(answer_datagrams(sock, stream, sender, flows))
+            with contextlib.suppress(Reset):
+                stream.write(struct.pack(">I", len(data)) + data)
+
+
+async def answer_datagrams(sock, stream: Stream, sender, flows) -> None:
+    """Records of one stream back to who sent the first datagram, until the stream ends."""
+    loop = asyncio.get_running_loop()
+    try:
+        while True:
+            length = struct.unpack(">I", await stream.read_exactly(4))[0]
+            if length > q.MAX_UDP_RECORD:
+                raise q.ProtocolError(f"a record of {length} bytes")
+            await loop.sock_sendto(sock, await stream.read_exactly(length), sender)
+    except (Reset, OSError, asyncio.IncompleteReadError):
+        stream.abort()
+    finally:
+        flows.pop(sender, None)
+        stream.link.forget(stream)
 
 
 async def connect_stream(control: Stream, stream: Stream, destination) -> None:
@@ -604,11 +641,11 @@ def udp_socket(address):
     return sock
 
 
-def tcp_listener(host: str, port: int):
-    sock = socket.socket(address_family(host), socket.SOCK_STREAM)
+def tcp_listener(address):
+    sock = socket.socket(address_family(address[0]), socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((host, port))
+        sock.bind(address)
         sock.listen(1024)
         sock.setblocking(False)
     except OSError:
