@@ -454,3 +454,28 @@ def test_local_forward_is_refused_in_every_form(stage):
 
     for scene, status in ((denied, 4), (of_the_other_kind, 1), (opens_a_stream, 1)):
         assert stage.play(scene, forward=LOCAL)[1] == status, scene.__name__
+
+
+def test_reason_that_comes_behind_the_reset_is_told(stage):
+    """Two streams: the reset of a connection may overtake the message that explains it."""
+
+    async def scene(link, control):
+        async def refuse(stream):
+            await stream.read_exactly(4)
+            stream.abort()
+            link.transmit()
+            await asyncio.sleep(0.05)  # what overtakes
+            control.write_message(q.Message(q.CONNECTION_CLOSE, connection=1, reason=2))
+
+        await refpeer.run_auth(control, server_steps("psk"))
+        await control.read_message()
+        link.on_stream = refuse
+        control.write_message(q.Message(q.LOCAL_FORWARD_RESPONSE))
+
+    stage.scene = scene
+    done = subprocess.run(
+        stage.host.command(QUICPORT, "ssh-proxy", "-s", f"{LO}:{stage.port}", "--psk", "secret",
+                           "--insecure", "-R", "a.test:22"),
+        input="hello", capture_output=True, text=True, timeout=20, env=clean_environment(None))  # fmt: skip
+    assert (done.returncode, done.stdout) == (255, "")
+    assert "could not connect to a.test:22: timeout" in done.stderr, done.stderr
