@@ -62,6 +62,30 @@ forget_peer(struct qpc_flow *f)
 	f->peer.len = 0;
 }
 
+/* Half a record, and what it takes of the session's bound. */
+
+static bool
+begin_record(struct qpc_flow *f)
+{
+	if (f->set->record_bytes + f->want > QPC_FLOW_MAX_RECORDS)
+		return false;
+	f->record = malloc(f->want);
+	if (f->record == NULL)
+		return false;
+	f->set->record_bytes += f->want;
+	return true;
+}
+
+static void
+drop_record(struct qpc_flow *f)
+{
+	if (f->record == NULL)
+		return;
+	f->set->record_bytes -= f->want;
+	free(f->record);
+	f->record = NULL;
+}
+
 /* Ends. */
 
 static void
@@ -91,8 +115,7 @@ local_gone(struct qpc_flow *f)
 		close(f->source.fd);
 		f->source.fd = -1;
 	}
-	free(f->record);
-	f->record = NULL;
+	drop_record(f);
 }
 
 static void
@@ -142,7 +165,8 @@ put_record(struct qpc_flow *f, const uint8_t *data, size_t len)
 	uint8_t head[QP_WIRE_RECORD_HEADER_BYTES];
 
 	touch(f);
-	if (f->stream.out.len + len + sizeof(head) > QPC_FLOW_MAX_OUT ||
+	if (f->stream.out.fresh + len + sizeof(head) > QPC_FLOW_MAX_OUT ||
+		f->stream.out.len + len + sizeof(head) > QPC_FLOW_MAX_FLIGHT ||
 		set->pool->used_bytes > QPC_RELAY_MAX_BYTES ||
 		qp_wire_put_record_header(head, len) != QP_OK) {
 		set->dropped++;
@@ -270,9 +294,7 @@ take_body(struct qpc_flow *f, const uint8_t *data, size_t len, bool *alive)
 		*alive = send_datagram(f, data, n);
 		return n;
 	}
-	if (f->record == NULL)
-		f->record = malloc(f->want);
-	if (f->record == NULL) {
+	if (f->record == NULL && !begin_record(f)) {
 		abort_flow(f, QP_STREAM_LIMIT);
 		*alive = false;
 		return n;
@@ -284,10 +306,8 @@ take_body(struct qpc_flow *f, const uint8_t *data, size_t len, bool *alive)
 		return n;
 	}
 	*alive = send_datagram(f, f->record, f->want);
-	if (*alive) {
-		free(f->record);
-		f->record = NULL;
-	}
+	if (*alive)
+		drop_record(f);
 	return n;
 }
 

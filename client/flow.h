@@ -25,7 +25,9 @@
  * is dropped and counted, as UDP does.
  */
 #define QPC_FLOW_MAX 16384u            /* of a session */
-#define QPC_FLOW_MAX_OUT (512u << 10)  /* bytes in a stream's queue */
+#define QPC_FLOW_MAX_OUT (512u << 10)  /* bytes in a stream's queue that are not sent yet */
+#define QPC_FLOW_MAX_FLIGHT (4u << 20) /* … and with those that are not acknowledged */
+#define QPC_FLOW_MAX_RECORDS (32u << 20) /* bytes of records that are half here, in a session */
 
 struct qpc_flows;
 TAILQ_HEAD(qpc_flow_list, qpc_flow);
@@ -69,6 +71,7 @@ struct qpc_flows {
 	uint64_t idle_ns;           /* 0: flows do not end by silence */
 	int listen_fd;              /* LOCAL: the socket that answers go out by; -1: none */
 	uint32_t nflows;
+	size_t record_bytes;        /* allocated for half records */
 	struct qpc_flow_list all;
 	struct qpc_flow *by_peer[QPC_FLOW_BUCKETS]; /* LOCAL */
 	uint8_t hash_key[16];

@@ -16,7 +16,7 @@
 
 #define FRESH_NS (30ull * 1000 * 1000 * 1000)  /* then the control plane is asked again */
 #define ANSWER_NS (3000ull * 1000 * 1000)      /* without its answer, the old addresses must do */
-#define MAX_OPENING 512u                       /* connections of a tunnel that are not open yet */
+#define MAX_OPENING 4096u                      /* connections of a worker that are not open yet */
 
 static void
 ask(struct qp_tunnel *t)
@@ -101,7 +101,7 @@ qp_local_conn_free(struct qp_tunnel *t, struct qp_local_conn *c)
 {
 	qp_timer_cancel(t->all->env.wheel, &c->timer);
 	if (c->state != QP_LOCAL_OPEN)
-		t->local->opening--;
+		t->all->local_opening--;
 	if (c->state != QP_LOCAL_ID)
 		LIST_REMOVE(c, by_id);
 	free(c);
@@ -178,7 +178,7 @@ qp_local_stream_opened(struct qp_tunnel *t, struct qp_quic_stream *s)
 	struct qp_relay *r = NULL;
 
 	t->all->env.counters->local_conns_total++;
-	if (t->local->opening < MAX_OPENING && *t->all->env.mem_level != QP_MEM_SCARCE &&
+	if (t->all->local_opening < MAX_OPENING && *t->all->env.mem_level != QP_MEM_SCARCE &&
 		(c = calloc(1, sizeof(*c))) != NULL)
 		r = qp_relay_new(t, NULL);
 	if (r == NULL) {
@@ -190,7 +190,7 @@ qp_local_stream_opened(struct qp_tunnel *t, struct qp_quic_stream *s)
 	c->relay = r;
 	c->reason = QP_WIRE_ERROR;
 	c->timer.fn = qp_local_on_timer;
-	t->local->opening++;
+	t->all->local_opening++;
 	r->kind = QP_STREAM_LOCAL;
 	r->local = c;
 	r->stream = s;

@@ -143,7 +143,7 @@ become_flow(struct qp_relay *r)
 	c->relay = NULL;
 	c->flow = f;
 	c->state = QP_LOCAL_OPEN;
-	l->opening--;
+	t->all->local_opening--;
 	r->local = NULL;
 	r->stream = NULL;
 	r->out = NULL;
@@ -205,7 +205,7 @@ void
 qp_local_connected(struct qp_relay *r)
 {
 	r->local->state = QP_LOCAL_OPEN;
-	r->tunnel->local->opening--;
+	r->tunnel->all->local_opening--;
 	qp_timer_cancel(r->tunnel->all->env.wheel, &r->local->timer);
 	qp_relay_mark(r); /* what has come meanwhile goes out */
 }

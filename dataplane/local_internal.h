@@ -43,7 +43,6 @@ struct qp_local {
 	uint64_t granted_ns;             /* when it was answered last */
 	bool asking;                     /* the control plane owes an answer */
 	uint8_t udp_first;               /* index of the address that UDP uses: the last one refused */
-	uint32_t opening;
 	uint64_t ports_from_ns;          /* no local port is looked for before */
 	uint32_t id_salt;                /* clients choose ids: nobody knows who shares a bucket */
 	struct qp_local_bucket ids[QP_LOCAL_BUCKETS];

@@ -289,7 +289,7 @@ stream_stopped(void *ctx, uint64_t code)
 		qp_relay_stream_stopped(ctx);
 		break;
 	case QP_STREAM_UDP:
-		qp_udp_stream_stopped(ctx);
+		qp_udp_stream_stopped(ctx, code);
 		break;
 	case QP_STREAM_CONTROL:
 		qp_tunnel_end(ctx, QP_APP_NONE, NULL);

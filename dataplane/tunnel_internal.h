@@ -117,6 +117,7 @@ struct qp_tunnels {
 	struct qp_tunnel_list list;
 	struct qp_relay_queue dirty;         /* have something to do at the flush */
 	uint32_t nholding;                   /* relays with bytes in mbufs */
+	uint32_t local_opening;              /* connections of local forwards that are not open yet */
 	bool owed;                           /* some tunnel has owed_credit */
 	struct qp_timer relief;              /* armed while mbufs are scarce */
 };

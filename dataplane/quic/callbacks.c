@@ -304,6 +304,12 @@ qp_quic_stream_queued(const struct qp_quic_stream *s)
 	return s->sendq.queued_bytes;
 }
 
+uint64_t
+qp_quic_stream_unsent(const struct qp_quic_stream *s)
+{
+	return s->sendq.unsent_bytes;
+}
+
 void
 qp_quic_stream_consumed(struct qp_quic_stream *s, uint64_t bytes)
 {

@@ -138,6 +138,8 @@ int qp_quic_stream_write_bytes(struct qp_quic_stream *s, const void *data, size_
 void qp_quic_stream_fin(struct qp_quic_stream *s);
 /* Bytes queued and not acknowledged yet. */
 uint64_t qp_quic_stream_queued(const struct qp_quic_stream *s);
+/* Of them, bytes that have not been sent once. */
+uint64_t qp_quic_stream_unsent(const struct qp_quic_stream *s);
 /* Gives the peer `bytes` more stream credit. */
 void qp_quic_stream_consumed(struct qp_quic_stream *s, uint64_t bytes);
 /*

@@ -32,6 +32,7 @@ qp_udp_config_default(struct qp_udp_config *cfg)
 		.max_flows = 65536,
 		.max_flows_per_tunnel = 8192,
 		.queue_bytes = 512 * 1024,
+		.flight_bytes = 4096 * 1024,
 		.max_waiting = 4096,
 		.icmp_limit = 1000,
 		.fragment_ns = 15 * SECOND_NS,
@@ -458,9 +459,9 @@ qp_udp_stream_reset(struct qp_udp_flow *f, uint64_t code)
 }
 
 void
-qp_udp_stream_stopped(struct qp_udp_flow *f)
+qp_udp_stream_stopped(struct qp_udp_flow *f, uint64_t code)
 {
-	qp_udp_stream_reset(f, QP_STREAM_RESET);
+	qp_udp_stream_reset(f, code);
 }
 
 void

@@ -58,15 +58,22 @@ put_length(uint8_t *p, uint32_t len)
 	memcpy(p, &be, sizeof(be));
 }
 
-/* The first datagram always has room, however long. */
+/*
+ * What waits to be sent is delay and bounded for its sake; what is on its way
+ * is the path's, and bounded for the memory's. The first datagram always has
+ * room, however long.
+ */
 static bool
 has_room(const struct qp_udp_flow *f, uint32_t len)
 {
-	uint32_t limit = f->udp->cfg.queue_bytes;
+	const struct qp_udp_config *cfg = &f->udp->cfg;
 
+	if (f->queued_bytes <= QP_WIRE_CONN_ID_BYTES)
+		return true;
 	if (f->waiting || *f->udp->env.mem_level != QP_MEM_PLENTY)
-		limit = RTE_MIN(limit, TIGHT_BYTES);
-	return f->queued_bytes <= QP_WIRE_CONN_ID_BYTES || f->queued_bytes + len <= limit;
+		return f->queued_bytes + len <= RTE_MIN(cfg->queue_bytes, TIGHT_BYTES);
+	return f->queued_bytes + len <= cfg->flight_bytes &&
+	       qp_quic_stream_unsent(f->stream) + len <= cfg->queue_bytes;
 }
 
 static bool

@@ -55,7 +55,8 @@ struct qp_udp_config {
 	uint64_t idle_ns;              /* silence both ways that ends a flow */
 	uint32_t max_flows;
 	uint32_t max_flows_per_tunnel;
-	uint32_t queue_bytes;          /* that a client has not acknowledged, a flow */
+	uint32_t queue_bytes;          /* of a flow that wait to be sent, for window or credit */
+	uint32_t flight_bytes;         /* … and with those that a client has not acknowledged */
 	uint32_t max_waiting;          /* flows of a tunnel that wait for a stream */
 	uint32_t icmp_limit;           /* port unreachable messages a second */
 	uint64_t fragment_ns;          /* until a datagram's fragments are given up */
@@ -111,7 +112,7 @@ bool qp_udp_take(struct qp_udp_flow *f, const uint8_t *data, size_t len, bool fi
 void qp_udp_stream_acked(struct qp_udp_flow *f, uint64_t bytes);
 void qp_udp_stream_reset(struct qp_udp_flow *f, uint64_t code);
 /* STOP_SENDING: nobody reads what the outside sends any more. */
-void qp_udp_stream_stopped(struct qp_udp_flow *f);
+void qp_udp_stream_stopped(struct qp_udp_flow *f, uint64_t code);
 void qp_udp_stream_closed(struct qp_udp_flow *f);
 
 #endif

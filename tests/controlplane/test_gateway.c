@@ -150,10 +150,11 @@ Test(gateway, started_sigterm_ends_all_in_two_seconds)
 static bool
 told_ready(void *ctx)
 {
-	char text[64] = "";
+	char text[128] = "";
 
+	/* The second line is for a program that has started it. */
 	return recv(*(int *)ctx, text, sizeof(text) - 1, MSG_DONTWAIT) > 0 &&
-	       strcmp(text, "READY=1") == 0;
+	       strcmp(text, "READY=1\nX_QUICPORT_API=127.0.0.1:39000") == 0;
 }
 
 Test(gateway, service_manager_is_told_when_it_serves)
@@ -249,8 +250,10 @@ Test(gateway, port_of_another_program_is_denied)
 	cr_expect_eq(m.forward_answer.status, QP_WIRE_PORT_IN_USE);
 	m = request_port(&gw, 1, 39000, QP_WIRE_TCP, QP_MSG_FORWARD_DENY);
 	cr_expect_eq(m.forward_answer.status, QP_WIRE_PORT_IN_USE);
-	m = request_port(&gw, 1, 5353, QP_WIRE_UDP, QP_MSG_FORWARD_DENY);
-	cr_expect_eq(m.forward_answer.status, QP_WIRE_INTERNAL_ERROR);
+	m = request_port(&gw, 1, 39000, QP_WIRE_UDP, QP_MSG_FORWARD_DENY);
+	cr_expect_eq(m.forward_answer.status, QP_WIRE_PORT_IN_USE, "QUIC's own");
+	m = request_port(&gw, 1, 9001, QP_WIRE_UDP, QP_MSG_FORWARD_GRANT);
+	cr_expect_eq(m.forward_answer.port, 9001, "the program has the TCP port only");
 	close(fd);
 }
 

@@ -412,18 +412,35 @@ Test(local, destination_resets_stream_is_reset)
 
 /* What a tunnel may have at a time. */
 
-Test(local, too_many_at_once_are_reset_the_others_wait)
+Test(local, all_streams_of_a_tunnel_at_once_may_wait)
 {
-	struct client_stream *s[600];
-
 	open_to(SILENT, 0);
-	for (uint32_t i = 0; i < 600; i++)
-		s[i] = begin(i);
-	cr_assert(world_until(w, 5 * WORLD_S, w->counters.local_conns_refused == 600 - 512));
-	cr_assert(world_until(w, WORLD_S, s[599]->reset));
-	cr_assert_eq(s[599]->reset_code, QP_STREAM_LIMIT);
-	cr_assert_not(s[0]->reset);
-	cr_assert(world_until(w, 15 * WORLD_S, w->counters.conns_active == 0));
+	for (uint32_t i = 0; i < 1000; i++)
+		begin(i);
+	cr_assert(world_until(w, 3 * WORLD_S, w->counters.conns_active == 1000));
+	cr_assert_eq(w->counters.local_conns_refused, 0);
+	outside_host(w, SILENT, OUTSIDE_ACCEPTS);
+	cr_assert(world_until(w, 5 * WORLD_S, outside_accepted(w, 999) != NULL));
+}
+
+Test(local, too_many_of_a_worker_at_once_are_reset_the_others_wait)
+{
+	struct client_stream *s = NULL;
+
+	for (uint16_t n = 0; n < 5; n++) {
+		w->cp.local_hosts[0] = SILENT;
+		w->cp.nlocal_hosts = 1;
+		c = client_new(w, PORT + n, &ccfg);
+		control = client_local(c, "service.example:8080");
+		cr_assert_not_null(control);
+		for (uint32_t i = 0; i < 1000; i++)
+			s = begin(i);
+		world_run(w, 100 * WORLD_MS);
+	}
+	cr_assert(world_until(w, 2 * WORLD_S, w->counters.local_conns_refused == 5000 - 4096));
+	cr_assert(world_until(w, WORLD_S, s->reset));
+	cr_assert_eq(s->reset_code, QP_STREAM_LIMIT);
+	cr_assert(world_until(w, 60 * WORLD_S, w->counters.conns_active == 0));
 }
 
 Test(local, mbufs_scarce_new_ones_are_reset)

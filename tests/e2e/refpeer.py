@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """
 A second implementation of quicport/1 on aioquic: server and client, remote and local forwards, TCP and
-UDP (the client: remote ones). It shares no line with the product, so that a test between the two
+UDP (the client: UDP remote only). It shares no line with the product, so that a test between the two
 shows that the product follows the protocol page and not merely itself. It behaves as the original tool
 does where that matters: the server grants 100 concurrent streams, its certificate is dated 1975 to
 4096, listening ports are ordinary sockets.
@@ -557,27 +557,21 @@ class Client:
             link.on_stream = lambda stream: self.connection(control, stream)
             try:
                 await run_auth(control, self.auth())
-                control.write_message(
-                    q.Message(
-                        q.REMOTE_FORWARD_REQUEST,
-                        protocol=self.protocol,
-                        port=self.remote_port,
-                        text=str(self.local[1]),
-                    )
-                )
+                control.write_message(self.request())
                 answer = await control.read_message()
             except (Reset, asyncio.IncompleteReadError, q.AuthError) as error:
                 self.report(event="refused", why=str(error), close=link.application_close())
                 return False
-            if answer.kind != q.REMOTE_FORWARD_RESPONSE:
+            if answer.kind != self.answer_kind:
                 raise q.ProtocolError(f"unexpected message {answer.kind:#04x}")
             self.report(event="forward", status=answer.status, text=answer.text)
             if answer.status != q.STATUS_OK:
                 return False
             tasks = [
                 asyncio.ensure_future(coroutine)
-                for coroutine in (self.control(control), link.keep_alive(5), stop.wait())
-            ]
+                for coroutine in (self.control(control), link.keep_alive(5), stop.wait(),
+                                  *self.more(link, control))
+            ]  # fmt: skip
             await asyncio.wait([tasks[0], tasks[2]], return_when=asyncio.FIRST_COMPLETED)
             if stop.is_set() and not link.ended:
                 control.write_message(q.Message(q.SESSION_CLOSE))
@@ -586,10 +580,20 @@ class Client:
             self.report(event="closed", close=link.application_close())
             return True
 
+    answer_kind = q.REMOTE_FORWARD_RESPONSE
+
+    def request(self) -> q.Message:
+        return q.Message(q.REMOTE_FORWARD_REQUEST, protocol=self.protocol, port=self.remote_port,
+                         text=str(self.local[1]))  # fmt: skip
+
+    def more(self, link: Link, control: Stream):
+        return []
+
     async def control(self, control: Stream) -> None:
         with contextlib.suppress(Reset, asyncio.IncompleteReadError):
             while (message := await control.read_message()).kind != q.SESSION_CLOSE:
-                pass
+                self.report(event="message", kind=message.kind, connection=message.connection,
+                            reason=message.reason)  # fmt: skip
 
     async def connection(self, control: Stream, stream: Stream) -> None:
         connect = connect_datagrams if self.protocol == q.UDP else connect_stream
@@ -624,6 +628,44 @@ async def dial(server, idle_timeout=90):
             async with asyncio.timeout(3):
                 await link.wait_closed()
         transport.close()
+
+
+class LocalClient(Client):
+    """Asks a server where a destination is, and brings what connects here to it."""
+
+    answer_kind = q.LOCAL_FORWARD_RESPONSE
+
+    def __init__(self, server, auth, destination, listen, idle_timeout, report, announce):
+        super().__init__(server, auth, 0, listen, idle_timeout, report)
+        self.destination = destination
+        self.announce = announce
+
+    def request(self) -> q.Message:
+        return q.Message(q.LOCAL_FORWARD_REQUEST, text=self.destination, source=f"{self.local[1]}/tcp")
+
+    def more(self, link: Link, control: Stream):
+        return [self.accept(link, control)]
+
+    async def accept(self, link: Link, control: Stream) -> None:
+        loop = asyncio.get_running_loop()
+        listener = tcp_listener(self.local)
+        number = 0x70000000
+        self.report(event="listening")
+        try:
+            while True:
+                sock, _ = await loop.sock_accept(listener)
+                sock.setblocking(False)
+                number += 1
+                message = q.Message(q.LOCAL_NEW_CONNECTION, connection=number)
+                if self.announce == "before":
+                    control.write_message(message)
+                stream = link.open_stream()
+                stream.write(struct.pack(">I", number))
+                if self.announce == "after":
+                    control.write_message(message)
+                asyncio.ensure_future(relay(sock, stream))
+        finally:
+            listener.close()
 
 
 # ---- sockets, certificate, command line ----
@@ -717,11 +759,18 @@ async def run_client(args, stop) -> bool:
     return await client.run(stop)
 
 
+async def run_local(args, stop) -> bool:
+    client = LocalClient(args.server, client_auth(args), args.destination, args.listen,
+                         args.idle_timeout, report, announce=args.announce)  # fmt: skip
+    return await client.run(stop)
+
+
 async def run(args) -> bool:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    return await (run_server if args.mode == "server" else run_client)(args, stop)
+    modes = {"server": run_server, "client": run_client, "local": run_local}
+    return await modes[args.mode](args, stop)
 
 
 def parse_arguments():
@@ -738,7 +787,14 @@ def parse_arguments():
     client.add_argument("--local", type=parse_address, required=True, metavar="ADDR:PORT")
     client.add_argument("--udp", action="store_true", help="forward a UDP port")
     client.add_argument("--server-pubkey", metavar="KEY")
-    for mode in (server, client):
+    local = modes.add_parser("local", help="ask a server to connect, listen here")
+    local.add_argument("--server", type=parse_address, required=True, metavar="ADDR:PORT")
+    local.add_argument("--listen", type=parse_address, required=True, metavar="ADDR:PORT")
+    local.add_argument("--destination", required=True, metavar="HOST:PORT")
+    local.add_argument("--announce", choices=["before", "after"], default="before",
+                       help="LocalNewConnection before its stream, or after it")  # fmt: skip
+    local.add_argument("--server-pubkey", metavar="KEY")
+    for mode in (server, client, local):
         mode.add_argument("--psk")
         mode.add_argument("--privkey", metavar="KEY")
         mode.add_argument("--idle-timeout", type=float, default=90)

@@ -9,7 +9,8 @@ import threading
 
 import pytest
 
-from harness import QUICPORT, Client, Gateway, Process, eventually, link, new_port
+import quicport1 as q
+from harness import QUICPORT, Client, Gateway, Process, RefPeer, eventually, link, new_port
 
 LO = "127.0.0.1"
 MIB = 1 << 20
@@ -330,6 +331,39 @@ def test_udp_name_with_an_address_that_refuses(open_world, echoes):
                 return False
 
         eventually(answered, what="an answer")
+
+
+# ---- the reference client ----
+
+
+@pytest.mark.parametrize("announce", ["before", "after"])
+def test_reference_client(open_world, announce):
+    port, here = new_port(), new_port()
+    service = open_world.server.service(SERVER[4], port, "--after-eof", "--send", MIB, "--sha")
+    peer = RefPeer(open_world.home, "local", "--psk", "secret", "--announce", announce,
+                   "--server", f"{GATEWAY[4]}:{open_world.gw.port}", "--listen", f"{LO}:{here}",
+                   "--destination", f"{SERVER[4]}:{port}")  # fmt: skip
+    assert peer.event("forward")["status"] == q.STATUS_OK
+    peer.event("listening")
+    result = open_world.home.load(LO, here, "--send", MIB, "--half-close", "--sha",
+                                  "--connections", 5, "--parallel", 5)  # fmt: skip
+    assert (result["ok"], result["rx_bytes"], result["errors"]) == (5, 5 * MIB, {})
+    there = eventually(lambda: len(e := [e for e in service.lines() if "conn" in e]) == 5 and e,
+                       what="service reports")  # fmt: skip
+    assert {e["rx_sha"] for e in there} == {e["tx_sha"] for e in result["connections"]}
+
+
+def test_reference_client_is_told_of_a_refused_destination(open_world):
+    port, here = new_port(), new_port()
+    peer = RefPeer(open_world.home, "local", "--psk", "secret", "--listen", f"{LO}:{here}",
+                   "--server", f"{GATEWAY[4]}:{open_world.gw.port}",
+                   "--destination", f"{SERVER[4]}:{port}")  # fmt: skip
+    peer.event("listening")
+    result = open_world.home.load(LO, here, "--send", 100, deadline=10)
+    assert result["errors"] in ({"ECONNRESET": 1}, {"EPIPE": 1})
+    told = peer.event("message")
+    assert (told["kind"], told["reason"]) == (q.CONNECTION_CLOSE, q.REASON_REFUSED)
+    assert told["connection"] == 0x70000001
 
 
 # ---- policy ----

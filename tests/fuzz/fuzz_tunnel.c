@@ -171,6 +171,13 @@ qp_quic_stream_queued(const struct qp_quic_stream *s)
 	return s->queued;
 }
 
+uint64_t
+qp_quic_stream_unsent(const struct qp_quic_stream *s)
+{
+	FUZZ_CHECK(s->live);
+	return s->queued;
+}
+
 void
 qp_quic_stream_consumed(struct qp_quic_stream *s, uint64_t bytes)
 {

@@ -20,6 +20,7 @@
 #define FLOWS 48u
 #define TUNNEL_FLOWS 32u
 #define LEAST_MTU_V4 68u
+#define STEPS 64u /* some cost a hundred microseconds, with sanitizers more */
 
 static struct uw *w;
 static uint8_t forced_level;
@@ -94,6 +95,7 @@ static void
 fragment(struct input *in, uint8_t arg)
 {
 	static uint8_t whole[70000];
+	static uint32_t made = UINT32_MAX; /* which datagram `whole` is: to make one takes long */
 	struct uw_ip ip = {.v6 = arg & 1, .proto = IPPROTO_UDP, .id = arg >> 1 & 3,
 		.more = arg & 8, .header = arg & 16};
 	uint32_t total = 8 + get16(in) % 65528, len;
@@ -101,7 +103,9 @@ fragment(struct input *in, uint8_t arg)
 
 	ip.off = get16(in) & 0xfff8u;
 	len = get16(in) % 4096;
-	uw_udp(whole, ip.v6, (uint16_t)(1 + ip.id), total - 8, 0);
+	if (made != (total << 3 | ip.id << 1 | ip.v6))
+		uw_udp(whole, ip.v6, (uint16_t)(1 + ip.id), total - 8, 0);
+	made = total << 3 | ip.id << 1 | ip.v6;
 	if (arg & 0x20) /* … as long as it can be */
 		len = ip.off < total ? RTE_MIN(total - ip.off, 4096u & ~7u) : 0;
 	if (ip.off + len > sizeof(whole))
@@ -112,6 +116,7 @@ fragment(struct input *in, uint8_t arg)
 		n = len;
 		p = get_bytes(in, &n);
 		memcpy(whole + ip.off, p, n);
+		made = UINT32_MAX;
 	}
 	uw_input(w, uw_frame(w, &ip, whole + ip.off, len));
 }
@@ -170,7 +175,7 @@ stream_event(struct input *in, struct qp_quic_stream *s)
 		qp_udp_stream_reset(s->ctx, code);
 		break;
 	case 1:
-		qp_udp_stream_stopped(s->ctx);
+		qp_udp_stream_stopped(s->ctx, code);
 		break;
 	case 2:
 		qp_udp_stream_closed(s->ctx);
@@ -274,28 +279,31 @@ look_at_what_left(void)
 	FUZZ_CHECK(w->tunnel.nflows <= TUNNEL_FLOWS);
 }
 
+static void
+set_up(uint8_t settings)
+{
+	if (w == NULL) {
+		uw_init();
+		w = uw_new();
+		w->cfg.max_flows = FLOWS;
+		w->cfg.max_flows_per_tunnel = TUNNEL_FLOWS;
+		uw_start(w);
+	}
+	w->segmentation = w->udp->env.udp_segmentation = settings & 1;
+	w->conn.streams_left = settings & 2 ? 2 : 1000;
+	w->udp->cfg.idle_ns = settings & 4 ? 1000 * UW_MS : 60000 * UW_MS;
+	forced_level = QP_MEM_PLENTY;
+	most_mtu = 0;
+	set_mtu(settings & 8 ? 9000 : 0);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct input in = {data, size};
-	static bool ready;
-	uint8_t settings;
 
-	if (!ready)
-		uw_init();
-	ready = true;
-	w = uw_new();
-	settings = get8(&in);
-	w->segmentation = settings & 1;
-	w->conn.streams_left = settings & 2 ? 2 : 1000;
-	w->cfg.idle_ns = settings & 4 ? 1000 * UW_MS : 60000 * UW_MS;
-	w->cfg.max_flows = FLOWS;
-	w->cfg.max_flows_per_tunnel = TUNNEL_FLOWS;
-	forced_level = QP_MEM_PLENTY;
-	most_mtu = 0;
-	set_mtu(settings & 8 ? 9000 : 0);
-	uw_start(w);
-	while (in.left > 0) {
+	set_up(get8(&in));
+	for (unsigned n = 0; n < STEPS && in.left > 0; n++) {
 		set_level();
 		step(&in);
 		look_at_what_left();
@@ -303,6 +311,6 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (unsigned i = 0; i < w->nstreams; i++)
 		if (w->stream[i]->out_len > 0)
 			(void)uw_records(w->stream[i]);
-	uw_free(w);
+	uw_reset(w);
 	return 0;
 }

@@ -128,7 +128,7 @@ Test(udp_icmp, reset_and_stop_are_port_unreachable_outside)
 	expect_unreachable(false, 1);
 	qp_udp_stream_reset(flow(false, 2)->ctx, QP_STREAM_RESET);
 	expect_unreachable(false, 2);
-	qp_udp_stream_stopped(flow(true, 3)->ctx);
+	qp_udp_stream_stopped(flow(true, 3)->ctx, QP_STREAM_RESET);
 	expect_unreachable(true, 3);
 }
 
@@ -137,6 +137,8 @@ Test(udp_icmp, client_that_had_enough_says_nothing_outside)
 	uw_start(w);
 	qp_udp_flow_close(flow(false, 1)->ctx, QP_WIRE_TIMEOUT);
 	qp_udp_stream_reset(flow(false, 2)->ctx, QP_STREAM_TIMEOUT);
+	/* Our client, after its own idle time. */
+	qp_udp_stream_stopped(flow(false, 3)->ctx, QP_STREAM_CLOSED);
 	cr_expect_null(uw_take(w));
 	cr_expect_eq(counters()->flows, 0u);
 }

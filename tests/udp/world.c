@@ -61,6 +61,7 @@ qp_quic_stream_write_bytes(struct qp_quic_stream *s, const void *data, size_t le
 	}
 	memcpy(s->out + s->out_len, data, len);
 	s->out_len += len;
+	s->unsent += len;
 	return 0;
 }
 
@@ -72,6 +73,13 @@ qp_quic_stream_write(struct qp_quic_stream *s, struct rte_mbuf *chain)
 		if (m->data_len > 0)
 			(void)qp_quic_stream_write_bytes(s, rte_pktmbuf_mtod(m, void *), m->data_len);
 	rte_pktmbuf_free(chain);
+}
+
+uint64_t
+qp_quic_stream_unsent(const struct qp_quic_stream *s)
+{
+	must(s->live);
+	return s->unsent;
 }
 
 void
@@ -425,33 +433,41 @@ uw_datagram(struct uw *w, bool v6, uint16_t peer, size_t len, unsigned salt, uin
 
 /* The client. */
 
-bool
-uw_record(const struct qp_quic_stream *s, unsigned nth, const uint8_t **data, size_t *len)
+/* Finds the n-th; *seen: how many there are before it, or in all. */
+static bool
+find_record(const struct qp_quic_stream *s, unsigned nth, const uint8_t **data, size_t *len, unsigned *seen)
 {
 	size_t at = 4;
 
-	while (at + 4 <= s->out_len) {
+	for (*seen = 0; at + 4 <= s->out_len; (*seen)++) {
 		*len = (size_t)get16(s->out + at) << 16 | get16(s->out + at + 2);
 		*data = s->out + at + 4;
 		at += 4 + *len;
 		must(at <= s->out_len);
-		if (nth-- == 0)
+		if (*seen == nth)
 			return true;
 	}
 	must(at == s->out_len);
 	return false;
 }
 
+bool
+uw_record(const struct qp_quic_stream *s, unsigned nth, const uint8_t **data, size_t *len)
+{
+	unsigned seen;
+
+	return find_record(s, nth, data, len, &seen);
+}
+
 unsigned
 uw_records(const struct qp_quic_stream *s)
 {
 	const uint8_t *data;
-	unsigned n = 0;
+	unsigned seen;
 	size_t len;
 
-	while (uw_record(s, n, &data, &len))
-		n++;
-	return n;
+	(void)find_record(s, UINT32_MAX, &data, &len, &seen);
+	return seen;
 }
 
 /* In pieces of what a QUIC packet may hold. */
@@ -483,8 +499,15 @@ uw_answer(struct uw *w, struct qp_quic_stream *s, size_t len, unsigned salt)
 }
 
 void
+uw_sent(struct qp_quic_stream *s)
+{
+	s->unsent = 0;
+}
+
+void
 uw_acked(struct qp_quic_stream *s)
 {
+	uw_sent(s);
 	must(s->ctx != NULL);
 	qp_udp_stream_acked(s->ctx, s->out_len);
 }
@@ -534,6 +557,16 @@ uw_new(void)
 	return w;
 }
 
+static void
+open_port(struct uw *w)
+{
+	w->tunnel = (struct qp_tunnel) {
+		.state = QP_TUNNEL_OPEN, .all = &w->tunnels, .conn = &w->conn, .port = UW_PORT};
+	TAILQ_INIT(&w->tunnel.flows);
+	TAILQ_INIT(&w->tunnel.waiting_flows);
+	must(qp_udp_listen(w->udp, NULL, htons(UW_PORT), &w->tunnel, &w->tunnel.udp_port) == 0);
+}
+
 void
 uw_start(struct uw *w)
 {
@@ -553,11 +586,7 @@ uw_start(struct uw *w)
 	w->udp = qp_udp_new(&env, &w->cfg);
 	must(w->udp != NULL);
 	w->tunnels.env.counters = &w->counters;
-	w->tunnel = (struct qp_tunnel) {
-		.state = QP_TUNNEL_OPEN, .all = &w->tunnels, .conn = &w->conn, .port = UW_PORT};
-	TAILQ_INIT(&w->tunnel.flows);
-	TAILQ_INIT(&w->tunnel.waiting_flows);
-	must(qp_udp_listen(w->udp, NULL, htons(UW_PORT), &w->tunnel, &w->tunnel.udp_port) == 0);
+	open_port(w);
 }
 
 void
@@ -581,22 +610,25 @@ uw_wait(struct uw *w, uint64_t ns)
 	uw_flush(w);
 }
 
-void
-uw_free(struct uw *w)
+static void
+end_tunnel(struct uw *w)
 {
-	struct uw_packet *p;
-
 	qp_udp_abort_all(&w->tunnel);
 	qp_udp_unlisten(w->tunnel.udp_port);
 	uw_flush(w);
 	must(w->tunnel.nflows == 0 && w->tunnel.nwaiting == 0 && w->tunnel.held_bytes == 0);
 	must(w->counters.conns_active == 0 && qp_udp_counters(w->udp)->flows == 0);
 	must(qp_udp_counters(w->udp)->queued_bytes == 0);
-	qp_udp_free(w->udp);
 	must(w->tunnel.relay_ids.used == 0);
 	qp_slots_fini(&w->tunnel.relay_ids);
-	must(rte_mempool_avail_count(pool) == UW_POOL);
-	must(rte_mempool_avail_count(indirect) == UW_POOL);
+}
+
+/* What the test has looked at, or not. */
+static void
+forget(struct uw *w)
+{
+	struct uw_packet *p;
+
 	while ((p = TAILQ_FIRST(&w->sent)) != NULL) {
 		TAILQ_REMOVE(&w->sent, p, link);
 		free(p);
@@ -606,6 +638,39 @@ uw_free(struct uw *w)
 		free(w->stream[i]);
 	}
 	free(w->stream);
+	w->stream = NULL;
+	w->nstreams = 0;
+}
+
+static void
+check_pools(void)
+{
+	must(rte_mempool_avail_count(pool) == UW_POOL);
+	must(rte_mempool_avail_count(indirect) == UW_POOL);
+}
+
+void
+uw_reset(struct uw *w)
+{
+	end_tunnel(w);
+	/* Fragments go in time. */
+	w->now_ns += w->udp->cfg.fragment_ns + UW_MS;
+	qp_wheel_advance(w->wheel, w->now_ns);
+	check_pools();
+	forget(w);
+	w->conn = (struct qp_quic_conn) {.w = w, .streams_left = 10000};
+	w->mem_level = QP_MEM_PLENTY;
+	w->mtu = 0;
+	open_port(w);
+}
+
+void
+uw_free(struct uw *w)
+{
+	end_tunnel(w);
+	qp_udp_free(w->udp);
+	check_pools();
+	forget(w);
 	qp_wheel_free(w->wheel);
 	free(w);
 }

@@ -42,6 +42,7 @@ struct qp_quic_stream {
 	bool live, fin, aborted;
 	uint64_t code;           /* of the abort */
 	uint64_t consumed;
+	uint64_t unsent;
 	uint8_t *out;            /* all that was written */
 	size_t out_len, out_cap;
 };
@@ -94,6 +95,11 @@ struct uw *uw_new(void);
 void uw_start(struct uw *w);
 /* Ends the tunnel; every mbuf and every count of things that exist is given back. */
 void uw_free(struct uw *w);
+/*
+ * The same, and begins anew: for who makes many worlds, since their tables take
+ * long to make. w->udp->cfg and ->env may be changed then.
+ */
+void uw_reset(struct uw *w);
 /* Time passes; timers fire. */
 void uw_wait(struct uw *w, uint64_t ns);
 /* The end of a worker's turn. */
@@ -130,7 +136,9 @@ unsigned uw_records(const struct qp_quic_stream *s);
 /* A record of pattern bytes to the outside. */
 void uw_answer(struct uw *w, struct qp_quic_stream *s, size_t len, unsigned salt);
 void uw_bytes(struct qp_quic_stream *s, const void *data, size_t len, bool fin);
-/* All that was written is acknowledged. */
+/* All that was written is on its way. */
+void uw_sent(struct qp_quic_stream *s);
+/* … and acknowledged. */
 void uw_acked(struct qp_quic_stream *s);
 /* The client allows `n` more streams. */
 void uw_allow(struct uw *w, unsigned n);
