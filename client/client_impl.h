@@ -40,6 +40,8 @@ struct qpc_attempt {
 struct qpc_connect {
 	struct qpc_resolver resolver;
 	struct qpc_timer stagger;          /* the next address may be tried */
+	struct qpc_timer reason;           /* STDIO: its connection was reset, and the server may yet say why */
+	unsigned reason_waits;
 	struct qpc_addrs addrs;
 	struct qpc_attempt attempt[QPC_MAX_ADDRS];
 	size_t tried;                      /* addresses so far */

@@ -304,6 +304,15 @@ take_forwards(const struct qpc_options *o, const struct file *f, struct qpc_conf
 	return err;
 }
 
+/* What a mistake quotes from the file may be anything, a terminal's commands included. */
+static void
+make_printable(struct qp_errmsg *msg)
+{
+	struct qp_errmsg raw = *msg;
+
+	qp_slice_printable(qp_slice_of(raw.text), msg->text, sizeof(msg->text));
+}
+
 int
 qpc_config_load(const struct qpc_options *o, struct qpc_config *out, struct qp_errmsg *msg)
 {
@@ -316,14 +325,18 @@ qpc_config_load(const struct qpc_options *o, struct qpc_config *out, struct qp_e
 		return QP_OK;
 	}
 	err = read_file(o->config, &f, msg);
-	if (err != QP_OK)
+	if (err != QP_OK) {
+		make_printable(msg);
 		return err;
+	}
 	out->data = f;
 	err = merge_settings(o, f, &out->set, msg);
 	if (err == QP_OK)
 		err = take_forwards(o, f, out, msg);
-	if (err != QP_OK)
+	if (err != QP_OK) {
+		make_printable(msg);
 		qpc_config_free(out);
+	}
 	return err;
 }
 

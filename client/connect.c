@@ -13,6 +13,9 @@
 
 #define NS_PER_MS UINT64_C(1000000)
 #define STAGGER_MS 250u /* Connection Attempt Delay (RFC 8305, 5) */
+/* ConnectionClose travels on another stream than the reset that it explains. */
+#define REASON_WAIT_MS 20u
+#define REASON_WAITS 10u
 
 static void try_next(struct qp_forward *f);
 
@@ -125,16 +128,41 @@ on_room(void *ctx)
 	qpc_listener_resume(&((struct qpc_attempt *)ctx)->forward->listener);
 }
 
+static void
+wait_for_reason(struct qp_forward *f)
+{
+	f->connect.reason_waits++;
+	qpc_timer_arm(&f->client->loop.timers, &f->connect.reason,
+		qp_quic_now() + REASON_WAIT_MS * NS_PER_MS);
+}
+
+static void
+on_reason_wait(struct qpc_timer *timer)
+{
+	struct qp_forward *f = QPC_CONTAINER(timer, struct qp_forward, connect.reason);
+	struct qpc_session *s = qpc_connect_session(f);
+
+	if (s == NULL)
+		return;
+	if (qpc_session_close_reason(s) == QP_WIRE_NORMAL && f->connect.reason_waits < REASON_WAITS)
+		wait_for_reason(f);
+	else
+		qpc_session_close(s);
+}
+
 /* STDIO: with its one connection the session has done its work. */
 static void
 on_gone(void *ctx)
 {
 	struct qpc_attempt *a = ctx;
 
-	if (a->forward->kind == QP_FORWARD_STDIO)
-		qpc_session_close(a->session);
-	else
+	if (a->forward->kind != QP_FORWARD_STDIO)
 		qpc_listener_resume(&a->forward->listener); /* a descriptor is free again */
+	else if (qpc_session_counters(a->session).resets > 0 &&
+		qpc_session_close_reason(a->session) == QP_WIRE_NORMAL)
+		wait_for_reason(a->forward);
+	else
+		qpc_session_close(a->session);
 }
 
 static const struct qpc_session_ops session_ops = {
@@ -222,6 +250,8 @@ qpc_connect_begin(struct qp_forward *f, struct qp_errmsg *msg)
 	c->tried = 0;
 	c->winner = NULL;
 	c->stagger.fire = on_stagger;
+	c->reason.fire = on_reason_wait;
+	c->reason_waits = 0;
 	c->resolver.done = on_resolved;
 	return qpc_resolver_ask(&c->resolver, &f->client->loop, &f->server, msg);
 }
@@ -233,6 +263,7 @@ qpc_connect_drop(struct qp_forward *f)
 
 	qpc_resolver_cancel(&c->resolver);
 	qpc_timer_cancel(&f->client->loop.timers, &c->stagger);
+	qpc_timer_cancel(&f->client->loop.timers, &c->reason);
 	if (c->winner != NULL)
 		qpc_session_free(c->winner->session);
 	if (c->winner != NULL)

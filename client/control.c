@@ -194,7 +194,8 @@ qpc_control_receive(struct qpc_control *c, const uint8_t *data, size_t len)
 	int64_t used;
 	int err;
 
-	if (c->state == QPC_CONTROL_NEW || c->state == QPC_CONTROL_CLOSED)
+	/* An end alone comes without bytes, and without an address. */
+	if (len == 0 || c->state == QPC_CONTROL_NEW || c->state == QPC_CONTROL_CLOSED)
 		return QP_OK;
 	if (c->len == 0) {
 		used = take_whole(c, data, len);

@@ -97,7 +97,7 @@ qpc_known_hosts_lookup(const char *path, const char *host, const char *fingerpri
 		struct span print;
 
 		eol = line_end(at, end);
-		if (!line_names(at, eol, host, &print))
+		if (!line_names(at, eol, host, &print) || print.len == 0)
 			continue;
 		snprintf(recorded, QP_FINGERPRINT_TEXT_BYTES, "%.*s", (int)print.len, print.ptr);
 		*out = print.len == strlen(fingerprint) &&

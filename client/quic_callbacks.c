@@ -29,9 +29,13 @@ static int
 on_stream_open(ngtcp2_conn *conn, int64_t id, void *user)
 {
 	struct qpc_quic *q = user;
-	struct qpc_stream *s = ngtcp2_is_bidi_stream(id) ? q->ops->stream_opened(q->ctx, id) : NULL;
+	struct qpc_stream *s;
 
+	/* An earlier frame of this packet was the end: a stream made now would be nobody's to close. */
 	if (q->over)
+		return NGTCP2_ERR_CALLBACK_FAILURE;
+	s = ngtcp2_is_bidi_stream(id) ? q->ops->stream_opened(q->ctx, id) : NULL;
+	if (s == NULL && q->over)
 		return NGTCP2_ERR_CALLBACK_FAILURE;
 	if (s == NULL) {
 		if (ngtcp2_conn_shutdown_stream(conn, 0, id, QP_STREAM_LIMIT) != 0)

@@ -163,7 +163,7 @@ stage_e2e() {
 	fi
 	read -ra args <<<"${QUICPORT_E2E_ARGS:-}"
 	rm -f "$logs/e2e.xml"
-	run_limit=1200
+	run_limit=2400
 	run_logged "$stage: end-to-end tests" "$python" -m pytest tests/e2e -v -ra --timeout=180 \
 		-p no:cacheprovider --junitxml="$logs/e2e.xml" "${args[@]}" || status=$?
 	add pytest "$logs/e2e.xml" $status

@@ -11,6 +11,7 @@
 #include "dataplane/tcp/siphash.h"
 #include "dataplane/udp/internal.h"
 
+#define SECOND_NS UINT64_C(1000000000)
 #define STREAM_WINDOW (256u * 1024)
 #define MIN_BUCKETS 64u
 #define MAX_BUCKETS (1u << 18)

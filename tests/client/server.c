@@ -167,6 +167,10 @@ misbehave_after_grant(struct test_server *t)
 	case TEST_CLOSE_SESSION:
 		say_message(t, &msg);
 		break;
+	case TEST_CLOSE_AND_OPEN:
+		say_message(t, &msg);
+		open_short_stream(t);
+		break;
 	case TEST_BAD_MESSAGE:
 		say(t, "\x42\0\0", 3);
 		break;

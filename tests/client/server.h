@@ -21,6 +21,7 @@ enum test_misbehave {
 	TEST_STAY_SILENT,        /* never answers the first step */
 	TEST_WRONG_PROOF,        /* answers the first step with wrong bytes */
 	TEST_CLOSE_SESSION,      /* SessionClose right after the grant */
+	TEST_CLOSE_AND_OPEN,     /* the same, and a stream in the same packet */
 	TEST_BAD_MESSAGE,        /* a message of unknown type after the grant */
 	TEST_CLIENT_MESSAGE,     /* a message that only clients may send */
 	TEST_EARLY_STREAM,       /* opens a stream before authentication */

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """
-A second implementation of quicport/1 on aioquic: server of remote and local TCP forwards, client of
-remote ones of TCP and UDP. It shares no line with the product, so that a test between the two shows
-that the product follows the protocol page and not merely itself. It behaves as the original tool does
-where that matters: the server grants 100 concurrent streams, its certificate is dated 1975 to 4096,
-listening ports are ordinary sockets.
+A second implementation of quicport/1 on aioquic: server and client, remote and local forwards, TCP and
+UDP (the client: UDP remote only). It shares no line with the product, so that a test between the two
+shows that the product follows the protocol page and not merely itself. It behaves as the original tool
+does where that matters: the server grants 100 concurrent streams, its certificate is dated 1975 to
+4096, listening ports are ordinary sockets.
 
 From the command line (events as JSON lines on standard output; SIGTERM ends it politely):
   refpeer.py server --listen 127.0.0.1:9000 --psk secret
@@ -393,17 +393,18 @@ class Server:
 
     async def forward(self, link: Link, control: Stream) -> None:
         request = await control.read_message()
-        if request.kind == q.LOCAL_FORWARD_REQUEST and request.protocol == q.TCP:
+        if request.kind == q.LOCAL_FORWARD_REQUEST:
             await self.local_forward(link, control, request)
             return
-        if request.kind != q.REMOTE_FORWARD_REQUEST or request.protocol != q.TCP:
+        if request.kind != q.REMOTE_FORWARD_REQUEST:
             control.write_message(
                 q.Message(q.REMOTE_FORWARD_RESPONSE, status=q.STATUS_INTERNAL, text="unsupported")
             )
             link.transmit()  # before the close, which would overtake it
             raise q.ProtocolError(f"unexpected message {request.kind:#04x}")
         try:
-            listener = tcp_listener(self.forward_addr, request.port)
+            make = udp_socket if request.protocol == q.UDP else tcp_listener
+            listener = make((self.forward_addr, request.port))
         except OSError as error:
             status = {errno.EADDRINUSE: 1, errno.EACCES: 2}.get(error.errno, q.STATUS_INTERNAL)
             control.write_message(
@@ -414,7 +415,8 @@ class Server:
         port = listener.getsockname()[1]
         control.write_message(q.Message(q.REMOTE_FORWARD_RESPONSE, text=f"Listening on port {port}"))
         self.report(event="forward", port=port)
-        accepting = asyncio.ensure_future(self.accept(link, control, listener))
+        accept = self.datagrams if request.protocol == q.UDP else self.accept
+        accepting = asyncio.ensure_future(accept(link, control, listener))
         try:
             while (message := await control.read_message()).kind != q.SESSION_CLOSE:
                 self.report(event="message", kind=message.kind, reason=message.reason)
@@ -432,9 +434,8 @@ class Server:
             return
         host, _, port = request.text.rpartition(":")
         destination = (host.strip("[]"), int(port))
-        link.on_stream = lambda stream: connect_stream(
-            control, stream, destination, request.protocol
-        )
+        connect = connect_datagrams if request.protocol == q.UDP else connect_stream
+        link.on_stream = lambda stream: connect(control, stream, destination)
         control.write_message(q.Message(q.LOCAL_FORWARD_RESPONSE, text="Forwarding"))
         self.report(event="local forward", destination=request.text, source=request.source)
         while (message := await control.read_message()).kind != q.SESSION_CLOSE:
@@ -453,17 +454,48 @@ class Server:
             control.write_message(q.Message(q.REMOTE_NEW_CONNECTION, connection=number))
             asyncio.ensure_future(relay(sock, stream))
 
+    async def datagrams(self, link: Link, control: Stream, sock) -> None:
+        loop = asyncio.get_running_loop()
+        flows = {}  # sender → stream
+        number = 0
+        while True:
+            data, sender = await loop.sock_recvfrom(sock, 65536)
+            stream = flows.get(sender)
+            if stream is None:
+                number += 1
+                stream = flows[sender] = link.open_stream()
+                stream.write(struct.pack(">I", number))
+                control.write_message(
+                    q.Message(q.REMOTE_NEW_CONNECTION, connection=number, protocol=q.UDP)
+                )
+                asyncio.ensure_future(answer_datagrams(sock, stream, sender, flows))
+            with contextlib.suppress(Reset):
+                stream.write(struct.pack(">I", len(data)) + data)
 
-async def connect_stream(control: Stream, stream: Stream, destination, protocol=q.TCP) -> None:
+
+async def answer_datagrams(sock, stream: Stream, sender, flows) -> None:
+    """Records of one stream back to who sent the first datagram, until the stream ends."""
+    loop = asyncio.get_running_loop()
+    try:
+        while True:
+            length = struct.unpack(">I", await stream.read_exactly(4))[0]
+            if length > q.MAX_UDP_RECORD:
+                raise q.ProtocolError(f"a record of {length} bytes")
+            await loop.sock_sendto(sock, await stream.read_exactly(length), sender)
+    except (Reset, OSError, asyncio.IncompleteReadError):
+        stream.abort()
+    finally:
+        flows.pop(sender, None)
+        stream.link.forget(stream)
+
+
+async def connect_stream(control: Stream, stream: Stream, destination) -> None:
     """A stream that the other side opened: its id, a connection to the destination, a relay."""
     try:
         number = struct.unpack(">I", await stream.read_exactly(4))[0]
     except (Reset, asyncio.IncompleteReadError):
         stream.abort()
         stream.link.forget(stream)
-        return
-    if protocol == q.UDP:
-        await connect_datagrams(control, stream, destination, number)
         return
     sock = socket.socket(address_family(destination[0]), socket.SOCK_STREAM)
     sock.setblocking(False)
@@ -481,7 +513,14 @@ async def connect_stream(control: Stream, stream: Stream, destination, protocol=
     await relay(sock, stream)
 
 
-async def connect_datagrams(control: Stream, stream: Stream, destination, number) -> None:
+async def connect_datagrams(control: Stream, stream: Stream, destination) -> None:
+    """The same for UDP: records on the stream are datagrams of a connected socket."""
+    try:
+        number = struct.unpack(">I", await stream.read_exactly(4))[0]
+    except (Reset, asyncio.IncompleteReadError):
+        stream.abort()
+        stream.link.forget(stream)
+        return
     sock = socket.socket(address_family(destination[0]), socket.SOCK_DGRAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
     sock.setblocking(False)
@@ -515,9 +554,7 @@ class Client:
         """Until `stop` or the end of the connection; False when it never worked."""
         async with dial(self.server, self.idle_timeout) as link:
             control = link.open_stream()
-            link.on_stream = lambda stream: connect_stream(
-                control, stream, self.local, self.protocol
-            )
+            link.on_stream = lambda stream: self.connection(control, stream)
             try:
                 await run_auth(control, self.auth())
                 control.write_message(self.request())
@@ -558,6 +595,10 @@ class Client:
                 self.report(event="message", kind=message.kind, connection=message.connection,
                             reason=message.reason)  # fmt: skip
 
+    async def connection(self, control: Stream, stream: Stream) -> None:
+        connect = connect_datagrams if self.protocol == q.UDP else connect_stream
+        await connect(control, stream, self.local)
+
 
 @contextlib.asynccontextmanager
 async def dial(server, idle_timeout=90):
@@ -589,13 +630,6 @@ async def dial(server, idle_timeout=90):
         transport.close()
 
 
-# ---- sockets, certificate, command line ----
-
-
-def address_family(host: str):
-    return socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET
-
-
 class LocalClient(Client):
     """Asks a server where a destination is, and brings what connects here to it."""
 
@@ -614,7 +648,7 @@ class LocalClient(Client):
 
     async def accept(self, link: Link, control: Stream) -> None:
         loop = asyncio.get_running_loop()
-        listener = tcp_listener(*self.local)
+        listener = tcp_listener(self.local)
         number = 0x70000000
         self.report(event="listening")
         try:
@@ -634,6 +668,13 @@ class LocalClient(Client):
             listener.close()
 
 
+# ---- sockets, certificate, command line ----
+
+
+def address_family(host: str):
+    return socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET
+
+
 def udp_socket(address):
     sock = socket.socket(address_family(address[0]), socket.SOCK_DGRAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
@@ -642,11 +683,11 @@ def udp_socket(address):
     return sock
 
 
-def tcp_listener(host: str, port: int):
-    sock = socket.socket(address_family(host), socket.SOCK_STREAM)
+def tcp_listener(address):
+    sock = socket.socket(address_family(address[0]), socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((host, port))
+        sock.bind(address)
         sock.listen(1024)
         sock.setblocking(False)
     except OSError:

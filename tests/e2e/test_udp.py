@@ -385,6 +385,8 @@ def play_server(host, port, service_port, scene):
             try:
                 async with asyncio.timeout(30):
                     await scene(link, control)
+                # Now: what follows the scene ends the client as well.
+                assert client.running(), client.output()
                 ended.append(None)
             except BaseException as error:
                 ended.append(error)
@@ -394,7 +396,6 @@ def play_server(host, port, service_port, scene):
         await server.start()
         client = Client(host, f"{LO}:{port}", "1/udp", f"{LO}:{service_port}/udp")
         await asyncio.wait_for(done.wait(), 40)
-        assert client.running(), client.output()
         server.close()
 
     with host.inside():
