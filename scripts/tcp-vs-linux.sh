@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # The TCP stack beside Linux's, over the same bad line: 5 paired runs for each row of a table, in
-# network namespaces of its own. Needs root and a build; takes about half an hour.
+# network namespaces of its own. Needs root and a build; takes about an hour.
 set -euo pipefail
 cd "${BASH_SOURCE[0]%/*}/.."
 

@@ -385,5 +385,7 @@ qp_tcp_text_input(struct qp_tcp_conn *c, struct qp_tcp_seg *s)
 		return;
 	}
 	insert_out_of_order(c, s);
+	/* With a small window after the loss each ACK counts, and none may wait for a second segment. */
+	c->quick_acks = QP_TCP_QUICK_ACKS;
 	qp_tcp_send_ack(c); /* RFC 5681, 4.2: at once */
 }

@@ -285,6 +285,9 @@ unlisten(struct run *r)
 	sim_watch_quiet(&r->sim.host[1]);
 	if (r->app[1].c == NULL)
 		r->app[1].over = true;
+	/* The clock may have passed the time that one of them waits for. */
+	for (unsigned i = 0; i < 2; i++)
+		sim_app_turn(&r->app[i]);
 }
 
 static bool

@@ -72,6 +72,30 @@ Test(tcp_data, established_gap_filled_is_acknowledged_at_once)
 	CLOSE();
 }
 
+/* … and so are the next 16 segments: a small window after a loss cannot wait for a second one. */
+Test(tcp_data, established_after_a_gap_lone_segments_are_acknowledged_at_once)
+{
+	ESTABLISHED();
+	settle();
+	IN("A 1701+100 ack 1 win 512 ts 102/_");
+	OUT("A 1 ack 1601 sack 1701-1801");
+	IN("A 1601+100 ack 1 win 512 ts 102/_");
+	OUT("A 1 ack 1801");
+	IN("A 1801+100 ack 1 win 512 ts 103/_");
+	OUT("A 1 ack 1901");
+	for (uint32_t i = 0; i < 14; i++) {
+		char in[64], out[32];
+
+		snprintf(in, sizeof(in), "A %u+100 ack 1 win 512 ts 104/_", 1901 + 100 * i);
+		snprintf(out, sizeof(out), "A 1 ack %u", 2001 + 100 * i);
+		IN(in);
+		OUT(out);
+	}
+	IN("A 3301+100 ack 1 win 512 ts 105/_");
+	QUIET();
+	CLOSE();
+}
+
 /* 3.10.7.4, first: all outside the window is answered by an ACK, except resets. */
 Test(tcp_data, established_outside_the_window_is_acknowledged_a_reset_is_not)
 {
