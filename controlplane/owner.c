@@ -23,6 +23,7 @@
 struct qp_owner {
 	struct qp_owner_config cfg;
 	struct qp_child child;
+	pid_t pid; /* still there when the child's is gone */
 	int lifeline; /* -1: let go */
 	int ready_fd; /* -1: it has told */
 	struct qp_watch ready_watch;
@@ -77,7 +78,7 @@ on_ended(void *ctx, int status)
 	char how[96], why[192];
 
 	qp_loop_timer_cancel(o->cfg.loop, &o->patience);
-	qp_instance_remove_process(o->cfg.instance, o->child.pid);
+	qp_instance_remove_process(o->cfg.instance, o->pid);
 	qp_proc_status_text(status, how);
 	/* Its last words may still be in the pipe. */
 	while (o->ready_fd >= 0)
@@ -117,6 +118,17 @@ spawn(struct qp_owner *o, int ready_write, int lifeline_read, struct qp_errmsg *
 	return err;
 }
 
+/* One that has ended already has said why: that is read as any other's last words. */
+static int
+note_process(struct qp_owner *o, struct qp_errmsg *msg)
+{
+	int err;
+
+	o->pid = o->child.pid;
+	err = qp_instance_add_process(o->cfg.instance, o->pid, msg);
+	return err == QP_E_NOTFOUND ? 0 : err;
+}
+
 int
 qp_owner_new(const struct qp_owner_config *cfg, struct qp_owner **out, struct qp_errmsg *msg)
 {
@@ -144,7 +156,7 @@ qp_owner_new(const struct qp_owner_config *cfg, struct qp_owner **out, struct qp
 				o) != 0)
 		err = qp_fail(msg, QP_E_IO, "cannot watch a pipe: %s", strerror(errno));
 	if (err == 0)
-		err = qp_instance_add_process(cfg->instance, o->child.pid, msg);
+		err = note_process(o, msg);
 	if (err != 0) {
 		qp_child_signal(&o->child, SIGKILL);
 		qp_owner_free(o);
