@@ -21,7 +21,7 @@
  * only tells, by its end, that the other side is gone. The port owner ends
  * when no process holds the lifeline's write end any more.
  */
-#define QP_IPC_VERSION 1u
+#define QP_IPC_VERSION 2u
 #define QP_RUN_DIR "/run/quicport"
 #define QP_ATTACH_MAGIC 0x51504154u /* "QPAT" */
 #define QP_MAX_WORKERS 16u
@@ -179,6 +179,19 @@ enum qp_msg_type {
 	QP_MSG_API_CLOSE,       /* both */
 	QP_MSG_DRAIN,           /* c2d */
 	QP_MSG_SHUTDOWN,        /* c2d: close all tunnels politely, then end */
+	QP_MSG_CLIENT_LIMITS,   /* c2d: what a client may use; before its first VERDICT, and when it changes */
+	QP_MSG_CLIENT_SOURCES,  /* c2d: which outside users may reach it; after its CLIENT_LIMITS */
+	QP_MSG_CLIENT_FORGET,   /* c2d: no tunnel of the client is left here */
+	QP_MSG_TUNNEL_CLOSE,    /* c2d: end it (revoked, kicked, replaced, expired) */
+	QP_MSG_CONN_CLOSE,      /* c2d: reset one outside connection of the tunnel `id` */
+	QP_MSG_CONN_CLOSED,     /* d2c: how it was, when CONFIG.audit_conns asks for it */
+	QP_MSG_LIST_TUNNELS,    /* c2d: from `cursor` on; answered by TUNNEL_ROWS */
+	QP_MSG_TUNNEL_ROWS,     /* d2c */
+	QP_MSG_LIST_CONNS,      /* c2d: of the tunnel `id` (0: of all), from `cursor` on */
+	QP_MSG_CONN_ROWS,       /* d2c */
+	QP_MSG_REPLAY,          /* c2d: to a data plane that was adopted: tell all tunnels */
+	QP_MSG_TUNNEL_STATE,    /* d2c: one tunnel, for a control plane that does not know it */
+	QP_MSG_REPLAY_END,      /* d2c: that were all */
 };
 
 /* How a public API connection's direction ends (API_CLOSE.how). */
@@ -222,6 +235,7 @@ struct qp_msg_config {
 	uint8_t reset_key[32];       /* derives stateless reset tokens; survives generations */
 	struct qp_msg_tcp tcp;
 	struct qp_msg_udp udp;
+	uint8_t audit_conns;         /* 1: CONN_CLOSED for each outside connection */
 	char cert_file[192];
 	char key_file[192];
 };
@@ -245,8 +259,156 @@ struct qp_msg_auth_bytes { /* AUTH_REPLY, AUTH_FINISH */
 	uint8_t bytes[128];
 };
 
+/*
+ * Who a tunnel belongs to. The data plane keeps it for a control plane that
+ * starts anew (TUNNEL_STATE), and knows by client_id whose limits count.
+ */
+struct qp_msg_identity {
+	uint32_t client_id;    /* the control plane's number of the client, not 0; the same until it ends */
+	uint8_t method;        /* enum qp_auth_method */
+	uint8_t pad[3];
+	uint64_t since;        /* Unix time of its authentication, seconds */
+	uint8_t key[32];       /* X25519; zeros with a PSK */
+	char name[64];         /* the client's, or the PSK's; with its NUL */
+};
+
 struct qp_msg_verdict {
 	uint8_t accepted; /* 1 or 0 */
+	uint8_t pad[7];
+	struct qp_msg_identity identity;
+};
+
+/*
+ * Of all tunnels of a client on this worker together; the control plane has
+ * divided by the workers. 0: no limit.
+ */
+struct qp_msg_client_limits {
+	uint32_t client_id;
+	uint32_t max_conns;        /* outside connections and UDP flows at once */
+	uint32_t conns_per_s;      /* new ones; a burst of one second's is let through */
+	uint32_t nsources;         /* networks that CLIENT_SOURCES tell; 0: anybody may come */
+	uint64_t in_bytes_per_s;   /* payload, outside to tunnel */
+	uint64_t out_bytes_per_s;  /* payload, tunnel to outside */
+};
+
+struct qp_msg_network {
+	uint8_t addr[16];  /* v4-mapped; host bits are zero */
+	uint8_t prefix;    /* 0 … 128, of the mapped form */
+};
+
+#define QP_MSG_NETWORKS 24u
+#define QP_CLIENT_MAX_SOURCES 96u
+
+struct qp_msg_client_sources {
+	uint32_t client_id;
+	uint16_t first;    /* index of network[0] in the whole list */
+	uint16_t n;
+	struct qp_msg_network network[QP_MSG_NETWORKS];
+};
+
+struct qp_msg_client_forget {
+	uint32_t client_id;
+};
+
+struct qp_msg_tunnel_close {
+	uint32_t code;     /* enum qp_app_error */
+	char phrase[128];  /* for the client; with its NUL */
+};
+
+struct qp_msg_conn_close {
+	uint32_t conn_id;  /* as CONN_ROWS shows it */
+};
+
+/* What a tunnel has carried; payload bytes. */
+struct qp_msg_usage {
+	uint64_t in_bytes;    /* outside to tunnel */
+	uint64_t out_bytes;   /* tunnel to outside */
+	uint64_t conns_total;
+	uint32_t conns_now;
+	uint32_t conns_refused;
+};
+
+/* Why an outside connection or a tunnel ended: for people and the audit log. */
+enum qp_end_reason {
+	QP_END_UNKNOWN = 0,
+	QP_END_FINISHED,     /* both ends said that they were done */
+	QP_END_OUTSIDE_RESET,
+	QP_END_CLIENT_RESET,
+	QP_END_TIMEOUT,
+	QP_END_TUNNEL,       /* its tunnel ended */
+	QP_END_KICKED,
+	QP_END_LIMIT,
+	QP_END_NO_MEMORY,
+	QP_END_CLIENT_LEFT,  /* of a tunnel: it said so */
+	QP_END_CLIENT_LOST,  /* of a tunnel: silence */
+	QP_END_SHUTDOWN,     /* of a tunnel: the gateway's or the data plane's end */
+};
+
+struct qp_msg_tunnel_closed { /* TUNNEL_CLOSED */
+	uint32_t reason;      /* enum qp_end_reason */
+	uint32_t pad;
+	struct qp_msg_usage usage;
+};
+
+/* One outside connection or UDP flow; in CONN_CLOSED as it was at its end. */
+struct qp_msg_conn {
+	uint64_t tunnel_id;
+	uint32_t conn_id;     /* on the wire */
+	uint8_t protocol;     /* 1 TCP, 2 UDP */
+	uint8_t local;        /* 1: of a local forward: `peer` is where it leads */
+	uint16_t port;        /* of the gateway, host order */
+	uint8_t peer_addr[16];
+	uint16_t peer_port_be;
+	uint16_t reason;      /* CONN_CLOSED: enum qp_end_reason */
+	uint32_t age_ms;      /* since it was accepted; saturates */
+	uint64_t in_bytes;
+	uint64_t out_bytes;
+};
+
+struct qp_msg_list {
+	uint64_t query;       /* echoed */
+	uint64_t cursor;      /* 0: from the first; else as the last answer said */
+	uint32_t max;         /* rows at most, in all */
+};
+
+#define QP_MSG_CONN_ROWS_MAX 7u
+
+struct qp_msg_conn_rows {
+	uint64_t query;
+	uint64_t next;        /* cursor; 0: these were the last */
+	uint32_t n;
+	uint32_t more;        /* 1: another message of this answer follows */
+	struct qp_msg_conn row[QP_MSG_CONN_ROWS_MAX];
+};
+
+struct qp_msg_tunnel_row {
+	uint64_t id;
+	uint8_t peer_addr[16]; /* now: it may have migrated */
+	uint16_t peer_port_be;
+	uint16_t pad;
+	uint32_t rtt_us;
+	struct qp_msg_usage usage;
+};
+
+#define QP_MSG_TUNNEL_ROWS_MAX 6u
+
+struct qp_msg_tunnel_rows {
+	uint64_t query;
+	uint64_t next;
+	uint32_t n;
+	uint32_t more;
+	struct qp_msg_tunnel_row row[QP_MSG_TUNNEL_ROWS_MAX];
+};
+
+struct qp_msg_tunnel_state {
+	struct qp_msg_identity identity;
+	uint8_t peer_addr[16];
+	uint16_t peer_port_be;
+	uint16_t port;         /* that it holds, host order; 0: none */
+	uint8_t protocol;
+	uint8_t local;         /* 1: a local forward; `destination` is where it leads */
+	uint16_t destination_len;
+	char destination[256];
 };
 
 struct qp_msg_forward {  /* FORWARD_REQUEST */
@@ -338,10 +500,24 @@ struct qp_msg {
 		struct qp_msg_api_open api_open;
 		struct qp_msg_api_data api_data;
 		struct qp_msg_api_close api_close;
+		struct qp_msg_client_limits client_limits;
+		struct qp_msg_client_sources client_sources;
+		struct qp_msg_client_forget client_forget;
+		struct qp_msg_tunnel_close tunnel_close;
+		struct qp_msg_tunnel_closed tunnel_closed;
+		struct qp_msg_conn_close conn_close;
+		struct qp_msg_conn conn_closed;
+		struct qp_msg_list list;
+		struct qp_msg_conn_rows conn_rows;
+		struct qp_msg_tunnel_rows tunnel_rows;
+		struct qp_msg_tunnel_state tunnel_state;
 		uint8_t raw[QP_MSG_BYTES - 16];
 	};
 };
 
+_Static_assert(sizeof(struct qp_msg_conn_rows) <= QP_MSG_BYTES - 16, "rows fit");
+_Static_assert(sizeof(struct qp_msg_tunnel_rows) <= QP_MSG_BYTES - 16, "rows fit");
+_Static_assert(sizeof(struct qp_msg_client_sources) <= QP_MSG_BYTES - 16, "networks fit");
 _Static_assert(sizeof(struct qp_msg) == QP_MSG_BYTES, "a ring element has a fixed size");
 
 #endif
