@@ -3,6 +3,7 @@
  * `quicport client` and `quicport ssh-proxy`: the library's client in a thread
  * of its own; signals, the terminal and the status socket in this one.
  */
+#define QP_LOG_MODULE QP_LOG_M_client
 #include "client/commands.h"
 
 #include <errno.h>

@@ -5,6 +5,7 @@
  * handshake is done wins (RFC 8305). The loop's thread. What the end of it
  * means is forward.c's.
  */
+#define QP_LOG_MODULE QP_LOG_M_client
 #include "client/client_impl.h"
 
 #include <errno.h>

@@ -3,6 +3,7 @@
  * A configuration becomes forwards of the library's client. Main thread;
  * callbacks from the client's.
  */
+#define QP_LOG_MODULE QP_LOG_M_client
 #include "client/desk.h"
 
 #include <errno.h>

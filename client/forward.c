@@ -4,6 +4,7 @@
  * thread. How a connection is made is connect.c's, what happens on it the
  * session's.
  */
+#define QP_LOG_MODULE QP_LOG_M_client
 #include "client/client_impl.h"
 
 #include <errno.h>

@@ -3,6 +3,7 @@
  * The local side of local forwards: a listening socket, or two descriptors,
  * whose connections the session carries. The loop's thread.
  */
+#define QP_LOG_MODULE QP_LOG_M_client
 #include "client/client_impl.h"
 
 #include <unistd.h>

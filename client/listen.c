@@ -3,6 +3,7 @@
  * Listening sockets of local forwards. The loop's thread. What becomes of a
  * connection or a datagram is its taker's.
  */
+#define QP_LOG_MODULE QP_LOG_M_client
 #include "client/listen.h"
 
 #include <errno.h>

@@ -4,6 +4,7 @@
  * which the kernel chooses address and interface anew, when the network has
  * changed or nothing is heard any more. The loop's thread.
  */
+#define QP_LOG_MODULE QP_LOG_M_client
 #include "client/quic_impl.h"
 
 #include <netinet/in.h>

@@ -4,6 +4,7 @@
  * buffer, and each run of equal-sized ones leaves by one system call. The
  * loop's thread. Leaves congestion control and pacing to ngtcp2.
  */
+#define QP_LOG_MODULE QP_LOG_M_client
 #include "client/quic_impl.h"
 
 #include <assert.h>

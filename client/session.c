@@ -4,6 +4,7 @@
  * Leaves bytes to session_data.c, stream 0's contents to control.c, packets to
  * quic.c.
  */
+#define QP_LOG_MODULE QP_LOG_M_client
 #include "client/session_impl.h"
 
 #include <errno.h>
@@ -120,7 +121,7 @@ control_connection(void *ctx, const struct qp_wire_msg *msg)
 
 	if (msg->type == QP_WIRE_CONNECTION_CLOSE)
 		s->close_reason = msg->connection_close.reason;
-	if (qp_log_enabled(QP_LOG_TRACE)) {
+	if (qp_log_enabled(QP_LOG_MODULE, QP_LOG_TRACE)) {
 		char line[256];
 
 		qp_wire_describe(msg, line, sizeof(line));

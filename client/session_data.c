@@ -3,6 +3,7 @@
  * What a session carries: TCP relays or UDP flows, opened by the server or by
  * this side. The loop's thread. Bytes are relay_io.c's and flow.c's.
  */
+#define QP_LOG_MODULE QP_LOG_M_client
 #include "client/session_impl.h"
 
 #include <string.h>

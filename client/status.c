@@ -2,6 +2,7 @@
 /*
  * A running client's status, over a Unix socket that its user alone can reach.
  */
+#define QP_LOG_MODULE QP_LOG_M_client
 #include "client/status.h"
 
 #include <errno.h>

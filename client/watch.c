@@ -4,6 +4,7 @@
  * by asking the kernel for a route anew (quic_migrate.c), so the messages
  * themselves are not read. The loop's thread.
  */
+#define QP_LOG_MODULE QP_LOG_M_client
 #include "client/watch.h"
 
 #include <errno.h>

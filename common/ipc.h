@@ -192,6 +192,7 @@ enum qp_msg_type {
 	QP_MSG_REPLAY,          /* c2d: to a data plane that was adopted: tell all tunnels */
 	QP_MSG_TUNNEL_STATE,    /* d2c: one tunnel, for a control plane that does not know it */
 	QP_MSG_REPLAY_END,      /* d2c: that were all */
+	QP_MSG_LOG_LEVELS,      /* c2d: to the first worker, for its whole process */
 };
 
 /* How a public API connection's direction ends (API_CLOSE.how). */
@@ -317,6 +318,11 @@ struct qp_msg_tunnel_close {
 
 struct qp_msg_conn_close {
 	uint32_t conn_id;  /* as CONN_ROWS shows it */
+};
+
+/* As qp_log_levels_parse reads them. */
+struct qp_msg_log_levels {
+	char text[256];
 };
 
 /* What a tunnel has carried; payload bytes. */
@@ -508,6 +514,7 @@ struct qp_msg {
 		struct qp_msg_conn_close conn_close;
 		struct qp_msg_conn conn_closed;
 		struct qp_msg_list list;
+		struct qp_msg_log_levels log_levels;
 		struct qp_msg_conn_rows conn_rows;
 		struct qp_msg_tunnel_rows tunnel_rows;
 		struct qp_msg_tunnel_state tunnel_state;

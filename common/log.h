@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 
 #include "common/error.h"
 #include "common/text.h"
@@ -19,7 +20,10 @@
  *
  * console: 2026-01-02T03:04:05.678Z INFO  control-plane: port opened port=9000 client=IexqQqW8…
  * json:    {"time":"2026-01-02T03:04:05.678Z","level":"info","process":"control-plane",
- *           "message":"port opened","port":9000,"client":"IexqQqW8…"}
+ *           "module":"ports","message":"port opened","port":9000,"client":"IexqQqW8…"}
+ * journal: MESSAGE=port opened port=9000 …, PRIORITY, QUICPORT_MODULE, QUICPORT_PORT=9000, …
+ *
+ * A data plane's lines name their generation too.
  *
  * Any thread, no lock: a line is built on the stack and written by one
  * write(2) of at most QP_LOG_LINE_BYTES (what a pipe takes in one piece), to a
@@ -44,23 +48,83 @@ enum qp_log_format {
 	QP_LOG_JSON = 1,
 };
 
-struct qp_log_config {
-	const char *process;       /* "control-plane", "data-plane 0x3039", …; copied; NULL: program name */
-	enum qp_log_level level;
-	enum qp_log_format format;
-	const char *output;        /* a file to append to (made 0640); NULL: stderr */
+/*
+ * Parts of the program, each with a level of its own. A file belongs to the one
+ * that it defines as QP_LOG_MODULE before it includes this header.
+ * X(name, what it tells of)
+ */
+#define QP_LOG_MODULES(X)                                                                          \
+	X(general, "what belongs to none of the others")                                           \
+	X(config, "options and files, reload")                                                     \
+	X(auth, "who comes, and who is refused")                                                   \
+	X(policy, "what clients may do, and what follows from a change")                           \
+	X(ports, "ports opened, closed, leased")                                                   \
+	X(local, "local forwards and their names")                                                 \
+	X(http, "the private and the public API")                                                  \
+	X(host, "interfaces, classifier, port reservations")                                       \
+	X(process, "data planes and the port owner: start, attach, end")                           \
+	X(worker, "the packet path")                                                               \
+	X(client, "the client")
+
+enum qp_log_module {
+#define X(name, help) QP_LOG_M_##name,
+	QP_LOG_MODULES(X)
+#undef X
+	QP_LOG_NMODULES
 };
 
-#define QP_LOG_CONFIG_DEFAULT(name) ((struct qp_log_config) {.process = (name), .level = QP_LOG_INFO})
+#ifndef QP_LOG_MODULE
+#define QP_LOG_MODULE QP_LOG_M_general
+#endif
+
+struct qp_log_config {
+	const char *process;       /* "control-plane", "data-plane", …; copied; NULL: program name */
+	enum qp_log_level level;
+	uint8_t module[QP_LOG_NMODULES]; /* a module's own level, plus 1; 0: as `level` */
+	enum qp_log_format format;
+	/*
+	 * A file to append to (made 0640), "stdout", "stderr" or "journald"; NULL:
+	 * stderr, or the journal when stderr leads there (JOURNAL_STREAM).
+	 */
+	const char *output;
+	unsigned rate;             /* lines a second from one place in the program; 0: no limit */
+};
+
+#define QP_LOG_RATE 100u
+#define QP_LOG_CONFIG_DEFAULT(name)                                                                \
+	((struct qp_log_config) {.process = (name), .level = QP_LOG_INFO, .rate = QP_LOG_RATE})
 
 /*
  * Sets up, or sets up anew (a line that is being written meanwhile may still go
  * to the old place). On failure (the file cannot be opened) nothing changes.
  */
 int qp_log_init(const struct qp_log_config *cfg, struct qp_errmsg *msg);
-/* Changes what the lines say of their process (a data plane learns its id late). Copied. */
-void qp_log_set_process(const char *process);
+/*
+ * How this program writes to the journal: libsystemd's sd_journal_sendv, which
+ * a library in somebody else's program need not link. Before qp_log_init.
+ */
+void qp_log_use_journal(int (*sendv)(const struct iovec *iov, int n));
+/* Opens the file anew after it was renamed; nothing to do elsewhere. A failure changes nothing. */
+int qp_log_reopen(struct qp_errmsg *msg);
+/* Which data plane the lines are of; it learns its id late. 0: none. */
+void qp_log_set_generation(uint32_t server_id);
+/* Of all modules. */
 void qp_log_set_level(enum qp_log_level level);
+void qp_log_set_module_level(enum qp_log_module module, enum qp_log_level level);
+enum qp_log_level qp_log_module_level(enum qp_log_module module);
+const char *qp_log_module_name(enum qp_log_module module);
+/* QP_E_INVAL. */
+int qp_log_module_parse(const char *text, enum qp_log_module *module);
+/*
+ * "info", or "warn,auth=debug,ports=trace", into level and module of `cfg`.
+ * QP_E_INVAL, and msg says what was expected; `cfg` is as before then.
+ */
+int qp_log_levels_parse(const char *text, struct qp_log_config *cfg, struct qp_errmsg *msg);
+/* What was parsed becomes this process's. */
+void qp_log_apply_levels(const struct qp_log_config *cfg);
+/* The other way round: of this process, now. */
+#define QP_LOG_LEVELS_BYTES 256u
+const char *qp_log_levels_text(char out[QP_LOG_LEVELS_BYTES]);
 
 /* "error" … "trace"; "console", "json". QP_E_INVAL otherwise. */
 int qp_log_level_parse(const char *text, enum qp_log_level *level);
@@ -84,7 +148,7 @@ enum qp_log_type {
 
 /* Made by the macros below. Values are borrowed for the call. */
 struct qp_log_field {
-	const char *name; /* lower case and underscores; not time, level, process, message */
+	const char *name; /* lower case and underscores; not time, level, process, module, message */
 	enum qp_log_type type;
 	union {
 		struct qp_slice slice;
@@ -131,18 +195,31 @@ struct qp_log_tap {
 extern _Thread_local const struct qp_log_tap *qp_log_tap;
 
 /* Relaxed: a change of level may reach another thread a line late. */
-extern _Atomic int qp_log_threshold;
+extern _Atomic int qp_log_threshold[QP_LOG_NMODULES];
 
 static inline bool
-qp_log_enabled(enum qp_log_level level)
+qp_log_enabled(enum qp_log_module module, enum qp_log_level level)
 {
 	if (qp_log_tap != NULL)
 		return level <= qp_log_tap->level;
-	return (int)level <= atomic_load_explicit(&qp_log_threshold, memory_order_relaxed);
+	return (int)level <= atomic_load_explicit(&qp_log_threshold[module], memory_order_relaxed);
 }
 
+/*
+ * A place in the program that logs. Its lines of one second are counted, so
+ * that a flood of one event hides no other; what was left out is told by the
+ * next line. Any thread: a second's first line may be counted twice.
+ */
+struct qp_log_site {
+	enum qp_log_module module;
+	_Atomic uint32_t second;
+	_Atomic uint32_t lines; /* in it */
+	_Atomic uint32_t left_out;
+};
+
 /* Keeps errno. `fields` ends with one of type QP_LOG_T_END. Call it through qp_log. */
-void qp_log_write(enum qp_log_level level, const char *message, const struct qp_log_field *fields);
+void qp_log_write(struct qp_log_site *site, enum qp_log_level level, const char *message,
+	const struct qp_log_field *fields);
 
 /* A line that is finished already (a tap's, from elsewhere): to where this process's lines go. */
 void qp_log_pass(enum qp_log_level level, const char *line);
@@ -150,8 +227,9 @@ void qp_log_pass(enum qp_log_level level, const char *line);
 /* Fields are evaluated only when the level is on. */
 #define qp_log(level, message, ...)                                                                \
 	do {                                                                                       \
-		if (qp_log_enabled(level))                                                         \
-			qp_log_write((level), (message),                                           \
+		static struct qp_log_site qp_log_site_ = {.module = QP_LOG_MODULE};                \
+		if (qp_log_enabled(QP_LOG_MODULE, level))                                          \
+			qp_log_write(&qp_log_site_, (level), (message),                            \
 				(const struct qp_log_field[]) {                                    \
 					__VA_ARGS__ __VA_OPT__(, ){.type = QP_LOG_T_END}});        \
 	} while (0)

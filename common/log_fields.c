@@ -159,6 +159,15 @@ _Static_assert(VALUE_BUF_BYTES >= QP_ADDR_TEXT_BYTES, "an address fits");
 _Static_assert(VALUE_BUF_BYTES >= QP_KEY_TEXT_BYTES, "a key fits");
 
 void
+qp_log_put_value(struct qp_log_line *l, const struct qp_log_field *f)
+{
+	char buf[VALUE_BUF_BYTES];
+	bool is_text;
+
+	qp_log_put_printable(l, value_text(f, buf, sizeof(buf), &is_text));
+}
+
+void
 qp_log_put_console_field(struct qp_log_line *l, const struct qp_log_field *f)
 {
 	char buf[VALUE_BUF_BYTES];

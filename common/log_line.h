@@ -25,6 +25,8 @@ void qp_log_put(struct qp_log_line *l, const char *text);
 void qp_log_put_printable(struct qp_log_line *l, struct qp_slice text);
 /* Escaped (RFC 8259, 7), cut, in quotes; what is not UTF-8 becomes U+FFFD. */
 void qp_log_put_json_string(struct qp_log_line *l, struct qp_slice text);
+/* The value alone, text escaped and cut, without quotes. */
+void qp_log_put_value(struct qp_log_line *l, const struct qp_log_field *f);
 /* " name=value", ",\"name\":value" */
 void qp_log_put_console_field(struct qp_log_line *l, const struct qp_log_field *f);
 void qp_log_put_json_field(struct qp_log_line *l, const struct qp_log_field *f);

@@ -63,13 +63,15 @@ struct qp_opt {
 #define QP_OPT_LOG(cfg)                                                                            \
 	QP_OPT_GROUP("Log:"),                                                                      \
 	{.name = "log-level", .arg = "LEVEL", .fallback = "info", .env = "QUICPORT_LOG",           \
-		.help = "error, warn, info, debug or trace", .parse = qp_opt_log_level,            \
-		.value = &(cfg)->level},                                                           \
+		.help = "error, warn, info, debug or trace; a module's own after a comma: "        \
+			"info,auth=debug",                                                         \
+		.parse = qp_opt_log_level, .value = (cfg)},                                        \
 	{.name = "log-format", .arg = "FORMAT", .fallback = "console",                             \
 		.help = "console, or json: one object a line", .parse = qp_opt_log_format,         \
 		.value = &(cfg)->format},                                                          \
 	{.name = "log-output", .arg = "FILE",                                                      \
-		.help = "append to FILE instead of writing to standard error",                     \
+		.help = "append to FILE instead of writing to standard error; stdout and journald " \
+			"(not of the client) are possible, too",                                   \
 		.parse = qp_opt_string, .value = &(cfg)->output}
 
 /* Parsers. The type of *value is in brackets. */
@@ -85,7 +87,7 @@ int qp_opt_target(const struct qp_opt *, const char *, struct qp_errmsg *);  /* 
 int qp_opt_port(const struct qp_opt *, const char *, struct qp_errmsg *);    /* [struct qp_target] PORT[/PROTO] */
 int qp_opt_ip(const struct qp_opt *, const char *, struct qp_errmsg *);      /* [struct in6_addr] v4-mapped */
 int qp_opt_strings(const struct qp_opt *, const char *, struct qp_errmsg *); /* [struct qp_opt_strings] with .repeat */
-int qp_opt_log_level(const struct qp_opt *, const char *, struct qp_errmsg *);
+int qp_opt_log_level(const struct qp_opt *, const char *, struct qp_errmsg *);  /* [struct qp_log_config] its levels */
 int qp_opt_log_format(const struct qp_opt *, const char *, struct qp_errmsg *);
 
 #define QP_OPT_MAX_STRINGS 64u

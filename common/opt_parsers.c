@@ -174,9 +174,7 @@ qp_opt_ip(const struct qp_opt *opt, const char *text, struct qp_errmsg *msg)
 int
 qp_opt_log_level(const struct qp_opt *opt, const char *text, struct qp_errmsg *msg)
 {
-	if (qp_log_level_parse(text, opt->value) == QP_OK)
-		return QP_OK;
-	return qp_fail(msg, QP_E_INVAL, "error, warn, info, debug or trace");
+	return qp_log_levels_parse(text, opt->value, msg);
 }
 
 int

@@ -4,6 +4,7 @@
  * table of tunnels on the other. Loop thread. One step costs two X25519
  * operations at most, about 0.1 ms.
  */
+#define QP_LOG_MODULE QP_LOG_M_auth
 #include "controlplane/authd.h"
 
 #include <stdlib.h>

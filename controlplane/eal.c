@@ -4,6 +4,7 @@
  * debug level, and the last one beside an error. Main thread; lines come from
  * EAL's threads as well.
  */
+#define QP_LOG_MODULE QP_LOG_M_process
 #include "controlplane/eal.h"
 
 #include <stdbool.h>

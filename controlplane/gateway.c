@@ -108,6 +108,19 @@ reload(struct qp_gateway *g)
 		qp_log(QP_LOG_ERROR, "nothing was reloaded", QP_LOG_STR("reason", msg.text));
 }
 
+/* Somebody has renamed them: logrotate. */
+static void
+reopen_files(struct qp_gateway *g)
+{
+	struct qp_errmsg msg;
+
+	if (qp_log_reopen(&msg) != 0)
+		qp_log(QP_LOG_WARN, "the log goes on in the old file",
+			QP_LOG_STR("reason", msg.text));
+	qp_supervisor_reopen_logs(g->supervisor);
+	qp_owner_reopen_log(g->owner);
+}
+
 static void
 on_signal(void *ctx, uint32_t events)
 {
@@ -119,6 +132,10 @@ on_signal(void *ctx, uint32_t events)
 		return;
 	if (info.ssi_signo == SIGHUP) {
 		reload(g);
+		return;
+	}
+	if (info.ssi_signo == SIGUSR1) {
+		reopen_files(g);
 		return;
 	}
 	qp_log(QP_LOG_INFO, g->stopping ? "ending at once" : "ending",
@@ -136,6 +153,7 @@ watch_signals(struct qp_gateway *g, struct qp_errmsg *msg)
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGUSR1);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	g->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);

@@ -3,6 +3,7 @@
  * How a data plane ends: asked to, given up, dead. Loop thread. It is dead when
  * its process is; its socket's end only says that it is about to be.
  */
+#define QP_LOG_MODULE QP_LOG_M_process
 #include "controlplane/generation.h"
 
 #include <errno.h>

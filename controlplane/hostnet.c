@@ -5,6 +5,7 @@
  * killed. Lives on the control plane's loop thread; interfaces and addresses
  * are hostnet_sync.c's, what gateways share hostnet_shared.c's.
  */
+#define QP_LOG_MODULE QP_LOG_M_host
 #include "controlplane/hostnet.h"
 
 #include <arpa/inet.h>
@@ -30,7 +31,7 @@ on_libbpf_print(enum libbpf_print_level level, const char *fmt, va_list ap)
 {
 	char line[1024];
 
-	if (level == LIBBPF_DEBUG || !qp_log_enabled(QP_LOG_DEBUG))
+	if (level == LIBBPF_DEBUG || !qp_log_enabled(QP_LOG_MODULE, QP_LOG_DEBUG))
 		return 0;
 	vsnprintf(line, sizeof(line), fmt, ap);
 	line[strcspn(line, "\n")] = '\0';

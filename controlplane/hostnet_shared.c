@@ -4,6 +4,7 @@
  * the clsact qdiscs that one made and another may still use. The loop thread's,
  * under a lock between processes that a dead one cannot keep.
  */
+#define QP_LOG_MODULE QP_LOG_M_host
 #include "controlplane/hostnet_shared.h"
 
 #include <dirent.h>

@@ -6,6 +6,7 @@
  * the loop thread, at the start and whenever netlink says that something
  * changed.
  */
+#define QP_LOG_MODULE QP_LOG_M_host
 #include "controlplane/hostnet_impl.h"
 
 #include <bpf/bpf.h>

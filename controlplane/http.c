@@ -4,6 +4,7 @@
  * our loop, its time-outs one timer. Loop thread. What is answered is decided
  * by the caller's function.
  */
+#define QP_LOG_MODULE QP_LOG_M_http
 #include "controlplane/http.h"
 
 #include <errno.h>

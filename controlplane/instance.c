@@ -6,6 +6,7 @@
  * its own without that lock; who waits for it sees that the file has no name
  * any more.
  */
+#define QP_LOG_MODULE QP_LOG_M_process
 #include "controlplane/instance.h"
 
 #include <dirent.h>

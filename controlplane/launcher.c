@@ -3,6 +3,7 @@
  * Starts `quicport-data-plane` again and again: the first replacement at once,
  * then after 0.5, 1, 2 … 10 s while they keep ending soon. Loop thread.
  */
+#define QP_LOG_MODULE QP_LOG_M_process
 #include "controlplane/launcher.h"
 
 #include <limits.h>
@@ -103,7 +104,7 @@ on_ended(void *ctx, int status)
 static int
 spawn(struct qp_launcher *l, struct qp_errmsg *msg)
 {
-	char lcore_base[16], workers[16], cpus[QP_MAX_WORKERS * 8];
+	char lcore_base[16], workers[16], cpus[QP_MAX_WORKERS * 8], levels[QP_LOG_LEVELS_BYTES];
 	unsigned each = l->cfg.workers + 1, n = 0;
 	const char *argv[MAX_ARGS] = {0};
 
@@ -122,7 +123,7 @@ spawn(struct qp_launcher *l, struct qp_errmsg *msg)
 	if (l->cfg.busy_poll)
 		argv[n++] = "--busy-poll";
 	argv[n++] = "--log-level";
-	argv[n++] = qp_log_level_name(l->cfg.log.level);
+	argv[n++] = qp_log_levels_text(levels);
 	argv[n++] = "--log-format";
 	argv[n++] = qp_log_format_name(l->cfg.log.format);
 	if (l->cfg.log.output != NULL) {

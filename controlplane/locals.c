@@ -5,6 +5,7 @@
  * may let it point anywhere, and the data plane connects to no other address
  * than those that were decided on.
  */
+#define QP_LOG_MODULE QP_LOG_M_local
 #include "controlplane/locals.h"
 
 #include <arpa/inet.h>

@@ -5,6 +5,7 @@
  */
 #include <stdio.h>
 #include <sys/resource.h>
+#include <systemd/sd-journal.h>
 #include <unistd.h>
 
 #include "common/keys.h"
@@ -45,6 +46,7 @@ main(int argc, char **argv)
 		return 1;
 	}
 	qp_options_parse_or_exit(&o, argc, argv);
+	qp_log_use_journal(sd_journal_sendv);
 	if (qp_log_init(&o.log, &msg) != 0) {
 		o.log.output = NULL; /* there is no log to say it in */
 		return complain(&o, &msg);

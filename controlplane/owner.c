@@ -3,6 +3,7 @@
  * Starts `quicport-port-owner`, waits for its one line, holds its lifeline.
  * Loop thread.
  */
+#define QP_LOG_MODULE QP_LOG_M_process
 #include "controlplane/owner.h"
 
 #include <errno.h>
@@ -102,11 +103,11 @@ on_patience_over(void *ctx)
 static int
 spawn(struct qp_owner *o, int ready_write, int lifeline_read, struct qp_errmsg *msg)
 {
-	char path[PATH_MAX], memory[16];
+	char path[PATH_MAX], memory[16], levels[QP_LOG_LEVELS_BYTES];
 	const int fds[] = {ready_write, lifeline_read};
 	const char *argv[] = {PROGRAM, "--instance", o->cfg.instance->name, "--memory", memory,
 		"--ready-fd", "3", "--lifeline-fd", "4", "--log-level",
-		qp_log_level_name(o->cfg.log.level), "--log-format",
+		qp_log_levels_text(levels), "--log-format",
 		qp_log_format_name(o->cfg.log.format),
 		o->cfg.log.output != NULL ? "--log-output" : NULL, o->cfg.log.output, NULL};
 	int err = qp_proc_sibling(PROGRAM, path, sizeof(path), msg);
@@ -181,6 +182,14 @@ qp_owner_release(struct qp_owner *o)
 	o->lifeline = -1;
 	if (qp_owner_alive(o))
 		qp_loop_timer_set(o->cfg.loop, &o->patience, END_PATIENCE_MS);
+}
+
+void
+qp_owner_reopen_log(struct qp_owner *o)
+{
+	/* Before it is ready the signal would end it: it opens the file itself then. */
+	if (o->ready)
+		qp_child_signal(&o->child, SIGUSR1);
 }
 
 bool

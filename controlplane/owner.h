@@ -36,6 +36,8 @@ int qp_owner_lifeline(const struct qp_owner *o);
  * when it takes too long. `ended` is called in either case.
  */
 void qp_owner_release(struct qp_owner *o);
+/* SIGUSR1: it opens its log file anew. */
+void qp_owner_reopen_log(struct qp_owner *o);
 bool qp_owner_alive(const struct qp_owner *o);
 /* NULL is allowed. */
 void qp_owner_free(struct qp_owner *o);

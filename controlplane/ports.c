@@ -4,6 +4,7 @@
  * port means to the kernel is qp_port_host's matter; who may open which is a
  * policy that does not exist yet: every authenticated tunnel may.
  */
+#define QP_LOG_MODULE QP_LOG_M_ports
 #include "controlplane/ports.h"
 
 #include <assert.h>

@@ -4,6 +4,7 @@
  * start time and program are those written down. What it changed in the kernel
  * is undone in the network namespace where it lived, if that still exists.
  */
+#define QP_LOG_MODULE QP_LOG_M_process
 #include "controlplane/stale.h"
 
 #include <dirent.h>

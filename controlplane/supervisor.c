@@ -9,7 +9,9 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <signal.h>
 #include <sys/eventfd.h>
+#include <sys/pidfd.h>
 #include <unistd.h>
 
 #include "controlplane/rendezvous.h"
@@ -191,4 +193,31 @@ qp_supervisor_serving(const struct qp_supervisor *s)
 			return true;
 	}
 	return false;
+}
+
+void
+qp_supervisor_tell_log_levels(struct qp_supervisor *s)
+{
+	struct qp_generation *g;
+
+	TAILQ_FOREACH (g, &s->generations, next) {
+		struct qp_msg m = {.type = QP_MSG_LOG_LEVELS};
+		const struct qp_origin to = {.server_id = g->server_id};
+
+		_Static_assert(sizeof(m.log_levels.text) >= QP_LOG_LEVELS_BYTES, "levels fit");
+		qp_log_levels_text(m.log_levels.text);
+		if (g->link != NULL)
+			qp_supervisor_send(s, &to, &m);
+	}
+}
+
+void
+qp_supervisor_reopen_logs(struct qp_supervisor *s)
+{
+	struct qp_generation *g;
+
+	TAILQ_FOREACH (g, &s->generations, next) {
+		if (g->link != NULL)
+			pidfd_send_signal(g->pidfd, SIGUSR1, NULL, 0);
+	}
 }

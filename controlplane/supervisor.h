@@ -82,6 +82,11 @@ void qp_supervisor_send(void *s, const struct qp_origin *to, struct qp_msg *m);
 /* Whether a worker takes bulk data now: half of its ring stays free for answers. */
 bool qp_supervisor_has_room(void *s, const struct qp_origin *to);
 
+/* The levels of this process's log, to all data planes. */
+void qp_supervisor_tell_log_levels(struct qp_supervisor *s);
+/* SIGUSR1 to all data planes: they open their log files anew. */
+void qp_supervisor_reopen_logs(struct qp_supervisor *s);
+
 /* NULL when unknown. */
 const struct qp_generation *qp_supervisor_find(const struct qp_supervisor *s, uint32_t server_id);
 const struct qp_generations *qp_supervisor_generations(const struct qp_supervisor *s);

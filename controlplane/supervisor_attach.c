@@ -3,6 +3,7 @@
  * A data plane attaches: connection, request, its memory, its rings. Loop
  * thread. The messages themselves are rendezvous.c's.
  */
+#define QP_LOG_MODULE QP_LOG_M_process
 #include <sodium.h>
 #include <stdlib.h>
 #include <sys/pidfd.h>

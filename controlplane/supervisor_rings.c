@@ -4,6 +4,7 @@
  * doorbell around the loop's sleep. Loop thread. A worker's requests are taken
  * only while its ring has room for the answers, so that none is ever lost.
  */
+#define QP_LOG_MODULE QP_LOG_M_process
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>

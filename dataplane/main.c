@@ -4,6 +4,7 @@
  * workers on their lcores and then only waits, for a signal or for them to
  * end. Everything that touches a packet is the workers'.
  */
+#define QP_LOG_MODULE QP_LOG_M_process
 #include <errno.h>
 #include <poll.h>
 #include <rte_eal.h>
@@ -18,6 +19,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
+#include <systemd/sd-journal.h>
 #include <unistd.h>
 
 #include "common/host.h"
@@ -191,6 +193,21 @@ run_worker(void *arg)
 	return rc;
 }
 
+static void
+on_signal(struct data_plane *dp, uint32_t signum)
+{
+	struct qp_errmsg msg;
+
+	if (signum == SIGUSR1) {
+		if (qp_log_reopen(&msg) != 0)
+			qp_log(QP_LOG_WARN, "the log goes on in the old file",
+				QP_LOG_STR("reason", msg.text));
+		return;
+	}
+	qp_log(QP_LOG_INFO, "stopping", QP_LOG_U64("signal", signum));
+	stop_workers(dp);
+}
+
 /* Sleeps until every worker has returned; a signal asks them to. */
 static void
 wait_for_workers(struct data_plane *dp)
@@ -203,10 +220,8 @@ wait_for_workers(struct data_plane *dp)
 	while (ended < dp->opt.workers) {
 		if (poll(fds, 2, -1) < 0 && errno != EINTR)
 			break;
-		if (read(dp->signals, &si, sizeof(si)) == (ssize_t)sizeof(si)) {
-			qp_log(QP_LOG_INFO, "stopping", QP_LOG_U64("signal", si.ssi_signo));
-			stop_workers(dp);
-		}
+		if (read(dp->signals, &si, sizeof(si)) == (ssize_t)sizeof(si))
+			on_signal(dp, si.ssi_signo);
 		if (read(dp->ended, &n, sizeof(n)) == (ssize_t)sizeof(n))
 			ended += n;
 	}
@@ -235,6 +250,7 @@ open_signals(struct data_plane *dp, struct qp_errmsg *msg)
 	signal(SIGPIPE, SIG_IGN);
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGUSR1);
 	sigprocmask(SIG_BLOCK, &set, NULL); /* before EAL makes threads */
 	dp->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	dp->ended = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -246,14 +262,12 @@ open_signals(struct data_plane *dp, struct qp_errmsg *msg)
 static int
 run(struct data_plane *dp, struct qp_errmsg *msg)
 {
-	char name[32];
 	int rc;
 
 	rc = qp_attach_connect(&dp->attachment, dp->opt.instance, dp->opt.workers, msg);
 	if (rc < 0)
 		return rc;
-	snprintf(name, sizeof(name), "data-plane 0x%04x", dp->attachment.server_id);
-	qp_log_set_process(name);
+	qp_log_set_generation(dp->attachment.server_id);
 	rc = start_eal(dp, msg);
 	if (rc == 0) {
 		rc = qp_attach_share(&dp->attachment, msg);
@@ -285,6 +299,7 @@ main(int argc, char **argv)
 		fprintf(stderr, "quicport data-plane: %s\n", msg.text);
 		return 2;
 	}
+	qp_log_use_journal(sd_journal_sendv);
 	if (qp_log_init(&dp.opt.log, &msg) < 0 || open_signals(&dp, &msg) < 0 ||
 		run(&dp, &msg) < 0) {
 		qp_log(QP_LOG_ERROR, msg.text);

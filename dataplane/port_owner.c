@@ -6,6 +6,7 @@
  * and takes EAL's files with it. One thread of ours; EAL has its own.
  * Supervision and everything else are the control plane's.
  */
+#define QP_LOG_MODULE QP_LOG_M_process
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -13,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <systemd/sd-journal.h>
 #include <unistd.h>
 
 #include <rte_eal.h>
@@ -123,6 +125,23 @@ start_eal(const struct options *o, FILE *eal_log, struct qp_errmsg *msg)
 	return 0;
 }
 
+/* True: it was SIGTERM. */
+static bool
+told_to_end(int signals)
+{
+	struct signalfd_siginfo si;
+	struct qp_errmsg msg;
+
+	if (read(signals, &si, sizeof(si)) != (ssize_t)sizeof(si))
+		return false;
+	if (si.ssi_signo != SIGUSR1)
+		return true;
+	if (qp_log_reopen(&msg) != 0)
+		qp_log(QP_LOG_WARN, "the log goes on in the old file",
+			QP_LOG_STR("reason", msg.text));
+	return false;
+}
+
 /* Until the lifeline's end or SIGTERM. */
 static void
 sleep_until_done(const struct options *o, int signals)
@@ -132,8 +151,12 @@ sleep_until_done(const struct options *o, int signals)
 		{.fd = signals, .events = POLLIN},
 	};
 
-	while (poll(fds, 2, -1) < 0 && errno == EINTR)
-		continue;
+	for (;;) {
+		if (poll(fds, 2, -1) < 0 && errno == EINTR)
+			continue;
+		if (fds[0].revents != 0 || (fds[1].revents != 0 && told_to_end(signals)))
+			return;
+	}
 }
 
 static const char *
@@ -166,9 +189,11 @@ main(int argc, char **argv)
 	/* Before EAL starts threads, so that they inherit the mask. */
 	sigemptyset(&term);
 	sigaddset(&term, SIGTERM);
+	sigaddset(&term, SIGUSR1);
 	sigprocmask(SIG_BLOCK, &term, NULL);
 	signals = signalfd(-1, &term, SFD_CLOEXEC);
 	eal_log = open_memstream(&eal_text, &eal_len);
+	qp_log_use_journal(sd_journal_sendv);
 	if (qp_log_init(&o.log, &msg) != 0 || signals < 0 || eal_log == NULL) {
 		tell(&o, signals < 0 || eal_log == NULL ? strerror(errno) : msg.text);
 		return 1;

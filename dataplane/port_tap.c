@@ -4,6 +4,7 @@
  * ioctl, the rest by netlink; it comes up last, so that it is never up half set.
  * Runs once, at the port's start; input and output are port_host.c's.
  */
+#define QP_LOG_MODULE QP_LOG_M_worker
 #include "dataplane/port_tap.h"
 
 #include <errno.h>

@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/log.h"
 #include "dataplane/worker_internal.h"
 
 #define RX_BURST 32u
@@ -88,6 +89,17 @@ leave(struct qp_worker *w)
 		qp_tunnels_shutdown(w->tunnels);
 }
 
+/* What the control plane has checked; anything else changes nothing. */
+static void
+set_log_levels(const struct qp_msg_log_levels *m)
+{
+	struct qp_log_config levels = {.level = QP_LOG_INFO};
+
+	if (memchr(m->text, '\0', sizeof(m->text)) != NULL &&
+		qp_log_levels_parse(m->text, &levels, NULL) == 0)
+		qp_log_apply_levels(&levels);
+}
+
 static void
 message(struct qp_worker *w, const struct qp_msg *msg)
 {
@@ -108,6 +120,9 @@ message(struct qp_worker *w, const struct qp_msg *msg)
 	case QP_MSG_API_CLOSE:
 		if (w->api != NULL)
 			qp_api_message(w->api, msg);
+		break;
+	case QP_MSG_LOG_LEVELS:
+		set_log_levels(&msg->log_levels);
 		break;
 	case QP_MSG_SHUTDOWN:
 		leave(w);

@@ -3,6 +3,7 @@
  * A worker's beginning and end: pools and timers on the main thread; port, TCP,
  * QUIC and tunnels on its lcore, when the control plane's CONFIG has come.
  */
+#define QP_LOG_MODULE QP_LOG_M_worker
 #include "dataplane/worker_internal.h"
 
 #include <errno.h>

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/keys.h"
@@ -258,10 +259,10 @@ Test(log, init_appends_to_what_is_there)
 	start(QP_LOG_CONSOLE, QP_LOG_INFO);
 	qp_log(QP_LOG_INFO, "one");
 	start(QP_LOG_CONSOLE, QP_LOG_INFO);
-	qp_log_set_process("other");
+	qp_log_set_generation(0x3039);
 	qp_log(QP_LOG_INFO, "two");
 	cr_assert(ne(ptr, strstr(line(0), "tester: one"), NULL));
-	cr_assert(ne(ptr, strstr(line(1), "other: two"), NULL));
+	cr_assert(ne(ptr, strstr(line(1), "tester 0x3039: two"), NULL));
 }
 
 Test(log, init_with_a_file_that_cannot_be_opened_changes_nothing)
@@ -302,4 +303,155 @@ Test(log, names_parse_in_any_case_and_nothing_else_does)
 	cr_assert(eq(int, qp_log_format_parse("json", &format), QP_OK));
 	cr_assert(eq(int, (int)format, QP_LOG_JSON));
 	cr_assert(eq(int, qp_log_format_parse("xml", &format), QP_E_INVAL));
+}
+
+/* Levels of modules: "info,auth=debug". */
+
+#define LOG_AS(part, level, text)                                                                  \
+	do {                                                                                       \
+		static struct qp_log_site site = {.module = (part)};                               \
+		if (qp_log_enabled(part, level))                                                   \
+			qp_log_write(&site, level, text,                                           \
+				(const struct qp_log_field[]) {{.type = QP_LOG_T_END}});           \
+	} while (0)
+
+static void
+start_levels(const char *levels)
+{
+	struct qp_log_config cfg = {.process = "tester", .format = QP_LOG_JSON, .output = path};
+	struct qp_errmsg msg;
+
+	cr_assert(eq(int, qp_log_levels_parse(levels, &cfg, &msg), 0), "%s", msg.text);
+	cr_assert(eq(int, qp_log_init(&cfg, &msg), 0), "%s", msg.text);
+}
+
+Test(log, a_module_has_a_level_of_its_own)
+{
+	char text[QP_LOG_LEVELS_BYTES];
+	json_t *v;
+
+	start_levels("warn,AUTH=debug,ports=error");
+	cr_expect(eq(str, (char *)qp_log_levels_text(text), "warn,auth=debug,ports=error"));
+	LOG_AS(QP_LOG_M_auth, QP_LOG_DEBUG, "one");
+	LOG_AS(QP_LOG_M_auth, QP_LOG_TRACE, "hidden");
+	LOG_AS(QP_LOG_M_ports, QP_LOG_WARN, "hidden");
+	LOG_AS(QP_LOG_M_general, QP_LOG_INFO, "hidden");
+	LOG_AS(QP_LOG_M_http, QP_LOG_WARN, "two");
+	v = json_line(0);
+	cr_expect(eq(str, (char *)field(v, "message"), "one"));
+	cr_expect(eq(str, (char *)field(v, "module"), "auth"));
+	json_decref(v);
+	v = json_line(1);
+	cr_expect(eq(str, (char *)field(v, "message"), "two"));
+	json_decref(v);
+	cr_expect(eq(ptr, line(2), NULL));
+}
+
+Test(log, levels_that_are_wrong_change_nothing)
+{
+	static const char *const bad[] = {"", "loud", "info,", ",info", "info,auth", "info,auth=",
+		"info,=debug", "info,nobody=debug", "auth:debug", "info auth=debug"};
+	struct qp_log_config cfg = {.level = QP_LOG_WARN}, before;
+	struct qp_errmsg msg;
+
+	cfg.module[QP_LOG_M_http] = QP_LOG_TRACE + 1;
+	before = cfg;
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		cr_expect(eq(int, qp_log_levels_parse(bad[i], &cfg, &msg), QP_E_INVAL), "%s", bad[i]);
+		cr_expect(eq(int, memcmp(&cfg, &before, sizeof(cfg)), 0), "%s", bad[i]);
+		cr_expect(ne(ptr, strstr(msg.text, "info,auth=debug"), NULL), "%s", msg.text);
+	}
+}
+
+static void
+log_from_one_place(unsigned lines)
+{
+	for (unsigned i = 0; i < lines; i++)
+		qp_log(QP_LOG_WARN, "again", QP_LOG_U64("i", i));
+}
+
+Test(log, one_place_writes_so_many_lines_a_second)
+{
+	struct qp_log_config cfg = {
+		.process = "tester", .level = QP_LOG_INFO, .output = path, .rate = 10};
+	struct qp_errmsg msg;
+	unsigned lines = 0;
+	struct timespec begin, now;
+
+	cr_assert(eq(int, qp_log_init(&cfg, &msg), 0));
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &begin);
+	log_from_one_place(500);
+	qp_log(QP_LOG_WARN, "another place");
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	while (line(lines) != NULL)
+		lines++;
+	cr_expect(le(uint, lines, 10 * (unsigned)(now.tv_sec - begin.tv_sec + 1) + 1));
+	cr_expect(ne(ptr, strstr(line(lines - 1), "another place"), NULL));
+	do
+		clock_gettime(CLOCK_MONOTONIC_COARSE, &begin);
+	while (begin.tv_sec == now.tv_sec);
+	log_from_one_place(1);
+	cr_expect(ne(ptr, strstr(line(lines), "again left_out=4"), NULL), "%s", line(lines));
+}
+
+Test(log, a_renamed_file_is_left_at_the_next_reopen)
+{
+	char moved[sizeof(path)];
+	struct qp_errmsg msg;
+
+	start(QP_LOG_CONSOLE, QP_LOG_INFO);
+	cr_assert(lt(int, snprintf(moved, sizeof(moved), "%.500s.1", path), (int)sizeof(moved)));
+	qp_log(QP_LOG_INFO, "one");
+	cr_assert(eq(int, rename(path, moved), 0));
+	qp_log(QP_LOG_INFO, "two");
+	cr_assert(eq(int, qp_log_reopen(&msg), 0));
+	qp_log(QP_LOG_INFO, "three");
+	cr_expect(ne(ptr, strstr(line(0), "three"), NULL));
+	cr_expect(eq(ptr, line(1), NULL));
+	memcpy(path, moved, sizeof(path));
+	cr_expect(ne(ptr, strstr(line(1), "two"), NULL));
+}
+
+static char entry[16][256];
+static int nentry;
+
+static int
+take_entry(const struct iovec *iov, int n)
+{
+	for (nentry = 0; nentry < n && nentry < 16; nentry++)
+		snprintf(entry[nentry], sizeof(entry[0]), "%.*s", (int)iov[nentry].iov_len,
+			(const char *)iov[nentry].iov_base);
+	return 0;
+}
+
+static bool
+entry_has(const char *text)
+{
+	for (int i = 0; i < nentry; i++) {
+		if (strcmp(entry[i], text) == 0)
+			return true;
+	}
+	return false;
+}
+
+Test(log, an_event_is_one_entry_of_the_journal)
+{
+	struct qp_log_config cfg = {.process = "data-plane", .level = QP_LOG_INFO, .output = "journald"};
+	struct qp_errmsg msg;
+
+	cr_expect(eq(int, qp_log_init(&cfg, &msg), QP_E_UNSUPPORTED));
+	qp_log_use_journal(take_entry);
+	cr_assert(eq(int, qp_log_init(&cfg, &msg), 0), "%s", msg.text);
+	qp_log_set_generation(0x3039);
+	qp_log(QP_LOG_WARN, "port\nrefused", QP_LOG_U64("port", 9000),
+		QP_LOG_STR("reason", "evil\nMESSAGE=forged"));
+	cr_expect(eq(int, nentry, 7));
+	cr_expect(entry_has("MESSAGE=port\\x0arefused port=9000 reason=\"evil\\x0aMESSAGE=forged\""), "%s",
+		entry[0]);
+	cr_expect(entry_has("PRIORITY=4"));
+	cr_expect(entry_has("SYSLOG_IDENTIFIER=quicport-data-plane"));
+	cr_expect(entry_has("QUICPORT_GENERATION=0x3039"));
+	cr_expect(entry_has("QUICPORT_MODULE=general"));
+	cr_expect(entry_has("QUICPORT_PORT=9000"));
+	cr_expect(entry_has("QUICPORT_REASON=evil\\x0aMESSAGE=forged"));
 }

@@ -162,7 +162,7 @@ Test(opt, bad_value_names_option_value_and_expectation)
 	expect_error("-s localhost", "--server 'localhost': expected HOST:PORT, port 1 to 65535, "
 				     "such as gateway.example:39000 or [2001:db8::1]:39000");
 	expect_error("--log-level loud",
-		"--log-level 'loud': expected error, warn, info, debug or trace");
+		"--log-level 'loud': expected error, warn, info, debug or trace, or some of them by module: info,auth=debug,http=warn");
 	expect_error("--mode nic --mode host", "--mode: given more than once");
 }
 
