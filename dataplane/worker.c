@@ -4,6 +4,7 @@
  * completion, shared with nobody. No lock, no heap, no log on the packet path;
  * system calls only to the port (host mode) and to sleep.
  */
+#define QP_LOG_MODULE QP_LOG_M_worker
 #include "dataplane/worker.h"
 
 #include <poll.h>
@@ -83,6 +84,8 @@ leave(struct qp_worker *w)
 		return;
 	w->leaving = true;
 	w->leave_by_ns = w->now_ns + GOODBYE_NS;
+	qp_log(QP_LOG_DEBUG, "worker ends", QP_LOG_U64("worker", w->cfg.index),
+		QP_LOG_U64("tunnels", w->tunnels != NULL ? qp_tunnels_count(w->tunnels) : 0));
 	if (w->quic != NULL)
 		qp_quic_refuse_new(w->quic);
 	if (w->tunnels != NULL)

@@ -221,6 +221,8 @@ qp_worker_configure(struct qp_worker *w, const struct qp_msg_config *in)
 	} else {
 		hello.hello.ifindex = w->port->ifindex;
 		memcpy(hello.hello.mac, w->port->mac, sizeof(hello.hello.mac));
+		qp_log(QP_LOG_DEBUG, "worker is up", QP_LOG_U64("worker", w->cfg.index),
+			QP_LOG_U64("ifindex", w->port->ifindex), QP_LOG_U64("mbufs", w->cfg.mbufs));
 	}
 	(void)qp_worker_send(w, &hello);
 }
