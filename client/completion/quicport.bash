@@ -3,13 +3,13 @@
 
 # "--name ARGUMENT" of each option of a command; also "-x ARGUMENT" for those with a letter.
 _quicport_options() {
-	"$1" "$2" --help 2>/dev/null |
+	"$@" --help 2>/dev/null |
 		sed -nE 's/^ +(-[A-Za-z]), (--[a-z0-9-]+)(=([^ ]+))?.*$/\1 \4\n\2 \4/p
 			s/^ +(--[a-z0-9-]+)(=([^ ]+))?.*$/\1 \3/p'
 }
 
 _quicport_commands() {
-	"$1" help 2>/dev/null | sed -nE 's/^  ([a-z][a-z-]+)  +.*$/\1/p'
+	"$@" help 2>/dev/null | sed -nE 's/^  ([a-z][a-z-]+)  +.*$/\1/p'
 }
 
 # What an argument of this name may be.
@@ -28,6 +28,7 @@ _quicport_values() {
 _quicport() {
 	local program=${COMP_WORDS[0]} cur=${COMP_WORDS[COMP_CWORD]} prev='' command=''
 	local options argument i
+	local -a path
 
 	COMPREPLY=()
 	[ "$COMP_CWORD" -lt 2 ] || prev=${COMP_WORDS[COMP_CWORD - 1]}
@@ -39,19 +40,25 @@ _quicport() {
 	fi
 	for ((i = 1; i < COMP_CWORD; i++)); do
 		case ${COMP_WORDS[i]} in
-		--log-format | --log-output | --log-level) [ "${COMP_WORDS[i + 1]}" = "=" ] || i=$((i + 1)) ;;
+		--log-format | --log-output | --log-level | --api | --token-file | --cacert | --timeout)
+			[ "${COMP_WORDS[i + 1]}" = "=" ] || i=$((i + 1))
+			;;
 		= | -*) [ "${COMP_WORDS[i]}" != "=" ] || i=$((i + 1)) ;;
 		*)
 			command=${COMP_WORDS[i]}
-			break
+			path+=("$command")
+			# The one command that has commands of its own.
+			[ "${path[*]}" = admin ] || break
+			command=
 			;;
 		esac
 	done
-	if [ -z "$command" ] || [ "$command" = help ]; then
-		mapfile -t COMPREPLY < <(compgen -W "$(_quicport_commands "$program")" -- "$cur")
+	if { [ -z "$command" ] && [[ $cur != -* ]]; } || [ "$command" = help ]; then
+		[ "$command" != help ] || unset 'path[-1]'
+		mapfile -t COMPREPLY < <(compgen -W "$(_quicport_commands "$program" "${path[@]}")" -- "$cur")
 		return
 	fi
-	options=$(_quicport_options "$program" "$command")
+	options=$(_quicport_options "$program" "${path[@]}")
 	argument=$(awk -v name="$prev" '$1 == name { print $2; exit }' <<<"$options")
 	if [ -n "$argument" ]; then
 		_quicport_values "$argument" "$cur"

@@ -60,7 +60,7 @@ def shell(request):
     return request.param
 
 
-COMMANDS = {"client", "ssh-proxy", "control-plane", "data-plane", "status", "trust", "keygen", "pubkey",
+COMMANDS = {"client", "ssh-proxy", "control-plane", "data-plane", "admin", "status", "trust", "keygen", "pubkey",
             "version", "help"}  # fmt: skip
 
 
@@ -77,6 +77,19 @@ def test_options_are_those_of_the_command(shell, command):
     told = set(re.findall(r"^ {2,6}(?:-[A-Za-z], )?(--[a-z0-9-]+)", shown, re.M))
     assert {"--help", "--version"} < told
     assert shell(command, "--") == told
+
+
+def test_admin_has_commands_of_its_own(shell):
+    shown = subprocess.run([QUICPORT, "admin", "help"], capture_output=True, text=True).stdout
+    told = set(re.findall(r"^  ([a-z-]+) ", shown, re.M))
+    assert {"list-tunnels", "kick", "help"} < told
+    assert shell("admin", "") == told
+    assert shell("admin", "list-t") == {"list-tunnels"}
+    assert shell("admin", "help", "unb") == {"unblock"}
+    assert shell("admin", "--api", "http://h:1", "unb") == {"unblock"}
+    assert {"--reason", "--block", "--api", "--json"} < shell("admin", "kick", "--")
+    assert shell("admin", "kick", "--rea") == {"--reason"}
+    assert shell("admin", "--json", "kick", "--rea") == {"--reason"}
 
 
 def test_options_that_begin_so(shell):
