@@ -38,6 +38,12 @@
 	X(dup_segs, "segments received twice")                                                     \
 	X(rst_in, "resets received and accepted")                                                  \
 	X(rst_out, "resets sent")                                                                  \
+	X(rst_stray, "of those, to segments of no connection")                                     \
+	X(rst_refused, "of those, to connections that nobody took")                                \
+	X(rst_aborted, "of those, because the client or the tunnel's end asked for it")            \
+	X(rst_timeout, "of those, to peers that were silent or took nothing for too long")         \
+	X(rst_no_memory, "of those, for want of memory")                                           \
+	X(rst_closed, "of those, because the port was given back or the data plane ends")          \
 	X(rst_limited, "segments of no connection that were not reset: too many this second")      \
 	X(challenge_acks, "challenge ACKs sent (RFC 5961)")                                        \
 	X(zero_window_probes, "zero-window probes sent")                                           \

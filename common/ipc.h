@@ -73,6 +73,8 @@ enum qp_dp_state {
 	X(cycles_idle, "TSC cycles in turns that found nothing, sleep excluded")                   \
 	X(rx_frames, "frames received, super-segments counted once")                               \
 	X(rx_bytes, "bytes received")                                                              \
+	X(rx_bursts, "receive bursts that brought a frame")                                        \
+	X(tx_bursts, "transmit bursts")                                                            \
 	X(tx_frames, "frames sent, super-segments counted once")                                   \
 	X(tx_bytes, "bytes sent")                                                                  \
 	X(rx_nombuf, "receive attempts without a free mbuf")                                       \
@@ -123,15 +125,30 @@ struct qp_worker_counters {
  * Room for counters of modules that name their own (IP drops, TCP): an array
  * of values in the order of the module's X-macro list.
  */
-#define QP_SHARED_TCP_COUNTERS 64u
+#define QP_SHARED_TCP_COUNTERS 80u
 #define QP_SHARED_UDP_COUNTERS 48u
 #define QP_SHARED_IP_DROPS 16u
+
+/*
+ * Round-trip times. Bucket i counts those of less than 2^i * 64 µs that are in
+ * no bucket before it; the last counts the rest. What the sums of a histogram
+ * in Prometheus's sense are made of.
+ */
+#define QP_RTT_BUCKETS 17u
+#define QP_RTT_FIRST_US 64u
+
+struct qp_rtt_histogram {
+	uint64_t bucket[QP_RTT_BUCKETS];
+	uint64_t sum_us;
+};
 
 struct qp_worker_shared {
 	struct qp_worker_counters c;
 	uint64_t tcp[QP_SHARED_TCP_COUNTERS]; /* QP_TCP_COUNTERS order */
 	uint64_t udp[QP_SHARED_UDP_COUNTERS]; /* QP_UDP_COUNTERS order */
 	uint64_t ip_drops[QP_SHARED_IP_DROPS]; /* QP_IP_DROPS order */
+	struct qp_rtt_histogram tcp_rtt;       /* each sample of RFC 6298 */
+	struct qp_rtt_histogram quic_rtt;      /* of the tunnels, smoothed, one after the other */
 	uint64_t heartbeat_ns;                /* CLOCK_MONOTONIC at the last loop turn or sleep */
 	/*
 	 * Store by the worker before it sleeps, load by the control plane after it

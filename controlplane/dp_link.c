@@ -133,6 +133,12 @@ qp_dp_link_receive(struct qp_dp_link *l, unsigned worker, struct qp_msg *out)
 }
 
 unsigned
+qp_dp_link_waiting(const struct qp_dp_link *l, unsigned worker, bool to_us)
+{
+	return rte_ring_count(to_us ? l->worker[worker].d2c : l->worker[worker].c2d);
+}
+
+unsigned
 qp_dp_link_room(const struct qp_dp_link *l, unsigned worker)
 {
 	return rte_ring_free_count(l->worker[worker].c2d);

@@ -26,6 +26,8 @@ const struct qp_gen_shared *qp_dp_link_shared(const struct qp_dp_link *l);
 
 /* The next message of a worker; false: none. Of another version: its type is 0. */
 bool qp_dp_link_receive(struct qp_dp_link *l, unsigned worker, struct qp_msg *out);
+/* Messages that wait in a worker's ring: to us, or from us to it. */
+unsigned qp_dp_link_waiting(const struct qp_dp_link *l, unsigned worker, bool to_us);
 /* Messages that a worker's ring still takes. */
 unsigned qp_dp_link_room(const struct qp_dp_link *l, unsigned worker);
 /* Fills in version and worker, and rings the doorbell if the worker sleeps. QP_E_FULL. */

@@ -6,11 +6,11 @@
 #include "controlplane/metrics.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/counters.h"
+#include "controlplane/metrics_impl.h"
 
 /* A field: where its values are, what it is called, and whether it can fall. */
 struct field {
@@ -62,7 +62,8 @@ _Static_assert(
 	offsetof(struct qp_totals, c) == offsetof(struct qp_worker_shared, c) &&
 		offsetof(struct qp_totals, tcp) == offsetof(struct qp_worker_shared, tcp) &&
 		offsetof(struct qp_totals, udp) == offsetof(struct qp_worker_shared, udp) &&
-		offsetof(struct qp_totals, ip_drops) == offsetof(struct qp_worker_shared, ip_drops),
+		offsetof(struct qp_totals, ip_drops) == offsetof(struct qp_worker_shared, ip_drops) &&
+		offsetof(struct qp_totals, quic_rtt) == offsetof(struct qp_worker_shared, quic_rtt),
 	"a field's offset holds in both");
 
 /* What is true now, rather than counted since the start. */
@@ -109,6 +110,14 @@ add_fields(struct qp_totals *t, const struct qp_worker_shared *w, const struct f
 		*(uint64_t *)(void *)((char *)t + f[i].offset) += value_at(w, f[i].offset);
 }
 
+static void
+add_histogram(struct qp_rtt_histogram *to, const struct qp_rtt_histogram *h)
+{
+	for (unsigned i = 0; i < QP_RTT_BUCKETS; i++)
+		to->bucket[i] += qp_shared_read(&h->bucket[i]);
+	to->sum_us += qp_shared_read(&h->sum_us);
+}
+
 void
 qp_totals_add(struct qp_totals *t, const struct qp_worker_shared *w)
 {
@@ -117,6 +126,8 @@ qp_totals_add(struct qp_totals *t, const struct qp_worker_shared *w)
 	add_fields(t, w, udp_fields, COUNT(udp_fields));
 	for (size_t i = 0; i < COUNT(drop_reasons); i++)
 		t->ip_drops[i] += qp_shared_read(&w->ip_drops[i]);
+	add_histogram(&t->tcp_rtt, &w->tcp_rtt);
+	add_histogram(&t->quic_rtt, &w->quic_rtt);
 }
 
 void
@@ -143,8 +154,8 @@ qp_totals_drop_gauges(struct qp_totals *t)
 	drop_gauges(t, udp_fields, COUNT(udp_fields));
 }
 
-static void
-head(FILE *out, const char *name, const char *help, const char *type)
+void
+qp_metrics_head(FILE *out, const char *name, const char *help, const char *type)
 {
 	fprintf(out, "# HELP quicport_%s %s\n# TYPE quicport_%s %s\n", name, help, name, type);
 }
@@ -152,7 +163,7 @@ head(FILE *out, const char *name, const char *help, const char *type)
 static void
 one(FILE *out, const char *name, const char *help, const char *type, uint64_t value)
 {
-	head(out, name, help, type);
+	qp_metrics_head(out, name, help, type);
 	fprintf(out, "quicport_%s %" PRIu64 "\n", name, value);
 }
 
@@ -168,11 +179,6 @@ write_sums(FILE *out, const struct qp_totals *t, const struct field *f, size_t n
 	}
 }
 
-/* Calls for each live worker; all samples of a metric must stand together. */
-#define FOR_EACH_WORKER(m, g, w)                                                                   \
-	TAILQ_FOREACH (g, (m)->generations, next)                                                  \
-		for (unsigned w = 0; (g)->link != NULL && (w) < (g)->nworkers; (w)++)
-
 static void
 write_by_worker(FILE *out, const struct qp_metrics *m, const struct field *f, size_t n)
 {
@@ -182,8 +188,8 @@ write_by_worker(FILE *out, const struct qp_metrics *m, const struct field *f, si
 	for (size_t i = 0; i < n; i++) {
 		metric_name(&f[i], name);
 		snprintf(worker_name, sizeof(worker_name), "worker_%s", name);
-		head(out, worker_name, f[i].help, is_gauge(&f[i]) ? "gauge" : "counter");
-		FOR_EACH_WORKER(m, g, w)
+		qp_metrics_head(out, worker_name, f[i].help, is_gauge(&f[i]) ? "gauge" : "counter");
+		QP_METRICS_EACH_WORKER(m, g, w)
 		fprintf(out, "quicport_%s{dp_id=\"0x%04x\",worker=\"%u\"} %" PRIu64 "\n",
 			worker_name, g->server_id, w,
 			value_at(&qp_dp_link_shared(g->link)->worker[w], f[i].offset));
@@ -208,14 +214,14 @@ write_drops(FILE *out, const struct qp_metrics *m, const struct qp_totals *t)
 	const struct qp_generation *g;
 	char reason[48];
 
-	head(out, "ip_drops_total", "frames dropped by the IP layer, by reason", "counter");
+	qp_metrics_head(out, "ip_drops_total", "frames dropped by the IP layer, by reason", "counter");
 	for (size_t i = 0; i < COUNT(drop_reasons); i++) {
 		reason_label(drop_reasons[i].name, reason);
 		fprintf(out, "quicport_ip_drops_total{reason=\"%s\"} %" PRIu64 "\n", reason,
 			t->ip_drops[i]);
 	}
-	head(out, "worker_ip_drops_total", "frames dropped by the IP layer, by reason", "counter");
-	FOR_EACH_WORKER(m, g, w)
+	qp_metrics_head(out, "worker_ip_drops_total", "frames dropped by the IP layer, by reason", "counter");
+	QP_METRICS_EACH_WORKER(m, g, w)
 	{
 		const struct qp_worker_shared *s = &qp_dp_link_shared(g->link)->worker[w];
 
@@ -229,6 +235,63 @@ write_drops(FILE *out, const struct qp_metrics *m, const struct qp_totals *t)
 	}
 }
 
+/* What was lost, in one metric: "drop_no_memory" of the TCP list is {layer="tcp",reason="no_memory"}. */
+static void
+write_named(FILE *out, const struct qp_totals *t, const char *metric, const char *label,
+	const char *prefix, const struct field *f, size_t n)
+{
+	size_t skip = strlen(prefix);
+
+	for (size_t i = 0; i < n; i++) {
+		if (strncmp(f[i].name, prefix, skip) == 0 && strcmp(f[i].name, "drop_ip") != 0)
+			fprintf(out, "quicport_%s{%s=\"%s\"} %" PRIu64 "\n", metric, label,
+				f[i].name + skip, value_at(t, f[i].offset));
+	}
+}
+
+static void
+write_drops_by_layer(FILE *out, const struct qp_totals *t)
+{
+	static const char name[] = "drops_total";
+	char reason[48];
+
+	qp_metrics_head(out, name, "frames, segments and datagrams dropped, by layer and reason",
+		"counter");
+	fprintf(out, "quicport_%s{layer=\"port\",reason=\"transmit_full\"} %" PRIu64 "\n", name,
+		t->c.tx_dropped);
+	fprintf(out, "quicport_%s{layer=\"port\",reason=\"no_mbuf\"} %" PRIu64 "\n", name,
+		t->c.rx_nombuf);
+	for (size_t i = 0; i < COUNT(drop_reasons); i++) {
+		reason_label(drop_reasons[i].name, reason);
+		fprintf(out, "quicport_%s{layer=\"ip\",reason=\"%s\"} %" PRIu64 "\n", name, reason,
+			t->ip_drops[i]);
+	}
+	write_named(out, t, name, "layer=\"quic\",reason", "drop_", worker_fields,
+		COUNT(worker_fields));
+	write_named(out, t, name, "layer=\"tcp\",reason", "drop_", tcp_fields, COUNT(tcp_fields));
+	write_named(out, t, name, "layer=\"udp\",reason", "drop_", udp_fields, COUNT(udp_fields));
+}
+
+/* rst_out is their sum, and rst_in, rst_blind and rst_limited are none that we sent. */
+static void
+write_resets(FILE *out, const struct qp_totals *t)
+{
+	static const char *const causes[] = {
+		"stray", "refused", "aborted", "timeout", "no_memory", "closed"};
+	char prefix[32];
+
+	qp_metrics_head(out, "tcp_resets_sent_total", "TCP resets sent, by cause", "counter");
+	for (size_t c = 0; c < COUNT(causes); c++) {
+		snprintf(prefix, sizeof(prefix), "rst_%s", causes[c]);
+		for (size_t i = 0; i < COUNT(tcp_fields); i++) {
+			if (strcmp(tcp_fields[i].name, prefix) == 0)
+				fprintf(out, "quicport_tcp_resets_sent_total{cause=\"%s\"} %" PRIu64
+					     "\n",
+					causes[c], value_at(t, tcp_fields[i].offset));
+		}
+	}
+}
+
 static void
 write_classifier(FILE *out, const uint64_t *counters)
 {
@@ -237,7 +300,7 @@ write_classifier(FILE *out, const uint64_t *counters)
 		const char *text;
 	} verdicts[] = {QP_CLS_COUNTERS(NAMED)};
 
-	head(out, "classifier_packets_total", "packets seen by the classifier, by verdict",
+	qp_metrics_head(out, "classifier_packets_total", "packets seen by the classifier, by verdict",
 		"counter");
 	for (size_t i = 0; i < COUNT(verdicts); i++)
 		fprintf(out, "quicport_classifier_packets_total{verdict=\"%s\"} %" PRIu64 "\n",
@@ -249,7 +312,7 @@ write_data_planes(FILE *out, const struct qp_metrics *m)
 {
 	const struct qp_generation *g;
 
-	head(out, "data_plane_info", "data planes now, with their state", "gauge");
+	qp_metrics_head(out, "data_plane_info", "data planes now, with their state", "gauge");
 	TAILQ_FOREACH (g, m->generations, next)
 		fprintf(out, "quicport_data_plane_info{dp_id=\"0x%04x\",state=\"%s\"} 1\n",
 			g->server_id, qp_generation_state_name(g->state));
@@ -299,6 +362,10 @@ qp_metrics_text(const struct qp_metrics *m, size_t *len)
 	write_sums(out, &sum, tcp_fields, COUNT(tcp_fields));
 	write_sums(out, &sum, udp_fields, COUNT(udp_fields));
 	write_drops(out, m, &sum);
+	write_drops_by_layer(out, &sum);
+	write_resets(out, &sum);
+	qp_metrics_rtts(out, m, &sum);
+	qp_metrics_rings(out, m);
 	if (m->classifier != NULL)
 		write_classifier(out, m->classifier);
 	write_by_worker(out, m, worker_fields, COUNT(worker_fields));

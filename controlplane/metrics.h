@@ -23,6 +23,8 @@ struct qp_totals {
 	uint64_t tcp[QP_SHARED_TCP_COUNTERS];
 	uint64_t udp[QP_SHARED_UDP_COUNTERS];
 	uint64_t ip_drops[QP_SHARED_IP_DROPS];
+	struct qp_rtt_histogram tcp_rtt;
+	struct qp_rtt_histogram quic_rtt;
 };
 
 /* Adds what a worker has counted. */

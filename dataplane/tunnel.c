@@ -184,6 +184,8 @@ closed(void *conn_ctx)
 	qp_timer_cancel(t->all->env.wheel, &t->deadline);
 	qp_slots_remove(&t->all->ids, t->id);
 	qp_slots_fini(&t->relay_ids);
+	if (t->all->sampled_next == t)
+		t->all->sampled_next = LIST_NEXT(t, link);
 	LIST_REMOVE(t, link);
 	qp_local_free(t);
 	free(t->rx);

@@ -52,6 +52,8 @@ void qp_tunnels_message(struct qp_tunnels *ts, const struct qp_msg *msg);
 void qp_tunnels_flush(struct qp_tunnels *ts);
 /* SessionClose to every client, then the end of its connection. */
 void qp_tunnels_shutdown(struct qp_tunnels *ts);
+/* Counts one tunnel's smoothed round-trip time; the next call another's. */
+void qp_tunnels_sample(struct qp_tunnels *ts, struct qp_rtt_histogram *rtt);
 /* Tunnels that still exist, in any state. */
 uint32_t qp_tunnels_count(const struct qp_tunnels *ts);
 

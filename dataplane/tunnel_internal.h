@@ -115,6 +115,7 @@ struct qp_tunnels {
 	struct qp_tunnels_env env;
 	struct qp_slots ids;
 	struct qp_tunnel_list list;
+	struct qp_tunnel *sampled_next;      /* whose round-trip time is counted next; NULL: the list's first */
 	struct qp_relay_queue dirty;         /* have something to do at the flush */
 	uint32_t nholding;                   /* relays with bytes in mbufs */
 	uint32_t local_opening;              /* connections of local forwards that are not open yet */

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dataplane/rtt.h"
 #include "dataplane/tunnel_internal.h"
 
 #define PATIENCE_NS (1000ull * 1000 * 1000) /* with scarce mbufs, before connections are reset */
@@ -239,6 +240,18 @@ qp_tunnels_shutdown(struct qp_tunnels *ts)
 			(void)qp_tunnel_control_send(t, &bye);
 		qp_tunnel_last_words(t, QP_APP_SHUTDOWN, NULL);
 	}
+}
+
+void
+qp_tunnels_sample(struct qp_tunnels *ts, struct qp_rtt_histogram *rtt)
+{
+	struct qp_tunnel *t = ts->sampled_next != NULL ? ts->sampled_next : LIST_FIRST(&ts->list);
+
+	if (t == NULL)
+		return;
+	ts->sampled_next = LIST_NEXT(t, link);
+	if (t->authenticated)
+		qp_rtt_count(rtt, qp_quic_conn_rtt(t->conn) / 1000);
 }
 
 uint32_t

@@ -45,6 +45,7 @@ qp_worker_tx_flush(struct qp_worker *w)
 	if (w->tx_len == 0)
 		return;
 	sent = qp_port_tx(w->port, w->tx, w->tx_len);
+	w->out->c.tx_bursts++;
 	w->tx_len -= sent;
 	memmove(w->tx, w->tx + sent, w->tx_len * sizeof(w->tx[0]));
 }
@@ -190,8 +191,10 @@ receive(struct qp_worker *w)
 
 	for (uint16_t i = 0; i < n; i++)
 		qp_worker_handle(w, frames[i]);
-	if (n > 0)
+	if (n > 0) {
 		w->flows_at_ns = w->now_ns;
+		w->out->c.rx_bursts++;
+	}
 	return n;
 }
 
@@ -254,6 +257,8 @@ publish(struct qp_worker *w)
 	c->rx_unknown = p->rx_unknown;
 	memcpy(w->out->udp, qp_udp_counters(w->udp), sizeof(struct qp_udp_counters));
 	memcpy(w->out->tcp, qp_tcp_counters(w->tcp), sizeof(struct qp_tcp_counters));
+	w->out->tcp_rtt = *qp_tcp_rtts(w->tcp);
+	qp_tunnels_sample(w->tunnels, &w->out->quic_rtt);
 }
 
 static void

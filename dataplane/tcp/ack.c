@@ -66,7 +66,7 @@ qp_tcp_establish(struct qp_tcp_conn *c, const struct qp_tcp_seg *s, uint32_t wnd
 	if (l != NULL) {
 		c->ops = l->ops;
 		if (l->ops->accept(l->ctx, c) != 0) {
-			qp_tcp_send_rst(c);
+			qp_tcp_send_rst(c, QP_TCP_RST_REFUSED);
 			qp_tcp_conn_drop(c);
 			return false;
 		}

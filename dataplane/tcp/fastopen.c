@@ -145,7 +145,7 @@ qp_tcp_fastopen_syn(struct qp_tcp_listener *l, struct qp_tcp_conn *c, struct qp_
 	begin(c, s);
 	c->ops = l->ops;
 	if (l->ops->accept(l->ctx, c) != 0) {
-		qp_tcp_send_rst(c);
+		qp_tcp_send_rst(c, QP_TCP_RST_REFUSED);
 		qp_tcp_conn_drop(c);
 		return false;
 	}

@@ -362,6 +362,7 @@ struct qp_tcp {
 	struct qp_tcp_env env;
 	struct qp_tcp_config cfg;
 	struct qp_tcp_counters counters;
+	struct qp_rtt_histogram rtt;
 	const struct qp_tcp_cc *cc;
 	struct qp_tcp_tcb **buckets;  /* a power of two, at least max_conns */
 	uint32_t bucket_mask;
@@ -635,7 +636,17 @@ bool qp_tcp_may_answer(struct qp_tcp_conn *c);
 void qp_tcp_send_syn(struct qp_tcp_conn *c);
 /* An empty segment with an old sequence number: the peer must answer with an ACK. */
 void qp_tcp_send_probe(struct qp_tcp_conn *c);
-void qp_tcp_send_rst(struct qp_tcp_conn *c);
+/* Why we reset, for the counters. */
+enum qp_tcp_rst {
+	QP_TCP_RST_STRAY,     /* a segment of no connection */
+	QP_TCP_RST_REFUSED,   /* nobody took it */
+	QP_TCP_RST_ABORTED,   /* the application's wish */
+	QP_TCP_RST_TIMEOUT,
+	QP_TCP_RST_NO_MEMORY,
+	QP_TCP_RST_CLOSED,    /* its listener, or all of us, goes */
+};
+void qp_tcp_count_rst(struct qp_tcp *tcp, enum qp_tcp_rst why);
+void qp_tcp_send_rst(struct qp_tcp_conn *c, enum qp_tcp_rst why);
 
 /* output.c */
 /* Sends all that may go now: retransmissions, new data, FIN, a due ACK. Arms timers. */

@@ -218,7 +218,7 @@ qp_tcp_output(struct qp_tcp_conn *c)
 	uint64_t now = qp_tcp_now(c->tcp);
 
 	if (c->flags & QP_TF_DOOMED) {
-		qp_tcp_send_rst(c);
+		qp_tcp_send_rst(c, QP_TCP_RST_NO_MEMORY);
 		qp_tcp_conn_end(c, QP_TCP_END_NO_MEMORY);
 		return;
 	}

@@ -35,7 +35,7 @@ qp_tcp_send_reply(struct qp_tcp *tcp, const struct qp_tcp_reply *r)
 	qp_ip_encap(m, r->flow, IPPROTO_TCP, 0, tcp->env.own_mac);
 	QP_TCP_COUNT(tcp, segs_out);
 	if (r->flags & RTE_TCP_RST_FLAG)
-		QP_TCP_COUNT(tcp, rst_out);
+		qp_tcp_count_rst(tcp, QP_TCP_RST_STRAY);
 	tcp->env.transmit(tcp->env.transmit_ctx, m);
 }
 

@@ -4,6 +4,7 @@
  * are many in a round trip (RFC 7323, appendix G). Thread: the owning lcore.
  * When the timer runs is left to timers.c.
  */
+#include "dataplane/rtt.h"
 #include "dataplane/tcp/internal.h"
 
 void
@@ -42,6 +43,7 @@ qp_tcp_rtt_sample(struct qp_tcp_conn *c, uint64_t rtt_ns)
 
 	if (rtt_ns == 0)
 		rtt_ns = 1;
+	qp_rtt_count(&c->tcp->rtt, rtt_ns / 1000);
 	if (c->srtt_ns == 0) {
 		c->srtt_ns = rtt_ns;
 		c->rttvar_ns = rtt_ns / 2;

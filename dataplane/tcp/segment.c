@@ -259,7 +259,24 @@ qp_tcp_send_probe(struct qp_tcp_conn *c)
 }
 
 void
-qp_tcp_send_rst(struct qp_tcp_conn *c)
+qp_tcp_count_rst(struct qp_tcp *tcp, enum qp_tcp_rst why)
+{
+	struct qp_tcp_counters *c = &tcp->counters;
+	uint64_t *const causes[] = {
+		[QP_TCP_RST_STRAY] = &c->rst_stray,
+		[QP_TCP_RST_REFUSED] = &c->rst_refused,
+		[QP_TCP_RST_ABORTED] = &c->rst_aborted,
+		[QP_TCP_RST_TIMEOUT] = &c->rst_timeout,
+		[QP_TCP_RST_NO_MEMORY] = &c->rst_no_memory,
+		[QP_TCP_RST_CLOSED] = &c->rst_closed,
+	};
+
+	c->rst_out++;
+	++*causes[why];
+}
+
+void
+qp_tcp_send_rst(struct qp_tcp_conn *c, enum qp_tcp_rst why)
 {
 	/* RFC 9293, 3.10.5: nothing to reset before the peer has answered. */
 	if (c->tcb.state == QP_TCP_CLOSED || c->tcb.state == QP_TCP_SYN_SENT)
@@ -269,7 +286,7 @@ qp_tcp_send_rst(struct qp_tcp_conn *c)
 		(c->flags & QP_TF_FIN_SENT) && c->snd_una == c->snd_end)
 		return;
 	if (send_empty(c, c->snd_nxt, RTE_TCP_RST_FLAG | RTE_TCP_ACK_FLAG))
-		QP_TCP_COUNT(c->tcp, rst_out);
+		qp_tcp_count_rst(c->tcp, why);
 }
 
 void

@@ -100,6 +100,6 @@ qp_tcp_stall_relieve(struct qp_tcp *tcp)
 	if (worst == NULL)
 		return;
 	QP_TCP_COUNT(tcp, slow_peers_ended);
-	qp_tcp_send_rst(worst);
+	qp_tcp_send_rst(worst, QP_TCP_RST_NO_MEMORY);
 	qp_tcp_conn_end(worst, QP_TCP_END_TIMEOUT);
 }

@@ -123,7 +123,7 @@ qp_tcp_unlisten(struct qp_tcp_listener *l)
 	if (l == NULL)
 		return;
 	while (l->half != NULL) {
-		qp_tcp_send_rst(l->half);
+		qp_tcp_send_rst(l->half, QP_TCP_RST_CLOSED);
 		qp_tcp_conn_drop(l->half);
 	}
 	for (p = listener_bucket(l->tcp, l->port_be); *p != l;)

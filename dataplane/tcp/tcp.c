@@ -110,7 +110,7 @@ free_bucket(struct qp_tcp *tcp, struct qp_tcp_tcb **bucket)
 			qp_tcp_tw_free(tcp, (struct qp_tcp_tw *)tcb);
 			continue;
 		}
-		qp_tcp_send_rst((struct qp_tcp_conn *)tcb);
+		qp_tcp_send_rst((struct qp_tcp_conn *)tcb, QP_TCP_RST_CLOSED);
 		qp_tcp_conn_drop((struct qp_tcp_conn *)tcb);
 	}
 }
@@ -228,7 +228,7 @@ qp_tcp_abort(struct qp_tcp_conn *c)
 {
 	if (c->tcb.state == QP_TCP_CLOSED)
 		return;
-	qp_tcp_send_rst(c);
+	qp_tcp_send_rst(c, QP_TCP_RST_ABORTED);
 	qp_tcp_conn_drop(c);
 }
 
@@ -248,6 +248,12 @@ void
 qp_tcp_set_rcv_buf(struct qp_tcp_conn *c, uint32_t bytes)
 {
 	c->rcv_buf = qp_min(bytes, c->tcp->cfg.rcv_buf_bytes);
+}
+
+const struct qp_rtt_histogram *
+qp_tcp_rtts(const struct qp_tcp *tcp)
+{
+	return &tcp->rtt;
 }
 
 const struct qp_tcp_counters *

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "common/counters.h"
+#include "common/ipc.h"
 #include "dataplane/ip.h"
 #include "dataplane/memory.h"
 #include "dataplane/timer.h"
@@ -183,5 +184,7 @@ void qp_tcp_set_rcv_buf(struct qp_tcp_conn *c, uint32_t bytes);
 void qp_tcp_set_user_timeout(struct qp_tcp_conn *c, uint32_t seconds);
 
 const struct qp_tcp_counters *qp_tcp_counters(const struct qp_tcp *tcp);
+/* Of all its round-trip samples. */
+const struct qp_rtt_histogram *qp_tcp_rtts(const struct qp_tcp *tcp);
 
 #endif

@@ -90,7 +90,7 @@ on_rto(struct qp_tcp_conn *c)
 		return;
 	}
 	if (given_up(c)) {
-		qp_tcp_send_rst(c);
+		qp_tcp_send_rst(c, QP_TCP_RST_TIMEOUT);
 		qp_tcp_conn_end(c, QP_TCP_END_TIMEOUT);
 		return;
 	}
@@ -110,13 +110,13 @@ static void
 on_persist(struct qp_tcp_conn *c)
 {
 	if (given_up(c)) {
-		qp_tcp_send_rst(c);
+		qp_tcp_send_rst(c, QP_TCP_RST_TIMEOUT);
 		qp_tcp_conn_end(c, QP_TCP_END_TIMEOUT);
 		return;
 	}
 	if (qp_tcp_stalled_too_long(c)) {
 		QP_TCP_COUNT(c->tcp, zero_windows_ended);
-		qp_tcp_send_rst(c);
+		qp_tcp_send_rst(c, QP_TCP_RST_TIMEOUT);
 		qp_tcp_conn_end(c, QP_TCP_END_TIMEOUT);
 		return;
 	}
@@ -164,7 +164,7 @@ on_keepalive(struct qp_tcp_conn *c)
 	qp_tcp_xmit_rest(c); /* whatever a loss probe still waits for */
 	if (c->snd_una == c->snd_nxt && !probing_window(c)) {
 		if (c->keep_probes >= QP_TCP_KEEP_PROBES) {
-			qp_tcp_send_rst(c);
+			qp_tcp_send_rst(c, QP_TCP_RST_TIMEOUT);
 			qp_tcp_conn_end(c, QP_TCP_END_TIMEOUT);
 			return;
 		}

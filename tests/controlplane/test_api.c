@@ -44,6 +44,15 @@ qp_generation_state_name(enum qp_dp_state state)
 	return state == QP_DP_ACTIVE ? "ACTIVE" : "OTHER";
 }
 
+unsigned
+qp_dp_link_waiting(const struct qp_dp_link *l, unsigned worker, bool to_us)
+{
+	(void)l;
+	(void)worker;
+	(void)to_us;
+	return 0;
+}
+
 const struct qp_gen_shared *
 qp_dp_link_shared(const struct qp_dp_link *l)
 {

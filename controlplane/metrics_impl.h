@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef QP_CONTROLPLANE_METRICS_IMPL_H
+#define QP_CONTROLPLANE_METRICS_IMPL_H
+
+#include <stdio.h>
+
+#include "controlplane/metrics.h"
+
+/* What the files of /metrics share. */
+
+/* Calls for each live worker; all samples of a metric must stand together. */
+#define QP_METRICS_EACH_WORKER(m, g, w)                                                            \
+	TAILQ_FOREACH (g, (m)->generations, next)                                                  \
+		for (unsigned w = 0; (g)->link != NULL && (w) < (g)->nworkers; (w)++)
+
+/* HELP and TYPE. `name` without "quicport_". */
+void qp_metrics_head(FILE *out, const char *name, const char *help, const char *type);
+
+/* metrics_dist.c: distributions, and what the rings hold. */
+void qp_metrics_rtts(FILE *out, const struct qp_metrics *m, const struct qp_totals *t);
+void qp_metrics_rings(FILE *out, const struct qp_metrics *m);
+
+#endif
