@@ -4,23 +4,32 @@
 
 #include <stdbool.h>
 
+#include "controlplane/access.h"
+#include "controlplane/audit.h"
+#include "controlplane/events.h"
 #include "controlplane/http.h"
 #include "controlplane/metrics.h"
+#include "controlplane/ports.h"
 #include "controlplane/supervisor.h"
+#include "controlplane/tunnels.h"
 
 /*
- * The private API's paths: /healthcheck, /metrics and /api/v1/admin/. Owner:
- * the loop thread.
+ * The private API's paths: the page and its files, /openapi.json, /healthcheck,
+ * /metrics and /api/v1/. docs/openapi.json says what each does. Owner: the loop
+ * thread.
  */
 struct qp_admin {
+	struct qp_access access;
 	struct qp_supervisor *supervisor;
+	struct qp_tunnels *tunnels;
+	struct qp_ports *ports;
+	struct qp_audit *audit; /* NULL: there is none */
+	struct qp_events *events;
 	/* Fills the snapshot that /metrics prints. */
 	void (*metrics)(void *ctx, struct qp_metrics *out);
 	/* Whether new clients are served. */
 	bool (*serving)(void *ctx);
 	void *ctx;
-	/* The listener is on loopback: who reaches it may change things. */
-	bool trusted;
 };
 
 /* struct qp_http_config's answer function; ctx is a struct qp_admin. */

@@ -269,14 +269,14 @@ open_private_api(struct qp_gateway *g, int listen_fd, struct qp_errmsg *msg)
 {
 	const struct qp_sockaddr *addr = &g->o->private_api_listen;
 
-	g->admin = (struct qp_admin) {.supervisor = g->supervisor,
+	g->admin = (struct qp_admin) {
+		.access = {.loopback = qp_sockaddr_is_loopback(&addr->sa)},
+		.supervisor = g->supervisor,
+		.tunnels = g->tunnels,
+		.ports = g->ports,
 		.metrics = snapshot,
 		.serving = is_serving,
-		.ctx = g,
-		.trusted = qp_sockaddr_is_loopback(&addr->sa)};
-	if (!g->admin.trusted)
-		qp_log(QP_LOG_WARN, "the private API can be read by everybody who reaches its "
-				    "address: it has no authentication yet");
+		.ctx = g};
 	return qp_http_new(&(struct qp_http_config) {.loop = g->loop,
 				   .listen_fd = listen_fd,
 				   .max_connections = PRIVATE_API_CONNS,

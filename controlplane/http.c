@@ -1,38 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * libmicrohttpd in external epoll mode: its epoll descriptor is one watch of
- * our loop, its time-outs one timer. Loop thread. What is answered is decided
- * by the caller's function.
+ * our loop, its time-outs one timer. Its own time-out only sees silence, so a
+ * peer that sends a byte now and then is ours to end. Loop thread. What is
+ * answered is decided by the caller's function.
  */
 #define QP_LOG_MODULE QP_LOG_M_http
-#include "controlplane/http.h"
-
 #include <errno.h>
-#include <microhttpd.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "common/addr.h"
 #include "common/log.h"
+#include "controlplane/http_internal.h"
 
-#define CONNECTION_MEMORY 16384u
-
-struct qp_http {
-	struct qp_http_config cfg;
-	struct MHD_Daemon *daemon;
-	struct qp_watch watch;
-	struct qp_loop_timer timer;
-};
-
-/* A request whose body is still coming. */
-struct upload {
-	size_t len;
-	bool too_long;
-	char body[QP_HTTP_BODY_BYTES + 1];
-};
+/* Head and answer's head; bodies are elsewhere. */
+#define CONNECTION_MEMORY (2u * QP_HTTP_HEAD_BYTES)
+/* In which the peer takes an answer. */
+#define ANSWER_S 60u
+/* TLS 1.2 and newer, of what GnuTLS holds for good. */
+#define TLS_PRIORITIES "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
 
 static void
 pump(struct qp_http *h)
@@ -61,112 +50,120 @@ on_timer(void *ctx)
 }
 
 void
-qp_http_json(struct qp_http_response *out, unsigned status, const char *text)
+qp_http_kick(struct qp_http *h)
 {
-	out->status = status;
-	out->content_type = "application/json";
-	out->body = strdup(text);
-	out->body_len = strlen(text);
+	qp_loop_timer_set(h->cfg.loop, &h->timer, 0);
 }
 
-void
-qp_http_not_allowed(struct qp_http_response *out, const char *allow)
+/* ---- connections and their time ---- */
+
+static void
+leave_list(struct qp_http *h, struct conn *c)
 {
-	qp_http_json(out, MHD_HTTP_METHOD_NOT_ALLOWED, "{\"error\":\"method not allowed\"}\n");
-	out->allow = allow;
+	if (c->phase == CONN_FREE_OF_TIME)
+		return;
+	TAILQ_REMOVE(&h->conns[c->phase], c, next);
+	h->nwaiting -= c->phase == CONN_WAITING;
+	c->phase = CONN_FREE_OF_TIME;
 }
 
-void
-qp_http_healthcheck(const struct qp_http_request *req, bool serving, struct qp_http_response *out)
+/* libmicrohttpd sees the end of the socket and cleans up. */
+static void
+end_conn(struct qp_http *h, struct conn *c)
 {
-	if (strcmp(req->method, "GET") != 0 && strcmp(req->method, "HEAD") != 0)
-		qp_http_not_allowed(out, "GET, HEAD");
-	else if (serving)
-		qp_http_json(out, MHD_HTTP_OK, "{\"status\":\"SERVING\"}");
-	else
-		qp_http_json(out, MHD_HTTP_SERVICE_UNAVAILABLE, "{\"status\":\"NOT_SERVING\"}");
+	leave_list(h, c);
+	c->ending = true;
+	shutdown(c->fd, SHUT_RDWR);
 }
 
-static enum MHD_Result
-respond(struct qp_http *h, struct MHD_Connection *conn, struct qp_http_response *r)
+static unsigned
+patience_s(const struct qp_http *h, enum conn_phase phase)
 {
-	static char failed[] = "{\"error\":\"internal error\"}\n";
-	struct MHD_Response *resp;
-	enum MHD_Result result;
-
-	if (r->status == 0 || r->body == NULL) {
-		free(r->body);
-		*r = (struct qp_http_response) {.status = MHD_HTTP_INTERNAL_SERVER_ERROR,
-			.content_type = "application/json"};
-		resp = MHD_create_response_from_buffer(
-			sizeof(failed) - 1, failed, MHD_RESPMEM_PERSISTENT);
-	} else {
-		resp = MHD_create_response_from_buffer(r->body_len, r->body, MHD_RESPMEM_MUST_FREE);
-	}
-	if (resp == NULL) {
-		free(r->body);
-		return MHD_NO;
-	}
-	MHD_add_response_header(resp, MHD_HTTP_HEADER_CONTENT_TYPE, r->content_type);
-	MHD_add_response_header(resp, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
-	MHD_add_response_header(resp, "X-Content-Type-Options", "nosniff");
-	if (r->allow != NULL)
-		MHD_add_response_header(resp, MHD_HTTP_HEADER_ALLOW, r->allow);
-	if (h->cfg.close_each)
-		MHD_add_response_header(resp, MHD_HTTP_HEADER_CONNECTION, "close");
-	result = MHD_queue_response(conn, r->status, resp);
-	MHD_destroy_response(resp);
-	return result;
-}
-
-static enum MHD_Result
-on_request(void *ctx, struct MHD_Connection *conn, const char *url, const char *method,
-	const char *version, const char *data, size_t *data_len, void **state)
-{
-	struct qp_http *h = ctx;
-	struct upload *up = *state;
-	struct qp_http_response resp = {0};
-	const char *type;
-
-	(void)version;
-	if (up == NULL) {
-		*state = calloc(1, sizeof(*up));
-		return *state != NULL ? MHD_YES : MHD_NO;
-	}
-	if (*data_len > 0) {
-		if (*data_len > QP_HTTP_BODY_BYTES - up->len)
-			up->too_long = true;
-		else
-			memcpy(up->body + up->len, data, *data_len);
-		up->len += up->too_long ? 0 : *data_len;
-		*data_len = 0;
-		return MHD_YES;
-	}
-	if (up->too_long) {
-		qp_http_json(&resp, MHD_HTTP_CONTENT_TOO_LARGE, "{\"error\":\"body too large\"}\n");
-		return respond(h, conn, &resp);
-	}
-	type = MHD_lookup_connection_value(conn, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_TYPE);
-	h->cfg.answer(h->cfg.ctx,
-		&(struct qp_http_request) {.method = method,
-			.path = url,
-			.content_type = type != NULL ? type : "",
-			.body = up->body,
-			.body_len = up->len},
-		&resp);
-	return respond(h, conn, &resp);
+	return phase == CONN_WAITING ? h->cfg.timeout_s : ANSWER_S;
 }
 
 static void
-on_request_end(
-	void *ctx, struct MHD_Connection *conn, void **state, enum MHD_RequestTerminationCode why)
+on_patience(void *ctx)
 {
-	(void)ctx;
-	(void)conn;
-	(void)why;
-	free(*state);
-	*state = NULL;
+	struct qp_http *h = ctx;
+	uint64_t now = qp_now_ns();
+	bool any = false;
+
+	for (enum conn_phase p = 0; p < CONN_PHASES; p++) {
+		struct conn *c;
+
+		while ((c = TAILQ_FIRST(&h->conns[p])) != NULL &&
+			now - c->since_ns >= patience_s(h, p) * 1000000000ull)
+			end_conn(h, c);
+		any = any || c != NULL;
+	}
+	if (any)
+		qp_loop_timer_set(h->cfg.loop, &h->patience, 1000);
 }
+
+void
+qp_http_conn_set_phase(struct qp_http *h, struct conn *c, enum conn_phase phase)
+{
+	leave_list(h, c);
+	if (c->ending || phase == CONN_FREE_OF_TIME)
+		return;
+	c->phase = phase;
+	c->since_ns = qp_now_ns();
+	TAILQ_INSERT_TAIL(&h->conns[phase], c, next);
+	h->nwaiting += phase == CONN_WAITING;
+	if (!h->patience.armed)
+		qp_loop_timer_set(h->cfg.loop, &h->patience, 1000);
+}
+
+struct conn *
+qp_http_conn_of(struct MHD_Connection *conn)
+{
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(conn, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+
+	return info != NULL ? info->socket_context : NULL;
+}
+
+static void
+conn_started(struct qp_http *h, struct MHD_Connection *conn, void **socket_ctx)
+{
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(conn, MHD_CONNECTION_INFO_CONNECTION_FD);
+	struct conn *c = calloc(1, sizeof(*c));
+	struct ucred cred;
+	socklen_t len = sizeof(cred);
+
+	*socket_ctx = c;
+	if (c == NULL)
+		return; /* its requests find none, and are refused */
+	c->fd = info->connect_fd;
+	c->phase = CONN_FREE_OF_TIME;
+	c->uid = (uid_t)-1;
+	if (h->cfg.unix_socket &&
+		getsockopt(c->fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0)
+		c->uid = cred.uid;
+	qp_http_conn_set_phase(h, c, CONN_WAITING);
+	/* Those that only wait do not keep a newcomer out: the oldest goes. */
+	if (h->nwaiting > h->cfg.max_connections / 2)
+		end_conn(h, TAILQ_FIRST(&h->conns[CONN_WAITING]));
+}
+
+static void
+on_connection(void *ctx, struct MHD_Connection *conn, void **socket_ctx,
+	enum MHD_ConnectionNotificationCode what)
+{
+	struct qp_http *h = ctx;
+
+	if (what == MHD_CONNECTION_NOTIFY_STARTED) {
+		conn_started(h, conn, socket_ctx);
+	} else if (*socket_ctx != NULL) {
+		leave_list(h, *socket_ctx);
+		free(*socket_ctx);
+		*socket_ctx = NULL;
+	}
+}
+
+/* ---- start and end ---- */
 
 /* It speaks of peers' broken requests, and of options that a socket pair lacks: for tracing. */
 static void
@@ -180,10 +177,55 @@ on_log(void *ctx, const char *format, va_list ap)
 	qp_log(QP_LOG_TRACE, "HTTP", QP_LOG_STR("line", text));
 }
 
+/* A "%00" would cut the text where we compare it: such a one stays escaped, and matches nothing. */
+static size_t
+unescape(void *ctx, struct MHD_Connection *conn, char *text)
+{
+	(void)ctx;
+	(void)conn;
+	return strstr(text, "%00") != NULL ? strlen(text) : MHD_http_unescape(text);
+}
+
+static int
+start_daemon(struct qp_http *h)
+{
+	const struct qp_http_config *cfg = &h->cfg;
+	unsigned flags = MHD_USE_EPOLL | MHD_USE_ERROR_LOG | MHD_ALLOW_SUSPEND_RESUME |
+			 (cfg->listen_fd < 0 ? MHD_USE_NO_LISTEN_SOCKET : 0) |
+			 (cfg->tls != NULL ? MHD_USE_TLS : 0);
+	struct MHD_OptionItem options[] = {
+		{MHD_OPTION_CONNECTION_LIMIT, cfg->max_connections, NULL},
+		{MHD_OPTION_CONNECTION_TIMEOUT, cfg->timeout_s, NULL},
+		{MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY, NULL},
+		{MHD_OPTION_STRICT_FOR_CLIENT, 1, NULL},
+		{MHD_OPTION_UNESCAPE_CALLBACK, (intptr_t)unescape, h},
+		{MHD_OPTION_NOTIFY_COMPLETED, (intptr_t)qp_http_on_request_end, h},
+		{MHD_OPTION_NOTIFY_CONNECTION, (intptr_t)on_connection, h},
+		{MHD_OPTION_END, 0, NULL},
+		{MHD_OPTION_END, 0, NULL},
+		{MHD_OPTION_END, 0, NULL},
+		{MHD_OPTION_END, 0, NULL},
+	};
+	unsigned n = 7;
+
+	if (cfg->listen_fd >= 0)
+		options[n++] = (struct MHD_OptionItem) {
+			MHD_OPTION_LISTEN_SOCKET, cfg->listen_fd, NULL};
+	if (cfg->tls != NULL) {
+		options[n++] = (struct MHD_OptionItem) {
+			MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)(uintptr_t)TLS_PRIORITIES};
+		options[n++] = (struct MHD_OptionItem) {
+			MHD_OPTION_HTTPS_CERT_CALLBACK2, 0, qp_http_tls_callback(cfg->tls)};
+	}
+	h->daemon = MHD_start_daemon(flags, 0, NULL, NULL, qp_http_on_request, h,
+		MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_ARRAY, options,
+		MHD_OPTION_END);
+	return h->daemon != NULL ? 0 : QP_E_IO;
+}
+
 int
 qp_http_new(const struct qp_http_config *cfg, struct qp_http **out, struct qp_errmsg *msg)
 {
-	unsigned flags = MHD_USE_EPOLL | MHD_USE_ERROR_LOG;
 	const union MHD_DaemonInfo *info;
 	struct qp_http *h = calloc(1, sizeof(*h));
 
@@ -194,18 +236,11 @@ qp_http_new(const struct qp_http_config *cfg, struct qp_http **out, struct qp_er
 	}
 	h->cfg = *cfg;
 	h->watch.fd = -1;
-	h->timer.fire = on_timer;
-	h->timer.ctx = h;
-	if (cfg->listen_fd < 0)
-		flags |= MHD_USE_NO_LISTEN_SOCKET;
-	h->daemon = MHD_start_daemon(flags, 0, NULL, NULL, on_request, h,
-		MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_CONNECTION_LIMIT,
-		cfg->max_connections, MHD_OPTION_CONNECTION_TIMEOUT, cfg->timeout_s,
-		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
-		MHD_OPTION_NOTIFY_COMPLETED, on_request_end, NULL,
-		cfg->listen_fd < 0 ? MHD_OPTION_END : MHD_OPTION_LISTEN_SOCKET, cfg->listen_fd,
-		MHD_OPTION_END);
-	if (h->daemon == NULL) {
+	h->timer = (struct qp_loop_timer) {.fire = on_timer, .ctx = h};
+	h->patience = (struct qp_loop_timer) {.fire = on_patience, .ctx = h};
+	for (enum conn_phase p = 0; p < CONN_PHASES; p++)
+		TAILQ_INIT(&h->conns[p]);
+	if (start_daemon(h) != 0) {
 		if (cfg->listen_fd >= 0)
 			close(cfg->listen_fd);
 		free(h);
@@ -227,8 +262,9 @@ qp_http_free(struct qp_http *h)
 	if (h == NULL)
 		return;
 	qp_loop_unwatch(h->cfg.loop, &h->watch);
-	qp_loop_timer_cancel(h->cfg.loop, &h->timer);
 	MHD_stop_daemon(h->daemon);
+	qp_loop_timer_cancel(h->cfg.loop, &h->timer);
+	qp_loop_timer_cancel(h->cfg.loop, &h->patience);
 	free(h);
 }
 
@@ -238,31 +274,6 @@ qp_http_add(struct qp_http *h, int fd, const struct sockaddr *peer, socklen_t le
 	/* libmicrohttpd closes `fd` when it refuses it. */
 	if (MHD_add_connection(h->daemon, fd, peer, len) != MHD_YES)
 		return QP_E_FULL;
-	qp_loop_timer_set(h->cfg.loop, &h->timer, 0);
+	qp_http_kick(h);
 	return 0;
-}
-
-int
-qp_http_listen(const struct sockaddr *addr, socklen_t len, const char *what, int *out_fd,
-	struct qp_errmsg *msg)
-{
-	char text[QP_ADDR_TEXT_BYTES];
-	int one = 1, err;
-	int fd = socket(addr->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-
-	if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) == 0 &&
-		bind(fd, addr, len) == 0 && listen(fd, 64) == 0) {
-		*out_fd = fd;
-		return 0;
-	}
-	err = errno;
-	if (fd >= 0)
-		close(fd);
-	qp_sockaddr_format(addr, text);
-	if (err == EADDRINUSE)
-		return qp_fail(msg, QP_E_INUSE,
-			"TCP %s is in use: end the other program, or choose another address with %s",
-			text, what);
-	return qp_fail(msg, qp_err_from_errno(err), "cannot listen on TCP %s (%s): %s", text, what,
-		strerror(err));
 }

@@ -209,6 +209,42 @@ reason_label(const char *name, char out[48])
 }
 
 static void
+add_drops(json_t *out, const struct qp_totals *t, const struct field *f, size_t n)
+{
+	char name[96];
+
+	for (size_t i = 0; i < n; i++) {
+		uint64_t value = value_at(t, f[i].offset);
+
+		/* drop_ip is the sum of the IP layer's reasons. */
+		if (value == 0 || strcmp(f[i].name, "drop_ip") == 0 ||
+			(strncmp(f[i].name, "drop_", 5) != 0 &&
+				strcmp(f[i].name, "tx_dropped") != 0))
+			continue;
+		snprintf(name, sizeof(name), "%s%s", f[i].prefix, f[i].name);
+		json_object_set_new(out, name, json_integer((json_int_t)value));
+	}
+}
+
+json_t *
+qp_totals_drops(const struct qp_totals *t)
+{
+	json_t *out = json_object();
+	char name[64] = "ip_";
+
+	add_drops(out, t, worker_fields, COUNT(worker_fields));
+	add_drops(out, t, tcp_fields, COUNT(tcp_fields));
+	add_drops(out, t, udp_fields, COUNT(udp_fields));
+	for (size_t i = 0; i < COUNT(drop_reasons); i++) {
+		if (t->ip_drops[i] == 0)
+			continue;
+		reason_label(drop_reasons[i].name, name + 3);
+		json_object_set_new(out, name, json_integer((json_int_t)t->ip_drops[i]));
+	}
+	return out;
+}
+
+static void
 write_drops(FILE *out, const struct qp_metrics *m, const struct qp_totals *t)
 {
 	const struct qp_generation *g;

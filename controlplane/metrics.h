@@ -2,6 +2,7 @@
 #ifndef QP_CONTROLPLANE_METRICS_H
 #define QP_CONTROLPLANE_METRICS_H
 
+#include <jansson.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -33,6 +34,12 @@ void qp_totals_add(struct qp_totals *t, const struct qp_worker_shared *w);
 void qp_totals_add_generation(struct qp_totals *t, const struct qp_generation *g);
 /* Zeroes the gauges: what is "now" ends with a data plane, what is counted stays. */
 void qp_totals_drop_gauges(struct qp_totals *t);
+
+/*
+ * What was dropped, by reason: an object of numbers, named as in /metrics without
+ * prefix and suffix; those that are 0 are left out. NULL when out of memory.
+ */
+json_t *qp_totals_drops(const struct qp_totals *t);
 
 struct qp_metrics {
 	uint64_t uptime_s;

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "controlplane/http.h"
+#include "controlplane/problem.h"
 
 /* How soon a full ring is tried again. */
 #define RETRY_MS 2u
@@ -43,7 +44,7 @@ answer(void *ctx, const struct qp_http_request *req, struct qp_http_response *ou
 	if (strcmp(req->path, "/healthcheck") == 0)
 		qp_http_healthcheck(req, api->cfg.serving(api->cfg.serving_ctx), out);
 	else
-		qp_http_json(out, 404, "{\"error\":\"not found\"}\n");
+		qp_problem(out, 404, "there is no such path");
 }
 
 static struct conn *

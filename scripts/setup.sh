@@ -37,7 +37,8 @@ packages=(
 	build-essential pkg-config meson ninja-build clang llvm libclang-rt-14-dev clang-format-14
 	autoconf automake libtool patch xz-utils
 	# libraries
-	libdpdk-dev dpdk libsodium-dev libbpf-dev bpftool libmicrohttpd-dev libjansson-dev libsqlite3-dev
+	libdpdk-dev dpdk libsodium-dev libbpf-dev bpftool libmicrohttpd-dev libgnutls28-dev libjansson-dev
+	libsqlite3-dev
 	libcurl4-openssl-dev libsystemd-dev libmnl-dev libcyaml-dev libyaml-dev
 	# tests and demo
 	libcriterion-dev python3 python3-pytest python3-pytest-timeout python3-venv shellcheck

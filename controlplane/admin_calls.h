@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef QP_CONTROLPLANE_ADMIN_CALLS_H
+#define QP_CONTROLPLANE_ADMIN_CALLS_H
+
+#include "controlplane/admin.h"
+#include "controlplane/args.h"
+#include "controlplane/problem.h"
+
+/*
+ * What admin.c (which path does what) and the admin_*.c (a topic each) share. A
+ * handler fills `out`, or defers with qp_http_defer(c->req).
+ */
+struct qp_admin_call {
+	struct qp_admin *admin;
+	const struct qp_http_request *req;
+	struct qp_args *args; /* gone when the handler returns */
+	struct qp_http_response *out;
+	const char *actor; /* who asks; gone when the handler returns */
+};
+
+void qp_admin_list_data_planes(struct qp_admin_call *c);
+void qp_admin_get_data_plane_status(struct qp_admin_call *c);
+void qp_admin_drain_data_plane(struct qp_admin_call *c);
+void qp_admin_shutdown_data_plane(struct qp_admin_call *c);
+void qp_admin_get_log_levels(struct qp_admin_call *c);
+void qp_admin_set_log_level(struct qp_admin_call *c);
+
+/* Answers with 200; consumes `body`, which may be NULL (out of memory). */
+void qp_admin_reply(struct qp_http_response *out, json_t *body);
+/* {KEY: rows, "next_cursor": cursor}; consumes `rows`; `cursor` NULL: these were the last. */
+void qp_admin_reply_rows(
+	struct qp_http_response *out, const char *key, json_t *rows, const char *cursor);
+/* The audit row of a change; consumes `args` (no secrets in it; NULL is allowed). */
+void qp_admin_audit(const struct qp_admin_call *c, const char *action, json_t *args);
+
+/* A data plane's row, as ListDataPlanes and the stats event have it. */
+json_t *qp_admin_data_plane_row(const struct qp_generation *g);
+const char *qp_dp_id_format(uint32_t server_id, char out[16]);
+
+#endif

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Of the private API: data planes. Loop thread. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "controlplane/admin_calls.h"
+
+const char *
+qp_dp_id_format(uint32_t server_id, char out[16])
+{
+	snprintf(out, 16, "0x%04x", server_id);
+	return out;
+}
+
+static json_t *
+row_of(const struct qp_generation *g, const struct qp_totals *t)
+{
+	char id[16];
+
+	return json_pack("{s:s, s:i, s:s, s:I, s:I, s:I}", "dp_id",
+		qp_dp_id_format(g->server_id, id), "pid", (int)g->pid, "state",
+		qp_generation_state_name(g->state), "active_tunnels",
+		(json_int_t)t->c.tunnels_active, "bytes_sent", (json_int_t)t->c.relay_bytes_in,
+		"bytes_received", (json_int_t)t->c.relay_bytes_out);
+}
+
+json_t *
+qp_admin_data_plane_row(const struct qp_generation *g)
+{
+	struct qp_totals t;
+
+	memset(&t, 0, sizeof(t));
+	qp_totals_add_generation(&t, g);
+	return row_of(g, &t);
+}
+
+void
+qp_admin_list_data_planes(struct qp_admin_call *c)
+{
+	const struct qp_generation *g;
+	char last[16] = "";
+	struct qp_page page;
+	json_t *rows;
+	bool found, more = false;
+
+	qp_args_page(c->args, &page);
+	if (!qp_args_ok(c->args))
+		return;
+	rows = json_array();
+	found = page.cursor == NULL;
+	TAILQ_FOREACH (g, qp_supervisor_generations(c->admin->supervisor), next) {
+		char id[16];
+
+		if (g->server_id == 0)
+			continue;
+		qp_dp_id_format(g->server_id, id);
+		if (!found) {
+			found = strcmp(id, page.cursor) == 0;
+			continue;
+		}
+		more = json_array_size(rows) == page.limit;
+		if (more)
+			break;
+		json_array_append_new(rows, qp_admin_data_plane_row(g));
+		memcpy(last, id, sizeof(last));
+	}
+	qp_admin_reply_rows(c->out, "data_planes", rows, more ? last : NULL);
+}
+
+/* The data plane that {"dp_id": "0x3039"} names; NULL: answered already. */
+static const struct qp_generation *
+named(struct qp_admin_call *c)
+{
+	uint32_t id = qp_args_dp_id(c->args, true);
+	const struct qp_generation *g;
+
+	if (!qp_args_ok(c->args))
+		return NULL;
+	g = qp_supervisor_find(c->admin->supervisor, id);
+	if (g == NULL)
+		qp_problem(c->out, 404, "no data plane has this dp_id");
+	return g;
+}
+
+void
+qp_admin_get_data_plane_status(struct qp_admin_call *c)
+{
+	const struct qp_generation *g = named(c);
+	struct qp_totals t;
+	json_t *row;
+
+	if (g == NULL)
+		return;
+	memset(&t, 0, sizeof(t));
+	qp_totals_add_generation(&t, g);
+	row = row_of(g, &t);
+	if (row != NULL) {
+		json_object_set_new(row, "started_at", json_integer((json_int_t)g->started_at));
+		json_object_set_new(row, "workers", json_integer((json_int_t)g->nworkers));
+		json_object_set_new(row, "active_connections",
+			json_integer((json_int_t)t.c.conns_active));
+		json_object_set_new(row, "drops", qp_totals_drops(&t));
+	}
+	qp_admin_reply(c->out, row);
+}
+
+void
+qp_admin_drain_data_plane(struct qp_admin_call *c)
+{
+	if (named(c) != NULL)
+		qp_problem(c->out, 501, "this gateway cannot drain a data plane");
+}
+
+static json_t *
+dp_argument(const struct qp_generation *g)
+{
+	char id[16];
+
+	return json_pack("{s:s}", "dp_id", qp_dp_id_format(g->server_id, id));
+}
+
+void
+qp_admin_shutdown_data_plane(struct qp_admin_call *c)
+{
+	const struct qp_generation *g = named(c);
+
+	if (g == NULL)
+		return;
+	qp_admin_audit(c, "ShutdownDataPlane", dp_argument(g));
+	qp_supervisor_end(c->admin->supervisor, g->server_id);
+	qp_admin_reply(c->out, json_pack("{s:s}", "status", "shutdown_initiated"));
+}
