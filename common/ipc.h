@@ -365,6 +365,8 @@ enum qp_end_reason {
 	QP_END_CLIENT_LEFT,  /* of a tunnel: it said so */
 	QP_END_CLIENT_LOST,  /* of a tunnel: silence */
 	QP_END_SHUTDOWN,     /* of a tunnel: the gateway's or the data plane's end */
+	QP_END_PROTOCOL,     /* the client broke the rules */
+	QP_END_REFUSED,      /* not authenticated, not granted, or the destination said no */
 };
 
 struct qp_msg_tunnel_closed { /* TUNNEL_CLOSED */

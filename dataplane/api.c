@@ -220,6 +220,13 @@ qp_api_message(struct qp_api *api, const struct qp_msg *msg)
 }
 
 void
+qp_api_reset_all(struct qp_api *api)
+{
+	while (!TAILQ_EMPTY(&api->conns))
+		abort_conn(TAILQ_FIRST(&api->conns), false);
+}
+
+void
 qp_api_flush(struct qp_api *api)
 {
 	struct api_conn *c, *next;

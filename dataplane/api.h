@@ -28,6 +28,8 @@ int qp_api_open(const struct qp_api_env *env, const struct qp_ipaddr *addr, uint
 void qp_api_close(struct qp_api *api);
 /* API_DATA or API_CLOSE from the control plane. */
 void qp_api_message(struct qp_api *api, const struct qp_msg *msg);
+/* The control plane that served them is gone: resets what is open, without telling. */
+void qp_api_reset_all(struct qp_api *api);
 /* Once a worker loop after input. */
 void qp_api_flush(struct qp_api *api);
 

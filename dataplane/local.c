@@ -62,6 +62,20 @@ qp_local_request(struct qp_tunnel *t, const struct qp_wire_msg *msg)
 	ask(t);
 }
 
+const char *
+qp_local_destination(const struct qp_tunnel *t, size_t *len)
+{
+	*len = t->local->asked.destination_len;
+	return t->local->asked.destination;
+}
+
+void
+qp_local_ask_again(struct qp_tunnel *t)
+{
+	if (t->local->asking)
+		ask(t);
+}
+
 void
 qp_local_free(struct qp_tunnel *t)
 {
@@ -193,6 +207,7 @@ qp_local_stream_opened(struct qp_tunnel *t, struct qp_quic_stream *s)
 	t->all->local_opening++;
 	r->kind = QP_STREAM_LOCAL;
 	r->local = c;
+	r->use.conn_id = 0;
 	r->stream = s;
 	qp_quic_stream_set_ctx(s, r);
 }
@@ -213,6 +228,7 @@ begin(struct qp_relay *r)
 	}
 	r->kind = QP_STREAM_RELAY;
 	c->id = id;
+	r->use.conn_id = id;
 	c->state = QP_LOCAL_ASKING;
 	LIST_INSERT_HEAD(bucket_of(l, id), c, by_id);
 	if (*t->all->env.now_ns - l->granted_ns > FRESH_NS) {

@@ -81,6 +81,7 @@ connect_to(struct qp_relay *r, const struct qp_msg_local_addr *a)
 
 	if (now_ns < t->local->ports_from_ns)
 		return QP_E_INUSE;
+	qp_usage_peer(&r->use, &f);
 	rc = qp_tcp_connect(t->all->env.tcp, &f, &qp_relay_tcp_ops, r, &r->tcp);
 	if (rc == QP_E_INUSE)
 		t->local->ports_from_ns = now_ns + PORT_RETRY_NS;
@@ -134,7 +135,7 @@ become_flow(struct qp_relay *r)
 		return;
 	}
 	flow = flow_to(&to->addr[l->udp_first % to->naddrs], to->port);
-	f = qp_udp_connect(t->all->env.udp, t, &flow, r->stream, c);
+	f = qp_udp_connect(t->all->env.udp, t, &flow, r->stream, c, c->id);
 	if (f == NULL) {
 		give_up(r);
 		return;
@@ -147,6 +148,8 @@ become_flow(struct qp_relay *r)
 	r->local = NULL;
 	r->stream = NULL;
 	r->out = NULL;
+	t->all->env.counters->relay_bytes_out -= r->use.out_bytes; /* the flow counts them again */
+	qp_usage_moved(t, &r->use);
 	qp_relay_free(r);
 	t->all->env.counters->conns_total--; /* counted as a relay and as a flow */
 	hand_over(f, early, fin);

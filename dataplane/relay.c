@@ -57,6 +57,7 @@ qp_relay_free(struct qp_relay *r)
 		TAILQ_REMOVE(&t->waiting, r, wait_link);
 		t->nwaiting--;
 	}
+	qp_usage_closed(t, &r->use);
 	if (r->local != NULL)
 		qp_local_conn_free(t, r->local);
 	rte_pktmbuf_free(r->held);
@@ -72,8 +73,9 @@ qp_relay_free(struct qp_relay *r)
 void
 qp_relay_abort(struct qp_relay *r, uint64_t code)
 {
+	qp_usage_why(&r->use.why, qp_usage_reason_of(code));
 	if (r->tcp != NULL) {
-		r->tunnel->all->env.counters->conns_refused++;
+		qp_usage_refused(r->tunnel);
 		qp_tcp_abort(r->tcp);
 	}
 	if (r->stream != NULL) {
@@ -81,6 +83,13 @@ qp_relay_abort(struct qp_relay *r, uint64_t code)
 		qp_quic_stream_abort(r->stream, code);
 	}
 	qp_relay_free(r);
+}
+
+void
+qp_relay_kick(struct qp_relay *r)
+{
+	qp_usage_why(&r->use.why, QP_END_KICKED);
+	qp_relay_abort(r, QP_STREAM_CLOSED);
 }
 
 void
@@ -243,6 +252,7 @@ qp_relay_new(struct qp_tunnel *t, struct qp_tcp_conn *tcp)
 	t->all->env.counters->conns_total++;
 	t->all->env.counters->conns_active++;
 	t->nrelays++;
+	qp_usage_opened(t, &r->use, r->id, tcp != NULL ? qp_tcp_flow(tcp) : NULL);
 	r->window = RTE_MIN(qp_relay_first_share(t), t->all->env.stream_window);
 	return r;
 }
@@ -259,7 +269,7 @@ accept_outside(void *listener_ctx, struct qp_tcp_conn *c)
 	if (t->state != QP_TUNNEL_OPEN || t->nwaiting >= MAX_WAITING ||
 		*t->all->env.mem_level == QP_MEM_SCARCE ||
 		(r = qp_relay_new(t, c)) == NULL) {
-		t->all->env.counters->conns_refused++;
+		qp_usage_refused(t);
 		return QP_E_FULL;
 	}
 	rc = open_stream(r);
@@ -270,7 +280,7 @@ accept_outside(void *listener_ctx, struct qp_tcp_conn *c)
 	} else if (rc < 0) {
 		r->tcp = NULL; /* TCP refuses it by our answer */
 		qp_relay_abort(r, QP_STREAM_LIMIT);
-		t->all->env.counters->conns_refused++;
+		qp_usage_refused(t);
 		return rc;
 	}
 	qp_tcp_set_ctx(c, r);
@@ -300,6 +310,7 @@ outside_data(void *ctx, struct rte_mbuf *chain)
 	struct qp_worker_counters *c = r->tunnel->all->env.counters;
 
 	c->relay_bytes_in += bytes;
+	qp_usage_in(r->tunnel, &r->use, bytes);
 	if (r->stream == NULL && r->waiting) {
 		count_held(r, bytes, 0);
 		hold(r, chain);
@@ -348,6 +359,25 @@ outside_acked(void *ctx, uint32_t bytes)
 	give_stream_credit(r);
 }
 
+static enum qp_end_reason
+reason_of_tcp(enum qp_tcp_end why)
+{
+	switch (why) {
+	case QP_TCP_END_NORMAL:
+		return QP_END_FINISHED;
+	case QP_TCP_END_TIMEOUT:
+		return QP_END_TIMEOUT;
+	case QP_TCP_END_NO_MEMORY:
+		return QP_END_NO_MEMORY;
+	case QP_TCP_END_REFUSED:
+		return QP_END_REFUSED;
+	case QP_TCP_END_RESET:
+	case QP_TCP_END_UNREACHABLE:
+		break;
+	}
+	return QP_END_OUTSIDE_RESET;
+}
+
 static void
 outside_ended(void *ctx, enum qp_tcp_end why)
 {
@@ -358,6 +388,8 @@ outside_ended(void *ctx, enum qp_tcp_end why)
 		qp_local_unreached(r, why);
 		return;
 	}
+	if (why != QP_TCP_END_NORMAL)
+		qp_usage_why(&r->use.why, reason_of_tcp(why));
 	if (why == QP_TCP_END_NORMAL && !r->stream_done)
 		return; /* the client still has to acknowledge; the stream's end frees us */
 	if (r->stream != NULL) {
@@ -437,9 +469,12 @@ qp_relay_stream_data(struct qp_relay *r, const uint8_t *data, size_t len, bool f
 	if (r->tcp == NULL && !qp_local_is_opening(r))
 		return;
 	r->tunnel->all->env.counters->relay_bytes_out += len;
+	qp_usage_out(r->tunnel, &r->use, len);
 	count_held(r, 0, (int64_t)len);
-	if (copy_out(r, data, len) < 0)
+	if (copy_out(r, data, len) < 0) {
+		qp_usage_why(&r->use.why, QP_END_NO_MEMORY);
 		r->kill = true; /* bytes that QUIC has acknowledged are lost: say so by a reset */
+	}
 	qp_relay_mark(r);
 }
 

@@ -29,6 +29,12 @@ struct qp_slots {
 int qp_slots_add(struct qp_slots *s, void *ptr, uint64_t *id);
 /* NULL when the id is of nobody (any more). */
 void *qp_slots_get(const struct qp_slots *s, uint64_t id);
+/* Whatever is in that slot, index < size; NULL: nothing. What lives keeps its slot. */
+static inline void *
+qp_slots_at(const struct qp_slots *s, uint32_t index)
+{
+	return s->slot[index].ptr;
+}
 void qp_slots_remove(struct qp_slots *s, uint64_t id);
 void qp_slots_fini(struct qp_slots *s);
 

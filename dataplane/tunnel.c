@@ -38,6 +38,41 @@ qp_tunnel_message_send(struct qp_tunnel *t, const struct qp_msg *msg)
 	return t->all->env.send(t->all->env.send_ctx, msg);
 }
 
+/* Why, for people, where nobody has said it better. */
+static enum qp_end_reason
+reason_of(enum qp_app_error code)
+{
+	switch (code) {
+	case QP_APP_NONE:
+		return QP_END_CLIENT_LEFT;
+	case QP_APP_PROTOCOL:
+		return QP_END_PROTOCOL;
+	case QP_APP_AUTH:
+	case QP_APP_REFUSED:
+		return QP_END_REFUSED;
+	case QP_APP_SHUTDOWN:
+		return QP_END_SHUTDOWN;
+	case QP_APP_TIMEOUT:
+		return QP_END_TIMEOUT;
+	case QP_APP_INTERNAL:
+		return QP_END_NO_MEMORY;
+	}
+	return QP_END_UNKNOWN;
+}
+
+static enum qp_end_reason
+reason_of_quic(enum qp_quic_end how)
+{
+	static const enum qp_end_reason reasons[] = {
+		[QP_QUIC_END_OURS] = QP_END_PROTOCOL,
+		[QP_QUIC_END_PEER] = QP_END_CLIENT_LEFT,
+		[QP_QUIC_END_SILENCE] = QP_END_CLIENT_LOST,
+		[QP_QUIC_END_FREED] = QP_END_SHUTDOWN,
+	};
+
+	return reasons[how];
+}
+
 /* Closes the port and everything that runs over it; the connection itself goes on. */
 void
 qp_tunnel_close_port(struct qp_tunnel *t)
@@ -67,6 +102,7 @@ qp_tunnel_end(struct qp_tunnel *t, enum qp_app_error code, const char *phrase)
 	if (t->state == QP_TUNNEL_ENDED)
 		return;
 	t->state = QP_TUNNEL_ENDED;
+	qp_usage_why(&t->why, reason_of(code));
 	qp_timer_cancel(t->all->env.wheel, &t->deadline);
 	qp_tunnel_close_port(t);
 	qp_quic_conn_close(t->conn, code, phrase != NULL ? phrase : qp_app_error_phrase(code));
@@ -83,6 +119,7 @@ qp_tunnel_last_words(struct qp_tunnel *t, enum qp_app_error code, const char *ph
 		return;
 	}
 	t->state = QP_TUNNEL_LAST;
+	qp_usage_why(&t->why, reason_of(code));
 	t->last_code = code;
 	t->last_phrase = phrase;
 	qp_tunnel_close_port(t);
@@ -154,6 +191,7 @@ opened(void *app, struct qp_quic_conn *c, void **conn_ctx)
 	t->state = QP_TUNNEL_STEP1;
 	t->all = ts;
 	t->conn = c;
+	t->told = ts->epoch;
 	t->relay_ids.gen_mask = 0xfff; /* 20 + 12 bits: the wire's 32 */
 	t->deadline.fn = on_deadline;
 	TAILQ_INIT(&t->relays);
@@ -167,17 +205,28 @@ opened(void *app, struct qp_quic_conn *c, void **conn_ctx)
 }
 
 static void
-closed(void *conn_ctx)
+tell_end(struct qp_tunnel *t)
+{
+	struct qp_msg msg;
+
+	qp_tunnel_message_init(t, &msg, QP_MSG_TUNNEL_CLOSED);
+	msg.tunnel_closed.reason = t->why;
+	msg.tunnel_closed.usage = t->usage;
+	qp_tunnel_message_send(t, &msg);
+}
+
+static void
+closed(void *conn_ctx, enum qp_quic_end how)
 {
 	struct qp_tunnel *t = conn_ctx;
-	struct qp_msg msg;
 
 	t->control = NULL;
 	t->state = QP_TUNNEL_ENDED;
 	qp_tunnel_close_port(t);
+	qp_usage_why(&t->why, reason_of_quic(how));
 	if (t->announced) {
-		qp_tunnel_message_init(t, &msg, QP_MSG_TUNNEL_CLOSED);
-		qp_tunnel_message_send(t, &msg);
+		qp_replay_tell(t); /* whose end it is */
+		tell_end(t);
 	}
 	if (t->authenticated)
 		t->all->env.counters->tunnels_active--;
@@ -189,6 +238,8 @@ closed(void *conn_ctx)
 	LIST_REMOVE(t, link);
 	qp_local_free(t);
 	free(t->rx);
+	free(t->asked);
+	free(t->ordered_phrase);
 	free(t);
 }
 

@@ -30,6 +30,7 @@ struct qp_tunnels_env {
 	struct qp_udp *udp;
 	struct qp_worker_counters *counters;
 	const uint8_t *mem_level;     /* enum qp_mem_level, as of this turn */
+	bool audit_conns;             /* CONN_CLOSED for each outside connection */
 	/*
 	 * To the control plane; copies the message. False: so much waits already
 	 * that a new client (AUTH_BEGIN) is not taken; other types always are.
@@ -46,10 +47,12 @@ struct qp_tunnels *qp_tunnels_new(const struct qp_tunnels_env *env);
 /* After the endpoint is gone, and with it every tunnel. NULL is allowed. */
 void qp_tunnels_free(struct qp_tunnels *ts);
 
-/* AUTH_REPLY, VERDICT, FORWARD_ or LOCAL_GRANT or _DENY from the control plane. */
+/* Any message from the control plane that is about tunnels, their clients or connections. */
 void qp_tunnels_message(struct qp_tunnels *ts, const struct qp_msg *msg);
 /* Once a worker loop after input: hands what came from the tunnels to TCP. */
 void qp_tunnels_flush(struct qp_tunnels *ts);
+/* True: there is more to do at the next flush, so that the worker must not sleep. */
+bool qp_tunnels_busy(const struct qp_tunnels *ts);
 /* SessionClose to every client, then the end of its connection. */
 void qp_tunnels_shutdown(struct qp_tunnels *ts);
 /* Counts one tunnel's smoothed round-trip time; the next call another's. */

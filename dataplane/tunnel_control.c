@@ -64,23 +64,37 @@ take_step3(struct qp_tunnel *t)
 	return QP_WIRE_STEP3_BYTES;
 }
 
+void
+qp_tunnel_ask_forward(struct qp_tunnel *t)
+{
+	struct qp_msg msg;
+
+	qp_tunnel_message_init(t, &msg, QP_MSG_FORWARD_REQUEST);
+	msg.forward = *t->asked;
+	qp_tunnel_message_send(t, &msg);
+}
+
 static void
 request_remote_forward(struct qp_tunnel *t, const struct qp_wire_msg *in)
 {
 	struct qp_slice destination = in->remote_forward_request.destination;
-	struct qp_msg msg;
+	struct qp_msg_forward *f = calloc(1, sizeof(*f));
 	size_t len = destination.len;
 
-	qp_tunnel_message_init(t, &msg, QP_MSG_FORWARD_REQUEST);
-	if (len > sizeof(msg.forward.destination))
-		len = sizeof(msg.forward.destination);
-	msg.forward.port = in->remote_forward_request.port;
-	msg.forward.protocol = in->remote_forward_request.protocol;
-	msg.forward.destination_len = (uint16_t)len;
+	if (f == NULL) {
+		qp_tunnel_end(t, QP_APP_INTERNAL, NULL);
+		return;
+	}
+	if (len > sizeof(f->destination))
+		len = sizeof(f->destination);
+	f->port = in->remote_forward_request.port;
+	f->protocol = in->remote_forward_request.protocol;
+	f->destination_len = (uint16_t)len;
 	if (len > 0)
-		memcpy(msg.forward.destination, destination.ptr, len);
+		memcpy(f->destination, destination.ptr, len);
+	t->asked = f;
 	t->state = QP_TUNNEL_GRANT;
-	qp_tunnel_message_send(t, &msg);
+	qp_tunnel_ask_forward(t);
 }
 
 static void

@@ -7,6 +7,7 @@
 #include "common/wire.h"
 #include "dataplane/slots.h"
 #include "dataplane/tunnel.h"
+#include "dataplane/usage.h"
 #include "dataplane/udp/udp.h"
 
 struct rte_mbuf;
@@ -50,10 +51,15 @@ struct qp_tunnel {
 	struct qp_timer deadline;            /* authentication and request, or last words */
 	bool announced;                      /* the control plane knows it: TUNNEL_CLOSED is owed */
 	bool authenticated;
+	uint32_t told;                       /* the control plane that knows of it; all->epoch: the present one */
+	enum qp_end_reason why;              /* the first that was said counts */
+	struct qp_msg_identity identity;     /* as the verdict said it */
+	struct qp_msg_usage usage;
 	uint32_t early_bytes;                /* of stream 0 before that: no credit is given back for them */
 	uint16_t port;                       /* host order; 0: none is held */
 	uint8_t protocol;
 	struct qp_tcp_listener *listener;
+	struct qp_msg_forward *asked;        /* of a remote forward, from its request on */
 	struct qp_local *local;              /* of a local forward, from its request on; NULL: a remote one */
 	struct qp_udp_port *udp_port;        /* of a UDP forward: its port and virtual connections */
 	struct qp_udp_flow_queue flows;      /* with a stream; the one that was silent longest first */
@@ -69,6 +75,7 @@ struct qp_tunnel {
 	uint64_t held_bytes;                 /* payload of its relays in mbufs, both directions */
 	uint64_t last_code;                  /* how the connection closes after the last words */
 	const char *last_phrase;             /* static text */
+	char *ordered_phrase;                /* the control plane's, when it closes the tunnel */
 	/* Bytes of stream 0 that wait for more, or for the control plane. */
 	uint8_t *rx;
 	uint32_t rx_len, rx_cap;
@@ -104,6 +111,7 @@ struct qp_relay {
 	bool tunnel_fin;                     /* the stream's FIN came */
 	bool shut;                           /* our FIN is queued in TCP */
 	bool stopped;                        /* the client reads no more */
+	struct qp_usage use;
 	bool waiting, dirty, kill;
 	bool stream_done;                    /* the stream has come and gone */
 	TAILQ_ENTRY(qp_relay) link;          /* tunnel->relays */
@@ -121,6 +129,9 @@ struct qp_tunnels {
 	uint32_t local_opening;              /* connections of local forwards that are not open yet */
 	bool owed;                           /* some tunnel has owed_credit */
 	struct qp_timer relief;              /* armed while mbufs are scarce */
+	uint32_t epoch;                      /* control planes that there were before the present one */
+	bool replaying;                      /* the present one is being told the tunnels: */
+	uint32_t replay_at;                  /* … from this slot on */
 };
 
 /* tunnel.c */
@@ -142,6 +153,8 @@ void qp_tunnel_respond(struct qp_tunnel *t, enum qp_wire_type type, enum qp_wire
 void qp_tunnel_announce(struct qp_tunnel *t, uint32_t conn_id);
 
 /* tunnel_control.c */
+/* FORWARD_REQUEST, from what the client asked for (t->asked). */
+void qp_tunnel_ask_forward(struct qp_tunnel *t);
 /* Bytes of stream 0; borrowed. */
 void qp_tunnel_control_data(struct qp_tunnel *t, const uint8_t *data, size_t len, bool fin);
 /* Credit for `len` bytes of stream 0, and of the connection. */
@@ -149,7 +162,19 @@ void qp_tunnel_give_credit(struct qp_tunnel *t, uint64_t len);
 /* Goes on with what waited in t->rx: after an answer of the control plane. */
 void qp_tunnel_process(struct qp_tunnel *t);
 
+/* replay.c */
+/* REPLAY has come: the tunnels are told from now on. */
+void qp_replay_begin(struct qp_tunnels *ts);
+/* Once a turn: some more of them. */
+void qp_replay_go_on(struct qp_tunnels *ts);
+/* TUNNEL_STATE of one, unless the control plane knows it; the tunnel may end by it. */
+void qp_replay_tell(struct qp_tunnel *t);
+
 /* local.c: local forwards */
+/* Where the client wants it to lead; borrowed from the tunnel. */
+const char *qp_local_destination(const struct qp_tunnel *t, size_t *len);
+/* The control plane that was asked is gone. */
+void qp_local_ask_again(struct qp_tunnel *t);
 /* LocalForwardRequest: asks the control plane where it leads. */
 void qp_local_request(struct qp_tunnel *t, const struct qp_wire_msg *msg);
 /* LOCAL_GRANT and LOCAL_DENY. */
@@ -194,6 +219,8 @@ void qp_relay_stream_closed(struct qp_relay *r);
 void qp_relay_open_waiting(struct qp_tunnel *t);
 /* Resets the outside connection and the stream, frees the relay. Not from TCP's callbacks. */
 void qp_relay_abort(struct qp_relay *r, uint64_t code);
+/* By order of the control plane. */
+void qp_relay_kick(struct qp_relay *r);
 /* The same for all of a tunnel. */
 void qp_relay_abort_all(struct qp_tunnel *t);
 void qp_relay_flush(struct qp_tunnels *ts);

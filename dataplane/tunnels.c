@@ -38,6 +38,7 @@ verdict(struct qp_tunnel *t, const struct qp_msg *msg)
 	}
 	t->state = QP_TUNNEL_REQUEST;
 	t->authenticated = true;
+	t->identity = msg->verdict.identity;
 	qp_quic_conn_trust(t->conn);
 	qp_tunnel_give_credit(t, t->early_bytes);
 	t->all->env.counters->tunnels_total++;
@@ -61,6 +62,18 @@ listen_on(struct qp_tunnel *t, const struct qp_ipaddr *addr)
 	return QP_E_UNSUPPORTED;
 }
 
+/* A port was granted to a tunnel that has no use for it: give it back. */
+static void
+return_port(struct qp_tunnels *ts, const struct qp_msg *msg)
+{
+	struct qp_msg back = {.type = QP_MSG_FORWARD_CLOSED, .version = QP_IPC_VERSION,
+		.id = msg->id};
+
+	back.forward_closed.port = msg->forward_answer.port;
+	back.forward_closed.protocol = msg->forward_answer.protocol;
+	ts->env.send(ts->env.send_ctx, &back);
+}
+
 static void
 grant(struct qp_tunnel *t, const struct qp_msg *msg)
 {
@@ -68,12 +81,14 @@ grant(struct qp_tunnel *t, const struct qp_msg *msg)
 	struct qp_ipaddr addr;
 	int rc;
 
-	t->port = a->port;
-	t->protocol = a->protocol;
 	if (t->state != QP_TUNNEL_GRANT || t->local != NULL) {
-		qp_tunnel_close_port(t);
+		/* Asked twice, of two control planes: what is open stays open. */
+		if (t->port != a->port || t->protocol != a->protocol)
+			return_port(t->all, msg);
 		return;
 	}
+	t->port = a->port;
+	t->protocol = a->protocol;
 	memcpy(addr.b, a->addr, sizeof(addr.b));
 	rc = listen_on(t, (addr.q[0] | addr.q[1]) != 0 ? &addr : NULL);
 	if (rc < 0) {
@@ -102,16 +117,44 @@ deny(struct qp_tunnel *t, const struct qp_msg *msg)
 	qp_tunnel_last_words(t, QP_APP_REFUSED, NULL);
 }
 
-/* A port was granted to a tunnel that is gone: give it back. */
-static void
-return_port(struct qp_tunnels *ts, const struct qp_msg *msg)
-{
-	struct qp_msg back = {.type = QP_MSG_FORWARD_CLOSED, .version = QP_IPC_VERSION,
-		.id = msg->id};
+/* What it orders. */
 
-	back.forward_closed.port = msg->forward_answer.port;
-	back.forward_closed.protocol = msg->forward_answer.protocol;
-	ts->env.send(ts->env.send_ctx, &back);
+static void
+close_tunnel(struct qp_tunnel *t, const struct qp_msg_tunnel_close *order)
+{
+	if (t->ordered_phrase == NULL)
+		t->ordered_phrase = strndup(order->phrase, sizeof(order->phrase));
+	qp_usage_why(&t->why, order->code == QP_APP_SHUTDOWN ? QP_END_SHUTDOWN : QP_END_KICKED);
+	/* At once, by the connection's end: a SessionClose before it would keep the phrase from the client. */
+	qp_tunnel_end(t, order->code, t->ordered_phrase);
+}
+
+static void
+close_conn(struct qp_tunnel *t, uint32_t id)
+{
+	void *ctx = t->local != NULL ? qp_local_find(t, id) : qp_slots_get(&t->relay_ids, id);
+
+	if (ctx == NULL)
+		return;
+	if (*(enum qp_stream_kind *)ctx == QP_STREAM_UDP)
+		qp_udp_flow_kick(ctx);
+	else
+		qp_relay_kick(ctx);
+}
+
+static void
+message_to_all(struct qp_tunnels *ts, const struct qp_msg *msg)
+{
+	switch (msg->type) {
+	case QP_MSG_REPLAY:
+		qp_replay_begin(ts);
+		break;
+	case QP_MSG_FORWARD_GRANT:
+		return_port(ts, msg);
+		break;
+	default:
+		break;
+	}
 }
 
 void
@@ -120,8 +163,7 @@ qp_tunnels_message(struct qp_tunnels *ts, const struct qp_msg *msg)
 	struct qp_tunnel *t = qp_slots_get(&ts->ids, msg->id);
 
 	if (t == NULL) {
-		if (msg->type == QP_MSG_FORWARD_GRANT)
-			return_port(ts, msg);
+		message_to_all(ts, msg);
 		return;
 	}
 	switch (msg->type) {
@@ -142,6 +184,12 @@ qp_tunnels_message(struct qp_tunnels *ts, const struct qp_msg *msg)
 		break;
 	case QP_MSG_LOCAL_DENY:
 		qp_local_denied(t, msg);
+		break;
+	case QP_MSG_TUNNEL_CLOSE:
+		close_tunnel(t, &msg->tunnel_close);
+		break;
+	case QP_MSG_CONN_CLOSE:
+		close_conn(t, msg->conn_close.conn_id);
 		break;
 	default:
 		break;
@@ -224,6 +272,7 @@ qp_tunnels_flush(struct qp_tunnels *ts)
 	watch_memory(ts);
 	qp_relay_flush(ts);
 	qp_udp_flush(ts->env.udp);
+	qp_replay_go_on(ts);
 	if (ts->owed && *ts->env.mem_level == QP_MEM_PLENTY)
 		pay_credit(ts);
 }
@@ -252,6 +301,12 @@ qp_tunnels_sample(struct qp_tunnels *ts, struct qp_rtt_histogram *rtt)
 	ts->sampled_next = LIST_NEXT(t, link);
 	if (t->authenticated)
 		qp_rtt_count(rtt, qp_quic_conn_rtt(t->conn) / 1000);
+}
+
+bool
+qp_tunnels_busy(const struct qp_tunnels *ts)
+{
+	return ts->replaying;
 }
 
 uint32_t

@@ -104,6 +104,18 @@ set_log_levels(const struct qp_msg_log_levels *m)
 		qp_log_apply_levels(&levels);
 }
 
+/* A worker that has no tunnels yet has none to tell. */
+static void
+replay(struct qp_worker *w, const struct qp_msg *msg)
+{
+	const struct qp_msg end = {.type = QP_MSG_REPLAY_END, .version = QP_IPC_VERSION};
+
+	if (w->tunnels != NULL)
+		qp_tunnels_message(w->tunnels, msg);
+	else
+		(void)qp_worker_send(w, &end);
+}
+
 static void
 message(struct qp_worker *w, const struct qp_msg *msg)
 {
@@ -117,8 +129,15 @@ message(struct qp_worker *w, const struct qp_msg *msg)
 	case QP_MSG_FORWARD_DENY:
 	case QP_MSG_LOCAL_GRANT:
 	case QP_MSG_LOCAL_DENY:
+	case QP_MSG_TUNNEL_CLOSE:
+	case QP_MSG_CONN_CLOSE:
 		if (w->tunnels != NULL)
 			qp_tunnels_message(w->tunnels, msg);
+		break;
+	case QP_MSG_REPLAY:
+		if (w->api != NULL)
+			qp_api_reset_all(w->api);
+		replay(w, msg);
 		break;
 	case QP_MSG_API_DATA:
 	case QP_MSG_API_CLOSE:
@@ -208,7 +227,7 @@ finish_turn(struct qp_worker *w)
 	if (w->api != NULL)
 		qp_api_flush(w->api);
 	qp_tcp_flush(w->tcp);
-	more = qp_quic_flush(w->quic);
+	more = qp_quic_flush(w->quic) || qp_tunnels_busy(w->tunnels);
 	qp_worker_tx_flush(w);
 	return more || w->tx_len > 0;
 }

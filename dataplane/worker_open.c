@@ -163,6 +163,7 @@ open_tunnels(struct qp_worker *w, const struct qp_msg_config *in)
 		.udp = w->udp,
 		.counters = &w->out->c,
 		.mem_level = &w->mem_level,
+		.audit_conns = in->audit_conns != 0,
 		.send = qp_worker_send,
 		.send_ctx = w,
 	};

@@ -43,7 +43,7 @@ qp_quic_conn_rearm(struct qp_quic_conn *c)
 
 /* Tells the application, forgets TLS, ngtcp2 and the streams. The ids stay until the end. */
 static void
-release(struct qp_quic_conn *c)
+release(struct qp_quic_conn *c, enum qp_quic_end how)
 {
 	struct qp_quic *q = c->quic;
 
@@ -51,7 +51,7 @@ release(struct qp_quic_conn *c)
 		q->nhandshakes--;
 	if (c->app_told) {
 		c->app_told = false;
-		q->ops->closed(c->ctx);
+		q->ops->closed(c->ctx, how);
 	}
 	c->ctx = NULL;
 	while (!LIST_EMPTY(&c->streams))
@@ -69,7 +69,7 @@ qp_quic_conn_free(struct qp_quic_conn *c)
 	struct qp_quic *q = c->quic;
 
 	if (c->ng != NULL)
-		release(c);
+		release(c, QP_QUIC_END_FREED);
 	if (c->pending)
 		TAILQ_REMOVE(&q->pending, c, pending_link);
 	qp_timer_cancel(q->env.wheel, &c->timer);
@@ -89,7 +89,7 @@ linger(struct qp_quic_conn *c, enum qp_quic_conn_state state)
 
 	if (c->state == QP_QUIC_HANDSHAKE)
 		c->quic->env.counters->quic_handshakes_failed++;
-	release(c);
+	release(c, state == QP_QUIC_DRAINING ? QP_QUIC_END_PEER : QP_QUIC_END_OURS);
 	c->state = state;
 	qp_timer_arm(c->quic->env.wheel, &c->timer, until);
 }
@@ -99,7 +99,7 @@ qp_quic_conn_drop(struct qp_quic_conn *c)
 {
 	if (c->state == QP_QUIC_HANDSHAKE)
 		c->quic->env.counters->quic_handshakes_failed++;
-	release(c);
+	release(c, QP_QUIC_END_SILENCE);
 	c->state = QP_QUIC_DEAD;
 	qp_timer_cancel(c->quic->env.wheel, &c->timer);
 	qp_quic_conn_pend(c);

@@ -62,12 +62,20 @@ struct qp_quic_config {
 	uint8_t reset_key[32];       /* derives stateless reset tokens and Retry tokens */
 };
 
+/* How a connection came to its end. */
+enum qp_quic_end {
+	QP_QUIC_END_OURS,    /* closed from here, or for an error of the peer's */
+	QP_QUIC_END_PEER,    /* it said so */
+	QP_QUIC_END_SILENCE, /* nothing came for too long */
+	QP_QUIC_END_FREED,   /* qp_quic_free */
+};
+
 /* The application above: tunnels. Called on the lcore. */
 struct qp_quic_ops {
 	/* The handshake is complete. Sets *conn_ctx. Non-zero: refuse the connection. */
 	int (*opened)(void *app, struct qp_quic_conn *c, void **conn_ctx);
 	/* The connection is gone with all its streams (stream_closed is not called for them). */
-	void (*closed)(void *conn_ctx);
+	void (*closed)(void *conn_ctx, enum qp_quic_end how);
 	/* The peer allows `left` more streams of ours. */
 	void (*may_open)(void *conn_ctx, uint64_t left);
 	/* The peer opened a stream. Sets *stream_ctx (NULL at first) through qp_quic_stream_set_ctx. */

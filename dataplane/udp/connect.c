@@ -32,7 +32,8 @@ choose_port(struct qp_udp *u, struct qp_flow *f)
 
 struct qp_udp_flow *
 qp_udp_connect(struct qp_udp *u, struct qp_tunnel *t, const struct qp_flow *to,
-	struct qp_quic_stream *s, struct qp_local_conn *local)
+	struct qp_quic_stream *s, struct qp_local_conn *local,
+	uint32_t conn_id)
 {
 	struct qp_flow flow = *to;
 	struct qp_udp_flow *f;
@@ -43,6 +44,7 @@ qp_udp_connect(struct qp_udp *u, struct qp_tunnel *t, const struct qp_flow *to,
 	f->stream = s;
 	f->local = local;
 	qp_udp_flow_enter(f, &flow);
+	f->use.conn_id = conn_id;
 	qp_quic_stream_set_ctx(s, f);
 	qp_udp_open_window(s);
 	return f;

@@ -165,6 +165,7 @@ flow_free(struct qp_udp_flow *f)
 	qp_mbufq_clear(&f->held);
 	qp_udp_flow_drop_out(f);
 	LIST_REMOVE(f, bucket_link);
+	qp_usage_closed(t, &f->use);
 	if (f->local != NULL)
 		qp_local_conn_free(t, f->local);
 	qp_slots_remove(&t->relay_ids, f->id);
@@ -177,6 +178,7 @@ flow_free(struct qp_udp_flow *f)
 void
 qp_udp_flow_abort(struct qp_udp_flow *f, uint64_t code)
 {
+	qp_usage_why(&f->use.why, qp_usage_reason_of(code));
 	if (f->stream != NULL) {
 		qp_quic_stream_set_ctx(f->stream, NULL);
 		qp_quic_stream_abort(f->stream, code);
@@ -292,6 +294,7 @@ qp_udp_flow_enter(struct qp_udp_flow *f, const struct qp_flow *flow)
 	u->counters.flows_opened++;
 	t->all->env.counters->conns_active++;
 	t->all->env.counters->conns_total++;
+	qp_usage_opened(t, &f->use, f->id, flow);
 	qp_timer_arm(u->env.wheel, &f->idle, f->last_ns + u->cfg.idle_ns);
 }
 
@@ -323,6 +326,13 @@ qp_udp_flow_close(struct qp_udp_flow *f, uint8_t reason)
 		qp_udp_unreachable(f);
 	}
 	qp_udp_flow_abort(f, QP_STREAM_RESET);
+}
+
+void
+qp_udp_flow_kick(struct qp_udp_flow *f)
+{
+	qp_usage_why(&f->use.why, QP_END_KICKED);
+	qp_udp_flow_abort(f, QP_STREAM_CLOSED);
 }
 
 void

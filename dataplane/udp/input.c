@@ -99,6 +99,7 @@ count_in(struct qp_udp_flow *f, uint32_t len)
 	QP_UDP_COUNT(u, datagrams_in);
 	u->counters.bytes_in += len;
 	f->tunnel->all->env.counters->relay_bytes_in += len;
+	qp_usage_in(f->tunnel, &f->use, len);
 	qp_udp_flow_queued(f, QP_WIRE_RECORD_HEADER_BYTES + len);
 }
 

@@ -34,6 +34,7 @@ struct qp_udp_flow {
 	struct qp_quic_stream *stream;     /* NULL: not open yet */
 	struct qp_local_conn *local;       /* of a local forward: what the client calls it; else NULL */
 	struct qp_flow flow;               /* l2: the last datagram's */
+	struct qp_usage use;
 	struct qp_timer idle;
 	uint64_t last_ns;                  /* last datagram, either way */
 	bool answered;                     /* … and it was the client's */

@@ -137,6 +137,7 @@ send_datagram(struct qp_udp_flow *f)
 	QP_UDP_COUNT(u, datagrams_out);
 	u->counters.bytes_out += len;
 	f->tunnel->all->env.counters->relay_bytes_out += len;
+	qp_usage_out(f->tunnel, &f->use, len);
 	if (ip_header_bytes(f) + QP_UDP_HEADER_BYTES + len <= mtu) {
 		batch_add(u, f, m, tail);
 		return;

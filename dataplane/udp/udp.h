@@ -91,11 +91,11 @@ void qp_udp_set_ports(struct qp_udp *u, uint16_t first, uint32_t count);
 /*
  * A flow to the outside for a stream that a client has opened in a local
  * forward, whose id is read already: `to` without a local port. The flow has the
- * stream's context, and `local`, from then on. NULL, and counted why: a limit,
+ * stream's context, and `local`, from then on; `conn_id` is what the client calls it. NULL, and counted why: a limit,
  * no port, no memory.
  */
 struct qp_udp_flow *qp_udp_connect(struct qp_udp *u, struct qp_tunnel *t, const struct qp_flow *to,
-	struct qp_quic_stream *s, struct qp_local_conn *local);
+	struct qp_quic_stream *s, struct qp_local_conn *local, uint32_t conn_id);
 /* Ends all of a tunnel's flows. */
 void qp_udp_abort_all(struct qp_tunnel *t);
 /* Those that hold more than the tunnel's average or just that. */
@@ -104,6 +104,9 @@ void qp_udp_abort_largest(struct qp_tunnel *t);
 void qp_udp_open_waiting(struct qp_tunnel *t);
 /* ConnectionClose from the client (enum qp_wire_reason): ends the flow. */
 void qp_udp_flow_close(struct qp_udp_flow *f, uint8_t reason);
+
+/* By order of the control plane: the same, whatever the client says. */
+void qp_udp_flow_kick(struct qp_udp_flow *f);
 
 /* What a flow's stream tells; see struct qp_quic_ops. Each may end the flow. */
 void qp_udp_stream_data(struct qp_udp_flow *f, const uint8_t *data, size_t len, bool fin);

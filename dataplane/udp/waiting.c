@@ -81,6 +81,7 @@ reclaim_streams(struct qp_tunnel *t, uint64_t now_ns)
 			continue;
 		most--;
 		QP_UDP_COUNT(f->udp, flows_reclaimed);
+		qp_usage_why(&f->use.why, QP_END_LIMIT);
 		qp_udp_flow_abort(f, QP_STREAM_TIMEOUT);
 	}
 }

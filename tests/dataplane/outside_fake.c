@@ -251,6 +251,7 @@ turn_connect(struct half *h, struct world *w)
 {
 	struct qp_tcp_listener *l;
 	struct qp_tcp_conn *c;
+	static unsigned n;
 
 	h->connecting = false;
 	LIST_FOREACH (l, &w->tcp->listeners, link)
@@ -265,6 +266,9 @@ turn_connect(struct half *h, struct world *w)
 	c->tcp = w->tcp;
 	c->ops = l->ops;
 	c->peer = &h->conn;
+	c->flow.remote = qp_ipaddr_v4(htonl(OUTSIDE_CLIENT));
+	c->flow.rport_be = htons((uint16_t)(20000 + n++));
+	c->flow.lport_be = htons(h->conn.port);
 	c->window = c->rcv_buf = w->tcp->window;
 	STAILQ_INIT(&c->out);
 	LIST_INSERT_HEAD(&w->tcp->conns, c, link);

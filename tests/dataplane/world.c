@@ -417,7 +417,7 @@ cp_message(void *ctx, const struct qp_msg *msg)
 {
 	struct world_cp *cp = &((struct world *)ctx)->cp;
 
-	must(msg->version == QP_IPC_VERSION && msg->id != 0);
+	must(msg->version == QP_IPC_VERSION && (msg->id != 0 || msg->type > QP_MSG_SHUTDOWN));
 	if (cp->full && msg->type == QP_MSG_AUTH_BEGIN)
 		return false;
 	if (cp->len == cp->cap) {
@@ -448,16 +448,22 @@ cp_count(const struct world *w, enum qp_msg_type type)
 	return n;
 }
 
-static struct qp_msg
-answer(uint64_t id, enum qp_msg_type type)
+struct qp_msg
+cp_message_of(enum qp_msg_type type, uint64_t id)
 {
 	return (struct qp_msg) {.type = type, .version = QP_IPC_VERSION, .id = id};
 }
 
 void
+cp_send(struct world *w, const struct qp_msg *msg)
+{
+	qp_tunnels_message(w->tunnels, msg);
+}
+
+void
 cp_reply(struct world *w, uint64_t id, const void *bytes, size_t len)
 {
-	struct qp_msg m = answer(id, QP_MSG_AUTH_REPLY);
+	struct qp_msg m = cp_message_of(QP_MSG_AUTH_REPLY, id);
 
 	m.auth_bytes.len = (uint16_t)len;
 	memcpy(m.auth_bytes.bytes, bytes, len);
@@ -467,9 +473,10 @@ cp_reply(struct world *w, uint64_t id, const void *bytes, size_t len)
 void
 cp_verdict(struct world *w, uint64_t id, bool accepted)
 {
-	struct qp_msg m = answer(id, QP_MSG_VERDICT);
+	struct qp_msg m = cp_message_of(QP_MSG_VERDICT, id);
 
 	m.verdict.accepted = accepted;
+	m.verdict.identity = w->cp.identity;
 	qp_tunnels_message(w->tunnels, &m);
 }
 
@@ -477,7 +484,7 @@ static void
 forward_answer(struct world *w, uint64_t id, enum qp_msg_type type, uint16_t port, uint8_t status,
 	const char *text)
 {
-	struct qp_msg m = answer(id, type);
+	struct qp_msg m = cp_message_of(type, id);
 
 	m.forward_answer.port = port;
 	m.forward_answer.protocol = QP_WIRE_TCP;
@@ -619,7 +626,7 @@ world_turn(struct world *w)
 	w->more = outside_turn(w);
 	qp_tunnels_flush(w->tunnels);
 	qp_tcp_flush(w->tcp);
-	w->more |= qp_quic_flush(w->quic);
+	w->more |= qp_quic_flush(w->quic) || qp_tunnels_busy(w->tunnels);
 	TAILQ_FOREACH (c, &w->clients, link)
 		client_turn(c);
 }
@@ -726,6 +733,7 @@ start_gateway(struct world *w)
 		.max_stream_window = 1 << 20,
 		.counters = &w->counters,
 		.mem_level = &w->mem_level,
+		.audit_conns = true,
 		.send = cp_message,
 		.send_ctx = w,
 	};

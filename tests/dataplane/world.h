@@ -75,6 +75,7 @@ struct world_cp {
 	bool manual; /* the test answers */
 	bool refuse_ports;
 	bool full; /* takes no new clients */
+	struct qp_msg_identity identity; /* of whoever is let in */
 	bool silent_locals; /* says nothing to LOCAL_REQUEST */
 	uint8_t local_hosts[4]; /* where local forwards lead: 203.0.113.x; none: denied */
 	uint8_t nlocal_hosts;
@@ -169,6 +170,9 @@ void world_drop_frames(struct world *w);
 /* The n-th (from 0) message of that type that the data plane ever sent, or NULL. */
 const struct qp_msg *cp_find(const struct world *w, enum qp_msg_type type, unsigned nth);
 unsigned cp_count(const struct world *w, enum qp_msg_type type);
+/* Any message: made, and given to the tunnels. */
+struct qp_msg cp_message_of(enum qp_msg_type type, uint64_t id);
+void cp_send(struct world *w, const struct qp_msg *msg);
 /* An answer for the tunnel `id`. */
 void cp_reply(struct world *w, uint64_t id, const void *bytes, size_t len);
 void cp_verdict(struct world *w, uint64_t id, bool accepted);

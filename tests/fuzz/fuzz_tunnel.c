@@ -276,6 +276,15 @@ qp_quic_conn_rtt(const struct qp_quic_conn *c)
 	return 0;
 }
 
+const struct qp_flow *
+qp_tcp_flow(const struct qp_tcp_conn *c)
+{
+	static const struct qp_flow nobody;
+
+	(void)c;
+	return &nobody;
+}
+
 uint64_t
 qp_tcp_rtt(const struct qp_tcp_conn *c)
 {
@@ -531,7 +540,7 @@ settle(void)
 			stream_gone(&streams[i]);
 	if (!conn.closing || conn.ctx == NULL)
 		return;
-	qp_tunnel_quic_ops.closed(conn.ctx);
+	qp_tunnel_quic_ops.closed(conn.ctx, QP_QUIC_END_PEER);
 	conn.ctx = NULL;
 	memset(streams, 0, sizeof(streams));
 }

@@ -43,7 +43,7 @@ connect_stream(bool v6, struct qp_quic_stream **s)
 	const struct qp_flow to = destination(v6);
 
 	*s = uw_stream(w);
-	return qp_udp_connect(w->udp, &w->tunnel, &to, *s, UW_LOCAL);
+	return qp_udp_connect(w->udp, &w->tunnel, &to, *s, UW_LOCAL, 4711);
 }
 
 static void

@@ -586,6 +586,7 @@ uw_start(struct uw *w)
 	w->udp = qp_udp_new(&env, &w->cfg);
 	must(w->udp != NULL);
 	w->tunnels.env.counters = &w->counters;
+	w->tunnels.env.now_ns = &w->now_ns;
 	open_port(w);
 }
 
