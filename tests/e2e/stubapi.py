@@ -13,8 +13,8 @@ import threading
 class Raw:
     """An answer byte for byte: status, type and body as given, or bytes straight to the socket."""
 
-    def __init__(self, body=b"", status=200, kind="application/json", wire=None):
-        self.body, self.status, self.kind, self.wire = body, status, kind, wire
+    def __init__(self, body=b"", status=200, kind="application/json", wire=None, headers=()):
+        self.body, self.status, self.kind, self.wire, self.headers = body, status, kind, wire, headers
 
 
 class StubApi:
@@ -42,7 +42,7 @@ class StubApi:
             def answer(self, request):
                 name = self.path.removeprefix("/api/v1/admin/")
                 outer.asked.append((name, request))
-                if outer.token and self.headers.get("Authorization") != f"Bearer {outer.token}":
+                if outer.token and "/api/" in self.path and self.headers.get("Authorization") != f"Bearer {outer.token}":
                     return self.problem(401, "a bearer token is needed")
                 found = outer.answers.get(name)
                 if callable(found):
@@ -70,6 +70,8 @@ class StubApi:
                     self.send_response(answer.status)
                     self.send_header("Content-Type", answer.kind)
                     self.send_header("Content-Length", str(len(answer.body)))
+                    for name, value in answer.headers:
+                        self.send_header(name, value)
                     self.end_headers()
                     self.wfile.write(answer.body)
 
