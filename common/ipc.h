@@ -4,6 +4,8 @@
 
 #include <stdint.h>
 
+#include "common/counters.h"
+
 /*
  * What control plane and data plane say to each other: fixed-size messages by
  * value over rte_ring (element size sizeof(struct qp_msg)), one single-producer
@@ -158,6 +160,21 @@ struct qp_worker_shared {
 	uint32_t pad;
 } __attribute__((aligned(64)));
 
+/* A hash over the names of all counters (FNV-1a, 32 bits), so that two releases tell each other apart. */
+static inline uint32_t
+qp_counters_layout(void)
+{
+#define X(field, ...) #field " "
+	static const char names[] = QP_WORKER_COUNTERS(X) QP_TCP_COUNTERS(X) QP_UDP_COUNTERS(X)
+		QP_IP_DROPS(X);
+#undef X
+	uint32_t h = 2166136261u;
+
+	for (const char *c = names; *c != '\0'; c++)
+		h = (h ^ (uint8_t)*c) * 16777619u;
+	return h;
+}
+
 /*
  * Owner: the data plane of that generation writes all but what is said below.
  * Life: from its start until the control plane or a successor frees the zone
@@ -169,7 +186,7 @@ struct qp_gen_shared {
 	int32_t pid;
 	uint32_t nworkers;
 	uint32_t state;        /* enum qp_dp_state */
-	uint32_t tcp_counters; /* how many of tcp[] are in use */
+	uint32_t layout;       /* qp_counters_layout(): the counters have the reader's names and order */
 	uint64_t started_at;   /* Unix time, seconds */
 	/* Written by the control plane: 1 = it sleeps on its doorbell. Seq_cst as above. */
 	uint32_t d2c_sleeping __attribute__((aligned(64)));

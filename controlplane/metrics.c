@@ -130,10 +130,16 @@ qp_totals_add(struct qp_totals *t, const struct qp_worker_shared *w)
 	add_histogram(&t->quic_rtt, &w->quic_rtt);
 }
 
+bool
+qp_metrics_readable(const struct qp_generation *g)
+{
+	return g->link != NULL && qp_dp_link_shared(g->link)->layout == qp_counters_layout();
+}
+
 void
 qp_totals_add_generation(struct qp_totals *t, const struct qp_generation *g)
 {
-	for (unsigned w = 0; g->link != NULL && w < g->nworkers; w++)
+	for (unsigned w = 0; qp_metrics_readable(g) && w < g->nworkers; w++)
 		qp_totals_add(t, &qp_dp_link_shared(g->link)->worker[w]);
 }
 

@@ -30,7 +30,7 @@ struct qp_totals {
 
 /* Adds what a worker has counted. */
 void qp_totals_add(struct qp_totals *t, const struct qp_worker_shared *w);
-/* Of all its workers. A generation without a link adds nothing. */
+/* Of all its workers. A generation without a link, or whose counters are others, adds nothing. */
 void qp_totals_add_generation(struct qp_totals *t, const struct qp_generation *g);
 /* Zeroes the gauges: what is "now" ends with a data plane, what is counted stays. */
 void qp_totals_drop_gauges(struct qp_totals *t);

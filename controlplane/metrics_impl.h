@@ -8,10 +8,13 @@
 
 /* What the files of /metrics share. */
 
-/* Calls for each live worker; all samples of a metric must stand together. */
+/* Calls for each live worker that can be read; all samples of a metric must stand together. */
 #define QP_METRICS_EACH_WORKER(m, g, w)                                                            \
 	TAILQ_FOREACH (g, (m)->generations, next)                                                  \
-		for (unsigned w = 0; (g)->link != NULL && (w) < (g)->nworkers; (w)++)
+		for (unsigned w = 0; qp_metrics_readable(g) && (w) < (g)->nworkers; (w)++)
+
+/* Whether its counters are there, and of the names and order that we know. */
+bool qp_metrics_readable(const struct qp_generation *g);
 
 /* HELP and TYPE. `name` without "quicport_". */
 void qp_metrics_head(FILE *out, const char *name, const char *help, const char *type);

@@ -156,6 +156,7 @@ make_shared(struct qp_attachment *a)
 	a->shared = zone->addr;
 	memset(a->shared, 0, sizeof(*a->shared));
 	a->shared->version = QP_IPC_VERSION;
+	a->shared->layout = qp_counters_layout();
 	a->shared->server_id = a->server_id;
 	a->shared->pid = getpid();
 	a->shared->nworkers = a->nworkers;

@@ -24,6 +24,7 @@
 #include "common/host.h"
 #include "common/log.h"
 #include "common/opt.h"
+#include "dataplane/telemetry.h"
 
 #define OWNER_LCORE 0u
 
@@ -117,11 +118,13 @@ start_eal(const struct options *o, FILE *eal_log, struct qp_errmsg *msg)
 	const char *argv[] = {"quicport-port-owner", "--proc-type=primary", "--file-prefix",
 		o->instance, "--huge-dir", pages.dir, "-m", memory, "--socket-limit", memory,
 		"--lcores", lcores, "--base-virtaddr=0x200000000000", "--iova-mode=va", "--no-pci",
-		"--no-telemetry", "--log-level=warning", NULL};
+		"--log-level=warning", NULL};
 
 	rte_openlog_stream(eal_log);
 	if (rte_eal_init((int)(sizeof(argv) / sizeof(argv[0])) - 1, (char **)(uintptr_t)argv) < 0)
 		return qp_fail(msg, QP_E_IO, "DPDK does not start: %s", rte_strerror(rte_errno));
+	if (qp_telemetry_register() != 0)
+		qp_log(QP_LOG_WARN, "DPDK's telemetry lacks the data planes' counters");
 	return 0;
 }
 

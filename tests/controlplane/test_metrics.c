@@ -78,6 +78,7 @@ static void
 start(void)
 {
 	TAILQ_INSERT_TAIL(&generations, &gen, next);
+	link_.shared.layout = qp_counters_layout();
 	for (unsigned w = 0; w < 2; w++) {
 		workers[w].c.relay_bytes_in = 100 * (w + 1);
 		workers[w].c.relay_bytes_out = 10 * (w + 1);
@@ -129,6 +130,15 @@ Test(metrics, workers_are_told_apart)
 	cr_expect_eq(value("quicport_data_plane_info{dp_id=\"0x3039\",state=\"ACTIVE\"}"), 1);
 	cr_expect_eq(value("quicport_mbufs_capacity"), 2000);
 	cr_expect_eq(value("quicport_classifier_packets_total{verdict=\"public_api\"}"), 8);
+}
+
+Test(metrics, counters_of_another_release_are_left_out)
+{
+	link_.shared.layout++;
+	print();
+	cr_expect_eq(value("quicport_tunnels_active"), 0);
+	cr_expect_eq(value("quicport_data_plane_info{dp_id=\"0x3039\",state=\"ACTIVE\"}"), 1);
+	cr_expect_null(strstr(text, "quicport_worker_loops_total{"));
 }
 
 Test(metrics, ended_data_plane_keeps_counters_not_gauges)
