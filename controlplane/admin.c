@@ -125,6 +125,17 @@ answer_metrics(struct qp_admin *a, const struct qp_http_request *req, struct qp_
 	out->body = qp_metrics_text(&m, &out->body_len);
 }
 
+json_t *
+qp_admin_stats(void *ctx)
+{
+	struct qp_admin *a = ctx;
+	struct qp_metrics m;
+
+	memset(&m, 0, sizeof(m));
+	a->metrics(a->ctx, &m);
+	return qp_stats_take(&a->stats, &m, qp_now_ns() / 1000000u);
+}
+
 void
 qp_admin_answer(void *ctx, const struct qp_http_request *req, struct qp_http_response *out)
 {
@@ -144,6 +155,8 @@ qp_admin_answer(void *ctx, const struct qp_http_request *req, struct qp_http_res
 			qp_http_healthcheck(req, a->serving(a->ctx), out);
 	} else if (strcmp(req->path, "/metrics") == 0) {
 		answer_metrics(a, req, out);
+	} else if (strcmp(req->path, "/api/v1/events") == 0 && a->stream != NULL) {
+		qp_event_stream_answer(a->stream, req, out);
 	} else if (strncmp(req->path, prefix, sizeof(prefix) - 1) == 0) {
 		answer_call(a, req->path + sizeof(prefix) - 1, actor, req, out);
 	} else {

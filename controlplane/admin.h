@@ -6,10 +6,11 @@
 
 #include "controlplane/access.h"
 #include "controlplane/audit.h"
-#include "controlplane/events.h"
+#include "controlplane/event_stream.h"
 #include "controlplane/http.h"
 #include "controlplane/metrics.h"
 #include "controlplane/ports.h"
+#include "controlplane/stats.h"
 #include "controlplane/supervisor.h"
 #include "controlplane/tunnels.h"
 
@@ -25,14 +26,19 @@ struct qp_admin {
 	struct qp_ports *ports;
 	struct qp_audit *audit; /* NULL: there is none */
 	struct qp_events *events;
+	struct qp_event_stream *stream; /* NULL: there is none */
 	/* Fills the snapshot that /metrics prints. */
 	void (*metrics)(void *ctx, struct qp_metrics *out);
 	/* Whether new clients are served. */
 	bool (*serving)(void *ctx);
 	void *ctx;
+	struct qp_stats stats; /* of the last `stats` event */
 };
 
 /* struct qp_http_config's answer function; ctx is a struct qp_admin. */
 void qp_admin_answer(void *admin, const struct qp_http_request *req, struct qp_http_response *out);
+
+/* The `stats` event's data; ctx is a struct qp_admin. */
+json_t *qp_admin_stats(void *admin);
 
 #endif

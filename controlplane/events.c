@@ -12,10 +12,23 @@ struct qp_events {
 	uint64_t last_id;
 };
 
+uint64_t
+qp_unix_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (uint64_t)now.tv_sec * 1000u + (uint64_t)now.tv_nsec / 1000000u;
+}
+
 struct qp_events *
 qp_events_new(void)
 {
-	return calloc(1, sizeof(struct qp_events));
+	struct qp_events *ev = calloc(1, sizeof(*ev));
+
+	if (ev != NULL)
+		ev->last_id = qp_unix_ms();
+	return ev;
 }
 
 void
@@ -46,19 +59,16 @@ qp_events_unlisten(struct qp_events *ev, struct qp_listener *l)
 		ev->next = l->next;
 }
 
+uint64_t
+qp_events_last_id(const struct qp_events *ev)
+{
+	return ev->last_id;
+}
+
 int
 qp_events_wanted(const struct qp_events *ev)
 {
 	return ev != NULL && ev->first != NULL;
-}
-
-static uint64_t
-unix_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (uint64_t)now.tv_sec * 1000u + (uint64_t)now.tv_nsec / 1000000u;
 }
 
 void
@@ -68,7 +78,7 @@ qp_events_emit(struct qp_events *ev, const char *type, json_t *data)
 
 	if (qp_events_wanted(ev) && data != NULL) {
 		e.id = ++ev->last_id;
-		e.time_ms = unix_ms();
+		e.time_ms = qp_unix_ms();
 		for (struct qp_listener *l = ev->first; l != NULL; l = ev->next) {
 			ev->next = l->next;
 			l->event(l->ctx, &e);

@@ -23,7 +23,7 @@ struct qp_events;
 #define QP_EVENT_STATS "stats"
 
 struct qp_event {
-	uint64_t id;      /* counts from 1 */
+	uint64_t id;      /* counts on from the Unix time (ms) of the start, so over restarts too */
 	uint64_t time_ms; /* Unix time */
 	const char *type;
 	const json_t *data; /* an object */
@@ -44,6 +44,10 @@ void qp_events_listen(struct qp_events *ev, struct qp_listener *l);
 void qp_events_unlisten(struct qp_events *ev, struct qp_listener *l);
 /* Whether it is worth making the object. NULL: nobody listens. */
 int qp_events_wanted(const struct qp_events *ev);
+/* Of the event before; who has seen it has missed nothing. */
+uint64_t qp_events_last_id(const struct qp_events *ev);
+/* Unix time in milliseconds. */
+uint64_t qp_unix_ms(void);
 /* Takes `data` over; NULL (out of memory, nobody listens) and `ev` NULL are allowed. */
 void qp_events_emit(struct qp_events *ev, const char *type, json_t *data);
 

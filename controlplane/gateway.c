@@ -25,8 +25,6 @@
 #include "controlplane/eal.h"
 #include "controlplane/gateway_internal.h"
 
-#define PRIVATE_API_CONNS 64u
-#define PRIVATE_API_TIMEOUT_S 30u
 
 void
 qp_gateway_shutdown(struct qp_gateway *g)
@@ -106,6 +104,9 @@ reload(struct qp_gateway *g)
 			QP_LOG_U64("keys", qp_keyset_count(g->cred->clients)));
 	else
 		qp_log(QP_LOG_ERROR, "nothing was reloaded", QP_LOG_STR("reason", msg.text));
+	if (qp_gateway_api_reload(g, &msg) != 0)
+		qp_log(QP_LOG_ERROR, "the private API's certificate and token stay as they were",
+			QP_LOG_STR("reason", msg.text));
 }
 
 /* Somebody has renamed them: logrotate. */
@@ -235,74 +236,6 @@ open_services(struct qp_gateway *g, struct qp_errmsg *msg)
 		&g->locals, msg);
 }
 
-static bool
-is_serving(void *ctx)
-{
-	struct qp_gateway *g = ctx;
-
-	return !g->stopping && qp_supervisor_serving(g->supervisor);
-}
-
-static void
-snapshot(void *ctx, struct qp_metrics *out)
-{
-	struct qp_gateway *g = ctx;
-	const struct qp_supervisor_stats *stats = qp_supervisor_stats(g->supervisor);
-	bool classified = qp_hostnet_counters(g->hostnet, g->classifier) == 0;
-
-	*out = (struct qp_metrics) {
-		.uptime_s = (qp_now_ns() - g->started_ns) / 1000000000u,
-		.auth = qp_authd_counters(g->authd),
-		.retired = &g->retired,
-		.generations = qp_supervisor_generations(g->supervisor),
-		.data_plane_starts = stats->starts,
-		.data_plane_deaths = stats->deaths,
-		.messages_dropped = stats->messages_dropped,
-		.classifier = classified ? g->classifier : NULL,
-		.ports_open = qp_ports_count(g->ports),
-		.tunnels_waiting = qp_tunnels_count(g->tunnels, QP_TUNNEL_CHALLENGED),
-	};
-}
-
-static int
-open_private_api(struct qp_gateway *g, int listen_fd, struct qp_errmsg *msg)
-{
-	const struct qp_sockaddr *addr = &g->o->private_api_listen;
-
-	g->admin = (struct qp_admin) {
-		.access = {.loopback = qp_sockaddr_is_loopback(&addr->sa)},
-		.supervisor = g->supervisor,
-		.tunnels = g->tunnels,
-		.ports = g->ports,
-		.metrics = snapshot,
-		.serving = is_serving,
-		.ctx = g};
-	return qp_http_new(&(struct qp_http_config) {.loop = g->loop,
-				   .listen_fd = listen_fd,
-				   .max_connections = PRIVATE_API_CONNS,
-				   .timeout_s = PRIVATE_API_TIMEOUT_S,
-				   .answer = qp_admin_answer,
-				   .ctx = &g->admin},
-		&g->private_api, msg);
-}
-
-static int
-open_public_api(struct qp_gateway *g, struct qp_errmsg *msg)
-{
-	if (g->o->no_public_api)
-		return 0;
-	return qp_public_api_new(
-		&(struct qp_public_api_config) {
-			.loop = g->loop,
-			.sender = {.send = qp_supervisor_send, .ctx = g->supervisor},
-			.has_room = qp_supervisor_has_room,
-			.room_ctx = g->supervisor,
-			.serving = is_serving,
-			.serving_ctx = g,
-		},
-		&g->public_api, msg);
-}
-
 static void
 on_hostnet(void *ctx, uint32_t events)
 {
@@ -368,30 +301,25 @@ check_forward_addr(const struct qp_options *o, struct qp_errmsg *msg)
 
 /* Before the port owner: what is likely to fail fails without having started anything. */
 static int
-open_modules(struct qp_gateway *g, int *listen_fd, struct qp_errmsg *msg)
+open_modules(struct qp_gateway *g, struct qp_errmsg *msg)
 {
-	const struct qp_sockaddr *api = &g->o->private_api_listen;
 	int err = check_forward_addr(g->o, msg);
 
+	g->events = qp_events_new();
+	if (err == 0 && g->events == NULL)
+		err = qp_fail(msg, QP_E_NOMEM, "out of memory");
 	if (err == 0)
 		err = watch_signals(g, msg);
 	if (err == 0)
-		err = qp_http_listen(
-			&api->sa, api->len, qp_options_private_api_name(g->o), listen_fd, msg);
+		err = qp_gateway_api_listen(g, msg);
 	if (err == 0)
 		err = open_owner(g, msg);
 	if (err == 0)
 		err = open_supervisor(g, msg);
 	if (err == 0)
 		err = open_services(g, msg);
-	if (err == 0) {
-		int fd = *listen_fd;
-
-		*listen_fd = -1; /* the HTTP server's from here on */
-		err = open_private_api(g, fd, msg);
-	}
 	if (err == 0)
-		err = open_public_api(g, msg);
+		err = qp_gateway_api_open(g, msg);
 	if (err == 0)
 		err = open_hostnet(g, msg);
 	return err;
@@ -400,8 +328,7 @@ open_modules(struct qp_gateway *g, int *listen_fd, struct qp_errmsg *msg)
 static void
 close_modules(struct qp_gateway *g)
 {
-	qp_http_free(g->private_api);
-	qp_public_api_free(g->public_api);
+	qp_gateway_api_close(g);
 	qp_locals_free(g->locals);
 	qp_sources_free(g->sources);
 	qp_ports_free(g->ports);
@@ -409,6 +336,7 @@ close_modules(struct qp_gateway *g)
 	qp_tunnels_free(g->tunnels);
 	qp_supervisor_free(g->supervisor);
 	qp_owner_free(g->owner);
+	qp_events_free(g->events);
 	qp_loop_unwatch(g->loop, &g->hostnet_watch);
 	qp_hostnet_close(g->hostnet);
 	qp_loop_unwatch(g->loop, &g->signal_watch);
@@ -435,11 +363,12 @@ qp_gateway_run(const struct qp_options *o, struct qp_credentials *cred, struct q
 	struct qp_gateway g = {.o = o,
 		.cred = cred,
 		.signal_fd = -1,
+		.api_fd = -1,
+		.api_unix_fd = -1,
 		.signal_watch = QP_WATCH_NONE,
 		.hostnet_watch = QP_WATCH_NONE,
 		.started_ns = qp_now_ns(),
 		.msg = msg};
-	int listen_fd = -1;
 
 	g.reserved_tcp[g.nreserved_tcp++] = qp_sockaddr_port(&o->private_api_listen.sa);
 	if (!o->no_public_api)
@@ -452,14 +381,12 @@ qp_gateway_run(const struct qp_options *o, struct qp_credentials *cred, struct q
 		qp_instance_close(&g.instance);
 		return 1;
 	}
-	if (open_modules(&g, &listen_fd, msg) == 0) {
+	if (open_modules(&g, msg) == 0) {
 		qp_loop_run(g.loop);
 	} else {
 		g.status = 1;
 		end_what_started(&g);
 	}
-	if (listen_fd >= 0)
-		close(listen_fd);
 	close_modules(&g);
 	qp_host_eal_cleanup(g.instance.name);
 	qp_instance_close(&g.instance);

@@ -29,7 +29,11 @@ struct qp_gateway {
 	struct qp_sources *sources;
 	struct qp_locals *locals;
 	struct qp_public_api *public_api; /* NULL: there is none */
+	struct qp_events *events;
 	struct qp_http *private_api;
+	struct qp_http *private_api_unix; /* NULL: there is none */
+	struct qp_http_tls *api_tls;	  /* NULL: plain HTTP */
+	int api_fd, api_unix_fd;	  /* -1: not listening, or the server's already */
 	struct qp_admin admin;
 	struct qp_totals retired; /* what data planes counted that have ended */
 	uint64_t classifier[QP_CLS_NCOUNTERS]; /* as read for the last /metrics */
@@ -45,6 +49,13 @@ struct qp_gateway {
 	int status;
 	struct qp_errmsg *msg; /* why, if status is not 0 */
 };
+
+/* gateway_api.c: first what can fail without anything running yet. */
+int qp_gateway_api_listen(struct qp_gateway *g, struct qp_errmsg *msg);
+int qp_gateway_api_open(struct qp_gateway *g, struct qp_errmsg *msg);
+/* Certificate and token are read again; what cannot be read stays as it was. */
+int qp_gateway_api_reload(struct qp_gateway *g, struct qp_errmsg *msg);
+void qp_gateway_api_close(struct qp_gateway *g);
 
 /* gateway_wiring.c */
 extern const struct qp_supervisor_ops qp_gateway_supervisor_ops;

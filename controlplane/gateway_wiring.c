@@ -10,6 +10,7 @@
 #include <systemd/sd-daemon.h>
 
 #include "common/file.h"
+#include "controlplane/admin_calls.h"
 #include "controlplane/eal.h"
 #include "controlplane/gateway_internal.h"
 
@@ -141,11 +142,23 @@ activate(void *ctx, const struct qp_generation *gen, struct qp_errmsg *msg)
 }
 
 static void
+tell_state(struct qp_gateway *g, const struct qp_generation *gen, enum qp_dp_state state)
+{
+	char id[16];
+
+	if (gen->server_id != 0)
+		qp_events_emit(g->events, QP_EVENT_DATA_PLANE,
+			json_pack("{s:s, s:i, s:s}", "dp_id", qp_dp_id_format(gen->server_id, id),
+				"pid", (int)gen->pid, "state", qp_generation_state_name(state)));
+}
+
+static void
 on_active(void *ctx, const struct qp_generation *gen)
 {
 	struct qp_gateway *g = ctx;
 	char quic[QP_ADDR_TEXT_BYTES], api[QP_ADDR_TEXT_BYTES];
 
+	tell_state(g, gen, QP_DP_ACTIVE);
 	if (g->started) {
 		qp_log(QP_LOG_INFO, "a new data plane serves", QP_LOG_HEX("dp_id", gen->server_id));
 		return;
@@ -175,6 +188,7 @@ on_generation_ended(void *ctx, const struct qp_generation *gen)
 {
 	struct qp_gateway *g = ctx;
 
+	tell_state(g, gen, QP_DP_TERMINATED);
 	qp_totals_add_generation(&g->retired, gen);
 	qp_totals_drop_gauges(&g->retired);
 	qp_tunnels_each_of(g->tunnels, gen->server_id, drop_tunnel, g);

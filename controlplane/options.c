@@ -63,6 +63,40 @@ run_parser(struct qp_options *o, int argc, char **argv, struct qp_errmsg *msg)
 				"--control-plane-addr",
 			.parse = qp_opt_listen,
 			.value = private_api},
+		{.name = "private-api-socket",
+			.arg = "PATH",
+			.help = "the private API on a Unix socket, too: root, the gateway's own "
+				"user, and whom the socket's mode lets in may use it",
+			.parse = qp_opt_string,
+			.value = &o->api.socket},
+		{.name = "private-api-socket-mode",
+			.arg = "MODE",
+			.fallback = "0660",
+			.help = "that socket's permissions, in octal",
+			.parse = qp_opt_string,
+			.value = &o->api.socket_mode_text},
+		{.name = "private-api-socket-group",
+			.arg = "GROUP",
+			.help = "that socket's group (default: the gateway's own)",
+			.parse = qp_opt_string,
+			.value = &o->api.socket_group},
+		{.name = "private-api-token-file",
+			.arg = "FILE",
+			.help = "TCP requests to the private API need the bearer token in this "
+				"file; SIGHUP reads it again",
+			.parse = qp_opt_string,
+			.value = &o->api.token_file},
+		{.name = "private-api-tls-cert",
+			.arg = "FILE",
+			.help = "the private API speaks TLS, with this certificate (PEM, its chain "
+				"after it); SIGHUP reads it again",
+			.parse = qp_opt_string,
+			.value = &o->api.tls_cert},
+		{.name = "private-api-tls-key",
+			.arg = "FILE",
+			.help = "that certificate's private key",
+			.parse = qp_opt_string,
+			.value = &o->api.tls_key},
 		{.name = "no-public-api",
 			.help = "no /healthcheck on the port after --data-plane-addr's (TCP)",
 			.parse = qp_opt_flag,
@@ -381,6 +415,8 @@ qp_options_parse(struct qp_options *o, int argc, char **argv, struct qp_errmsg *
 
 	if (err == 0)
 		err = check_addresses(o, msg);
+	if (err == 0)
+		err = qp_options_check_api(o, msg);
 	if (err == 0)
 		err = check_authentication(o, msg);
 	if (err != 0) {

@@ -12,6 +12,16 @@
 #include "common/opt.h"
 #include "controlplane/allow.h"
 
+/* Who may ask the private API, and how it is protected. */
+struct qp_api_options {
+	const char *socket; /* a Unix socket beside TCP; NULL: none */
+	const char *socket_mode_text;
+	const char *socket_group;
+	uint32_t socket_mode;
+	const char *token_file;
+	const char *tls_cert, *tls_key;
+};
+
 /*
  * What the operator asked for, and the credentials that follow from it. Main
  * thread; written at the start, except the keyset (SIGHUP).
@@ -20,6 +30,7 @@ struct qp_options {
 	struct qp_sockaddr control_plane_addr; /* TCP: the private API, unless private_api_listen */
 	struct qp_sockaddr data_plane_addr; /* UDP: QUIC; TCP: the public API at the next port */
 	struct qp_sockaddr private_api_listen; /* resolved: where the private API listens */
+	struct qp_api_options api;
 	struct in6_addr forward_addr; /* all zero: every address */
 	bool no_public_api;
 	bool no_auto_dataplane;
@@ -54,6 +65,8 @@ struct qp_options {
 	struct qp_log_config log;
 };
 
+/* Whether the private API is safe where it listens; reads socket_mode out of its text. */
+int qp_options_check_api(struct qp_options *o, struct qp_errmsg *msg);
 /* Names the option that errors mean when the private API cannot listen. */
 const char *qp_options_private_api_name(const struct qp_options *o);
 /* 0: no public API. Host order. */

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The gateway's two HTTP APIs: where they listen, and whom they ask. Loop thread. */
+#define QP_LOG_MODULE QP_LOG_M_http
+#include <unistd.h>
+
+#include "controlplane/gateway_internal.h"
+
+#define PRIVATE_API_CONNS 256u
+#define PRIVATE_API_TIMEOUT_S 30u
+
+static bool
+is_serving(void *ctx)
+{
+	struct qp_gateway *g = ctx;
+
+	return !g->stopping && qp_supervisor_serving(g->supervisor);
+}
+
+static void
+snapshot(void *ctx, struct qp_metrics *out)
+{
+	struct qp_gateway *g = ctx;
+	const struct qp_supervisor_stats *stats = qp_supervisor_stats(g->supervisor);
+	bool classified = qp_hostnet_counters(g->hostnet, g->classifier) == 0;
+
+	*out = (struct qp_metrics) {
+		.uptime_s = (qp_now_ns() - g->started_ns) / 1000000000u,
+		.auth = qp_authd_counters(g->authd),
+		.retired = &g->retired,
+		.generations = qp_supervisor_generations(g->supervisor),
+		.data_plane_starts = stats->starts,
+		.data_plane_deaths = stats->deaths,
+		.messages_dropped = stats->messages_dropped,
+		.classifier = classified ? g->classifier : NULL,
+		.ports_open = qp_ports_count(g->ports),
+		.tunnels_waiting = qp_tunnels_count(g->tunnels, QP_TUNNEL_CHALLENGED),
+	};
+}
+
+int
+qp_gateway_api_listen(struct qp_gateway *g, struct qp_errmsg *msg)
+{
+	const struct qp_api_options *o = &g->o->api;
+	const struct qp_sockaddr *addr = &g->o->private_api_listen;
+	int err;
+
+	g->admin.access = (struct qp_access) {.loopback = qp_sockaddr_is_loopback(&addr->sa),
+		.tls = o->tls_cert != NULL,
+		.token_file = o->token_file,
+		.socket_path = o->socket};
+	err = qp_access_load(&g->admin.access, msg);
+	if (err == 0 && o->tls_cert != NULL)
+		err = qp_http_tls_new(o->tls_cert, o->tls_key, &g->api_tls, msg);
+	if (err == 0)
+		err = qp_http_listen(&addr->sa, addr->len, qp_options_private_api_name(g->o),
+			&g->api_fd, msg);
+	if (err == 0 && o->socket != NULL)
+		err = qp_http_listen_unix(
+			o->socket, (mode_t)o->socket_mode, o->socket_group, &g->api_unix_fd, msg);
+	return err;
+}
+
+/* Takes `*fd` over. */
+static int
+open_server(struct qp_gateway *g, int *fd, bool unix_socket, struct qp_http **out,
+	struct qp_errmsg *msg)
+{
+	int listen_fd = *fd;
+
+	if (listen_fd < 0)
+		return 0;
+	*fd = -1;
+	return qp_http_new(&(struct qp_http_config) {.loop = g->loop,
+				   .listen_fd = listen_fd,
+				   .unix_socket = unix_socket,
+				   .tls = unix_socket ? NULL : g->api_tls,
+				   .max_connections = PRIVATE_API_CONNS,
+				   .timeout_s = PRIVATE_API_TIMEOUT_S,
+				   .answer = qp_admin_answer,
+				   .ctx = &g->admin},
+		out, msg);
+}
+
+static int
+open_private_api(struct qp_gateway *g, struct qp_errmsg *msg)
+{
+	struct qp_admin *a = &g->admin;
+	int err;
+
+	a->supervisor = g->supervisor;
+	a->tunnels = g->tunnels;
+	a->ports = g->ports;
+	a->events = g->events;
+	a->metrics = snapshot;
+	a->serving = is_serving;
+	a->ctx = g;
+	a->stream = qp_event_stream_new(&(struct qp_event_stream_config) {.loop = g->loop,
+		.events = g->events,
+		.stats = qp_admin_stats,
+		.ctx = a});
+	if (a->stream == NULL)
+		return qp_fail(msg, QP_E_NOMEM, "out of memory");
+	err = open_server(g, &g->api_fd, false, &g->private_api, msg);
+	if (err == 0)
+		err = open_server(g, &g->api_unix_fd, true, &g->private_api_unix, msg);
+	return err;
+}
+
+static int
+open_public_api(struct qp_gateway *g, struct qp_errmsg *msg)
+{
+	if (g->o->no_public_api)
+		return 0;
+	return qp_public_api_new(
+		&(struct qp_public_api_config) {
+			.loop = g->loop,
+			.sender = {.send = qp_supervisor_send, .ctx = g->supervisor},
+			.has_room = qp_supervisor_has_room,
+			.room_ctx = g->supervisor,
+			.serving = is_serving,
+			.serving_ctx = g,
+		},
+		&g->public_api, msg);
+}
+
+int
+qp_gateway_api_open(struct qp_gateway *g, struct qp_errmsg *msg)
+{
+	int err = open_private_api(g, msg);
+
+	return err != 0 ? err : open_public_api(g, msg);
+}
+
+int
+qp_gateway_api_reload(struct qp_gateway *g, struct qp_errmsg *msg)
+{
+	int err = g->api_tls != NULL ? qp_http_tls_reload(g->api_tls, msg) : 0;
+
+	return err != 0 ? err : qp_access_load(&g->admin.access, msg);
+}
+
+void
+qp_gateway_api_close(struct qp_gateway *g)
+{
+	qp_http_free(g->private_api);
+	qp_http_free(g->private_api_unix);
+	qp_public_api_free(g->public_api);
+	qp_event_stream_free(g->admin.stream);
+	qp_http_tls_free(g->api_tls);
+	qp_access_clear(&g->admin.access);
+	if (g->api_fd >= 0)
+		close(g->api_fd);
+	if (g->api_unix_fd >= 0)
+		close(g->api_unix_fd);
+	if (g->private_api_unix != NULL)
+		unlink(g->o->api.socket);
+}
