@@ -334,7 +334,7 @@ qpa_api_call(struct qpa_api *api, const char *name, const json_t *args, json_t *
 
 /* A stream. */
 
-struct stream {
+struct qpa_stream {
 	CURL *curl;
 	struct qpa_api *api;
 	bool (*take)(void *ctx, const char *bytes, size_t len);
@@ -347,7 +347,7 @@ struct stream {
 static size_t
 take_stream(char *bytes, size_t one, size_t n, void *ctx)
 {
-	struct stream *s = ctx;
+	struct qpa_stream *s = ctx;
 	size_t len = one * n, room = sizeof(s->said) - s->said_len;
 	long status = 0;
 
@@ -361,6 +361,34 @@ take_stream(char *bytes, size_t one, size_t n, void *ctx)
 	return s->ended ? 0 : len;
 }
 
+struct qpa_stream *
+qpa_stream_begin(struct qpa_api *api, const char *path,
+	bool (*take)(void *ctx, const char *bytes, size_t len), void *ctx)
+{
+	struct qpa_stream *s = calloc(1, sizeof(*s));
+
+	if (s == NULL)
+		return NULL;
+	*s = (struct qpa_stream) {.api = api, .take = take, .ctx = ctx, .curl = new_handle(api, path)};
+	if (s->curl == NULL) {
+		free(s);
+		return NULL;
+	}
+	curl_easy_setopt(s->curl, CURLOPT_HTTPHEADER, api->stream_headers);
+	curl_easy_setopt(s->curl, CURLOPT_WRITEFUNCTION, take_stream);
+	curl_easy_setopt(s->curl, CURLOPT_WRITEDATA, s);
+	/* A stream says something every few seconds, if only a comment. */
+	curl_easy_setopt(s->curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
+	curl_easy_setopt(s->curl, CURLOPT_LOW_SPEED_TIME, 60L);
+	return s;
+}
+
+CURL *
+qpa_stream_handle(struct qpa_stream *s)
+{
+	return s->curl;
+}
+
 static bool
 is_event_stream(const char *type)
 {
@@ -368,31 +396,30 @@ is_event_stream(const char *type)
 }
 
 int
+qpa_stream_end(struct qpa_stream *s, CURLcode code, struct qp_errmsg *msg)
+{
+	struct qpa_answer a = {.body = s->said, .len = s->said_len};
+	int err = QP_OK;
+
+	look_at(s->curl, &a);
+	if (code != CURLE_OK && !s->ended)
+		err = qpa_explain_curl(s->api, code, &a, msg);
+	else if (a.status != 200)
+		err = qpa_explain_status(s->api, &a, msg);
+	else if (!is_event_stream(a.content_type))
+		err = qpa_explain_not_ours(s->api, &a, msg);
+	curl_easy_cleanup(s->curl);
+	free(s);
+	return err;
+}
+
+int
 qpa_api_stream(struct qpa_api *api, const char *path,
 	bool (*take)(void *ctx, const char *bytes, size_t len), void *ctx, struct qp_errmsg *msg)
 {
-	struct stream s = {.api = api, .take = take, .ctx = ctx, .curl = new_handle(api, path)};
-	struct qpa_answer a = {.body = s.said};
-	CURLcode code;
-	int err = QP_OK;
+	struct qpa_stream *s = qpa_stream_begin(api, path, take, ctx);
 
-	if (s.curl == NULL)
+	if (s == NULL)
 		return qp_fail(msg, QP_E_NOMEM, "out of memory");
-	curl_easy_setopt(s.curl, CURLOPT_HTTPHEADER, api->stream_headers);
-	curl_easy_setopt(s.curl, CURLOPT_WRITEFUNCTION, take_stream);
-	curl_easy_setopt(s.curl, CURLOPT_WRITEDATA, &s);
-	/* A stream says something every few seconds, if only a comment. */
-	curl_easy_setopt(s.curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
-	curl_easy_setopt(s.curl, CURLOPT_LOW_SPEED_TIME, 60L);
-	code = curl_easy_perform(s.curl);
-	look_at(s.curl, &a);
-	a.len = s.said_len;
-	if (code != CURLE_OK && !s.ended)
-		err = qpa_explain_curl(api, code, &a, msg);
-	else if (a.status != 200)
-		err = qpa_explain_status(api, &a, msg);
-	else if (!is_event_stream(a.content_type))
-		err = qpa_explain_not_ours(api, &a, msg);
-	curl_easy_cleanup(s.curl);
-	return err;
+	return qpa_stream_end(s, curl_easy_perform(s->curl), msg);
 }

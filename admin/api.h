@@ -53,4 +53,13 @@ int qpa_api_stream(struct qpa_api *api, const char *path,
 	bool (*take)(void *ctx, const char *bytes, size_t len), void *ctx, struct qp_errmsg *msg)
 	__attribute__((warn_unused_result));
 
+/* The same in two steps, as of a call. */
+struct qpa_stream;
+struct qpa_stream *qpa_stream_begin(struct qpa_api *api, const char *path,
+	bool (*take)(void *ctx, const char *bytes, size_t len), void *ctx);
+CURL *qpa_stream_handle(struct qpa_stream *s);
+/* Frees the stream. */
+int qpa_stream_end(struct qpa_stream *s, CURLcode code, struct qp_errmsg *msg)
+	__attribute__((warn_unused_result));
+
 #endif

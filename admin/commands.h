@@ -25,6 +25,7 @@ extern const struct qpa_command qpa_lists[];
 extern const struct qpa_command qpa_actions[];
 
 int qpa_events_run(const struct qpa_command *c, int argc, char **argv);
+int qpa_top_run(const struct qpa_command *c, int argc, char **argv);
 
 #define QPA_NAME_BYTES 64u
 

@@ -16,6 +16,7 @@
 
 static const struct qpa_command live[] = {
 	{"events", "what happens, as it happens", qpa_events_run, NULL},
+	{"top", "a live screen of the tunnels", qpa_top_run, NULL},
 	{0},
 };
 

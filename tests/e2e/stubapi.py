@@ -7,6 +7,7 @@ thousand. The real one is tested by the files that start a gateway.
 import contextlib
 import http.server
 import json
+import socket
 import threading
 
 
@@ -20,7 +21,7 @@ class Raw:
 class StubApi:
     """`answers` maps a call's name (or a path) to a dict, a Raw, or a function of the request."""
 
-    def __init__(self, answers, token=None):
+    def __init__(self, answers, token=None, port=0):
         self.answers = answers
         self.token = token
         self.asked = []  # (name, request)
@@ -75,8 +76,18 @@ class StubApi:
                     self.end_headers()
                     self.wfile.write(answer.body)
 
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
+        class Server(http.server.ThreadingHTTPServer):
+            daemon_threads = True
+            peers = []
+
+            def process_request(self, request, client_address):
+                self.peers.append(request)
+                super().process_request(request, client_address)
+
+            def handle_error(self, request, client_address):
+                pass  # a client that went away
+
+        self.server = Server(("127.0.0.1", port), Handler)
         self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
 
     @property
@@ -90,6 +101,9 @@ class StubApi:
     def __exit__(self, *failure):
         self.server.shutdown()
         self.server.server_close()
+        for peer in self.server.peers:  # also those that are kept for a next request
+            with contextlib.suppress(OSError):
+                peer.shutdown(socket.SHUT_RDWR)
 
 
 def pages(rows_name, rows):

@@ -1,19 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """`quicport admin` before a private API that answers in every way there is, ours and others'."""
 
+import fcntl
 import json
 import os
 import pty
 import re
 import select
+import signal
 import socket
+import struct
 import subprocess
+import termios
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
-from harness import QUICPORT, clean_environment
+from harness import QUICPORT, clean_environment, eventually
 from stubapi import Raw, StubApi, pages, tunnel
 
 PLANE = {"dp_id": "0x3039", "pid": 812, "state": "ACTIVE", "active_tunnels": 5, "bytes_sent": 1048576,
@@ -329,6 +334,223 @@ def test_colors_are_for_terminals_without_no_color():
         assert "\x1b" not in on_terminal(words, {"NO_COLOR": "1"})
         assert "\x1b" not in on_terminal(words, {"TERM": "dumb"})
         assert "\x1b" not in ok(*words)
+
+
+# ---- top ----
+
+STATS = {"time_ms": 1795654923123, "uptime_s": 356400, "interval_ms": 1000, "tunnels": 2, "ports": 2, "connections": 4,
+         "totals": {"connections_refused": 3, "auth_failed": 9},
+         "rates": {"bytes_sent": 1000000, "bytes_received": 0, "packets_in": 5, "packets_out": 6, "connections": 7},
+         "drops": {"tcp_drop_backlog": 5}, "data_planes": [PLANE]}  # fmt: skip
+
+
+def stats_stream(stats):
+    """A stats event each 0.1 s until the reader is gone."""
+
+    def wire():
+        yield b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+        for n in range(600):
+            drops = {k: v + n * 3 for k, v in stats["drops"].items()}
+            yield b"event: stats\ndata: %s\n\n" % json.dumps({**stats, "drops": drops}).encode()
+            time.sleep(0.1)
+
+    return lambda _: Raw(wire=wire())
+
+
+def growing(*grow):
+    """Tunnels whose counters grow by so many bytes a second."""
+    began = time.monotonic()
+
+    def answer(_):
+        passed = time.monotonic() - began
+        return {"tunnels": [tunnel(i, bytes_sent=int(passed * n), bytes_received=0) for i, n in enumerate(grow)]}
+
+    return answer
+
+
+class Screen:
+    """`quicport admin top` on a terminal."""
+
+    def __init__(self, api, *words, env=None, size=(24, 80)):
+        self.ours, theirs = pty.openpty()
+        self.size(*size)
+        self.before = termios.tcgetattr(theirs)
+        self.popen = subprocess.Popen(
+            [QUICPORT, "admin", "top", "--api", api, *words], stdin=theirs, stdout=theirs, stderr=theirs,
+            env=clean_environment({"TERM": "xterm", **(env or {})}), start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))  # fmt: skip
+        self.theirs = theirs
+        self.out = b""
+
+    def size(self, rows, columns):
+        fcntl.ioctl(self.ours, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def press(self, keys):
+        os.write(self.ours, keys)
+
+    def read(self):
+        while select.select([self.ours], [], [], 0)[0]:
+            self.out += os.read(self.ours, 65536)
+        return self.out
+
+    def frame(self):
+        """The last whole frame's lines, without colours."""
+        frames = self.read().decode().split("\x1b[H")
+        whole = [f for f in frames[1:] if "\x1b[J" in f]
+        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", whole[-1].split("\x1b[J")[0]).replace("\r", "").split("\n") if whole else []
+
+    def shows(self, pattern):
+        return eventually(lambda: re.search(pattern, "\n".join(self.frame())), what=f"{pattern} in {self.frame()}")
+
+    def ends(self, status):
+        """… and the terminal is as before."""
+        eventually(lambda: self.read() is not None and self.popen.poll() is not None, what="top ends")
+        assert self.popen.returncode == status
+        assert termios.tcgetattr(self.theirs) == self.before
+        assert self.read().count(b"\x1b[?1049h") == self.read().count(b"\x1b[?1049l") >= 1
+        assert self.read().rindex(b"\x1b[?25h") > self.read().rindex(b"\x1b[?25l")
+
+    def close(self):
+        if self.popen.poll() is None:
+            self.popen.kill()
+            self.popen.wait()
+        os.close(self.ours)
+        os.close(self.theirs)
+
+
+@pytest.fixture
+def screen():
+    made = []
+
+    def make(*words, **options):
+        made.append(Screen(*words, **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def test_top_shows_rates_and_sorts_by_them(screen):
+    with StubApi({"ListTunnels": growing(10, 5000000, 100), "/api/v1/events": stats_stream(STATS)}) as api:
+        top = screen(api.url)
+        top.shows(r"(?m)^client-1 .* (39|40|41)M ")
+        frame = top.frame()
+        assert len(frame) == 24 and all(len(line) <= 80 for line in frame)
+        assert frame[0].endswith("up 4d03h") and frame[1].startswith("2 tunnels, 4 conns (+7/s)")
+        assert frame[2].startswith("in  8.0Mbit/s") and "0x3039 ACTIVE 5" in frame[3]
+        assert re.match(r"drops  tcp_drop_backlog [0-9]+/s", frame[4])
+        assert [line.split()[0] for line in frame[6:9]] == ["client-1", "client-2", "client-0"]
+        top.press(b"R")
+        top.shows(r"(?m)OUT b/s.*\nclient-0 .*\nclient-2 .*\nclient-1")
+        top.press(b"Rn")
+        top.shows(r"\*CLIENT(.|\n)*client-0 .*\nclient-1 .*\nclient-2")
+        top.press(b"?")
+        top.shows("the other way round")
+        top.press(b"q")
+        top.ends(0)
+
+
+def test_top_moves_and_follows_the_terminals_size(screen):
+    rows = [tunnel(i) for i in range(2500)]
+    with StubApi({"ListTunnels": pages("tunnels", rows), "/api/v1/events": stats_stream(STATS)}) as api:
+        top = screen(api.url, "--sort", "name")
+        top.shows("1-17 of 2500")
+        top.press(b"\x1b[6~")
+        top.shows("18-34 of 2500")
+        top.press(b"\x1b[F")
+        top.shows("2484-2500 of 2500")
+        top.press(b"\x1b[A\x1b[A")
+        top.shows("2482-2498 of 2500")
+        top.size(40, 130)
+        top.shows(r"TUNNEL +PEER(.|\n)*2468-2500 of 2500")
+        top.size(6, 20)
+        eventually(lambda: len(top.frame()) <= 6 and max(map(len, top.frame())) <= 20, what="it is small")
+        top.press(b"q")
+        top.ends(0)
+
+
+@pytest.mark.parametrize("how", ["ctrl-c", signal.SIGTERM, signal.SIGHUP, signal.SIGSEGV, signal.SIGQUIT])
+def test_top_restores_the_terminal_however_it_ends(screen, how):
+    with StubApi({"ListTunnels": growing(1), "/api/v1/events": stats_stream(STATS)}) as api:
+        top = screen(api.url)
+        top.shows("client-0")
+        if how == "ctrl-c":
+            top.press(b"\x03")
+            top.ends(-signal.SIGINT)
+        else:
+            top.popen.send_signal(how)
+            top.ends(-how)
+
+
+def test_top_is_suspended_and_taken_up_again(screen):
+    with StubApi({"ListTunnels": growing(1), "/api/v1/events": stats_stream(STATS)}) as api:
+        top = screen(api.url)
+        top.shows("client-0")
+        top.popen.send_signal(signal.SIGTSTP)
+        eventually(lambda: Path(f"/proc/{top.popen.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+                   or top.read().count(b"\x1b[?1049h") > 1, what="it is stopped")  # fmt: skip
+        top.popen.send_signal(signal.SIGCONT)
+        eventually(lambda: top.read().count(b"\x1b[?1049h") == 2, what="the screen is back")
+        assert termios.tcgetattr(top.theirs) != top.before
+        top.press(b"q")
+        top.ends(0)
+
+
+def test_top_tells_when_the_gateway_is_gone_and_goes_on_when_it_is_back(screen):
+    answers = {"ListTunnels": growing(1), "/api/v1/events": stats_stream(STATS)}
+    with StubApi(answers) as api:
+        url, port = api.url, api.server.server_address[1]
+        top = screen(url)
+        top.shows("client-0")
+        api.answers = {}
+        top.shows("no ListTunnels here; trying again")
+    with socket.socket() as s:  # nobody is there now, and quitting works
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        s.bind(("127.0.0.1", port))
+        top.shows("no gateway answers")
+    api = StubApi(answers, port=port)
+    with api:
+        top.shows(r"1-1 of 1  q quit")
+        top.press(b"q")
+        top.ends(0)
+
+
+def test_top_quits_at_once_while_nothing_answers(screen):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        top = screen(f"http://127.0.0.1:{listener.getsockname()[1]}")
+        top.shows("quicport")
+        before = time.monotonic()
+        top.press(b"q")
+        top.ends(0)
+        assert time.monotonic() - before < 2
+
+
+def test_top_once_is_plain_text():
+    with StubApi({"ListTunnels": growing(10, 5000000), "/api/v1/events": stats_stream(STATS)}) as api:
+        shown = ok("top", "--once", api=api.url)
+        harmless(shown)
+        assert re.search(r"(?m)^client-1 .* (39|40|41)M ", shown)
+    assert "no gateway answers" in fails("top", "--once", api=api.url)
+
+
+def test_top_without_a_terminal():
+    assert "--once" in fails("top", api="http://127.0.0.1:1", status=2)
+
+
+def test_top_shows_hostile_text_harmlessly(screen):
+    rows = [tunnel(1, client=NASTY, ports=[NASTY], peer=NASTY, tunnel_id=NASTY), tunnel(2, client="\u6f22" * 60), 7, None]
+    stats = {**STATS, "drops": {NASTY: 1}, "data_planes": [{"dp_id": NASTY, "state": NASTY}, 5], "uptime_s": "x", "rates": 7}
+    with StubApi({"ListTunnels": {"tunnels": rows}, "/api/v1/events": stats_stream(stats)}) as api:
+        harmless(ok("top", "--once", api=api.url))
+        top = screen(api.url, size=(24, 130))
+        top.shows(r"x1b")
+        for line in top.frame():
+            harmless(line)
+        top.press(b"q")
+        top.ends(0)
 
 
 # ---- command line ----

@@ -82,7 +82,7 @@ def test_options_are_those_of_the_command(shell, command):
 def test_admin_has_commands_of_its_own(shell):
     shown = subprocess.run([QUICPORT, "admin", "help"], capture_output=True, text=True).stdout
     told = set(re.findall(r"^  ([a-z-]+) ", shown, re.M))
-    assert {"list-tunnels", "kick", "help"} < told
+    assert {"list-tunnels", "kick", "top", "help"} < told
     assert shell("admin", "") == told
     assert shell("admin", "list-t") == {"list-tunnels"}
     assert shell("admin", "help", "unb") == {"unblock"}
