@@ -15,7 +15,7 @@ _quicport_commands() {
 # What an argument of this name may be.
 _quicport_values() {
 	case $1 in
-	FILE | DIR)
+	FILE | DIR | PATH)
 		compopt -o filenames 2>/dev/null
 		mapfile -t COMPREPLY < <(compgen -f -- "$2")
 		;;

@@ -16,6 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -255,6 +256,10 @@ class Gateway(Process):
         self.port = port
         self.auth = tuple(auth)
         self.before = Traces(host)
+        # One for each, in the test's folder, which goes afterwards; a test that restarts one names it.
+        self.state_dir = Path((env or {}).get("QUICPORT_STATE_DIR")
+                              or tempfile.mkdtemp(prefix="state-", dir=os.environ["QP_E2E_LOGS"]))  # fmt: skip
+        env = {"QUICPORT_STATE_DIR": str(self.state_dir), **(env or {})}
         super().__init__(
             host,
             name,
