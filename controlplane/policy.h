@@ -17,7 +17,11 @@
  */
 struct qp_policy;
 
-#define QP_POLICY_NAME_BYTES 64u /* with the NUL; letters, digits and "._-@" */
+/*
+ * With the NUL. Letters, digits and "._-@"; a name that was made of a key has
+ * Base64's + and / as well.
+ */
+#define QP_POLICY_NAME_BYTES 64u
 #define QP_POLICY_PSKS 256u      /* each is tried, so their number is bounded */
 
 struct qp_port_range {
@@ -53,7 +57,7 @@ enum qp_client_kind {
 };
 
 struct qp_policy_client {
-	uint32_t id; /* not 0; a name keeps its id over reloads, while this process lives */
+	uint32_t id; /* not 0; follows from the name, so that it outlives reloads and restarts */
 	enum qp_client_kind kind;
 	char name[QP_POLICY_NAME_BYTES];
 	const char *group;  /* its name, or NULL */
@@ -74,6 +78,7 @@ void qp_policy_free(struct qp_policy *p);
 /*
  * Builders: `grants` is copied, its arrays too. `name` NULL: one is made
  * of the key's first characters (as keys without a name in --client-pubkeys).
+ * `grants.locals` may be short: no more of its rules than `n` are read.
  * QP_E_INVAL with a line that names both places when a name or a key is there
  * already; QP_E_FULL beyond QP_POLICY_PSKS. `group`, `origin`: copied; may be NULL.
  */
@@ -92,6 +97,7 @@ int qp_policy_add_psk(struct qp_policy *p, const char *name, const char *group,
 const struct qp_policy_client *qp_policy_by_key(
 	const struct qp_policy *p, const uint8_t key[QP_KEY_BYTES]);
 const struct qp_policy_client *qp_policy_by_name(const struct qp_policy *p, const char *name);
+const struct qp_policy_client *qp_policy_by_id(const struct qp_policy *p, uint32_t id);
 /* PSKs, to be tried one by one: i < qp_policy_npsks(). */
 unsigned qp_policy_npsks(const struct qp_policy *p);
 const struct qp_policy_client *qp_policy_psk(
