@@ -252,7 +252,7 @@ class Gateway(Process):
     """`quicport control-plane` and what it starts."""
 
     def __init__(self, host, port, *args, data_plane=None, auth=("--psk", "secret"), env=None,
-                 wait=True, name="gateway"):  # fmt: skip
+                 wait=True, name="gateway", public_api=False):  # fmt: skip
         self.port = port
         self.auth = tuple(auth)
         self.before = Traces(host)
@@ -264,8 +264,8 @@ class Gateway(Process):
             host,
             name,
             [QUICPORT, "control-plane", "--control-plane-addr", f"127.0.0.1:{port}",
-             "--data-plane-addr", data_plane or f"127.0.0.1:{port}", "--no-public-api",
-             *auth, "--log-format", "json", *args],
+             "--data-plane-addr", data_plane or f"127.0.0.1:{port}",
+             *([] if public_api else ["--no-public-api"]), *auth, "--log-format", "json", *args],
             env,
         )  # fmt: skip
         if wait:
