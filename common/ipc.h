@@ -473,6 +473,9 @@ struct qp_msg_forward_answer { /* FORWARD_GRANT, FORWARD_DENY */
 struct qp_msg_forward_closed {
 	uint16_t port;
 	uint8_t protocol;
+	uint8_t pad;
+	uint32_t reason;      /* enum qp_end_reason, as far as it is known yet */
+	struct qp_msg_usage usage;
 };
 
 struct qp_msg_local {  /* LOCAL_REQUEST */

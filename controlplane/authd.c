@@ -7,6 +7,7 @@
 #define QP_LOG_MODULE QP_LOG_M_auth
 #include "controlplane/authd.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -62,7 +63,10 @@ static void
 send_verdict(struct qp_authd *a, const struct qp_origin *to, bool accepted)
 {
 	struct qp_msg m = {.type = QP_MSG_VERDICT, .verdict = {.accepted = accepted}};
+	const struct qp_tunnel *tun = accepted ? qp_tunnels_find(a->cfg.tunnels, to) : NULL;
 
+	if (tun != NULL)
+		m.verdict.identity = tun->identity;
 	qp_send(&a->cfg.sender, to, &m);
 }
 
@@ -81,10 +85,13 @@ count(struct qp_authd *a, enum qp_auth_method method, bool success)
 }
 
 static void
-log_refusal(const uint8_t addr[16], uint16_t port_be, const char *why, int err)
+tell_refusal(struct qp_authd *a, const uint8_t addr[16], uint16_t port_be,
+	enum qp_auth_method method, const char *why, int err)
 {
 	char text[QP_ADDR_TEXT_BYTES];
 
+	qp_record_auth_failed(a->cfg.records, addr, port_be, method, NULL,
+		why != NULL ? why : qp_strerror(err));
 	qp_log(QP_LOG_WARN, "authentication failed",
 		QP_LOG_STR("peer", qp_addr_format(addr, port_be, text)),
 		QP_LOG_STR("reason", why != NULL ? why : qp_strerror(err)));
@@ -116,8 +123,8 @@ on_timeout(void *ctx)
 	while ((tun = qp_tunnels_oldest_waiting(a->cfg.tunnels)) != NULL &&
 		now - tun->challenged_at_ns >= QP_AUTHD_TIMEOUT_MS * 1000000ull) {
 		count(a, tun->auth.method, false);
-		log_refusal(tun->peer_addr, tun->peer_port_be, "the client did not answer in time",
-			QP_E_TIMEOUT);
+		tell_refusal(a, tun->peer_addr, tun->peer_port_be, tun->auth.method,
+			"the client did not answer in time", QP_E_TIMEOUT);
 		send_verdict(a, &tun->origin, false);
 		qp_tunnels_remove(a->cfg.tunnels, tun);
 	}
@@ -126,17 +133,19 @@ on_timeout(void *ctx)
 
 /* A tunnel for a client that got a challenge; NULL, said why, when there can be none. */
 static struct qp_tunnel *
-add_tunnel(struct qp_authd *a, const struct qp_origin *from, const struct qp_msg_auth_begin *b)
+add_tunnel(struct qp_authd *a, const struct qp_origin *from, const struct qp_msg_auth_begin *b,
+	enum qp_auth_method method)
 {
 	struct qp_tunnel *tun;
 
 	if (qp_tunnels_find(a->cfg.tunnels, from) != NULL) {
-		log_refusal(b->peer_addr, b->peer_port_be, "the tunnel began twice", 0);
+		tell_refusal(a, b->peer_addr, b->peer_port_be, method, "the tunnel began twice", 0);
 		return NULL;
 	}
 	tun = qp_tunnels_add(a->cfg.tunnels, from, qp_now_ns());
 	if (tun == NULL) {
-		log_refusal(b->peer_addr, b->peer_port_be, "too many clients authenticate now", 0);
+		tell_refusal(a, b->peer_addr, b->peer_port_be, method,
+			"too many clients authenticate now", 0);
 		return NULL;
 	}
 	memcpy(tun->peer_addr, b->peer_addr, sizeof(tun->peer_addr));
@@ -151,7 +160,7 @@ qp_authd_begin(struct qp_authd *a, const struct qp_origin *from, const struct qp
 	struct qp_msg reply = {.type = QP_MSG_AUTH_REPLY};
 	size_t len = b->len <= sizeof(b->bytes) ? b->len : 0, reply_len = 0;
 	enum qp_auth_method method = qp_auth_step1_method(b->bytes, len);
-	struct qp_tunnel *tun = add_tunnel(a, from, b);
+	struct qp_tunnel *tun = add_tunnel(a, from, b, method);
 	const char *why = NULL;
 	int err;
 
@@ -165,7 +174,7 @@ qp_authd_begin(struct qp_authd *a, const struct qp_origin *from, const struct qp
 		reply.auth_bytes.bytes, &reply_len, &why);
 	if (err != 0) {
 		count(a, method, false);
-		log_refusal(b->peer_addr, b->peer_port_be, why, err);
+		tell_refusal(a, b->peer_addr, b->peer_port_be, method, why, err);
 		qp_tunnels_remove(a->cfg.tunnels, tun);
 		send_verdict(a, from, false);
 		return;
@@ -174,6 +183,23 @@ qp_authd_begin(struct qp_authd *a, const struct qp_origin *from, const struct qp
 	qp_send(&a->cfg.sender, from, &reply);
 	if (!a->timeout.armed)
 		arm_timeout(a);
+}
+
+/* A key without a name is called by its beginning, the PSK without one "psk". */
+static void
+identify(const struct qp_authd *a, struct qp_tunnel *tun, enum qp_auth_method method)
+{
+	struct qp_msg_identity *i = &tun->identity;
+	char key[QP_KEY_TEXT_BYTES];
+
+	i->method = (uint8_t)method;
+	i->since = a->cfg.unix_time();
+	strcpy(i->name, "psk");
+	if (method != QP_AUTH_X25519)
+		return;
+	memcpy(i->key, tun->auth.client_key, sizeof(i->key));
+	qp_key_format(i->key, key);
+	snprintf(i->name, sizeof(i->name), "%.8s", key);
 }
 
 void
@@ -194,13 +220,15 @@ qp_authd_finish(struct qp_authd *a, const struct qp_origin *from, const struct q
 	err = qp_auth_server_finish(&tun->auth, f->bytes, len, &why);
 	count(a, method, err == 0);
 	if (err != 0) {
-		log_refusal(tun->peer_addr, tun->peer_port_be, why, err);
+		tell_refusal(a, tun->peer_addr, tun->peer_port_be, method, why, err);
 		qp_tunnels_remove(a->cfg.tunnels, tun);
 		send_verdict(a, from, false);
 		return;
 	}
 	memcpy(tun->client_key, tun->auth.client_key, sizeof(tun->client_key));
+	identify(a, tun, method);
 	qp_tunnels_authenticated(a->cfg.tunnels, tun);
+	qp_record_tunnel_opened(a->cfg.records, tun);
 	qp_addr_format(tun->peer_addr, tun->peer_port_be, text);
 	if (method == QP_AUTH_X25519)
 		qp_log(QP_LOG_INFO, "client authenticated", QP_LOG_STR("peer", text),

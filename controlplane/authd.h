@@ -7,6 +7,7 @@
 #include "common/auth.h"
 #include "controlplane/loop.h"
 #include "controlplane/msg.h"
+#include "controlplane/records.h"
 #include "controlplane/tunnels.h"
 
 /*
@@ -30,6 +31,7 @@ struct qp_authd_config {
 	struct qp_sender sender;
 	const struct qp_auth_policy *policy; /* read at each use: its keyset may be exchanged */
 	uint64_t (*unix_time)(void); /* seconds; NULL: the system's clock */
+	const struct qp_records *records; /* NULL: nobody is told; borrowed */
 };
 
 struct qp_authd *qp_authd_new(const struct qp_authd_config *cfg);

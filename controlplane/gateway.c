@@ -118,6 +118,9 @@ reopen_files(struct qp_gateway *g)
 	if (qp_log_reopen(&msg) != 0)
 		qp_log(QP_LOG_WARN, "the log goes on in the old file",
 			QP_LOG_STR("reason", msg.text));
+	if (qp_audit_reopen(g->audit, &msg) != 0)
+		qp_log(QP_LOG_ERROR, "the audit log goes on in the old file",
+			QP_LOG_STR("reason", msg.text));
 	qp_supervisor_reopen_logs(g->supervisor);
 	qp_owner_reopen_log(g->owner);
 }
@@ -210,14 +213,26 @@ open_services(struct qp_gateway *g, struct qp_errmsg *msg)
 	g->authd = qp_authd_new(&(struct qp_authd_config) {.loop = g->loop,
 		.tunnels = g->tunnels,
 		.sender = sender,
-		.policy = &g->cred->policy});
+		.policy = &g->cred->policy,
+		.records = &g->records});
 	g->ports = qp_ports_new(&(struct qp_ports_config) {.tunnels = g->tunnels,
 		.sender = sender,
-		.host = {.open = qp_gateway_port_open, .close = qp_gateway_port_close, .ctx = g},
+		.host = {.open = qp_gateway_port_open,
+			.close = qp_gateway_port_close,
+			.move = qp_gateway_port_move,
+			.ctx = g},
 		.forward_addr = g->o->forward_addr,
 		.reserved_tcp = g->reserved_tcp,
 		.nreserved_tcp = g->nreserved_tcp,
-		.reserved_udp = qp_sockaddr_port(&g->o->data_plane_addr.sa)});
+		.reserved_udp = qp_sockaddr_port(&g->o->data_plane_addr.sa),
+		.any_first = g->o->any_port.first,
+		.any_last = g->o->any_port.last,
+		.excluded = g->o->reserved_ports.range,
+		.nexcluded = g->o->reserved_ports.n,
+		.rights = qp_gateway_port_rights,
+		.rights_ctx = g,
+		.leases = g->leases,
+		.records = &g->records});
 	g->sources = qp_sources_new(&(struct qp_sources_config) {
 		.host = {.open = qp_gateway_port_open, .close = qp_gateway_port_close, .ctx = g},
 		.count = g->o->local_forward_ports});
@@ -232,7 +247,8 @@ open_services(struct qp_gateway *g, struct qp_errmsg *msg)
 			.private_api = g->o->private_api_listen,
 			.loop = g->loop,
 			.route = qp_gateway_route,
-			.route_ctx = g},
+			.route_ctx = g,
+			.records = &g->records},
 		&g->locals, msg);
 }
 
@@ -311,6 +327,8 @@ open_modules(struct qp_gateway *g, struct qp_errmsg *msg)
 	if (err == 0)
 		err = watch_signals(g, msg);
 	if (err == 0)
+		err = qp_gateway_open_keeping(g, msg);
+	if (err == 0)
 		err = qp_gateway_api_listen(g, msg);
 	if (err == 0)
 		err = open_owner(g, msg);
@@ -339,6 +357,7 @@ close_modules(struct qp_gateway *g)
 	qp_events_free(g->events);
 	qp_loop_unwatch(g->loop, &g->hostnet_watch);
 	qp_hostnet_close(g->hostnet);
+	qp_gateway_close_keeping(g);
 	qp_loop_unwatch(g->loop, &g->signal_watch);
 	if (g->signal_fd >= 0)
 		close(g->signal_fd);

@@ -23,6 +23,7 @@ snapshot(void *ctx, struct qp_metrics *out)
 	const struct qp_supervisor_stats *stats = qp_supervisor_stats(g->supervisor);
 	bool classified = qp_hostnet_counters(g->hostnet, g->classifier) == 0;
 
+	qp_state_stats(g->state, &g->state_stats);
 	*out = (struct qp_metrics) {
 		.uptime_s = (qp_now_ns() - g->started_ns) / 1000000000u,
 		.auth = qp_authd_counters(g->authd),
@@ -34,6 +35,9 @@ snapshot(void *ctx, struct qp_metrics *out)
 		.classifier = classified ? g->classifier : NULL,
 		.ports_open = qp_ports_count(g->ports),
 		.tunnels_waiting = qp_tunnels_count(g->tunnels, QP_TUNNEL_CHALLENGED),
+		.leases = qp_leases_count(g->leases),
+		.audit = qp_audit_stats(g->audit),
+		.state = &g->state_stats,
 	};
 }
 
@@ -91,6 +95,7 @@ open_private_api(struct qp_gateway *g, struct qp_errmsg *msg)
 	a->tunnels = g->tunnels;
 	a->ports = g->ports;
 	a->events = g->events;
+	a->audit = g->audit;
 	a->metrics = snapshot;
 	a->serving = is_serving;
 	a->ctx = g;

@@ -3,14 +3,19 @@
 #define QP_CONTROLPLANE_GATEWAY_INTERNAL_H
 
 #include "controlplane/admin.h"
+#include "controlplane/audit.h"
 #include "controlplane/authd.h"
+#include "controlplane/events.h"
 #include "controlplane/gateway.h"
 #include "controlplane/hostnet.h"
 #include "controlplane/instance.h"
+#include "controlplane/leases.h"
 #include "controlplane/locals.h"
 #include "controlplane/owner.h"
 #include "controlplane/ports.h"
 #include "controlplane/public_api.h"
+#include "controlplane/records.h"
+#include "controlplane/state.h"
 #include "controlplane/supervisor.h"
 
 /* What gateway.c (the way up and down) and gateway_wiring.c (the time between) share. */
@@ -23,13 +28,18 @@ struct qp_gateway {
 	struct qp_owner *owner;
 	struct qp_supervisor *supervisor;
 	struct qp_hostnet *hostnet;
+	struct qp_events *events;
+	struct qp_audit *audit; /* NULL: there is none */
+	struct qp_records records; /* both of them */
+	struct qp_state *state;
+	struct qp_state_stats state_stats; /* as read for the last /metrics */
+	struct qp_leases *leases;
 	struct qp_tunnels *tunnels;
 	struct qp_authd *authd;
 	struct qp_ports *ports;
 	struct qp_sources *sources;
 	struct qp_locals *locals;
 	struct qp_public_api *public_api; /* NULL: there is none */
-	struct qp_events *events;
 	struct qp_http *private_api;
 	struct qp_http *private_api_unix; /* NULL: there is none */
 	struct qp_http_tls *api_tls;	  /* NULL: plain HTTP */
@@ -65,6 +75,14 @@ int qp_gateway_port_open(void *ctx, int protocol, uint16_t port, const struct in
 void qp_gateway_port_close(void *ctx, int protocol, uint16_t port);
 /* struct qp_locals_config's route. */
 int qp_gateway_route(void *ctx, const struct in6_addr *dest, struct qp_hostnet_route *out,
+	struct qp_errmsg *msg);
+
+/* gateway_keeping.c: audit log, state, leases. Before and after all that uses them. */
+int qp_gateway_open_keeping(struct qp_gateway *g, struct qp_errmsg *msg);
+void qp_gateway_close_keeping(struct qp_gateway *g);
+/* struct qp_port_host's and qp_ports_config's functions; ctx is the gateway. */
+int qp_gateway_port_move(void *ctx, int protocol, uint16_t port, const struct qp_origin *worker);
+int qp_gateway_port_rights(void *ctx, const struct qp_tunnel *tun, struct qp_port_rights *out,
 	struct qp_errmsg *msg);
 
 /* gateway.c: begins the way down; when called again, without patience. */

@@ -107,6 +107,7 @@ configure(void *ctx, struct qp_msg_config *out)
 		.max_flows_per_tunnel = g->o->udp_max_flows_per_tunnel,
 	};
 	out->idle_timeout_s = g->o->idle_timeout_s;
+	out->audit_conns = g->o->audit_conns && g->audit != NULL;
 	out->name_hash = g->instance.hash;
 	derive_reset_key(g, out->reset_key);
 	_Static_assert(sizeof(out->cert_file) == sizeof(g->cred->cert_path), "paths fit");
@@ -164,6 +165,7 @@ on_active(void *ctx, const struct qp_generation *gen)
 		return;
 	}
 	g->started = true;
+	qp_record_gateway_started(&g->records, g->instance.name);
 	qp_log(QP_LOG_INFO, "ready",
 		QP_LOG_STR("clients", qp_sockaddr_format(&g->o->data_plane_addr.sa, quic)),
 		QP_LOG_STR("private_api", qp_sockaddr_format(&g->o->private_api_listen.sa, api)),
@@ -174,12 +176,15 @@ on_active(void *ctx, const struct qp_generation *gen)
 		qp_sockaddr_format(&g->o->private_api_listen.sa, api));
 }
 
+/* Its data plane has ended without a word about it. */
 static void
 drop_tunnel(void *ctx, struct qp_tunnel *tun)
 {
 	struct qp_gateway *g = ctx;
 
-	qp_ports_drop_tunnel(g->ports, tun);
+	qp_ports_drop_tunnel(g->ports, tun, "data plane ended", NULL);
+	if (tun->state == QP_TUNNEL_AUTHENTICATED)
+		qp_record_tunnel_closed(&g->records, tun, QP_END_UNKNOWN, NULL);
 	qp_tunnels_remove(g->tunnels, tun);
 }
 
@@ -202,18 +207,31 @@ on_generation_ended(void *ctx, const struct qp_generation *gen)
 }
 
 static void
-on_tunnel_closed(struct qp_gateway *g, const struct qp_origin *from)
+on_tunnel_closed(struct qp_gateway *g, const struct qp_origin *from, const struct qp_msg *m)
 {
+	const struct qp_msg_tunnel_closed *c = &m->tunnel_closed;
 	struct qp_tunnel *tun = qp_tunnels_find(g->tunnels, from);
 	char peer[QP_ADDR_TEXT_BYTES];
 
 	if (tun == NULL)
 		return; /* refused, so never in the table */
-	if (tun->state == QP_TUNNEL_AUTHENTICATED)
+	qp_ports_drop_tunnel(g->ports, tun, qp_end_reason_name(c->reason), &c->usage);
+	if (tun->state == QP_TUNNEL_AUTHENTICATED) {
+		qp_record_tunnel_closed(&g->records, tun, c->reason, &c->usage);
 		qp_log(QP_LOG_INFO, "client left",
-			QP_LOG_STR(
-				"peer", qp_addr_format(tun->peer_addr, tun->peer_port_be, peer)));
-	drop_tunnel(g, tun);
+			QP_LOG_STR("peer", qp_addr_format(tun->peer_addr, tun->peer_port_be, peer)),
+			QP_LOG_STR("client", tun->identity.name),
+			QP_LOG_STR("reason", qp_end_reason_name(c->reason)));
+	}
+	qp_tunnels_remove(g->tunnels, tun);
+}
+
+static void
+on_conn_closed(struct qp_gateway *g, const struct qp_origin *from, const struct qp_msg *m)
+{
+	const struct qp_origin of = {from->server_id, from->worker, m->conn_closed.tunnel_id};
+
+	qp_record_connection(&g->records, &of, qp_tunnels_find(g->tunnels, &of), &m->conn_closed);
 }
 
 static void
@@ -251,7 +269,10 @@ on_message(void *ctx, const struct qp_origin *from, const struct qp_msg *m)
 		qp_locals_request(g->locals, from, m);
 		break;
 	case QP_MSG_TUNNEL_CLOSED:
-		on_tunnel_closed(g, from);
+		on_tunnel_closed(g, from, m);
+		break;
+	case QP_MSG_CONN_CLOSED:
+		on_conn_closed(g, from, m);
 		break;
 	case QP_MSG_API_OPEN:
 	case QP_MSG_API_DATA:

@@ -120,11 +120,17 @@ decide(struct qp_locals *l, const struct qp_resolved *r, struct qp_msg_local_gra
 }
 
 static void
-log_decision(const struct qp_tunnel *tun, const struct qp_resolved *r, int err, const char *message)
+tell_decision(const struct qp_locals *l, const struct qp_tunnel *tun, const struct qp_resolved *r,
+	const struct qp_msg_local_grant *g, int err, const char *message)
 {
-	char peer[QP_ADDR_TEXT_BYTES], target[QP_HOST_BYTES + 16];
+	char peer[QP_ADDR_TEXT_BYTES], target[QP_HOST_BYTES + 16], address[QP_ADDR_TEXT_BYTES];
 
 	qp_target_format(&r->target, false, target, sizeof(target));
+	if (err != 0)
+		qp_record_local_refused(l->cfg.records, tun, r->protocol, target, message);
+	else if (!r->again)
+		qp_record_local_opened(l->cfg.records, tun, r->protocol, target,
+			qp_addr_format(g->addr[0].addr, htons(g->port), address));
 	qp_addr_format(tun->peer_addr, tun->peer_port_be, peer);
 	if (err != 0)
 		qp_log(QP_LOG_WARN, "local forward refused", QP_LOG_STR("peer", peer),
@@ -177,7 +183,7 @@ answer(void *ctx, const struct qp_resolved *r)
 	if (tun == NULL || tun->state != QP_TUNNEL_AUTHENTICATED)
 		return; /* its client has left meanwhile */
 	err = r->err != 0 ? r->err : decide(l, r, &m.local_grant, &msg);
-	log_decision(tun, r, err, msg.text);
+	tell_decision(l, tun, r, &m.local_grant, err, msg.text);
 	if (err != 0)
 		deny(l, &r->from, err, msg.text);
 	else

@@ -10,6 +10,7 @@
 #include "controlplane/allow.h"
 #include "controlplane/hostnet.h"
 #include "controlplane/msg.h"
+#include "controlplane/records.h"
 #include "controlplane/resolver.h"
 #include "controlplane/sources.h"
 #include "controlplane/tunnels.h"
@@ -33,6 +34,7 @@ struct qp_locals_config {
 	int (*route)(void *ctx, const struct in6_addr *dest, struct qp_hostnet_route *out,
 		struct qp_errmsg *msg);
 	void *route_ctx;
+	const struct qp_records *records; /* NULL: nobody is told; borrowed */
 };
 
 struct qp_locals;

@@ -367,6 +367,28 @@ write_data_planes(FILE *out, const struct qp_metrics *m)
 }
 
 static void
+write_keeping(FILE *out, const struct qp_metrics *m)
+{
+	if (m->audit != NULL) {
+		one(out, "audit_rows_total", "rows of the audit log", "counter", m->audit->rows);
+		one(out, "audit_rows_lost_total", "rows that could not be written", "counter",
+			m->audit->failed);
+		one(out, "audit_syncs_failed_total",
+			"times that rows could not be brought to the disk", "counter",
+			m->audit->syncs_failed);
+	}
+	if (m->state == NULL)
+		return;
+	one(out, "state_on_disk", "1: changes of the state reach the disk", "gauge",
+		m->state->on_disk);
+	one(out, "state_changes_total", "changes of the state", "counter", m->state->changes);
+	one(out, "state_commits_total", "transactions that brought them to the disk", "counter",
+		m->state->commits);
+	one(out, "state_failures_total", "transactions that the disk did not take", "counter",
+		m->state->failures);
+}
+
+static void
 write_contract(FILE *out, const struct qp_metrics *m, const struct qp_totals *t)
 {
 	one(out, "uptime_seconds", "since the control plane started", "gauge", m->uptime_s);
@@ -384,6 +406,9 @@ write_contract(FILE *out, const struct qp_metrics *m, const struct qp_totals *t)
 	one(out, "auth_waiting", "clients that have not answered their challenge yet", "gauge",
 		m->tunnels_waiting);
 	one(out, "ports_open", "forwarded ports now", "gauge", m->ports_open);
+	one(out, "port_leases", "ports that a client gets back when it asks for any", "gauge",
+		m->leases);
+	write_keeping(out, m);
 }
 
 char *

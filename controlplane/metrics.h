@@ -8,8 +8,10 @@
 
 #include "common/classifier.h"
 #include "common/ipc.h"
+#include "controlplane/audit.h"
 #include "controlplane/authd.h"
 #include "controlplane/generation.h"
+#include "controlplane/state.h"
 
 /*
  * /metrics: Prometheus text format 0.0.4. Sums are named quicport_FIELD and
@@ -52,6 +54,9 @@ struct qp_metrics {
 	const uint64_t *classifier; /* [QP_CLS_NCOUNTERS]; NULL: not known */
 	unsigned ports_open;
 	unsigned tunnels_waiting; /* for their client's proof */
+	unsigned leases;
+	const struct qp_audit_stats *audit; /* NULL: there is no audit log */
+	const struct qp_state_stats *state; /* NULL: not known */
 };
 
 /* The whole text, from malloc; NULL when out of memory. */

@@ -2,8 +2,10 @@
 #ifndef QP_CONTROLPLANE_MSG_H
 #define QP_CONTROLPLANE_MSG_H
 
+#include <inttypes.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "common/ipc.h"
 
@@ -21,6 +23,17 @@ static inline bool
 qp_origin_equal(const struct qp_origin *a, const struct qp_origin *b)
 {
 	return a->id == b->id && a->server_id == b->server_id && a->worker == b->worker;
+}
+
+#define QP_ORIGIN_TEXT_BYTES 40u
+
+/* A tunnel's id as people and the API name it: "3039-0-1f". */
+static inline const char *
+qp_origin_format(const struct qp_origin *o, char out[QP_ORIGIN_TEXT_BYTES])
+{
+	snprintf(out, QP_ORIGIN_TEXT_BYTES, "%04" PRIx32 "-%u-%" PRIx64, o->server_id, o->worker,
+		o->id);
+	return out;
 }
 
 /*

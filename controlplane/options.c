@@ -34,8 +34,44 @@ parse_allow(const struct qp_opt *opt, const char *text, struct qp_errmsg *msg)
 	return qp_allow_add(opt->value, text, msg);
 }
 
+/* FIRST-LAST, of either protocol. */
+static int
+parse_port_range(const struct qp_opt *opt, const char *text, struct qp_errmsg *msg)
+{
+	struct qp_port_range *list = NULL, *out = opt->value;
+	bool any = false;
+	unsigned n = 0;
+	int err = qp_port_ranges_parse(text, &any, &list, &n, NULL);
+
+	if (err == 0 && (any || n != 1 || list[0].protocol != 0))
+		err = QP_E_INVAL;
+	if (err == 0)
+		*out = list[0];
+	free(list);
+	return err == 0 ? 0 : qp_fail(msg, QP_E_INVAL, "FIRST-LAST, ports from 1 to 65535");
+}
+
+static int
+parse_reserved(const struct qp_opt *opt, const char *text, struct qp_errmsg *msg)
+{
+	struct qp_options_ports *out = opt->value;
+	bool any = false;
+	int err;
+
+	free(out->range);
+	*out = (struct qp_options_ports) {0};
+	err = text[0] == '\0' ? 0 : qp_port_ranges_parse(text, &any, &out->range, &out->n, NULL);
+	if (err == 0 && !any)
+		return 0;
+	free(out->range);
+	*out = (struct qp_options_ports) {0};
+	return qp_fail(msg, QP_E_INVAL, "PORT or FIRST-LAST, each with /tcp or /udp if it is one of "
+					"them, several by comma");
+}
+
 /* In the order of struct qp_msg_tcp's numbers. */
 static const char *const congestion_choices[] = {"cubic", "bbr", NULL};
+static const char *const takeover_choices[] = {"auto", "always", "never", NULL};
 static const char *const ecn_choices[] = {"off", "accept", "ask", NULL};
 
 static int
@@ -142,6 +178,51 @@ run_parser(struct qp_options *o, int argc, char **argv, struct qp_errmsg *msg)
 			.help = "the pre-shared key",
 			.parse = parse_secret_text,
 			.value = &o->psk},
+		QP_OPT_GROUP("Forwarded ports:"),
+		{.name = "port-range",
+			.arg = "FIRST-LAST",
+			.fallback = "32768-65535",
+			.help = "a client that asks for port 0 gets one of these",
+			.parse = parse_port_range,
+			.value = &o->any_port},
+		{.name = "reserved-ports",
+			.arg = "PORTS",
+			.help = "no client may open these: 22/tcp,1-1023,5353/udp",
+			.parse = parse_reserved,
+			.value = &o->reserved_ports},
+		{.name = "lease-time",
+			.arg = "SECONDS",
+			.fallback = "604800",
+			.max = 315360000,
+			.help = "a client that asks for port 0 again so long after it left gets the "
+				"port that it had; 0: it gets any",
+			.parse = qp_opt_u32,
+			.value = &o->lease_time_s},
+		{.name = "port-takeover",
+			.arg = "WHEN",
+			.fallback = "auto",
+			.help = "a client's new tunnel gets a port that an old one still holds: auto "
+				"(clients with a key or a PSK of their own), always, never",
+			.parse = qp_opt_choice,
+			.choices = takeover_choices,
+			.value = &o->port_takeover},
+		QP_OPT_GROUP("What is kept:"),
+		{.name = "state-dir",
+			.arg = "DIR",
+			.fallback = "/var/lib/quicport",
+			.help = "holds the database of port leases and of what the API wrote",
+			.parse = qp_opt_string,
+			.value = &o->state_dir},
+		{.name = "audit-log",
+			.arg = "FILE",
+			.help = "who opened what, when, from where, and why it ended: a JSON object a "
+				"line; SIGUSR1 opens it anew",
+			.parse = qp_opt_string,
+			.value = &o->audit_log},
+		{.name = "audit-connections",
+			.help = "a row for each outside connection, too",
+			.parse = qp_opt_flag,
+			.value = &o->audit_conns},
 		QP_OPT_GROUP("Local forwards (client -L, -R, ssh-proxy; default: none is allowed):"),
 		{.name = "allow-local-forward",
 			.arg = "CIDR[:PORTS]",

@@ -11,6 +11,19 @@
 #include "common/log.h"
 #include "common/opt.h"
 #include "controlplane/allow.h"
+#include "controlplane/policy.h"
+
+/* Who may have a port that another tunnel of its own holds (--port-takeover). */
+enum qp_takeover {
+	QP_TAKEOVER_AUTO, /* X25519 clients, and PSKs with a name */
+	QP_TAKEOVER_ALWAYS,
+	QP_TAKEOVER_NEVER,
+};
+
+struct qp_options_ports {
+	struct qp_port_range *range; /* for the process's life */
+	unsigned n;
+};
 
 /* Who may ask the private API, and how it is protected. */
 struct qp_api_options {
@@ -55,6 +68,15 @@ struct qp_options {
 	uint32_t udp_max_flows;
 	uint32_t udp_max_flows_per_tunnel;
 	struct qp_opt_strings interfaces;
+	/* Of forwarded ports. */
+	struct qp_port_range any_port; /* 0 is answered with one of these */
+	struct qp_options_ports reserved_ports; /* nobody may open these */
+	uint32_t lease_time_s;         /* 0: no leases */
+	int port_takeover;             /* enum qp_takeover */
+	/* What is kept. */
+	const char *state_dir;
+	const char *audit_log; /* NULL: none */
+	bool audit_conns;      /* a row for each outside connection */
 	struct qp_allow allow;        /* what clients reach by local forwards */
 	uint32_t local_forward_ports; /* of each worker, for its own connections */
 	struct qp_secret *privkey; /* text as given, with its NUL; NULL: not given */

@@ -107,6 +107,7 @@ unsigned qp_policy_count(const struct qp_policy *p);
 const struct qp_policy_client *qp_policy_at(const struct qp_policy *p, unsigned i);
 
 /* Pure. `protocol` 1 TCP, 2 UDP. Expiry: at `now` it is over. */
+bool qp_port_range_has(const struct qp_port_range *r, uint8_t protocol, uint16_t port);
 bool qp_grants_allow_port(const struct qp_grants *g, uint8_t protocol, uint16_t port);
 bool qp_grants_expired(const struct qp_grants *g, uint64_t now_unix_s);
 /*

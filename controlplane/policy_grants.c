@@ -19,15 +19,18 @@
 #define MAX_RANGES 1024u /* asked one after the other for each port that is opened */
 
 bool
+qp_port_range_has(const struct qp_port_range *r, uint8_t protocol, uint16_t port)
+{
+	return (r->protocol == 0 || r->protocol == protocol) && port >= r->first && port <= r->last;
+}
+
+bool
 qp_grants_allow_port(const struct qp_grants *g, uint8_t protocol, uint16_t port)
 {
 	if (g->any_port)
 		return true;
 	for (unsigned i = 0; i < g->nports; i++) {
-		const struct qp_port_range *r = &g->ports[i];
-
-		if ((r->protocol == 0 || r->protocol == protocol) && port >= r->first &&
-			port <= r->last)
+		if (qp_port_range_has(&g->ports[i], protocol, port))
 			return true;
 	}
 	return false;

@@ -1,45 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The table of forwarded ports, indexed by port number. Loop thread. What a
- * port means to the kernel is qp_port_host's matter; who may open which is a
- * policy that does not exist yet: every authenticated tunnel may.
+ * The table of forwarded ports, indexed by port number: who asks, who may, who
+ * has it, and what each is answered. Loop thread. What a port means to the
+ * kernel is qp_port_host's matter; which port 0 becomes is ports_pick.c's.
  */
 #define QP_LOG_MODULE QP_LOG_M_ports
 #include "controlplane/ports.h"
 
+#include <arpa/inet.h>
 #include <assert.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "common/log.h"
+#include "common/text.h"
 #include "common/wire.h"
+#include "controlplane/ports_impl.h"
+#include "controlplane/records.h"
 
-/* Port 0 is answered with one of the dynamic ports (RFC 6335, 6). */
-#define DYNAMIC_FIRST 49152u
-#define DYNAMIC_COUNT 16384u
-#define DYNAMIC_TRIES 64u
-
-struct qp_ports {
-	struct qp_ports_config cfg;
-	unsigned count;
-	struct qp_port *tcp[65536];
-	struct qp_port *udp[65536];
-};
-
-/* Where the table has a port of IPPROTO_TCP or IPPROTO_UDP. */
-static struct qp_port **
-slot(struct qp_ports *p, int protocol, uint16_t port)
-{
-	return protocol == IPPROTO_UDP ? &p->udp[port] : &p->tcp[port];
-}
-
-static const char *
-name_of(int protocol)
-{
-	return protocol == IPPROTO_UDP ? "udp" : "tcp";
-}
+#define TAKEOVER_WINDOW_S 60u
 
 /* From the wire's number; 0: unknown. */
 static int
@@ -54,6 +36,12 @@ protocol_of(uint8_t wire)
 	return 0;
 }
 
+static uint64_t
+system_time(void)
+{
+	return (uint64_t)time(NULL);
+}
+
 struct qp_ports *
 qp_ports_new(const struct qp_ports_config *cfg)
 {
@@ -64,18 +52,40 @@ qp_ports_new(const struct qp_ports_config *cfg)
 	p->cfg = *cfg;
 	if (p->cfg.random == NULL)
 		p->cfg.random = randombytes_uniform;
+	if (p->cfg.unix_time == NULL)
+		p->cfg.unix_time = system_time;
+	if (p->cfg.any_first == 0)
+		p->cfg.any_first = QP_PORTS_ANY_FIRST;
+	if (p->cfg.any_last == 0)
+		p->cfg.any_last = 65535;
 	return p;
 }
 
+/* Of a port whose tunnel has given it up, or loses it: told, and no tunnel's any more. */
 static void
-close_port(struct qp_ports *p, struct qp_port *port)
+take_from_tunnel(struct qp_ports *p, struct qp_port *port, const char *reason,
+	const struct qp_msg_usage *usage)
 {
-	p->cfg.host.close(p->cfg.host.ctx, port->protocol, port->port);
-	*slot(p, port->protocol, port->port) = NULL;
-	p->count--;
-	LIST_REMOVE(port, of_tunnel);
+	qp_record_port_closed(p->cfg.records, port, &p->cfg.forward_addr, reason, usage);
 	qp_log(QP_LOG_INFO, "port closed", QP_LOG_U64("port", port->port),
-		QP_LOG_STR("protocol", name_of(port->protocol)));
+		QP_LOG_STR("protocol", qp_ports_protocol_name(port->protocol)),
+		QP_LOG_STR("client", port->tunnel->identity.name), QP_LOG_STR("reason", reason));
+	if (port->leased && p->cfg.leases != NULL)
+		qp_leases_release(p->cfg.leases, port->protocol, port->port);
+	port->leased = false;
+	LIST_REMOVE(port, of_tunnel);
+	port->tunnel = NULL;
+}
+
+static void
+close_port(struct qp_ports *p, struct qp_port *port, const char *reason,
+	const struct qp_msg_usage *usage)
+{
+	take_from_tunnel(p, port, reason, usage);
+	p->cfg.host.close(p->cfg.host.ctx, port->protocol, port->port);
+	*qp_ports_slot(p, port->protocol, port->port) = NULL;
+	p->count--;
+	free(port->destination);
 	free(port);
 }
 
@@ -86,9 +96,9 @@ qp_ports_free(struct qp_ports *p)
 		return;
 	for (unsigned i = 0; i < 65536; i++) {
 		if (p->tcp[i] != NULL)
-			close_port(p, p->tcp[i]);
+			close_port(p, p->tcp[i], "shutdown", NULL);
 		if (p->udp[i] != NULL)
-			close_port(p, p->udp[i]);
+			close_port(p, p->udp[i], "shutdown", NULL);
 	}
 	assert(p->count == 0);
 	free(p);
@@ -107,7 +117,7 @@ qp_ports_count(const struct qp_ports *p)
 }
 
 static bool
-is_reserved(const struct qp_ports *p, int protocol, uint16_t port)
+is_own(const struct qp_ports *p, int protocol, uint16_t port)
 {
 	if (protocol == IPPROTO_UDP)
 		return port == p->cfg.reserved_udp && port != 0;
@@ -118,53 +128,162 @@ is_reserved(const struct qp_ports *p, int protocol, uint16_t port)
 	return false;
 }
 
-/* Takes the port for the tunnel, on the host too. */
+int
+qp_ports_check(const struct qp_ports *p, int protocol, uint16_t number, struct qp_errmsg *msg)
+{
+	uint8_t wire = protocol == IPPROTO_UDP ? QP_WIRE_UDP : QP_WIRE_TCP;
+	const char *name = qp_ports_protocol_name(protocol);
+
+	if (is_own(p, protocol, number))
+		return qp_fail(msg, QP_E_INUSE, "port %u/%s is the gateway's own", number, name);
+	for (unsigned i = 0; i < p->cfg.nexcluded; i++) {
+		if (qp_port_range_has(&p->cfg.excluded[i], wire, number))
+			return qp_fail(msg, QP_E_PERM,
+				"port %u/%s is reserved by the gateway's operator", number, name);
+	}
+	return 0;
+}
+
+/* The port is this tunnel's from now on. */
 static int
-open_port(struct qp_ports *p, struct qp_tunnel *tun, int protocol, uint16_t number,
+give_to_tunnel(struct qp_ports *p, struct qp_port *port, const struct qp_port_wish *w, bool leased)
+{
+	char *destination = strdup(w->destination);
+
+	if (destination == NULL)
+		return QP_E_NOMEM;
+	free(port->destination);
+	port->destination = destination;
+	port->opened_at = p->cfg.unix_time();
+	port->tunnel = w->tunnel;
+	port->leased = leased;
+	LIST_INSERT_HEAD(&w->tunnel->ports, port, of_tunnel);
+	if (leased && p->cfg.leases != NULL)
+		qp_leases_take(p->cfg.leases, port->protocol, port->port,
+			&(struct qp_lessee) {w->rights.client, w->destination, w->peer});
+	qp_record_port_opened(p->cfg.records, port, &p->cfg.forward_addr);
+	return 0;
+}
+
+int
+qp_ports_open(struct qp_ports *p, const struct qp_port_wish *w, uint16_t number, bool leased,
 	struct qp_errmsg *msg)
 {
 	const struct in6_addr *addr = &p->cfg.forward_addr;
-	const char *name = name_of(protocol);
 	struct qp_port *port;
-	int err;
+	int err = qp_ports_check(p, w->protocol, number, msg);
 
-	if (is_reserved(p, protocol, number))
-		return qp_fail(msg, QP_E_INUSE, "port %u/%s is the gateway's own", number, name);
-	if (*slot(p, protocol, number) != NULL)
-		return qp_fail(msg, QP_E_INUSE, "port %u/%s is taken by another tunnel", number,
-			name);
+	if (err != 0)
+		return err;
 	port = calloc(1, sizeof(*port));
 	if (port == NULL)
 		return qp_fail(msg, QP_E_NOMEM, "the gateway is out of memory");
-	err = p->cfg.host.open(p->cfg.host.ctx, protocol, number,
-		IN6_IS_ADDR_UNSPECIFIED(addr) ? NULL : addr, &tun->origin, msg);
+	err = p->cfg.host.open(p->cfg.host.ctx, w->protocol, number,
+		IN6_IS_ADDR_UNSPECIFIED(addr) ? NULL : addr, &w->tunnel->origin, msg);
 	if (err != 0) {
 		free(port);
 		return err;
 	}
-	*port = (struct qp_port) {.port = number, .protocol = (uint8_t)protocol, .tunnel = tun};
-	LIST_INSERT_HEAD(&tun->ports, port, of_tunnel);
-	*slot(p, protocol, number) = port;
+	port->port = number;
+	port->protocol = (uint8_t)w->protocol;
+	if (give_to_tunnel(p, port, w, leased) != 0) {
+		p->cfg.host.close(p->cfg.host.ctx, w->protocol, number);
+		free(port);
+		return qp_fail(msg, QP_E_NOMEM, "the gateway is out of memory");
+	}
+	*qp_ports_slot(p, w->protocol, number) = port;
 	p->count++;
 	return 0;
 }
 
-/* Some free port; the number is told in `*number`. */
+/* Two programs with one key would take the port from each other for ever. */
 static int
-open_any_port(struct qp_ports *p, struct qp_tunnel *tun, int protocol, uint16_t *number,
+count_takeover(struct qp_ports *p, struct qp_port *port, struct qp_errmsg *msg)
+{
+	uint64_t now = p->cfg.unix_time();
+
+	if (port->takeovers == 0 || now - port->takeovers_since > TAKEOVER_WINDOW_S) {
+		port->takeovers_since = now;
+		port->takeovers = 0;
+	}
+	if (port->takeovers >= QP_PORTS_TAKEOVERS)
+		return qp_fail(msg, QP_E_INUSE,
+			"port %u/%s has gone from one tunnel of '%s' to another %u times within a "
+			"minute: do two programs run with its key?",
+			port->port, qp_ports_protocol_name(port->protocol),
+			port->tunnel->identity.name, port->takeovers);
+	port->takeovers++;
+	return 0;
+}
+
+/*
+ * The old tunnel is told first and its data plane closes the port before it
+ * hears of the grant, when one worker has both; else the packets' way is moved.
+ */
+static int
+take_over(struct qp_ports *p, const struct qp_port_wish *w, struct qp_port *port,
 	struct qp_errmsg *msg)
 {
-	for (unsigned i = 0; i < DYNAMIC_TRIES; i++) {
-		uint16_t candidate = (uint16_t)(DYNAMIC_FIRST + p->cfg.random(DYNAMIC_COUNT));
-		int err = open_port(p, tun, protocol, candidate, msg);
+	struct qp_msg bye = {.type = QP_MSG_TUNNEL_CLOSE, .tunnel_close = {.code = QP_APP_NONE}};
+	struct qp_origin old = port->tunnel->origin;
+	int err = count_takeover(p, port, msg);
 
-		if (err == 0)
-			*number = candidate;
-		if (err != QP_E_INUSE)
-			return err;
-	}
-	return qp_fail(
-		msg, QP_E_INUSE, "no free port was found between %u and 65535", DYNAMIC_FIRST);
+	if (err != 0)
+		return err;
+	if (old.server_id != w->tunnel->origin.server_id || old.worker != w->tunnel->origin.worker)
+		err = p->cfg.host.move(
+			p->cfg.host.ctx, w->protocol, port->port, &w->tunnel->origin);
+	if (err != 0)
+		return qp_fail(msg, err, "port %u cannot be moved to the new tunnel: %s", port->port,
+			qp_strerror(err));
+	take_from_tunnel(p, port, "taken over", NULL);
+	snprintf(bye.tunnel_close.phrase, sizeof(bye.tunnel_close.phrase),
+		"a new tunnel of '%.64s' has taken its port over", w->rights.client);
+	qp_send(&p->cfg.sender, &old, &bye);
+	err = give_to_tunnel(p, port, w, false);
+	if (err == 0)
+		return 0;
+	/* It is nobody's now. */
+	p->cfg.host.close(p->cfg.host.ctx, port->protocol, port->port);
+	*qp_ports_slot(p, port->protocol, port->port) = NULL;
+	p->count--;
+	free(port->destination);
+	free(port);
+	return qp_fail(msg, err, "the gateway is out of memory");
+}
+
+static bool
+is_same_client(const struct qp_ports *p, const struct qp_port_wish *w, const struct qp_tunnel *old)
+{
+	struct qp_port_rights theirs = {.client = old->identity.name};
+
+	if (old == w->tunnel || !w->rights.takeover)
+		return false;
+	/* A client whose right has ended meanwhile is still itself. */
+	if (p->cfg.rights != NULL)
+		(void)p->cfg.rights(p->cfg.rights_ctx, old, &theirs, NULL);
+	return old->identity.method == w->tunnel->identity.method &&
+	       strcmp(theirs.client, w->rights.client) == 0;
+}
+
+static int
+open_fixed(struct qp_ports *p, const struct qp_port_wish *w, uint16_t number, struct qp_errmsg *msg)
+{
+	struct qp_port *port = *qp_ports_slot(p, w->protocol, number);
+	const char *name = qp_ports_protocol_name(w->protocol);
+	int err = qp_ports_check(p, w->protocol, number, msg);
+
+	if (err != 0)
+		return err;
+	if (w->rights.grants != NULL &&
+		!qp_grants_allow_port(w->rights.grants, w->wire_protocol, number))
+		return qp_fail(msg, QP_E_PERM, "the gateway's policy does not give '%s' port %u/%s",
+			w->rights.client, number, name);
+	if (port == NULL)
+		return qp_ports_open(p, w, number, false, msg);
+	if (is_same_client(p, w, port->tunnel))
+		return take_over(p, w, port, msg);
+	return qp_fail(msg, QP_E_INUSE, "port %u/%s is taken by another tunnel", number, name);
 }
 
 static uint8_t
@@ -181,37 +300,66 @@ wire_status(int err)
 	return QP_WIRE_INTERNAL_ERROR;
 }
 
+/* Who asks, and what the policy says of that. */
+static int
+make_wish(struct qp_ports *p, struct qp_tunnel *tun, uint8_t wire_protocol,
+	struct qp_slice destination, struct qp_port_wish *w, struct qp_errmsg *msg)
+{
+	const struct in6_addr *peer;
+
+	*w = (struct qp_port_wish) {.tunnel = tun,
+		.rights = {.client = tun->identity.name},
+		.protocol = protocol_of(wire_protocol),
+		.wire_protocol = wire_protocol};
+	if (w->protocol == 0)
+		return qp_fail(msg, QP_E_UNSUPPORTED, "protocol %u is unknown", wire_protocol);
+	qp_slice_printable(destination, w->destination, sizeof(w->destination));
+	peer = (const struct in6_addr *)(const void *)tun->peer_addr;
+	inet_ntop(AF_INET6, peer, w->peer, sizeof(w->peer));
+	if (p->cfg.rights == NULL)
+		return 0;
+	return p->cfg.rights(p->cfg.rights_ctx, tun, &w->rights, msg);
+}
+
 /* Decides; on success `*number` is the port that is open now. */
 static int
 decide(struct qp_ports *p, struct qp_tunnel *tun, const struct qp_msg_forward *f, uint16_t *number,
 	struct qp_errmsg *msg)
 {
-	int protocol = protocol_of(f->protocol);
+	size_t len = f->destination_len;
+	struct qp_port_wish w;
+	int err;
 
 	if (tun == NULL || tun->state != QP_TUNNEL_AUTHENTICATED)
 		return qp_fail(msg, QP_E_PERM, "this tunnel is not authenticated");
-	if (protocol == 0)
-		return qp_fail(msg, QP_E_UNSUPPORTED, "protocol %u is unknown", f->protocol);
+	if (len > sizeof(f->destination))
+		len = sizeof(f->destination);
+	err = make_wish(p, tun, f->protocol, (struct qp_slice) {f->destination, len}, &w, msg);
+	if (err != 0)
+		return err;
 	if (f->port == 0)
-		return open_any_port(p, tun, protocol, number, msg);
+		return qp_ports_open_any(p, &w, number, msg);
 	*number = f->port;
-	return open_port(p, tun, protocol, f->port, msg);
+	return open_fixed(p, &w, f->port, msg);
 }
 
 static void
-log_decision(const struct qp_msg_forward *f, uint16_t number, int err, const char *message)
+log_decision(const struct qp_tunnel *tun, const struct qp_msg_forward *f, uint16_t number, int err,
+	const char *message)
 {
+	const char *client = tun != NULL ? tun->identity.name : NULL;
 	size_t len = f->destination_len;
 
 	if (len > sizeof(f->destination))
 		len = sizeof(f->destination);
 	if (err == 0)
 		qp_log(QP_LOG_INFO, "port opened", QP_LOG_U64("port", number),
-			QP_LOG_STR("protocol", name_of(protocol_of(f->protocol))),
+			QP_LOG_STR("protocol", qp_ports_protocol_name(protocol_of(f->protocol))),
+			QP_LOG_STR("client", client),
 			QP_LOG_SLICE("destination", ((struct qp_slice) {f->destination, len})));
 	else
 		qp_log(QP_LOG_WARN, "port refused", QP_LOG_U64("port", f->port),
-			QP_LOG_STR("reason", message));
+			QP_LOG_STR("client", client), QP_LOG_STR("reason", message));
 }
 
 void
@@ -220,9 +368,10 @@ qp_ports_request(struct qp_ports *p, const struct qp_origin *from, const struct 
 	const struct qp_msg_forward *f = &m->forward;
 	struct qp_msg answer = {.type = QP_MSG_FORWARD_GRANT};
 	struct qp_msg_forward_answer *a = &answer.forward_answer;
+	struct qp_tunnel *tun = qp_tunnels_find(p->cfg.tunnels, from);
 	struct qp_errmsg msg = {""};
 	uint16_t number = f->port;
-	int err = decide(p, qp_tunnels_find(p->cfg.tunnels, from), f, &number, &msg);
+	int err = decide(p, tun, f, &number, &msg);
 
 	if (err == 0)
 		snprintf(msg.text, sizeof(msg.text), "Listening on port %u", number);
@@ -234,7 +383,7 @@ qp_ports_request(struct qp_ports *p, const struct qp_origin *from, const struct 
 	memcpy(a->addr, &p->cfg.forward_addr, sizeof(a->addr));
 	a->message_len = (uint16_t)strnlen(msg.text, sizeof(a->message));
 	memcpy(a->message, msg.text, a->message_len);
-	log_decision(f, number, err, msg.text);
+	log_decision(tun, f, number, err, msg.text);
 	qp_send(&p->cfg.sender, from, &answer);
 }
 
@@ -243,15 +392,43 @@ qp_ports_closed(struct qp_ports *p, const struct qp_origin *from, const struct q
 {
 	const struct qp_msg_forward_closed *c = &m->forward_closed;
 	int protocol = protocol_of(c->protocol);
-	struct qp_port *port = protocol != 0 ? *slot(p, protocol, c->port) : NULL;
+	struct qp_port *port = protocol != 0 ? *qp_ports_slot(p, protocol, c->port) : NULL;
 
 	if (port != NULL && qp_origin_equal(&port->tunnel->origin, from))
-		close_port(p, port);
+		close_port(p, port, qp_end_reason_name((enum qp_end_reason)c->reason), &c->usage);
 }
 
 void
-qp_ports_drop_tunnel(struct qp_ports *p, struct qp_tunnel *tun)
+qp_ports_drop_tunnel(struct qp_ports *p, struct qp_tunnel *tun, const char *reason,
+	const struct qp_msg_usage *usage)
 {
 	while (!LIST_EMPTY(&tun->ports))
-		close_port(p, LIST_FIRST(&tun->ports));
+		close_port(p, LIST_FIRST(&tun->ports), reason, usage);
+}
+
+int
+qp_ports_adopt(struct qp_ports *p, struct qp_tunnel *tun, const struct qp_msg_tunnel_state *s,
+	struct qp_errmsg *msg)
+{
+	size_t len = s->destination_len;
+	struct qp_port_wish w;
+	struct qp_lessee who;
+	const char *lessee;
+	int err;
+
+	if (len > sizeof(s->destination))
+		len = sizeof(s->destination);
+	err = make_wish(p, tun, s->protocol, (struct qp_slice) {s->destination, len}, &w, msg);
+	/* What the policy says of it now is the policy's matter: the port is open. */
+	if (err != 0 && err != QP_E_PERM)
+		return err;
+	if (*qp_ports_slot(p, w.protocol, s->port) != NULL)
+		return qp_fail(msg, QP_E_INUSE, "port %u is another tunnel's already", s->port);
+	/* Its lease says whether it was asked for as 0. */
+	who = (struct qp_lessee) {w.rights.client, w.destination, w.peer};
+	lessee = p->cfg.leases != NULL
+			 ? qp_leases_client(p->cfg.leases, (uint8_t)w.protocol, s->port)
+			 : NULL;
+	return qp_ports_open(
+		p, &w, s->port, lessee != NULL && strcmp(lessee, who.client) == 0, msg);
 }

@@ -3,12 +3,17 @@
 #define QP_CONTROLPLANE_PORTS_H
 
 #include <netinet/in.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
 
 #include "common/error.h"
+#include "controlplane/leases.h"
 #include "controlplane/msg.h"
+#include "controlplane/policy.h"
 #include "controlplane/tunnels.h"
+
+struct qp_records;
 
 /*
  * Who has which forwarded port. A tunnel asks, this table decides, the host
@@ -22,6 +27,8 @@ struct qp_port_host {
 	int (*open)(void *ctx, int protocol, uint16_t port, const struct in6_addr *addr,
 		const struct qp_origin *worker, struct qp_errmsg *msg);
 	void (*close)(void *ctx, int protocol, uint16_t port);
+	/* Steers an open port to another worker. */
+	int (*move)(void *ctx, int protocol, uint16_t port, const struct qp_origin *worker);
 	void *ctx;
 };
 
@@ -29,8 +36,20 @@ struct qp_port_host {
 struct qp_port {
 	uint16_t port;
 	uint8_t protocol; /* IPPROTO_TCP, IPPROTO_UDP */
+	bool leased;      /* asked for as 0: its client gets it again */
+	uint64_t opened_at; /* Unix time, seconds */
+	char *destination;  /* the client's own, as it told it, made printable */
+	uint64_t takeovers_since; /* Unix time, seconds; and how many since then */
+	unsigned takeovers;
 	struct qp_tunnel *tunnel;
 	LIST_ENTRY(qp_port) of_tunnel;
+};
+
+/* What a tunnel's client may do with ports. Borrowed for the call. */
+struct qp_port_rights {
+	const char *client;             /* whose leases; the same for all its tunnels */
+	const struct qp_grants *grants; /* NULL: any port */
+	bool takeover;                  /* a new tunnel may have a port that an old one still holds */
 };
 
 struct qp_ports_config {
@@ -41,8 +60,25 @@ struct qp_ports_config {
 	const uint16_t *reserved_tcp; /* the gateway's own ports; borrowed */
 	unsigned nreserved_tcp;
 	uint16_t reserved_udp; /* QUIC's; 0: none */
+	uint16_t any_first, any_last; /* what 0 is answered with; 0: QP_PORTS_ANY_FIRST to 65535 */
+	const struct qp_port_range *excluded; /* --reserved-ports; borrowed */
+	unsigned nexcluded;
+	/*
+	 * QP_E_PERM and a line for the client's user, or 0; `out` is filled in either case.
+	 * NULL: any port, by the name of the tunnel's identity, and no takeover.
+	 */
+	int (*rights)(void *ctx, const struct qp_tunnel *tun, struct qp_port_rights *out,
+		struct qp_errmsg *msg);
+	void *rights_ctx;
+	struct qp_leases *leases;         /* NULL: none are kept; borrowed */
+	const struct qp_records *records; /* NULL: nobody is told; borrowed */
+	uint64_t (*unix_time)(void);      /* seconds; NULL: the system's clock */
 	uint32_t (*random)(uint32_t upper_bound); /* NULL: libsodium's */
 };
+
+#define QP_PORTS_ANY_FIRST 32768u
+/* More takeovers of one port within a minute are two clients that run with one key. */
+#define QP_PORTS_TAKEOVERS 5u
 
 struct qp_ports;
 
@@ -54,8 +90,18 @@ void qp_ports_free(struct qp_ports *p);
 void qp_ports_request(struct qp_ports *p, const struct qp_origin *from, const struct qp_msg *m);
 /* FORWARD_CLOSED: the port is free when this returns. Another tunnel's port stays. */
 void qp_ports_closed(struct qp_ports *p, const struct qp_origin *from, const struct qp_msg *m);
-/* The tunnel ends: all its ports are free when this returns. */
-void qp_ports_drop_tunnel(struct qp_ports *p, struct qp_tunnel *tun);
+/*
+ * The tunnel ends: all its ports are free when this returns. `reason` for the
+ * audit log; `usage` NULL: not known.
+ */
+void qp_ports_drop_tunnel(struct qp_ports *p, struct qp_tunnel *tun, const char *reason,
+	const struct qp_msg_usage *usage);
+/*
+ * A tunnel of a data plane that was taken over holds the port (TUNNEL_STATE):
+ * opens it on the host and in the table, without question or answer.
+ */
+int qp_ports_adopt(struct qp_ports *p, struct qp_tunnel *tun, const struct qp_msg_tunnel_state *s,
+	struct qp_errmsg *msg);
 
 /* NULL: nobody has it. protocol as in struct qp_port. */
 const struct qp_port *qp_ports_find(const struct qp_ports *p, uint8_t protocol, uint16_t port);

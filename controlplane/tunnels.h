@@ -27,6 +27,7 @@ struct qp_tunnel {
 	uint8_t peer_addr[16];
 	uint16_t peer_port_be;
 	uint8_t client_key[QP_KEY_BYTES]; /* X25519; zeros with a PSK */
+	struct qp_msg_identity identity; /* once authenticated */
 	struct qp_auth_server auth; /* while challenged */
 	uint64_t challenged_at_ns;
 	LIST_HEAD(, qp_port) ports; /* that it holds */

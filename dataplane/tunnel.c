@@ -92,6 +92,8 @@ qp_tunnel_close_port(struct qp_tunnel *t)
 	qp_tunnel_message_init(t, &msg, QP_MSG_FORWARD_CLOSED);
 	msg.forward_closed.port = t->port;
 	msg.forward_closed.protocol = t->protocol;
+	msg.forward_closed.reason = t->why;
+	msg.forward_closed.usage = t->usage;
 	qp_tunnel_message_send(t, &msg);
 	t->port = 0;
 }
@@ -222,8 +224,8 @@ closed(void *conn_ctx, enum qp_quic_end how)
 
 	t->control = NULL;
 	t->state = QP_TUNNEL_ENDED;
-	qp_tunnel_close_port(t);
 	qp_usage_why(&t->why, reason_of_quic(how));
+	qp_tunnel_close_port(t);
 	if (t->announced) {
 		qp_replay_tell(t); /* whose end it is */
 		tell_end(t);

@@ -108,6 +108,7 @@ world_open(void)
 	copy_program("QP_FAKE_DP", "quicport-data-plane");
 	snprintf(config, sizeof(config), "%s/config", dir);
 	setenv("QUICPORT_CONFIG_DIR", config, 1);
+	setenv("QUICPORT_STATE_DIR", config, 1);
 	setenv("QUICPORT_MEMORY", "64", 1);
 	unsetenv("NOTIFY_SOCKET");
 	listen_for_brains();

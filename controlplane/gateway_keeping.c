@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a gateway keeps beyond its processes' lives: the audit log, the state's
+ * database, the port leases in it; and what ports need to know of their
+ * tunnels' clients. Loop thread.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "controlplane/gateway_internal.h"
+
+/* By the address that clients know it by: "gateway-192.0.2.1-39000". */
+static void
+state_name(const struct qp_options *o, char *out, size_t cap)
+{
+	char addr[QP_ADDR_TEXT_BYTES];
+	size_t n;
+
+	n = (size_t)snprintf(out, cap, "gateway-%s",
+		qp_sockaddr_format(&o->data_plane_addr.sa, addr));
+	for (size_t i = 0; i < n && i < cap; i++) {
+		if (strchr(":[]%/", out[i]) != NULL && out[i] != '\0')
+			out[i] = '-';
+	}
+}
+
+int
+qp_gateway_open_keeping(struct qp_gateway *g, struct qp_errmsg *msg)
+{
+	char name[QP_ADDR_TEXT_BYTES + 16];
+	int err = 0;
+
+	if (g->o->audit_log != NULL)
+		err = qp_audit_open(g->o->audit_log, &g->audit, msg);
+	if (err != 0)
+		return err;
+	g->records = (struct qp_records) {.audit = g->audit, .events = g->events};
+	state_name(g->o, name, sizeof(name));
+	err = qp_state_open(
+		&(struct qp_state_config) {.dir = g->o->state_dir, .name = name}, &g->state, msg);
+	if (err != 0)
+		return err;
+	return qp_leases_new(&(struct qp_leases_config) {.state = g->state,
+				     .loop = g->loop,
+				     .lease_time_s = g->o->lease_time_s},
+		&g->leases, msg);
+}
+
+void
+qp_gateway_close_keeping(struct qp_gateway *g)
+{
+	if (g->started)
+		qp_record_gateway_stopped(
+			&g->records, g->status == 0 ? "ended by a signal" : g->msg->text);
+	qp_leases_free(g->leases);
+	qp_state_close(g->state);
+	qp_audit_close(g->audit);
+}
+
+int
+qp_gateway_port_move(void *ctx, int protocol, uint16_t port, const struct qp_origin *worker)
+{
+	struct qp_gateway *g = ctx;
+	const struct qp_generation *gen = qp_supervisor_find(g->supervisor, worker->server_id);
+
+	if (gen == NULL)
+		return QP_E_CLOSED;
+	return qp_hostnet_port_move(
+		g->hostnet, protocol, port, gen->worker[worker->worker].ifindex);
+}
+
+/* A PSK that everybody shares tells nobody apart. */
+static bool
+is_one_client(const struct qp_tunnel *tun)
+{
+	return tun->identity.method == QP_AUTH_X25519 || strcmp(tun->identity.name, "psk") != 0;
+}
+
+int
+qp_gateway_port_rights(void *ctx, const struct qp_tunnel *tun, struct qp_port_rights *out,
+	struct qp_errmsg *msg)
+{
+	const struct qp_gateway *g = ctx;
+
+	(void)msg;
+	*out = (struct qp_port_rights) {.client = tun->identity.name};
+	switch (g->o->port_takeover) {
+	case QP_TAKEOVER_AUTO:
+		out->takeover = is_one_client(tun);
+		break;
+	case QP_TAKEOVER_ALWAYS:
+		out->takeover = true;
+		break;
+	case QP_TAKEOVER_NEVER:
+		break;
+	}
+	return 0;
+}

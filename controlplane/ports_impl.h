@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef QP_CONTROLPLANE_PORTS_IMPL_H
+#define QP_CONTROLPLANE_PORTS_IMPL_H
+
+#include "controlplane/ports.h"
+
+/* What ports.c (the table, and who is answered what) and ports_pick.c (which port) share. */
+
+struct qp_ports {
+	struct qp_ports_config cfg;
+	unsigned count;
+	struct qp_port *tcp[65536];
+	struct qp_port *udp[65536];
+};
+
+/* One request: who asks for what. */
+struct qp_port_wish {
+	struct qp_tunnel *tunnel;
+	struct qp_port_rights rights;
+	int protocol;              /* IPPROTO_TCP, IPPROTO_UDP */
+	uint8_t wire_protocol;
+	char destination[QP_LEASE_TEXT_BYTES]; /* printable */
+	char peer[64];             /* the client's address */
+};
+
+/* Where the table has a port of IPPROTO_TCP or IPPROTO_UDP. */
+static inline struct qp_port **
+qp_ports_slot(struct qp_ports *p, int protocol, uint16_t port)
+{
+	return protocol == IPPROTO_UDP ? &p->udp[port] : &p->tcp[port];
+}
+
+static inline const char *
+qp_ports_protocol_name(int protocol)
+{
+	return protocol == IPPROTO_UDP ? "udp" : "tcp";
+}
+
+/* ports.c: takes the port for the tunnel, on the host too. QP_E_INUSE, QP_E_PERM, the host's. */
+int qp_ports_open(struct qp_ports *p, const struct qp_port_wish *w, uint16_t number, bool leased,
+	struct qp_errmsg *msg);
+/* QP_E_INUSE or QP_E_PERM when nobody may have it. */
+int qp_ports_check(const struct qp_ports *p, int protocol, uint16_t number, struct qp_errmsg *msg);
+
+/* ports_pick.c: the answer to 0; the number is told in `*number`. */
+int qp_ports_open_any(struct qp_ports *p, const struct qp_port_wish *w, uint16_t *number,
+	struct qp_errmsg *msg);
+
+#endif
