@@ -39,17 +39,19 @@ struct qp_auth_random {
 };
 
 /*
- * How a server decides. Everything is borrowed and read only; one policy
- * serves any number of authentications.
+ * How a server decides; both methods may be on side by side. Everything is
+ * borrowed and read only; one policy serves any number of authentications.
  */
 struct qp_auth_policy {
-	enum qp_auth_method method;
 	/* QP_AUTH_X25519 */
-	const struct qp_secret *private_key; /* 32 bytes */
+	const struct qp_secret *private_key; /* 32 bytes; NULL: the method is off */
 	uint8_t public_key[QP_KEY_BYTES];    /* qp_key_public(private_key) */
-	const struct qp_keyset *clients;     /* who may come */
-	/* QP_AUTH_PSK */
-	const struct qp_secret *psk;         /* at least one byte */
+	/* Whether this client may come; in constant time. NULL: nobody may. */
+	bool (*knows)(const void *ctx, const uint8_t key[QP_KEY_BYTES]);
+	const void *ctx;
+	/* QP_AUTH_PSK: each is tried, whichever matches */
+	unsigned npsks;                       /* 0: the method is off */
+	const struct qp_secret *const *psks;  /* each of at least one byte */
 	struct qp_auth_random random;
 };
 
@@ -73,12 +75,13 @@ struct qp_auth_server {
 	enum qp_auth_method method;
 	uint8_t expected[32];
 	uint8_t client_key[QP_KEY_BYTES]; /* X25519: the client's public key; PSK: zeros */
+	unsigned psk; /* PSK: its index in the policy that began */
 };
 
 /*
  * The client's first step, whole. On 0 `reply` holds `*reply_len` bytes for the
  * client (128 for X25519, 96 for PSK). QP_E_AUTH: not admitted; QP_E_PROTO: not
- * a first step of the policy's method, or of the wrong length; QP_E_CRYPTO. On
+ * a first step of a method that is on, or of the wrong length; QP_E_CRYPTO. On
  * failure `state` is all zero and `reply` is wiped: close, say nothing.
  */
 int qp_auth_server_begin(const struct qp_auth_policy *policy, const uint8_t *step1, size_t len,
@@ -87,7 +90,7 @@ int qp_auth_server_begin(const struct qp_auth_policy *policy, const uint8_t *ste
 	__attribute__((warn_unused_result));
 
 /*
- * The client's answer (32 bytes). 0: authenticated; state->client_key says who.
+ * The client's answer (32 bytes). 0: authenticated; state->client_key or ->psk says who.
  * QP_E_AUTH otherwise, also for a state that was not begun or was used: one try
  * a state. The expected answer is wiped in either case.
  */

@@ -33,7 +33,7 @@ begin_x25519(const struct qp_auth_policy *policy, const uint8_t *bytes,
 	int err;
 
 	memcpy(&in, bytes, sizeof(in));
-	if (!qp_keyset_contains(policy->clients, in.client_public))
+	if (policy->knows == NULL || !policy->knows(policy->ctx, in.client_public))
 		return qp_auth_refuse(why, QP_E_AUTH, "client key is not authorized");
 	memcpy(out.server_public, policy->public_key, sizeof(out.server_public));
 	err = qp_auth_shared_hmac(policy->private_key->bytes, in.client_public, in.challenge,
@@ -56,23 +56,41 @@ clock_ok(uint64_t theirs, uint64_t ours)
 	return off <= QP_WIRE_PSK_WINDOW_S;
 }
 
+/* All are tried, whichever it is: time tells how many there are, no more. */
+static bool
+find_psk(const struct qp_auth_policy *policy, const struct qp_psk_step1 *in, unsigned *out)
+{
+	unsigned found = 0, index = 0;
+	uint8_t mac[32];
+
+	for (unsigned i = 0; i < policy->npsks; i++) {
+		const struct qp_secret *psk = policy->psks[i];
+		unsigned equal;
+
+		qp_auth_hmac(psk->bytes, psk->len, in->time_be, sizeof(in->time_be),
+			in->ephemeral_public, sizeof(in->ephemeral_public), mac);
+		equal = sodium_memcmp(mac, in->mac, sizeof(mac)) == 0;
+		index |= i & (0u - equal);
+		found |= equal;
+	}
+	sodium_memzero(mac, sizeof(mac));
+	*out = index;
+	return found != 0;
+}
+
 static int
 begin_psk(const struct qp_auth_policy *policy, const uint8_t *bytes, uint64_t now_unix_s,
 	struct qp_auth_server *state, uint8_t *reply, const char **why)
 {
-	const struct qp_secret *psk = policy->psk;
+	const struct qp_secret *psk;
 	struct qp_psk_step1 in;
 	struct qp_psk_step2 out;
-	uint8_t mac[32];
 	int err;
 
 	memcpy(&in, bytes, sizeof(in));
-	qp_auth_hmac(psk->bytes, psk->len, in.time_be, sizeof(in.time_be), in.ephemeral_public,
-		sizeof(in.ephemeral_public), mac);
-	err = sodium_memcmp(mac, in.mac, sizeof(mac));
-	sodium_memzero(mac, sizeof(mac));
-	if (err != 0)
+	if (!find_psk(policy, &in, &state->psk))
 		return qp_auth_refuse(why, QP_E_AUTH, "pre-shared key differs");
+	psk = policy->psks[state->psk];
 	if (!clock_ok(qp_get_u64(in.time_be), now_unix_s))
 		return qp_auth_refuse(why, QP_E_AUTH, "client's clock is more than 30 s off");
 	err = challenge_client(policy, in.ephemeral_public, out.ephemeral_public, out.challenge,
@@ -86,13 +104,13 @@ begin_psk(const struct qp_auth_policy *policy, const uint8_t *bytes, uint64_t no
 }
 
 static bool
-policy_usable(const struct qp_auth_policy *policy)
+method_on(const struct qp_auth_policy *policy, enum qp_auth_method method)
 {
-	switch (policy->method) {
+	switch (method) {
 	case QP_AUTH_X25519:
 		return policy->private_key != NULL && policy->private_key->len == QP_KEY_BYTES;
 	case QP_AUTH_PSK:
-		return policy->psk != NULL && policy->psk->len > 0;
+		return policy->npsks > 0;
 	case QP_AUTH_NONE:
 		break;
 	}
@@ -104,17 +122,18 @@ qp_auth_server_begin(const struct qp_auth_policy *policy, const uint8_t *step1, 
 	uint64_t now_unix_s, struct qp_auth_server *state,
 	uint8_t reply[QP_WIRE_MAX_STEP2_BYTES], size_t *reply_len, const char **why)
 {
+	enum qp_auth_method method = qp_auth_step1_method(step1, len);
 	int err;
 
 	memset(state, 0, sizeof(*state));
 	*reply_len = 0;
-	if (!policy_usable(policy))
+	if (!method_on(policy, QP_AUTH_X25519) && !method_on(policy, QP_AUTH_PSK))
 		return qp_auth_refuse(why, QP_E_AUTH, "no authentication is configured");
-	if (qp_auth_step1_method(step1, len) != policy->method)
+	if (!method_on(policy, method))
 		return qp_auth_refuse(why, QP_E_PROTO, "client asks for another method");
 	if ((int)len != qp_auth_step1_length(step1, len))
 		return qp_auth_refuse(why, QP_E_PROTO, "first step has the wrong length");
-	if (policy->method == QP_AUTH_X25519)
+	if (method == QP_AUTH_X25519)
 		err = begin_x25519(policy, step1, state, reply, why);
 	else
 		err = begin_psk(policy, step1, now_unix_s, state, reply, why);
@@ -123,9 +142,9 @@ qp_auth_server_begin(const struct qp_auth_policy *policy, const uint8_t *step1, 
 		sodium_memzero(reply, QP_WIRE_MAX_STEP2_BYTES);
 		return err;
 	}
-	state->method = policy->method;
-	*reply_len = policy->method == QP_AUTH_X25519 ? QP_WIRE_X25519_STEP2_BYTES :
-							QP_WIRE_PSK_STEP2_BYTES;
+	state->method = method;
+	*reply_len = method == QP_AUTH_X25519 ? QP_WIRE_X25519_STEP2_BYTES :
+						QP_WIRE_PSK_STEP2_BYTES;
 	return QP_OK;
 }
 

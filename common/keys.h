@@ -75,12 +75,28 @@ void qp_keyset_free(struct qp_keyset *set);
 int qp_keyset_add(struct qp_keyset *set, const uint8_t key[QP_KEY_BYTES]);
 /* NULL set: false. */
 bool qp_keyset_contains(const struct qp_keyset *set, const uint8_t key[QP_KEY_BYTES]);
+/* The same as struct qp_auth_policy's question; `set` is a struct qp_keyset. */
+bool qp_keyset_knows(const void *set, const uint8_t key[QP_KEY_BYTES]);
 size_t qp_keyset_count(const struct qp_keyset *set);
 /* Keys separated by commas; white space around each is ignored. */
 int qp_keyset_add_list(struct qp_keyset *set, const char *text, const char *what,
 	struct qp_errmsg *msg);
 /* One key a line; empty lines and # comments are skipped. A file without a key is an error. */
 int qp_keyset_add_file(struct qp_keyset *set, const char *path, struct qp_errmsg *msg);
+
+/*
+ * The keys of a list or of such a file, one by one, without a set. `place` is
+ * "WHAT key 3" or "FILE line 3". An error of `each`, which has filled msg, ends it.
+ */
+struct qp_pubkey_sink {
+	int (*each)(void *ctx, const uint8_t key[QP_KEY_BYTES], const char *place,
+		struct qp_errmsg *msg);
+	void *ctx;
+};
+int qp_pubkeys_from_list(const char *text, const char *what, const struct qp_pubkey_sink *sink,
+	struct qp_errmsg *msg);
+int qp_pubkeys_from_file(const char *path, const struct qp_pubkey_sink *sink,
+	struct qp_errmsg *msg);
 
 /* HOME/.config/quicport/psk. QP_E_NOTFOUND without a home directory; QP_E_FULL: cap too small. */
 int qp_psk_default_path(char *path, size_t cap, struct qp_errmsg *msg);

@@ -5,7 +5,9 @@
  */
 #include "common/keys.h"
 
+#include <limits.h>
 #include <sodium.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,6 +17,7 @@
 #define FIRST_BUCKETS 64u
 /* 10,000 keys of 45 bytes and a comment each fit several times over. */
 #define PUBKEYS_FILE_MAX (16u << 20)
+#define PLACE_BYTES (PATH_MAX + 16)
 
 struct entry {
 	struct entry *next;
@@ -140,34 +143,38 @@ qp_keyset_count(const struct qp_keyset *set)
 	return set == NULL ? 0 : set->count;
 }
 
-/* `where` and, above 0, the line or the place in the list. */
+bool
+qp_keyset_knows(const void *set, const uint8_t key[QP_KEY_BYTES])
+{
+	return qp_keyset_contains(set, key);
+}
+
+/* One key's text; `place` as people find it again. */
 static int
-add_text(struct qp_keyset *set, struct qp_slice text, const char *where, const char *unit,
-	unsigned number, struct qp_errmsg *msg)
+tell_key(struct qp_slice text, const char *place, const struct qp_pubkey_sink *sink,
+	struct qp_errmsg *msg)
 {
 	uint8_t key[QP_KEY_BYTES];
 	char why[128];
 
-	if (qp_key_parse(text.ptr, text.len, key) != QP_OK) {
-		qp_key_explain(text, why, sizeof(why));
-		return qp_fail(msg, QP_E_INVAL, "%s %s %u: %s", where, unit, number, why);
-	}
-	if (qp_keyset_add(set, key) != QP_OK)
-		return qp_fail(msg, QP_E_NOMEM, "%s: out of memory", where);
-	return QP_OK;
+	if (qp_key_parse(text.ptr, text.len, key) == QP_OK)
+		return sink->each(sink->ctx, key, place, msg);
+	qp_key_explain(text, why, sizeof(why));
+	return qp_fail(msg, QP_E_INVAL, "%s: %s", place, why);
 }
 
 int
-qp_keyset_add_list(struct qp_keyset *set, const char *text, const char *what,
+qp_pubkeys_from_list(const char *text, const char *what, const struct qp_pubkey_sink *sink,
 	struct qp_errmsg *msg)
 {
-	unsigned number = 1;
+	char place[PLACE_BYTES];
 
-	for (;; number++) {
+	for (unsigned number = 1;; number++) {
 		size_t len = strcspn(text, ",");
-		int err = add_text(set, qp_slice_trim((struct qp_slice) {text, len}), what, "key",
-			number, msg);
+		int err;
 
+		snprintf(place, sizeof(place), "%s key %u", what, number);
+		err = tell_key(qp_slice_trim((struct qp_slice) {text, len}), place, sink, msg);
 		if (err != QP_OK || text[len] == '\0')
 			return err;
 		text += len + 1;
@@ -175,10 +182,11 @@ qp_keyset_add_list(struct qp_keyset *set, const char *text, const char *what,
 }
 
 int
-qp_keyset_add_file(struct qp_keyset *set, const char *path, struct qp_errmsg *msg)
+qp_pubkeys_from_file(const char *path, const struct qp_pubkey_sink *sink, struct qp_errmsg *msg)
 {
 	struct qp_keyfile f = {0};
 	struct qp_slice line;
+	char place[PLACE_BYTES];
 	unsigned keys = 0;
 	char *data;
 	int err = qp_file_read(path, PUBKEYS_FILE_MAX, &data, &f.rest.len, NULL, msg);
@@ -186,11 +194,36 @@ qp_keyset_add_file(struct qp_keyset *set, const char *path, struct qp_errmsg *ms
 	if (err != QP_OK)
 		return err;
 	f.rest.ptr = data;
-	for (; err == QP_OK && qp_keyfile_next(&f, &line); keys++)
-		err = add_text(set, line, path, "line", f.line, msg);
+	for (; err == QP_OK && qp_keyfile_next(&f, &line); keys++) {
+		snprintf(place, sizeof(place), "%s line %u", path, f.line);
+		err = tell_key(line, place, sink, msg);
+	}
 	if (err == QP_OK && keys == 0)
 		err = qp_fail(msg, QP_E_INVAL,
 			"%s: no key in it (expected a public key of 44 characters a line)", path);
 	qp_file_free(data);
 	return err;
+}
+
+static int
+add_to_set(void *ctx, const uint8_t key[QP_KEY_BYTES], const char *place, struct qp_errmsg *msg)
+{
+	if (qp_keyset_add(ctx, key) != QP_OK)
+		return qp_fail(msg, QP_E_NOMEM, "%s: out of memory", place);
+	return QP_OK;
+}
+
+int
+qp_keyset_add_list(struct qp_keyset *set, const char *text, const char *what,
+	struct qp_errmsg *msg)
+{
+	return qp_pubkeys_from_list(
+		text, what, &(struct qp_pubkey_sink) {.each = add_to_set, .ctx = set}, msg);
+}
+
+int
+qp_keyset_add_file(struct qp_keyset *set, const char *path, struct qp_errmsg *msg)
+{
+	return qp_pubkeys_from_file(
+		path, &(struct qp_pubkey_sink) {.each = add_to_set, .ctx = set}, msg);
 }

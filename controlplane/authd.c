@@ -70,14 +70,14 @@ send_verdict(struct qp_authd *a, const struct qp_origin *to, bool accepted)
 	qp_send(&a->cfg.sender, to, &m);
 }
 
-/* Counted under the method that the client tried; under the server's when that is not known. */
+/* Counted under the method that the client tried; under one that is on when that is not known. */
 static void
 count(struct qp_authd *a, enum qp_auth_method method, bool success)
 {
 	struct qp_authd_counters *c = &a->counters;
 
 	if (method == QP_AUTH_NONE)
-		method = a->cfg.policy->method;
+		method = a->cfg.policy->npsks > 0 ? QP_AUTH_PSK : QP_AUTH_X25519;
 	if (method == QP_AUTH_PSK)
 		success ? c->psk_success++ : c->psk_failed++;
 	else

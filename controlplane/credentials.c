@@ -60,9 +60,9 @@ load_x25519(struct qp_credentials *c, const struct qp_options *o, struct qp_errm
 		err = qp_key_public(c->private_key, c->policy.public_key);
 	if (err == 0)
 		err = load_clients(o, &c->clients, msg);
-	c->policy.method = QP_AUTH_X25519;
 	c->policy.private_key = c->private_key;
-	c->policy.clients = c->clients;
+	c->policy.knows = qp_keyset_knows;
+	c->policy.ctx = c->clients;
 	return err;
 }
 
@@ -79,8 +79,8 @@ load_psk(struct qp_credentials *c, const struct qp_options *o, struct qp_errmsg 
 			err = qp_psk_from_file_or_create(
 				c->psk_path, &c->psk, &c->psk_created, msg);
 	}
-	c->policy.method = QP_AUTH_PSK;
-	c->policy.psk = c->psk;
+	c->policy.psks = (const struct qp_secret *const *)&c->psk;
+	c->policy.npsks = 1;
 	return err;
 }
 
@@ -137,6 +137,6 @@ qp_credentials_reload(struct qp_credentials *c, const struct qp_options *o, stru
 		return err;
 	qp_keyset_free(c->clients);
 	c->clients = fresh;
-	c->policy.clients = fresh;
+	c->policy.ctx = fresh;
 	return 0;
 }

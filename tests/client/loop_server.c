@@ -17,6 +17,7 @@ main(int argc, char **argv)
 	struct test_server_config cfg = {0};
 	struct qpc_loop loop;
 	struct qp_errmsg msg = {0};
+	const struct qp_secret *psk;
 
 	if (argc != 5) {
 		fprintf(stderr, "Usage: loop_server PORT CERT.pem KEY.pem PSK\n");
@@ -31,8 +32,9 @@ main(int argc, char **argv)
 	cfg.cert_file = argv[2];
 	cfg.key_file = argv[3];
 	cfg.port = (uint16_t)atoi(argv[1]);
-	cfg.policy.method = QP_AUTH_PSK;
-	cfg.policy.psk = qp_secret_new(argv[4], strlen(argv[4]));
+	psk = qp_secret_new(argv[4], strlen(argv[4]));
+	cfg.policy.psks = &psk;
+	cfg.policy.npsks = 1;
 	if (test_server_new(&loop, &cfg) == NULL)
 		return 1;
 	while (qpc_loop_turn(&loop) == QP_OK)

@@ -93,7 +93,8 @@ TestSuite(control, .init = setup, .fini = teardown);
 static size_t
 make_reply(const struct qp_secret *key, uint8_t reply[QP_WIRE_MAX_STEP2_BYTES])
 {
-	struct qp_auth_policy policy = {.method = QP_AUTH_PSK, .psk = psk};
+	struct qp_auth_policy policy = {.npsks = 1,
+		.psks = (const struct qp_secret *const *)&psk};
 	size_t len;
 
 	cr_assert_eq(rec.len, QP_WIRE_PSK_STEP1_BYTES, "the first step goes out at once");

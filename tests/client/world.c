@@ -73,8 +73,8 @@ world_init(void)
 	w.client_psk = qp_secret_new("secret", 6);
 	w.server_cfg.cert_file = w.cert;
 	w.server_cfg.key_file = w.key;
-	w.server_cfg.policy.method = QP_AUTH_PSK;
-	w.server_cfg.policy.psk = w.psk;
+	w.server_cfg.policy.psks = (const struct qp_secret *const *)&w.psk;
+	w.server_cfg.policy.npsks = 1;
 	qpc_quic_config_default(&w.server_cfg.quic);
 	qpc_quic_config_default(&w.cfg.quic);
 	w.cfg.auth.method = QP_AUTH_PSK;

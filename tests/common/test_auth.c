@@ -36,6 +36,8 @@ struct exchange {
 	size_t step1_len, step2_len;
 	struct script server_random, client_random;
 	struct qp_secret *server_secret, *client_secret; /* X25519 keys, or the PSK twice */
+	const struct qp_secret *psks[3];
+	struct qp_keyset *set;
 	struct qp_auth_policy policy;
 	struct qp_auth_client_config client;
 };
@@ -70,9 +72,10 @@ x25519_exchange(void)
 	x->server_secret = qp_secret_new(key, 32);
 	vector_bytes(part, key, 32, "client_public", NULL);
 	cr_assert(eq(int, qp_keyset_add(set, key), QP_OK));
-	x->policy.method = x->client.method = QP_AUTH_X25519;
+	x->client.method = QP_AUTH_X25519;
 	x->policy.private_key = x->server_secret;
-	x->policy.clients = set;
+	x->policy.knows = qp_keyset_knows;
+	x->policy.ctx = x->set = set;
 	cr_assert(eq(int, qp_key_public(x->server_secret, x->policy.public_key), QP_OK));
 	x->client.private_key = x->client_secret;
 	vector_bytes(part, x->client.server_key, 32, "server_public", NULL);
@@ -95,8 +98,10 @@ psk_exchange(void)
 	vector_bytes(part, x->client_random.bytes, 32, "client_ephemeral_private", NULL);
 	x->server_secret = qp_secret_new(psk, strlen(psk));
 	x->client_secret = qp_secret_new(psk, strlen(psk));
-	x->policy.method = x->client.method = QP_AUTH_PSK;
-	x->policy.psk = x->server_secret;
+	x->client.method = QP_AUTH_PSK;
+	x->psks[0] = x->server_secret;
+	x->policy.psks = x->psks;
+	x->policy.npsks = 1;
 	x->client.psk = x->client_secret;
 	json_decref(root);
 	return x;
@@ -107,7 +112,7 @@ exchange_free(struct exchange *x)
 {
 	qp_secret_free(x->server_secret);
 	qp_secret_free(x->client_secret);
-	qp_keyset_free((struct qp_keyset *)(uintptr_t)x->policy.clients);
+	qp_keyset_free(x->set);
 	free(x);
 }
 
@@ -156,7 +161,7 @@ Test(auth, golden_server_answers_to_the_byte)
 		cr_assert(eq(int, memcmp(reply, x->step2, len), 0));
 		cr_assert(eq(int, qp_auth_server_finish(&state, x->step3, 32, &why), QP_OK));
 		if (methods[m] == QP_AUTH_X25519)
-			cr_assert(qp_keyset_contains(x->policy.clients, state.client_key));
+			cr_assert(qp_keyset_contains(x->set, state.client_key));
 		exchange_free(x);
 	}
 }
@@ -361,17 +366,17 @@ Test(auth, server_other_method_is_refused)
 Test(auth, server_without_keys_admits_nobody)
 {
 	struct exchange *x = x25519_exchange();
-	struct qp_keyset *set = (struct qp_keyset *)(uintptr_t)x->policy.clients;
 	struct qp_auth_policy none = {0};
 	struct qp_auth_server state;
 	uint8_t reply[QP_WIRE_MAX_STEP2_BYTES];
 	size_t len;
 
-	x->policy.clients = NULL;
+	x->policy.ctx = NULL;
+	cr_assert(eq(int, begin(x, x->step1, x->step1_len, NOW, &state, NULL), QP_E_AUTH));
+	x->policy.knows = NULL;
 	cr_assert(eq(int, begin(x, x->step1, x->step1_len, NOW, &state, NULL), QP_E_AUTH));
 	cr_assert(eq(int, qp_auth_server_begin(&none, x->step1, x->step1_len, NOW, &state, reply,
 		&len, NULL), QP_E_AUTH));
-	x->policy.clients = set;
 	exchange_free(x);
 }
 
@@ -402,10 +407,56 @@ Test(auth, server_psk_of_another_text_is_refused)
 	const char *why = "";
 
 	qp_secret_free(x->server_secret);
-	x->policy.psk = x->server_secret = qp_secret_new("correct horse battery stapl", 27);
+	x->psks[0] = x->server_secret = qp_secret_new("correct horse battery stapl", 27);
 	cr_assert(eq(int, begin(x, x->step1, x->step1_len, NOW, &state, &why), QP_E_AUTH));
 	cr_assert(eq(str, (char *)why, "pre-shared key differs"));
 	exchange_free(x);
+}
+
+Test(auth, server_tells_by_which_psk_the_client_came)
+{
+	struct exchange *x = psk_exchange();
+	struct qp_secret *others[2] = {qp_secret_new("other", 5), qp_secret_new("more", 4)};
+	struct qp_auth_server state;
+
+	for (unsigned at = 0; at < 3; at++) {
+		for (unsigned i = 0; i < 3; i++)
+			x->psks[i] = i == at ? x->server_secret : others[i > at ? i - 1 : i];
+		x->policy.npsks = 3;
+		cr_assert(eq(int, begin(x, x->step1, x->step1_len, NOW, &state, NULL), QP_OK));
+		cr_assert(eq(u32, state.psk, at));
+		cr_assert(eq(int, qp_auth_server_finish(&state, x->step3, 32, NULL), QP_OK));
+		x->policy.npsks = at;
+		cr_assert(eq(int, begin(x, x->step1, x->step1_len, NOW, &state, NULL), QP_E_AUTH),
+			"without it");
+	}
+	qp_secret_free(others[0]);
+	qp_secret_free(others[1]);
+	exchange_free(x);
+}
+
+Test(auth, server_of_both_methods_answers_each_to_the_byte)
+{
+	struct exchange *keys = x25519_exchange(), *psk = psk_exchange();
+
+	keys->policy.psks = psk->policy.psks;
+	keys->policy.npsks = 1;
+	for (int m = 0; m < 2; m++) {
+		struct exchange *x = m == 0 ? keys : psk;
+		uint8_t reply[QP_WIRE_MAX_STEP2_BYTES];
+		struct qp_auth_server state;
+		size_t len;
+
+		keys->policy.random = x->policy.random;
+		cr_assert(eq(int, qp_auth_server_begin(&keys->policy, x->step1, x->step1_len, NOW,
+			&state, reply, &len, NULL), QP_OK));
+		cr_assert(eq(sz, len, x->step2_len));
+		cr_assert(eq(int, memcmp(reply, x->step2, len), 0));
+		cr_assert(eq(int, state.method, (int)methods[m]));
+		cr_assert(eq(int, qp_auth_server_finish(&state, x->step3, 32, NULL), QP_OK));
+	}
+	exchange_free(keys);
+	exchange_free(psk);
 }
 
 /* The points of low order on Curve25519 that are below 2^255, and two of their aliases. */
@@ -423,7 +474,7 @@ Test(auth, server_low_order_client_key_is_refused_even_if_authorized)
 {
 	for (size_t i = 0; i < sizeof(low_order) / sizeof(low_order[0]); i++) {
 		struct exchange *x = x25519_exchange();
-		struct qp_keyset *set = (struct qp_keyset *)(uintptr_t)x->policy.clients;
+		struct qp_keyset *set = x->set;
 		struct qp_auth_server state;
 
 		from_hex(low_order[i], x->step1 + 13, 32);

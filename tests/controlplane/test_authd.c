@@ -10,6 +10,7 @@
 
 static json_t *golden;
 static struct qp_auth_policy policy;
+static const struct qp_secret *psk;
 static struct qp_loop *loop;
 static struct qp_tunnels *tunnels;
 static struct qp_authd *authd;
@@ -55,14 +56,14 @@ start_x25519(void)
 	golden = vectors_load();
 	vector_bytes(golden, draws, 32, "x25519", "server_ephemeral_private", NULL);
 	vector_bytes(golden, draws + 32, 32, "x25519", "server_challenge", NULL);
-	policy.method = QP_AUTH_X25519;
 	vector_bytes(golden, key, 32, "x25519", "server_private", NULL);
 	policy.private_key = qp_secret_new(key, 32);
 	cr_assert_eq(qp_key_public(policy.private_key, policy.public_key), 0);
 	clients = qp_keyset_new();
 	vector_bytes(golden, key, 32, "x25519", "client_public", NULL);
 	cr_assert_eq(qp_keyset_add(clients, key), 0);
-	policy.clients = clients;
+	policy.knows = qp_keyset_knows;
+	policy.ctx = clients;
 	open_authd();
 }
 
@@ -76,8 +77,9 @@ start_psk(void)
 	text = json_string_value(json_object_get(json_object_get(golden, "psk"), "psk"));
 	vector_bytes(golden, draws, 32, "psk", "server_ephemeral_private", NULL);
 	vector_bytes(golden, draws + 32, 32, "psk", "challenge", NULL);
-	policy.method = QP_AUTH_PSK;
-	policy.psk = qp_secret_new(text, strlen(text));
+	psk = qp_secret_new(text, strlen(text));
+	policy.psks = &psk;
+	policy.npsks = 1;
 	open_authd();
 }
 
@@ -88,8 +90,8 @@ stop(void)
 	qp_tunnels_free(tunnels);
 	qp_loop_free(loop);
 	qp_secret_free((struct qp_secret *)(uintptr_t)policy.private_key);
-	qp_secret_free((struct qp_secret *)(uintptr_t)policy.psk);
-	qp_keyset_free((struct qp_keyset *)(uintptr_t)policy.clients);
+	qp_secret_free((struct qp_secret *)(uintptr_t)psk);
+	qp_keyset_free((struct qp_keyset *)(uintptr_t)policy.ctx);
 	json_decref(golden);
 }
 

@@ -15,6 +15,7 @@
 #define NOW 1700000000u
 
 static struct qp_auth_policy policies[2];
+static const struct qp_secret *psks[2];
 static struct qp_auth_client_config clients[2];
 static uint8_t server_draws[64], client_draws[2][32];
 
@@ -54,7 +55,7 @@ set_up_x25519(void)
 	struct qp_keyset *set = qp_keyset_new();
 	uint8_t client_public[32];
 
-	policies[0].method = clients[0].method = QP_AUTH_X25519;
+	clients[0].method = QP_AUTH_X25519;
 	policies[0].private_key =
 		key("f0959f791148f0d7b0d227bea144cd283c9a1cc24e93e100ab8c37c06f074775");
 	clients[0].private_key =
@@ -63,7 +64,8 @@ set_up_x25519(void)
 	memcpy(clients[0].server_key, policies[0].public_key, 32);
 	FUZZ_CHECK(qp_key_public(clients[0].private_key, client_public) == QP_OK);
 	FUZZ_CHECK(set != NULL && qp_keyset_add(set, client_public) == QP_OK);
-	policies[0].clients = set;
+	policies[0].knows = qp_keyset_knows;
+	policies[0].ctx = set;
 }
 
 static void
@@ -73,8 +75,11 @@ set_up(void)
 
 	FUZZ_CHECK(qp_keys_init() == QP_OK);
 	set_up_x25519();
-	policies[1].method = clients[1].method = QP_AUTH_PSK;
-	policies[1].psk = clients[1].psk = qp_secret_new(psk, sizeof(psk) - 1);
+	clients[1].method = QP_AUTH_PSK;
+	psks[0] = qp_secret_new("another", 7);
+	psks[1] = clients[1].psk = qp_secret_new(psk, sizeof(psk) - 1);
+	policies[1].psks = psks;
+	policies[1].npsks = 2;
 	memset(server_draws, 0x77, 32);
 	memset(client_draws[1], 0x55, 32);
 	for (unsigned i = 0; i < 32; i++) {
@@ -106,7 +111,7 @@ fuzz_server(struct qp_auth_policy policy, const uint8_t *data, size_t size)
 	FUZZ_CHECK(err == QP_OK || why != NULL);
 	if (err == QP_OK)
 		FUZZ_CHECK((int)len == step1 &&
-			   reply_len == (policy.method == QP_AUTH_PSK ? 96u : 128u));
+			   reply_len == (policy.npsks > 0 ? 96u : 128u));
 	err = qp_auth_server_finish(&state, data + len, size - len, &why);
 	FUZZ_CHECK(err == QP_OK || (err == QP_E_AUTH && why != NULL));
 	FUZZ_CHECK(qp_auth_server_finish(&state, data + len, size - len, &why) == QP_E_AUTH);
@@ -136,7 +141,7 @@ fuzz_client(struct qp_auth_client_config cfg, const uint8_t *client_bytes, const
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	if (policies[0].method == QP_AUTH_NONE)
+	if (policies[0].private_key == NULL)
 		set_up();
 	for (unsigned i = 0; i < 2; i++) {
 		fuzz_server(policies[i], data, size);

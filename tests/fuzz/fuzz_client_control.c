@@ -98,7 +98,8 @@ proof(size_t *len)
 	static const uint8_t client_draw = 0x55, server_draw = 0x77;
 	const struct qp_auth_client_config cfg = {.method = QP_AUTH_PSK, .psk = psk,
 		.random = {deal, (void *)(uintptr_t)&client_draw}};
-	const struct qp_auth_policy policy = {.method = QP_AUTH_PSK, .psk = psk,
+	const struct qp_auth_policy policy = {.npsks = 1,
+		.psks = (const struct qp_secret *const *)&psk,
 		.random = {deal, (void *)(uintptr_t)&server_draw}};
 	uint8_t step1[QP_WIRE_MAX_STEP1_BYTES];
 	struct qp_auth_server server;
