@@ -433,13 +433,23 @@ show_levels(const json_t *answer, const struct qpa_options *o)
 	const char *module;
 
 	(void)o;
-	puts(text_of(answer, "level", text));
 	json_object_foreach((json_t *)(uintptr_t)modules, module, level)
 	{
 		qpa_printable(module, name, sizeof(name));
 		qpa_show(QPA_TEXT, level, false, 0, text);
-		printf("%s=%s\n", name, text);
+		printf("%-12s %s\n", name, text);
 	}
+}
+
+/* "debug" of all modules, "auth=debug" of one. */
+static json_t *
+level_args(const char *text)
+{
+	const char *equals = strchr(text, '=');
+
+	if (equals == NULL)
+		return json_pack("{s:s}", "level", text);
+	return json_pack("{s:s%, s:s}", "module", text, (size_t)(equals - text), "level", equals + 1);
 }
 
 static int
@@ -450,15 +460,15 @@ log_level(const struct qpa_command *c, int argc, char **argv)
 		QPA_OPTION_JSON(&o), {0}};
 	struct qp_opt_strings words = {0};
 	char name[QPA_NAME_BYTES];
-	const struct qp_opt_command cmd = {.name = qpa_full_name(c, name), .args = "[LEVEL]",
+	const struct qp_opt_command cmd = {.name = qpa_full_name(c, name), .args = "[[MODULE=]LEVEL]",
 		.opts = opts, .positional = &words,
-		.summary = "Shows how much the control plane logs, or sets it until it ends: error, "
-			   "warn, info, debug or trace."};
+		.summary = "Shows how much each module of the control plane logs, or sets it until it "
+			   "ends, of all or of one: error, warn, info, debug or trace."};
 
-	parse(&cmd, argc, argv, 0, 1, "one LEVEL at most");
+	parse(&cmd, argc, argv, 0, 1, "one [MODULE=]LEVEL at most");
 	if (words.n == 0)
 		return act(c, &o, "GetLogLevels", NULL, show_levels);
-	return act(c, &o, "SetLogLevel", json_pack("{s:s}", "level", words.v[0]), show_levels);
+	return act(c, &o, "SetLogLevel", level_args(words.v[0]), show_levels);
 }
 
 const struct qpa_command qpa_actions[] = {

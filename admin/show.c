@@ -222,15 +222,21 @@ show_item(const json_t *item, char *out, size_t cap)
 {
 	const char *protocol = json_string_value(json_object_get(item, "protocol"));
 	const json_t *port = json_object_get(item, "port");
-	char text[64];
+	char text[64], *other;
 
 	if (json_is_string(item)) {
 		qpa_printable(json_string_value(item), out, cap);
 		return;
 	}
+	if (!json_is_integer(port)) {
+		other = json_dumps(item, JSON_COMPACT | JSON_ENCODE_ANY);
+		qpa_printable(other != NULL ? other : "?", out, cap);
+		free(other);
+		return;
+	}
 	snprintf(text, sizeof(text), "%lld%s%.20s", (long long)json_integer_value(port),
 		protocol != NULL ? "/" : "", protocol != NULL ? protocol : "");
-	qpa_printable(json_is_integer(port) ? text : "?", out, cap);
+	qpa_printable(text, out, cap);
 }
 
 static void

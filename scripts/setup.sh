@@ -42,6 +42,8 @@ packages=(
 	libcurl4-openssl-dev libsystemd-dev libmnl-dev libcyaml-dev libyaml-dev
 	# tests and demo
 	libcriterion-dev python3 python3-pytest python3-pytest-timeout python3-venv shellcheck
+	# the web page's tests: a browser without a window
+	chromium-headless-shell fonts-dejavu-core
 	curl socat iperf3 mandoc zsh netcat-openbsd openssh-client openssh-server ethtool iproute2 iptables nftables tcpdump procps kmod
 )
 

@@ -108,6 +108,11 @@ function askForToken(wasWrong) {
 	if (!dialog.open) dialog.showModal();
 	$("token").focus();
 	return new Promise((done) => {
+		// The browser lets Esc through in the end.
+		const again = () => {
+			if (!dialog.open) dialog.showModal();
+			$("token").focus();
+		};
 		const take = (event) => {
 			event.preventDefault();
 			const value = $("token").value.trim();
@@ -118,11 +123,13 @@ function askForToken(wasWrong) {
 			token = value;
 			sessionStorage.setItem(TOKEN_KEY, value);
 			$("login-form").removeEventListener("submit", take);
+			dialog.removeEventListener("close", again);
 			dialog.close();
 			login = null;
 			done();
 		};
 		$("login-form").addEventListener("submit", take);
+		dialog.addEventListener("close", again);
 	});
 }
 
@@ -173,24 +180,31 @@ function makeField(f) {
 	return make("div", { class: "field" }, make("label", { for: f.id }, f.label), input);
 }
 
-$("ask-no").addEventListener("click", () => $("ask").close());
-$("ask").addEventListener("close", () => {
+function endAsking() {
+	if (asking === null) return;
 	const { back, after } = asking;
 	asking = null;
+	$("ask").close();
 	if (back && back.isConnected) back.focus();
 	else if (after) after.focus();
+}
+
+$("ask-no").addEventListener("click", endAsking);
+$("ask").addEventListener("close", () => {
+	if (!$("ask").open) endAsking(); // by Esc
 });
 $("ask-form").addEventListener("submit", async (event) => {
 	event.preventDefault();
-	if (asking.busy) return;
-	const values = Object.fromEntries(new FormData($("ask-form")));
-	asking.busy = true;
+	const mine = asking, values = Object.fromEntries(new FormData($("ask-form")));
+	if (mine === null || mine.busy) return;
+	mine.busy = true;
 	try {
-		tell(await asking.act(values));
-		$("ask").close();
+		tell(await mine.act(values));
+		if (asking === mine) endAsking();
 	} catch (error) {
-		say($("ask-error"), why(error));
-		asking.busy = false;
+		mine.busy = false;
+		if (asking === mine) say($("ask-error"), why(error));
+		else tell(why(error), true); // the question is closed
 	}
 });
 
@@ -321,6 +335,7 @@ class Rows {
 		let at = this.body.firstChild;
 		this.known = new Map();
 		for (const row of rows) {
+			if (row === null || typeof row !== "object") continue;
 			const key = this.key(row);
 			if (this.known.has(key)) continue;
 			const entry = before.get(key) || this.make();
@@ -330,7 +345,11 @@ class Rows {
 			if (entry.tr === at) at = at.nextSibling;
 			else this.body.insertBefore(entry.tr, at);
 		}
-		for (const { tr } of before.values()) tr.remove();
+		for (const { tr } of before.values()) {
+			// The keyboard's place in a row that ends is its table.
+			if (tr.contains(document.activeElement)) this.body.closest(".scroll").focus();
+			tr.remove();
+		}
 	}
 
 	make() {
@@ -498,7 +517,7 @@ new ResizeObserver(drawChart).observe($("chart"));
 function remember(stats) {
 	const t = stats.time_ms / 1000, last = history.at(-1);
 	if (last && t - last.t > 5) history.push({ t: t - 1, in: null, out: null });
-	history.push({ t, in: stats.rates.bytes_sent, out: stats.rates.bytes_received });
+	history.push({ t, in: Number(stats.rates.bytes_sent) || 0, out: Number(stats.rates.bytes_received) || 0 });
 	while (history.length > 0 && (history[0].t < t - HISTORY_S || history.length > 2 * HISTORY_S)) history.shift();
 	if (last && t < last.t) history.splice(0, history.length - 1); // its clock went back
 }

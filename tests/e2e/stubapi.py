@@ -7,8 +7,18 @@ thousand. The real one is tested by the files that start a gateway.
 import contextlib
 import http.server
 import json
+import queue
 import socket
 import threading
+
+from harness import ROOT
+
+WEB = ROOT / "controlplane/web"
+# As controlplane/web.c sends it, and stricter: no text may become a script.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
+)
 
 
 class Raw:
@@ -25,6 +35,7 @@ class StubApi:
         self.answers = answers
         self.token = token
         self.asked = []  # (name, request)
+        self.heads = []  # (name, headers)
         outer = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -43,6 +54,7 @@ class StubApi:
             def answer(self, request):
                 name = self.path.removeprefix("/api/v1/admin/")
                 outer.asked.append((name, request))
+                outer.heads.append((name, self.headers))
                 if outer.token and "/api/" in self.path and self.headers.get("Authorization") != f"Bearer {outer.token}":
                     return self.problem(401, "a bearer token is needed")
                 found = outer.answers.get(name)
@@ -94,6 +106,9 @@ class StubApi:
     def url(self):
         return f"http://127.0.0.1:{self.server.server_address[1]}"
 
+    def times(self, name):
+        return sum(asked == name for asked, _ in self.asked)
+
     def __enter__(self):
         self.thread.start()
         return self
@@ -104,6 +119,45 @@ class StubApi:
         for peer in self.server.peers:  # also those that are kept for a next request
             with contextlib.suppress(OSError):
                 peer.shutdown(socket.SHUT_RDWR)
+
+
+def page_files():
+    """The web page's files, as the gateway serves them."""
+    kinds = {"index.html": "text/html", "app.js": "text/javascript", "app.css": "text/css"}
+    headers = [("Content-Security-Policy", POLICY), ("X-Content-Type-Options", "nosniff")]
+    return {
+        "/" + name.replace("index.html", ""): Raw((WEB / name).read_bytes(), kind=f"{kind}; charset=utf-8", headers=headers)
+        for name, kind in kinds.items()
+    }
+
+
+class Events:
+    """An event stream that a test writes to. Its `answer` is for /api/v1/events."""
+
+    def __init__(self):
+        self.queues = []
+
+    def answer(self, _):
+        mine = queue.Queue()
+        self.queues.append(mine)
+
+        def wire():
+            yield b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n\r\n: hello\n\n"
+            while (piece := mine.get()) is not None:
+                yield piece
+
+        return Raw(wire=wire())
+
+    def send(self, kind, data, number=None):
+        head = f"id: {number}\n" if number else ""
+        self.write(f"{head}event: {kind}\ndata: {json.dumps(data)}\n\n".encode())
+
+    def write(self, piece):
+        self.queues[-1].put(piece)
+
+    def end(self):
+        """The stream that is there now."""
+        self.queues[-1].put(None)
 
 
 def pages(rows_name, rows):

@@ -107,6 +107,7 @@ CALLS = [
     (["get-config"], "GetConfig", {}),
     (["log-level"], "GetLogLevels", {}),
     (["log-level", "debug"], "SetLogLevel", {"level": "debug"}),
+    (["log-level", "auth=debug"], "SetLogLevel", {"level": "debug", "module": "auth"}),
 ]  # fmt: skip
 
 
@@ -272,7 +273,7 @@ def test_nothing_that_a_peer_chose_steers_the_terminal():
         "KickTunnel": Raw(json.dumps(problem).encode(), 409),
         "GetDataPlaneStatus": {**PLANE, "state": NASTY, "drops": {NASTY: NASTY}},
         "GetConfig": {"settings": [{"name": NASTY, "value": {NASTY: [NASTY]}, "source": NASTY}]},
-        "GetLogLevels": {"level": NASTY, "modules": {NASTY: NASTY}},
+        "GetLogLevels": {"modules": {NASTY: NASTY}},
         "/api/v1/events": Raw(wire=wire),
     }) as api:  # fmt: skip
         for words in (["list-tunnels"], ["get-data-plane-status", "1"], ["get-config"], ["log-level"],
