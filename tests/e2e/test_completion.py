@@ -126,3 +126,21 @@ def test_man_page_is_well_formed_and_names_every_option(command):
     if shutil.which("mandoc"):
         done = subprocess.run(["mandoc", "-T", "lint", "-W", "warning", page], capture_output=True, text=True)
         assert done.stdout + done.stderr == ""
+
+
+def test_admin_man_page_names_every_command_and_option():
+    page = ROOT / "docs/man/quicport-admin.8"
+    text = page.read_text()
+    shown = subprocess.run([QUICPORT, "admin", "help"], capture_output=True, text=True).stdout
+    commands = re.findall(r"^  ([a-z-]+) ", shown, re.M)
+    assert len(commands) > 20
+    for command in commands:
+        if command == "help":
+            continue
+        assert re.search(rf"^\.It Cm {command}( |$)", text, re.M), command
+        shown = subprocess.run([QUICPORT, "admin", command, "--help"], capture_output=True, text=True).stdout
+        for option in re.findall(r"^ {2,6}(?:-[A-Za-z], )?--([a-z0-9-]+)", shown, re.M):
+            assert option in ("help", "version") or f"Fl -{option}" in text, f"{command} --{option}"
+    if shutil.which("mandoc"):
+        done = subprocess.run(["mandoc", "-T", "lint", "-W", "warning", page], capture_output=True, text=True)
+        assert done.stdout + done.stderr == ""
