@@ -104,6 +104,10 @@
 	X(drop_no_port, "datagrams to a port that is not forwarded")                               \
 	X(drop_limit, "datagrams of a new source beyond the limit in all")                         \
 	X(drop_tunnel_limit, "datagrams of a new source beyond the limit of its tunnel")           \
+	X(drop_client_limit, "datagrams of a new source beyond the limits of its tunnel's client")  \
+	X(drop_source, "datagrams from networks that the tunnel's client does not serve")           \
+	X(drop_bandwidth_in, "datagrams to a tunnel beyond its client's bandwidth")                \
+	X(drop_bandwidth_out, "datagrams from a tunnel beyond its client's bandwidth")             \
 	X(drop_no_stream, "datagrams that waited in vain for the client to allow a stream")        \
 	X(drop_queue_full, "datagrams beyond what a virtual connection may have queued")           \
 	X(drop_no_memory, "datagrams dropped for want of mbufs or heap")                           \

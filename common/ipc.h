@@ -102,6 +102,10 @@ enum qp_dp_state {
 	X(conns_active, "relayed connections now")                                                 \
 	X(conns_total, "relayed connections since start")                                          \
 	X(conns_refused, "outside connections refused or reset by us")                             \
+	X(client_conns_refused, "outside connections beyond what their client may have at once")     \
+	X(client_rate_refused, "outside connections beyond what their client may have in a second")  \
+	X(client_sources_refused, "outside connections from networks that their client does not serve") \
+	X(client_waits, "times a connection's bytes waited for their client's bandwidth")           \
 	X(local_conns_total, "connections that clients asked for by local forwards")                \
 	X(local_conns_failed, "of those, connections whose destination was not reached")            \
 	X(local_conns_refused, "of those, connections beyond a limit of ours")                      \

@@ -193,6 +193,7 @@ qp_local_stream_opened(struct qp_tunnel *t, struct qp_quic_stream *s)
 
 	t->all->env.counters->local_conns_total++;
 	if (t->all->local_opening < MAX_OPENING && *t->all->env.mem_level != QP_MEM_SCARCE &&
+		qp_client_admit(t) &&
 		(c = calloc(1, sizeof(*c))) != NULL)
 		r = qp_relay_new(t, NULL);
 	if (r == NULL) {

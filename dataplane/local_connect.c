@@ -10,6 +10,7 @@
 
 #include "common/classifier.h"
 #include "dataplane/local_internal.h"
+#include "dataplane/shape.h"
 #include "dataplane/udp/udp.h"
 
 #define RETRY_NS (1000ull * 1000 * 1000)       /* after a failure the control plane is asked again */
@@ -176,7 +177,7 @@ qp_local_connect(struct qp_relay *r)
 			return;
 		c->next++;
 		if (rc == 0) {
-			qp_tcp_set_rcv_buf(r->tcp, qp_relay_first_share(t));
+			qp_tcp_set_rcv_buf(r->tcp, qp_shape_cap(t, QP_WAY_IN, qp_relay_first_share(t)));
 			qp_timer_arm(t->all->env.wheel, &c->timer, *t->all->env.now_ns +
 				(c->next < to->naddrs ? FIRST_NS : LAST_NS));
 			return;

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dataplane/shape.h"
 #include "dataplane/tunnel_internal.h"
 
 /* Accepted connections that may wait for a stream; beyond: refused. */
@@ -58,6 +59,8 @@ qp_relay_free(struct qp_relay *r)
 		t->nwaiting--;
 	}
 	qp_usage_closed(t, &r->use);
+	qp_shape_drop(r, QP_WAY_IN);
+	qp_shape_drop(r, QP_WAY_OUT);
 	if (r->local != NULL)
 		qp_local_conn_free(t, r->local);
 	rte_pktmbuf_free(r->held);
@@ -178,7 +181,8 @@ follow_path(struct qp_relay *r, uint32_t bytes)
 static void
 give_stream_credit(struct qp_relay *r)
 {
-	uint32_t window = RTE_MIN(r->window, fair_share(r->tunnel));
+	uint32_t window = qp_shape_cap(
+		r->tunnel, QP_WAY_OUT, RTE_MIN(r->window, fair_share(r->tunnel)));
 
 	if (r->stream == NULL || r->credit_bytes + window / 4 > window ||
 		r->out_bytes >= qp_tcp_send_buffer(r->tcp))
@@ -202,11 +206,12 @@ open_stream(struct qp_relay *r)
 	rc = qp_quic_stream_write_bytes(r->stream, prefix, sizeof(prefix));
 	if (rc < 0)
 		return rc;
-	if (r->held != NULL)
+	if (r->held != NULL && !qp_shape_must_wait(r, QP_WAY_IN, (uint32_t)r->queued_bytes)) {
 		qp_quic_stream_write(r->stream, r->held);
-	r->held = NULL;
-	r->held_end = &r->held;
-	if (r->outside_fin)
+		r->held = NULL;
+		r->held_end = &r->held;
+	}
+	if (r->outside_fin && r->held == NULL)
 		qp_quic_stream_fin(r->stream);
 	qp_tunnel_announce(r->tunnel, r->id);
 	return 0;
@@ -259,6 +264,18 @@ qp_relay_new(struct qp_tunnel *t, struct qp_tcp_conn *tcp)
 
 /* What TCP calls. */
 
+/* Nothing is kept of a SYN that would be refused later. */
+static bool
+may_connect(void *listener_ctx, const struct qp_flow *flow)
+{
+	struct qp_tunnel *t = listener_ctx;
+
+	if (qp_client_may_connect(t, &flow->remote))
+		return true;
+	qp_usage_refused(t);
+	return false;
+}
+
 static int
 accept_outside(void *listener_ctx, struct qp_tcp_conn *c)
 {
@@ -267,7 +284,7 @@ accept_outside(void *listener_ctx, struct qp_tcp_conn *c)
 	int rc;
 
 	if (t->state != QP_TUNNEL_OPEN || t->nwaiting >= MAX_WAITING ||
-		*t->all->env.mem_level == QP_MEM_SCARCE ||
+		*t->all->env.mem_level == QP_MEM_SCARCE || !qp_client_admit(t) ||
 		(r = qp_relay_new(t, c)) == NULL) {
 		qp_usage_refused(t);
 		return QP_E_FULL;
@@ -284,7 +301,7 @@ accept_outside(void *listener_ctx, struct qp_tcp_conn *c)
 		return rc;
 	}
 	qp_tcp_set_ctx(c, r);
-	qp_tcp_set_rcv_buf(c, qp_relay_first_share(t));
+	qp_tcp_set_rcv_buf(c, qp_shape_cap(t, QP_WAY_IN, qp_relay_first_share(t)));
 	return 0;
 }
 
@@ -329,7 +346,10 @@ outside_data(void *ctx, struct rte_mbuf *chain)
 		return;
 	}
 	count_held(r, bytes, 0);
-	qp_quic_stream_write(r->stream, chain);
+	if (qp_shape_must_wait(r, QP_WAY_IN, bytes))
+		hold(r, chain);
+	else
+		qp_quic_stream_write(r->stream, chain);
 }
 
 static void
@@ -338,7 +358,7 @@ outside_end(void *ctx)
 	struct qp_relay *r = ctx;
 
 	r->outside_fin = true;
-	if (r->stream != NULL)
+	if (r->stream != NULL && r->held == NULL)
 		qp_quic_stream_fin(r->stream);
 }
 
@@ -401,6 +421,7 @@ outside_ended(void *ctx, enum qp_tcp_end why)
 }
 
 const struct qp_tcp_ops qp_relay_tcp_ops = {
+	.may_connect = may_connect,
 	.accept = accept_outside,
 	.connected = outside_connected,
 	.receive = outside_data,
@@ -488,7 +509,7 @@ qp_relay_stream_acked(struct qp_relay *r, uint64_t bytes)
 	count_held(r, -(int64_t)bytes, 0);
 	if (r->tcp == NULL || bytes == 0)
 		return;
-	qp_tcp_set_rcv_buf(r->tcp, fair_share(r->tunnel));
+	qp_tcp_set_rcv_buf(r->tcp, qp_shape_cap(r->tunnel, QP_WAY_IN, fair_share(r->tunnel)));
 	qp_tcp_consumed(r->tcp, (uint32_t)bytes);
 }
 
@@ -505,6 +526,10 @@ qp_relay_stream_stopped(struct qp_relay *r)
 
 	r->stopped = true;
 	r->prefix_left = 0;
+	qp_shape_drop(r, QP_WAY_IN);
+	rte_pktmbuf_free(r->held);
+	r->held = NULL;
+	r->held_end = &r->held;
 	count_held(r, -(int64_t)lost, 0);
 	if (r->tcp != NULL && lost > 0)
 		qp_tcp_consumed(r->tcp, (uint32_t)lost);
@@ -538,10 +563,11 @@ flush_one(struct qp_relay *r)
 	}
 	if (r->tcp == NULL)
 		return;
-	if (r->out != NULL)
+	if (r->out != NULL && !qp_shape_must_wait(r, QP_WAY_OUT, r->out->pkt_len)) {
 		qp_tcp_send(r->tcp, r->out);
-	r->out = r->out_tail = NULL;
-	if (r->tunnel_fin && !r->shut) {
+		r->out = r->out_tail = NULL;
+	}
+	if (r->tunnel_fin && !r->shut && r->out == NULL) {
 		r->shut = true;
 		qp_tcp_shutdown(r->tcp);
 	}

@@ -230,6 +230,7 @@ closed(void *conn_ctx, enum qp_quic_end how)
 		qp_replay_tell(t); /* whose end it is */
 		tell_end(t);
 	}
+	qp_client_detach(t);
 	if (t->authenticated)
 		t->all->env.counters->tunnels_active--;
 	qp_timer_cancel(t->all->env.wheel, &t->deadline);

@@ -5,6 +5,7 @@
 #include <sys/queue.h>
 
 #include "common/wire.h"
+#include "dataplane/clients.h"
 #include "dataplane/slots.h"
 #include "dataplane/tunnel.h"
 #include "dataplane/usage.h"
@@ -53,6 +54,7 @@ struct qp_tunnel {
 	bool authenticated;
 	uint32_t told;                       /* the control plane that knows of it; all->epoch: the present one */
 	enum qp_end_reason why;              /* the first that was said counts */
+	struct qp_client *client;            /* whose limits count; NULL: no limit */
 	struct qp_msg_identity identity;     /* as the verdict said it */
 	struct qp_msg_usage usage;
 	uint32_t early_bytes;                /* of stream 0 before that: no credit is given back for them */
@@ -96,9 +98,9 @@ struct qp_relay {
 	struct qp_local_conn *local;         /* of a local forward: how it gets its connection */
 	struct qp_tcp_conn *tcp;             /* NULL: ended, or not open yet */
 	struct qp_quic_stream *stream;       /* NULL: not open yet, or closed */
-	struct rte_mbuf *held;               /* outside bytes that came before the stream was open */
+	struct rte_mbuf *held;               /* outside bytes that came before the stream was open, or too fast */
 	struct rte_mbuf **held_end;
-	struct rte_mbuf *out;                /* this burst's bytes for TCP */
+	struct rte_mbuf *out;                /* this burst's bytes for TCP, and those that came too fast */
 	struct rte_mbuf *out_tail;
 	uint64_t queued_bytes;               /* outside → tunnel, not acknowledged by the client */
 	uint64_t out_bytes;                  /* tunnel → outside, not acknowledged by the outside */
@@ -112,6 +114,9 @@ struct qp_relay {
 	bool shut;                           /* our FIN is queued in TCP */
 	bool stopped;                        /* the client reads no more */
 	struct qp_usage use;
+	bool shaped[QP_WAYS];                /* its bytes wait for the client's bandwidth */
+	int32_t deficit[QP_WAYS];            /* of its turns there */
+	TAILQ_ENTRY(qp_relay) shape_link[QP_WAYS];
 	bool waiting, dirty, kill;
 	bool stream_done;                    /* the stream has come and gone */
 	TAILQ_ENTRY(qp_relay) link;          /* tunnel->relays */
@@ -123,6 +128,7 @@ struct qp_tunnels {
 	struct qp_tunnels_env env;
 	struct qp_slots ids;
 	struct qp_tunnel_list list;
+	struct qp_client_bucket clients[QP_CLIENT_BUCKETS]; /* by id */
 	struct qp_tunnel *sampled_next;      /* whose round-trip time is counted next; NULL: the list's first */
 	struct qp_relay_queue dirty;         /* have something to do at the flush */
 	uint32_t nholding;                   /* relays with bytes in mbufs */
@@ -161,6 +167,15 @@ void qp_tunnel_control_data(struct qp_tunnel *t, const uint8_t *data, size_t len
 void qp_tunnel_give_credit(struct qp_tunnel *t, uint64_t len);
 /* Goes on with what waited in t->rx: after an answer of the control plane. */
 void qp_tunnel_process(struct qp_tunnel *t);
+
+/* listing.c */
+/* LIST_TUNNELS and LIST_CONNS: answers at once. */
+void qp_listing_message(struct qp_tunnels *ts, const struct qp_msg *msg);
+
+/* relay_pass.c */
+/* Bytes that wait: there are some; `most` of them or a part of an mbuf more go on. Returns how many. */
+bool qp_relay_has(const struct qp_relay *r, enum qp_way way);
+uint32_t qp_relay_pass(struct qp_relay *r, enum qp_way way, uint32_t most);
 
 /* replay.c */
 /* REPLAY has come: the tunnels are told from now on. */

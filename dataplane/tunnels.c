@@ -39,6 +39,10 @@ verdict(struct qp_tunnel *t, const struct qp_msg *msg)
 	t->state = QP_TUNNEL_REQUEST;
 	t->authenticated = true;
 	t->identity = msg->verdict.identity;
+	if (!qp_client_attach(t, t->identity.client_id)) {
+		qp_tunnel_end(t, QP_APP_INTERNAL, NULL);
+		return;
+	}
 	qp_quic_conn_trust(t->conn);
 	qp_tunnel_give_credit(t, t->early_bytes);
 	t->all->env.counters->tunnels_total++;
@@ -146,6 +150,15 @@ static void
 message_to_all(struct qp_tunnels *ts, const struct qp_msg *msg)
 {
 	switch (msg->type) {
+	case QP_MSG_CLIENT_LIMITS:
+	case QP_MSG_CLIENT_SOURCES:
+	case QP_MSG_CLIENT_FORGET:
+		qp_clients_message(ts, msg);
+		break;
+	case QP_MSG_LIST_TUNNELS:
+	case QP_MSG_LIST_CONNS:
+		qp_listing_message(ts, msg);
+		break;
 	case QP_MSG_REPLAY:
 		qp_replay_begin(ts);
 		break;
@@ -187,6 +200,9 @@ qp_tunnels_message(struct qp_tunnels *ts, const struct qp_msg *msg)
 		break;
 	case QP_MSG_TUNNEL_CLOSE:
 		close_tunnel(t, &msg->tunnel_close);
+		break;
+	case QP_MSG_LIST_CONNS:
+		qp_listing_message(ts, msg);
 		break;
 	case QP_MSG_CONN_CLOSE:
 		close_conn(t, msg->conn_close.conn_id);
@@ -238,6 +254,7 @@ qp_tunnels_free(struct qp_tunnels *ts)
 	if (ts == NULL)
 		return;
 	qp_timer_cancel(ts->env.wheel, &ts->relief);
+	qp_clients_free(ts);
 	qp_slots_fini(&ts->ids);
 	free(ts);
 }

@@ -23,6 +23,8 @@ qp_usage_opened(struct qp_tunnel *t, struct qp_usage *u, uint32_t conn_id, const
 		qp_usage_peer(u, flow);
 	t->usage.conns_total++;
 	t->usage.conns_now++;
+	if (t->client != NULL)
+		t->client->conns_now++;
 }
 
 void
@@ -60,6 +62,8 @@ qp_usage_closed(struct qp_tunnel *t, struct qp_usage *u)
 	struct qp_msg msg;
 
 	t->usage.conns_now--;
+	if (t->client != NULL)
+		t->client->conns_now--;
 	if (u->moved || !t->all->env.audit_conns)
 		return;
 	qp_usage_why(&u->why, QP_END_FINISHED);

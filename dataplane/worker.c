@@ -131,6 +131,11 @@ message(struct qp_worker *w, const struct qp_msg *msg)
 	case QP_MSG_LOCAL_DENY:
 	case QP_MSG_TUNNEL_CLOSE:
 	case QP_MSG_CONN_CLOSE:
+	case QP_MSG_CLIENT_LIMITS:
+	case QP_MSG_CLIENT_SOURCES:
+	case QP_MSG_CLIENT_FORGET:
+	case QP_MSG_LIST_TUNNELS:
+	case QP_MSG_LIST_CONNS:
 		if (w->tunnels != NULL)
 			qp_tunnels_message(w->tunnels, msg);
 		break;

@@ -222,6 +222,16 @@ may_be_early(const struct qp_tcp *tcp, const struct qp_tcp_seg *s)
 	return s->len > 0 && !(s->flags & RTE_TCP_SYN_FLAG) && qp_tcp_now(tcp) < tcp->cookies_until_ns;
 }
 
+/* The application's word on who may come at all; a no is answered. */
+static bool
+may_connect(struct qp_tcp_listener *l, const struct qp_tcp_seg *s)
+{
+	if (l->ops->may_connect == NULL || l->ops->may_connect(l->ctx, &s->pkt->flow))
+		return true;
+	qp_tcp_refuse(l->tcp, s);
+	return false;
+}
+
 /* An ACK for a listener: the third of a handshake whose first is forgotten, or nobody's. */
 static void
 take_cookie(struct qp_tcp_listener *l, struct qp_tcp_seg *s)
@@ -236,6 +246,8 @@ take_cookie(struct qp_tcp_listener *l, struct qp_tcp_seg *s)
 			qp_tcp_refuse(l->tcp, s);
 		return;
 	}
+	if (!may_connect(l, s))
+		return;
 	c = receive_syn(l, s, s->seq - 1, s->ack - 1);
 	if (c == NULL)
 		return;
@@ -298,6 +310,8 @@ qp_tcp_listen_input(struct qp_tcp_listener *l, struct qp_tcp_seg *s, const uint3
 		QP_TCP_COUNT(tcp, drop_bad_segment);
 		return;
 	}
+	if (!may_connect(l, s))
+		return;
 	if (tcp->half_open >= tcp->cfg.syn_backlog) {
 		send_cookie(tcp, s);
 		return;

@@ -89,6 +89,11 @@ enum qp_tcp_end {
 /* The application above. Called on the lcore, from qp_tcp_input or a timer. */
 struct qp_tcp_ops {
 	/*
+	 * A SYN, or the ACK of a cookie, for `listener_ctx`'s port, before anything
+	 * is kept of it. False: it is answered as by a closed port. NULL: always true.
+	 */
+	bool (*may_connect)(void *listener_ctx, const struct qp_flow *flow);
+	/*
 	 * A connection to `listener_ctx`'s port is established (handshake done).
 	 * The callee calls qp_tcp_set_ctx. Non-zero: refuse, the peer gets RST.
 	 * With Fast Open it comes with the SYN: the handshake may still fail,

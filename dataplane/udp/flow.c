@@ -170,6 +170,8 @@ flow_free(struct qp_udp_flow *f)
 		qp_local_conn_free(t, f->local);
 	qp_slots_remove(&t->relay_ids, f->id);
 	t->nflows--;
+	if (t->client != NULL)
+		t->client->nflows--;
 	u->counters.flows--;
 	t->all->env.counters->conns_active--;
 	free(f);
@@ -290,6 +292,8 @@ qp_udp_flow_enter(struct qp_udp_flow *f, const struct qp_flow *flow)
 	LIST_INSERT_HEAD(bucket_of(u, flow), f, bucket_link);
 	qp_udp_flow_enqueue(f, false);
 	t->nflows++;
+	if (t->client != NULL)
+		t->client->nflows++;
 	u->counters.flows++;
 	u->counters.flows_opened++;
 	t->all->env.counters->conns_active++;
@@ -306,7 +310,18 @@ qp_udp_flow_new(struct qp_udp_port *p, const struct qp_flow *flow)
 	struct qp_udp_flow *f;
 	int rc;
 
-	if (!qp_udp_within_limits(u, t) || (f = qp_udp_flow_alloc(u, t)) == NULL)
+	if (!qp_client_serves(t, &flow->remote)) {
+		QP_UDP_COUNT(u, drop_source);
+		return NULL;
+	}
+	if (!qp_udp_within_limits(u, t))
+		return NULL;
+	if (!qp_client_admit(t)) {
+		QP_UDP_COUNT(u, drop_client_limit);
+		return NULL;
+	}
+	f = qp_udp_flow_alloc(u, t);
+	if (f == NULL)
 		return NULL;
 	qp_udp_flow_enter(f, flow);
 	rc = qp_udp_flow_start(f);

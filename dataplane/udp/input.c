@@ -10,6 +10,7 @@
 #include <rte_udp.h>
 #include <string.h>
 
+#include "dataplane/shape.h"
 #include "dataplane/udp/internal.h"
 
 /* Up to here a copy is cheaper than an mbuf of 2 KiB for each. */
@@ -79,6 +80,10 @@ admit(struct qp_udp_flow *f, uint32_t len)
 	}
 	if (*u->env.mem_level == QP_MEM_SCARCE) {
 		QP_UDP_COUNT(u, drop_no_memory);
+		return false;
+	}
+	if (!qp_shape_may_pass(f->tunnel, QP_WAY_IN, len)) {
+		QP_UDP_COUNT(u, drop_bandwidth_in);
 		return false;
 	}
 	if (!has_room(f, QP_WIRE_RECORD_HEADER_BYTES + len)) {

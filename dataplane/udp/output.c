@@ -10,6 +10,7 @@
 #include <rte_udp.h>
 #include <string.h>
 
+#include "dataplane/shape.h"
 #include "dataplane/udp/internal.h"
 
 #define HEADROOM (QP_L3_HEADROOM + QP_UDP_HEADER_BYTES)
@@ -134,6 +135,11 @@ send_datagram(struct qp_udp_flow *f)
 	f->out = f->out_tail = NULL;
 	f->tunnel->held_bytes -= f->out_bytes;
 	f->out_bytes = 0;
+	if (!qp_shape_may_pass(f->tunnel, QP_WAY_OUT, len)) {
+		QP_UDP_COUNT(u, drop_bandwidth_out);
+		rte_pktmbuf_free(m);
+		return;
+	}
 	QP_UDP_COUNT(u, datagrams_out);
 	u->counters.bytes_out += len;
 	f->tunnel->all->env.counters->relay_bytes_out += len;

@@ -40,7 +40,7 @@ enum outside_answer {
 	OUTSIDE_IS_SILENT,
 };
 #define OUTSIDE_SERVER_PORT 8080
-#define OUTSIDE_CLIENT 0xcb007164u /* 203.0.113.100: where outside_connect comes from */
+#define OUTSIDE_CLIENT 0xcb007109u /* 203.0.113.9: where outside_connect comes from */
 void outside_host(struct world *w, uint8_t host, enum outside_answer how);
 /* The n-th connection (from 0) that was accepted, or NULL. */
 struct outside_conn *outside_accepted(struct world *w, unsigned n);

@@ -261,6 +261,14 @@ turn_connect(struct half *h, struct world *w)
 		h->conn.reset = true;
 		return true;
 	}
+	{
+		const struct qp_flow from = {.remote = qp_ipaddr_v4(htonl(OUTSIDE_CLIENT))};
+
+		if (l->ops->may_connect != NULL && !l->ops->may_connect(l->ctx, &from)) {
+			h->conn.reset = true;
+			return true;
+		}
+	}
 	c = calloc(1, sizeof(*c));
 	must(c != NULL);
 	c->tcp = w->tcp;

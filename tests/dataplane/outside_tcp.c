@@ -273,7 +273,7 @@ struct outside_conn *
 outside_connect(struct world *w, uint16_t port)
 {
 	struct qp_flow flow = {
-		.local = qp_ipaddr_v4(htonl(0xcb007109)),
+		.local = qp_ipaddr_v4(htonl(OUTSIDE_CLIENT)),
 		.remote = qp_ipaddr_v4(htonl(0xc0000201)),
 		.rport_be = htons(port),
 	};
