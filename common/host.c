@@ -107,6 +107,7 @@ for_each_mount(void (*each)(const char *dir, uint64_t page_bytes, void *ctx), vo
 struct search {
 	uint64_t want_bytes;
 	struct qp_hugepages *best; /* page_bytes 0: none yet */
+	bool best_is_ours; /* it can be written to */
 };
 
 static void
@@ -115,8 +116,17 @@ consider_mount(const char *dir, uint64_t page_bytes, void *ctx)
 	struct search *s = ctx;
 	uint64_t avail = page_bytes == 0 ? 0 : free_bytes(page_bytes);
 	bool fits = avail >= s->want_bytes, best_fits = s->best->free_bytes >= s->want_bytes;
+	bool ours = access(dir, W_OK) == 0;
 
-	if (page_bytes == 0 || (best_fits && !fits))
+	/* A service's own mount is beside the host's, which only root writes to. */
+	if (page_bytes == 0 || (s->best->page_bytes != 0 && s->best_is_ours && !ours))
+		return;
+	if (ours && !s->best_is_ours) {
+		s->best_is_ours = true;
+		s->best->page_bytes = 0;
+		best_fits = false;
+	}
+	if (best_fits && !fits)
 		return;
 	if (s->best->page_bytes != 0 && fits == best_fits && page_bytes >= s->best->page_bytes)
 		return;

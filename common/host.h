@@ -20,7 +20,8 @@ struct qp_hugepages {
 };
 
 /*
- * The hugetlbfs mount with the smallest pages of which `want_bytes` are free.
+ * The hugetlbfs mount with the smallest pages of which `want_bytes` are free, among
+ * those that this process can write to, if there are any.
  * QP_E_NOTFOUND: none is mounted; QP_E_NOMEM: too few pages are free; QP_E_PERM:
  * the mount cannot be written to. `msg` tells what to do.
  */

@@ -57,6 +57,31 @@ struct qp_attach_ready {
 	char why[244];
 };
 
+/*
+ * A port owner that a service manager starts (quicport-port-owner --listen-fd) has a
+ * SOCK_SEQPACKET socket. A control plane connects and sends struct qp_owner_request; when the
+ * memory is there it gets struct qp_owner_reply (SCM_RIGHTS: the lifeline's write end). The first
+ * request says whose memory it is; a later one, of a control plane that was restarted, gets the
+ * same answer. From then on the connection only tells, by its end, that the port owner is gone.
+ */
+#define QP_OWNER_MAGIC 0x51504f57u /* "QPOW" */
+#define QP_OWNER_VERSION 1u
+
+struct qp_owner_request {
+	uint32_t magic;
+	uint32_t version;    /* QP_OWNER_VERSION */
+	uint32_t memory_mib;
+	char instance[32];
+};
+
+struct qp_owner_reply {
+	uint32_t magic;
+	uint32_t version;
+	int32_t pid;
+	uint32_t ok;         /* 1; 0: `why` says why not, and there is no descriptor */
+	char why[240];
+};
+
 enum qp_dp_state {
 	QP_DP_STARTING = 1,
 	QP_DP_ACTIVE = 2,

@@ -125,6 +125,18 @@ reopen_files(struct qp_gateway *g)
 	qp_owner_reopen_log(g->owner);
 }
 
+/*
+ * A restart is to follow: this process goes, data planes and port owner run on. No
+ * different from a crash, which loses nothing either.
+ */
+static _Noreturn void
+leave(void)
+{
+	qp_log(QP_LOG_INFO, "leaving: tunnels run on without a control plane");
+	sd_notify(0, "STOPPING=1");
+	_exit(0);
+}
+
 static void
 on_signal(void *ctx, uint32_t events)
 {
@@ -135,9 +147,13 @@ on_signal(void *ctx, uint32_t events)
 	if (read(g->signal_fd, &info, sizeof(info)) != (ssize_t)sizeof(info))
 		return;
 	if (info.ssi_signo == SIGHUP) {
+		sd_notify(0, "RELOADING=1");
 		reload(g);
+		sd_notify(0, g->started ? "READY=1" : "STATUS=starting");
 		return;
 	}
+	if (info.ssi_signo == SIGQUIT)
+		leave();
 	if (info.ssi_signo == SIGUSR1) {
 		reopen_files(g);
 		return;
@@ -158,6 +174,7 @@ watch_signals(struct qp_gateway *g, struct qp_errmsg *msg)
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGHUP);
 	sigaddset(&set, SIGUSR1);
+	sigaddset(&set, SIGQUIT);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	g->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -193,6 +210,7 @@ open_owner(struct qp_gateway *g, struct qp_errmsg *msg)
 			.loop = g->loop,
 			.instance = &g->instance,
 			.memory_mib = g->o->memory_mib,
+			.socket_path = g->o->port_owner_socket,
 			.log = g->o->log,
 			.ready = on_owner_ready,
 			.failed = qp_gateway_fail,
@@ -358,6 +376,7 @@ close_modules(struct qp_gateway *g)
 	qp_loop_unwatch(g->loop, &g->hostnet_watch);
 	qp_hostnet_close(g->hostnet);
 	qp_gateway_close_keeping(g);
+	qp_watchdog_stop(&g->watchdog);
 	qp_loop_unwatch(g->loop, &g->signal_watch);
 	if (g->signal_fd >= 0)
 		close(g->signal_fd);
@@ -400,6 +419,7 @@ qp_gateway_run(const struct qp_options *o, struct qp_credentials *cred, struct q
 		qp_instance_close(&g.instance);
 		return 1;
 	}
+	qp_watchdog_start(&g.watchdog, g.loop);
 	if (open_modules(&g, msg) == 0) {
 		qp_loop_run(g.loop);
 	} else {

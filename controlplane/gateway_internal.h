@@ -17,6 +17,7 @@
 #include "controlplane/records.h"
 #include "controlplane/state.h"
 #include "controlplane/supervisor.h"
+#include "controlplane/watchdog.h"
 
 /* What gateway.c (the way up and down) and gateway_wiring.c (the time between) share. */
 
@@ -52,6 +53,7 @@ struct qp_gateway {
 	unsigned nreserved_tcp;
 	int signal_fd;
 	struct qp_watch signal_watch;
+	struct qp_watchdog watchdog;
 	struct qp_watch hostnet_watch;
 	bool started; /* has been ready once */
 	bool stopping;

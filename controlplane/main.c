@@ -10,6 +10,7 @@
 
 #include "common/keys.h"
 #include "controlplane/gateway.h"
+#include "controlplane/privilege.h"
 
 static int
 complain(const struct qp_options *o, const struct qp_errmsg *msg)
@@ -51,11 +52,8 @@ main(int argc, char **argv)
 		o.log.output = NULL; /* there is no log to say it in */
 		return complain(&o, &msg);
 	}
-	if (geteuid() != 0) {
-		qp_fail(&msg, QP_E_PERM,
-			"needs root (hugepages, TAP devices, eBPF): run it with sudo or as a service");
+	if (qp_privilege_check(&msg) != 0)
 		return complain(&o, &msg);
-	}
 	if (qp_credentials_load(&cred, &o, &msg) != 0)
 		return complain(&o, &msg);
 	if (cred.psk_path[0] != '\0') {

@@ -380,6 +380,12 @@ run_parser(struct qp_options *o, int argc, char **argv, struct qp_errmsg *msg)
 			.help = "hugepage memory of this gateway",
 			.parse = qp_opt_u32,
 			.value = &o->memory_mib},
+		{.name = "port-owner-socket",
+			.arg = "PATH",
+			.help = "ask the port owner that a service manager starts at this socket, "
+				"instead of starting one",
+			.parse = qp_opt_string,
+			.value = &o->port_owner_socket},
 		QP_OPT_LOG(&o->log),
 		{0},
 	};
@@ -393,8 +399,8 @@ run_parser(struct qp_options *o, int argc, char **argv, struct qp_errmsg *msg)
 			"  psk              the pre-shared key, made when no key is given\n"
 			"  server-cert.pem  the certificate that clients know by its fingerprint\n"
 			"  server-key.pem   its private key\n"
-			"Signals: SIGTERM and SIGINT end the gateway, SIGHUP reads the client keys "
-			"again.\n",
+			"Signals: SIGTERM and SIGINT end the gateway, SIGQUIT this process alone, "
+			"SIGHUP reads the client keys again.\n",
 		.opts = opts,
 	};
 	bool private_given = false;

@@ -80,6 +80,7 @@ struct qp_options {
 	struct qp_allow allow;        /* what clients reach by local forwards */
 	uint32_t local_forward_ports; /* of each worker, for its own connections */
 	struct qp_secret *privkey; /* text as given, with its NUL; NULL: not given */
+	const char *port_owner_socket; /* NULL: the port owner is our child */
 	const char *privkey_file;
 	const char *client_pubkeys;
 	const char *client_pubkeys_file;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Starts `quicport-port-owner`, waits for its one line, holds its lifeline.
- * Loop thread.
+ * Starts `quicport-port-owner` and waits for its one line, or asks one that a
+ * service manager starts; holds its lifeline. Loop thread.
  */
 #define QP_LOG_MODULE QP_LOG_M_process
 #include "controlplane/owner.h"
@@ -15,6 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "controlplane/owner_socket.h"
 #include "controlplane/proc.h"
 
 #define PROGRAM "quicport-port-owner"
@@ -26,7 +27,7 @@ struct qp_owner {
 	struct qp_child child;
 	pid_t pid; /* still there when the child's is gone */
 	int lifeline; /* -1: let go */
-	int ready_fd; /* -1: it has told */
+	int ready_fd; /* -1: it has told. A service manager's: the connection, while it lives */
 	struct qp_watch ready_watch;
 	struct qp_loop_timer patience;
 	bool ready;
@@ -72,6 +73,63 @@ on_ready_fd(void *ctx, uint32_t events)
 		on_told(o);
 }
 
+/* The connection's end, or ours when it takes too long. */
+static void
+let_service_go(struct qp_owner *o, const char *how, const char *why)
+{
+	bool was_ready = o->ready;
+
+	stop_listening(o);
+	qp_loop_timer_cancel(o->cfg.loop, &o->patience);
+	qp_instance_remove_process(o->cfg.instance, o->pid);
+	o->ready = false;
+	if (!was_ready)
+		o->cfg.failed(o->cfg.ctx, why);
+	o->cfg.ended(o->cfg.ctx, how);
+}
+
+static void
+on_service_ready(struct qp_owner *o, int lifeline)
+{
+	struct qp_errmsg msg;
+	int err = 0;
+
+	/* In the placeholder's place: others know the number already. */
+	if (dup3(lifeline, o->lifeline, O_CLOEXEC) < 0)
+		err = qp_fail(&msg, QP_E_IO, "cannot hold the lifeline: %s", strerror(errno));
+	close(lifeline);
+	if (err == 0)
+		err = qp_instance_add_process(o->cfg.instance, o->pid, &msg);
+	if (err != 0) {
+		let_service_go(o, "is of no use", msg.text);
+		return;
+	}
+	o->ready = true;
+	qp_loop_timer_cancel(o->cfg.loop, &o->patience);
+	o->cfg.ready(o->cfg.ctx);
+}
+
+static void
+on_connection(void *ctx, uint32_t events)
+{
+	struct qp_owner *o = ctx;
+	struct qp_errmsg msg;
+	int lifeline = -1, err;
+
+	(void)events;
+	if (o->ready || o->lifeline < 0) { /* it says nothing any more */
+		let_service_go(o, "ended", "the gateway is ending");
+		return;
+	}
+	err = qp_owner_socket_answer(o->ready_fd, &o->pid, &lifeline, &msg);
+	if (err == QP_E_AGAIN)
+		return;
+	if (err == 0)
+		on_service_ready(o, lifeline);
+	else
+		let_service_go(o, "could not start", msg.text);
+}
+
 static void
 on_ended(void *ctx, int status)
 {
@@ -96,6 +154,11 @@ on_patience_over(void *ctx)
 {
 	struct qp_owner *o = ctx;
 
+	if (o->cfg.socket_path != NULL) {
+		qp_log(QP_LOG_WARN, "the port owner takes too long: it is left to who started it");
+		let_service_go(o, "takes too long", "the port owner takes too long to start");
+		return;
+	}
 	qp_log(QP_LOG_WARN, "the port owner takes too long: it is killed");
 	qp_child_signal(&o->child, SIGKILL);
 }
@@ -130,18 +193,28 @@ note_process(struct qp_owner *o, struct qp_errmsg *msg)
 	return err == QP_E_NOTFOUND ? 0 : err;
 }
 
-int
-qp_owner_new(const struct qp_owner_config *cfg, struct qp_owner **out, struct qp_errmsg *msg)
+/* A service manager's is asked; it answers when its memory is there. */
+static int
+ask(struct qp_owner *o, struct qp_errmsg *msg)
 {
-	struct qp_owner *o = calloc(1, sizeof(*o));
+	int err = qp_owner_socket_ask(o->cfg.socket_path, o->cfg.instance->name, o->cfg.memory_mib,
+		&o->ready_fd, msg);
+
+	if (err != 0)
+		return err;
+	o->lifeline = open("/dev/null", O_WRONLY | O_CLOEXEC);
+	if (o->lifeline < 0 || qp_loop_watch(o->cfg.loop, &o->ready_watch, o->ready_fd, EPOLLIN,
+				       on_connection, o) != 0)
+		return qp_fail(msg, QP_E_IO, "cannot watch the port owner: %s", strerror(errno));
+	return 0;
+}
+
+/* Our own is a child with two pipes. */
+static int
+start(struct qp_owner *o, struct qp_errmsg *msg)
+{
 	int ready[2] = {-1, -1}, lifeline[2] = {-1, -1}, err;
 
-	if (o == NULL)
-		return qp_fail(msg, QP_E_NOMEM, "out of memory");
-	o->cfg = *cfg;
-	o->child = (struct qp_child)QP_CHILD_NONE;
-	o->ready_watch.fd = -1;
-	o->patience = (struct qp_loop_timer) {.fire = on_patience_over, .ctx = o};
 	if (pipe2(ready, O_CLOEXEC) != 0 || pipe2(lifeline, O_CLOEXEC) != 0 ||
 		fcntl(ready[0], F_SETFL, O_NONBLOCK) != 0)
 		err = qp_fail(msg, QP_E_IO, "cannot make a pipe: %s", strerror(errno));
@@ -153,11 +226,26 @@ qp_owner_new(const struct qp_owner_config *cfg, struct qp_owner **out, struct qp
 		close(ready[1]);
 	if (lifeline[0] >= 0)
 		close(lifeline[0]);
-	if (err == 0 && qp_loop_watch(cfg->loop, &o->ready_watch, o->ready_fd, EPOLLIN, on_ready_fd,
+	if (err == 0 && qp_loop_watch(o->cfg.loop, &o->ready_watch, o->ready_fd, EPOLLIN, on_ready_fd,
 				o) != 0)
 		err = qp_fail(msg, QP_E_IO, "cannot watch a pipe: %s", strerror(errno));
-	if (err == 0)
-		err = note_process(o, msg);
+	return err == 0 ? note_process(o, msg) : err;
+}
+
+int
+qp_owner_new(const struct qp_owner_config *cfg, struct qp_owner **out, struct qp_errmsg *msg)
+{
+	struct qp_owner *o = calloc(1, sizeof(*o));
+	int err;
+
+	if (o == NULL)
+		return qp_fail(msg, QP_E_NOMEM, "out of memory");
+	o->cfg = *cfg;
+	o->child = (struct qp_child)QP_CHILD_NONE;
+	o->ready_watch.fd = -1;
+	o->ready_fd = o->lifeline = -1;
+	o->patience = (struct qp_loop_timer) {.fire = on_patience_over, .ctx = o};
+	err = cfg->socket_path != NULL ? ask(o, msg) : start(o, msg);
 	if (err != 0) {
 		qp_child_signal(&o->child, SIGKILL);
 		qp_owner_free(o);
@@ -188,14 +276,19 @@ void
 qp_owner_reopen_log(struct qp_owner *o)
 {
 	/* Before it is ready the signal would end it: it opens the file itself then. */
-	if (o->ready)
+	if (!o->ready)
+		return;
+	/* A service manager's lives as long as the connection: the pid is nobody else's. */
+	if (o->cfg.socket_path != NULL)
+		kill(o->pid, SIGUSR1);
+	else
 		qp_child_signal(&o->child, SIGUSR1);
 }
 
 bool
 qp_owner_alive(const struct qp_owner *o)
 {
-	return o->child.pid != 0;
+	return o->child.pid != 0 || (o->cfg.socket_path != NULL && o->ready_fd >= 0);
 }
 
 void

@@ -10,7 +10,8 @@
 
 /*
  * The port owner's process, and the lifeline that keeps it: it lives while
- * anybody holds the pipe's write end. Owner: the loop thread.
+ * anybody holds the pipe's write end. It is our child, or a service manager's
+ * that is asked through a socket (common/ipc.h). Owner: the loop thread.
  */
 struct qp_owner;
 
@@ -18,6 +19,7 @@ struct qp_owner_config {
 	struct qp_loop *loop;
 	struct qp_instance *instance;
 	unsigned memory_mib;
+	const char *socket_path; /* of a service manager's port owner; NULL: a child is started */
 	struct qp_log_config log;
 	void (*ready)(void *ctx);
 	/* It could not start; `why` is for a person. */
@@ -33,7 +35,7 @@ int qp_owner_new(const struct qp_owner_config *cfg, struct qp_owner **out, struc
 int qp_owner_lifeline(const struct qp_owner *o);
 /*
  * Lets the lifeline go, which ends it when no data plane holds on; by SIGKILL
- * when it takes too long. `ended` is called in either case.
+ * when it takes too long and is our child. `ended` is called in either case.
  */
 void qp_owner_release(struct qp_owner *o);
 /* SIGUSR1: it opens its log file anew. */

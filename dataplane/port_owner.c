@@ -4,6 +4,8 @@
  * nic mode, the physical ports) and sleeps: no reason to change, none to crash.
  * It ends when nobody holds the lifeline's other end any more, or on SIGTERM,
  * and takes EAL's files with it. One thread of ours; EAL has its own.
+ * Whose memory it is it learns from its command line, or as a service of its
+ * own from its socket (owner_service.c).
  * Supervision and everything else are the control plane's.
  */
 #define QP_LOG_MODULE QP_LOG_M_process
@@ -14,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <systemd/sd-daemon.h>
 #include <systemd/sd-journal.h>
 #include <unistd.h>
 
@@ -24,6 +27,7 @@
 #include "common/host.h"
 #include "common/log.h"
 #include "common/opt.h"
+#include "dataplane/owner_service.h"
 #include "dataplane/telemetry.h"
 
 #define OWNER_LCORE 0u
@@ -33,6 +37,7 @@ struct options {
 	uint32_t memory_mib;
 	uint32_t ready_fd; /* gets "R" when the memory is there, else one line that says why not */
 	uint32_t lifeline_fd; /* the read end */
+	uint32_t listen_fd; /* 0: a control plane has started us, and the above say all */
 	struct qp_log_config log;
 };
 
@@ -72,17 +77,27 @@ parse_options(struct options *o, int argc, char **argv)
 			.help = "a pipe; at its end the port owner ends",
 			.parse = qp_opt_u32,
 			.value = &o->lifeline_fd},
+		{.name = "listen-fd",
+			.arg = "FD",
+			.env = "",
+			.fallback = "0",
+			.max = 65535,
+			.help = "a listening socket, from a service manager: a control plane tells "
+				"there whose memory it is, instead of by the options above",
+			.parse = qp_opt_u32,
+			.value = &o->listen_fd},
 		QP_OPT_LOG(&o->log),
 		{0},
 	};
 	const struct qp_opt_command cmd = {
 		.name = "quicport-port-owner",
-		.summary = "Owns a gateway's memory. Started by quicport control-plane.",
+		.summary = "Owns a gateway's memory. Started by quicport control-plane, or by a "
+			   "service manager.",
 		.opts = opts,
 	};
 
 	qp_opt_parse_or_exit(&cmd, argc, argv);
-	if (o->instance == NULL) {
+	if (o->instance == NULL && o->listen_fd == 0) {
 		fprintf(stderr, "quicport-port-owner: --instance is missing; "
 				"quicport control-plane starts this program\n");
 		exit(2);
@@ -145,18 +160,33 @@ told_to_end(int signals)
 	return false;
 }
 
-/* Until the lifeline's end or SIGTERM. */
+/* How long a watched service may sleep, in milliseconds; -1: as long as it likes. */
+static int
+longest_sleep(void)
+{
+	uint64_t usec = 0;
+
+	return sd_watchdog_enabled(0, &usec) > 0 ? (int)(usec / 2000u) : -1;
+}
+
+/* Until the lifeline's end or SIGTERM. `service` NULL: no control plane comes again. */
 static void
-sleep_until_done(const struct options *o, int signals)
+sleep_until_done(const struct options *o, struct qp_owner_service *service, int signals)
 {
 	struct pollfd fds[] = {
 		{.fd = (int)o->lifeline_fd, .events = 0}, /* POLLHUP needs no asking */
 		{.fd = signals, .events = POLLIN},
+		{.fd = service != NULL ? service->listen_fd : -1, .events = POLLIN},
 	};
+	int sleep_ms = longest_sleep();
 
 	for (;;) {
-		if (poll(fds, 2, -1) < 0 && errno == EINTR)
+		if (poll(fds, 3, sleep_ms) < 0 && errno == EINTR)
 			continue;
+		if (sleep_ms >= 0)
+			sd_notify(0, "WATCHDOG=1");
+		if (fds[2].revents != 0)
+			qp_owner_service_again(service);
 		if (fds[0].revents != 0 || (fds[1].revents != 0 && told_to_end(signals)))
 			return;
 	}
@@ -173,47 +203,110 @@ last_line(char *text)
 	return nl != NULL ? nl + 1 : text;
 }
 
-int
-main(int argc, char **argv)
+static int
+fail(const struct options *o, struct qp_owner_service *service, const char *why)
 {
-	char *eal_text = NULL;
-	size_t eal_len = 0;
-	struct qp_errmsg msg;
-	struct options o;
-	sigset_t term;
-	FILE *eal_log;
-	int signals;
+	if (service == NULL) {
+		tell(o, why);
+	} else {
+		qp_log(QP_LOG_ERROR, "no memory for the gateway", QP_LOG_STR("reason", why));
+		qp_owner_service_answer(service, why);
+	}
+	return 1;
+}
 
-	parse_options(&o, argc, argv);
+static void
+succeed(const struct options *o, struct qp_owner_service *service)
+{
+	if (service == NULL) {
+		tell(o, "R");
+		return;
+	}
+	qp_owner_service_answer(service, NULL);
+	sd_notifyf(0, "READY=1\nSTATUS=%u MiB for %s", o->memory_mib, o->instance);
+}
+
+/* Before EAL starts threads, so that they inherit the mask. */
+static int
+open_signals(void)
+{
+	sigset_t term;
+
 	/* ^C on the control plane's terminal is the control plane's matter. */
 	signal(SIGINT, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
 	signal(SIGPIPE, SIG_IGN);
-	/* Before EAL starts threads, so that they inherit the mask. */
 	sigemptyset(&term);
 	sigaddset(&term, SIGTERM);
 	sigaddset(&term, SIGUSR1);
 	sigprocmask(SIG_BLOCK, &term, NULL);
-	signals = signalfd(-1, &term, SFD_CLOEXEC);
-	eal_log = open_memstream(&eal_text, &eal_len);
-	qp_log_use_journal(sd_journal_sendv);
-	if (qp_log_init(&o.log, &msg) != 0 || signals < 0 || eal_log == NULL) {
-		tell(&o, signals < 0 || eal_log == NULL ? strerror(errno) : msg.text);
-		return 1;
-	}
+	return signalfd(-1, &term, SFD_CLOEXEC);
+}
 
-	if (start_eal(&o, eal_log, &msg) != 0) {
+/* From the memory's start to its end. */
+static int
+own(struct options *o, struct qp_owner_service *service, int signals)
+{
+	char *eal_text = NULL;
+	size_t eal_len = 0;
+	FILE *eal_log = open_memstream(&eal_text, &eal_len);
+	struct qp_errmsg msg;
+
+	if (eal_log == NULL)
+		return fail(o, service, strerror(errno));
+	if (start_eal(o, eal_log, &msg) != 0) {
 		fflush(eal_log);
 		if (eal_len > 0)
 			qp_log(QP_LOG_WARN, "DPDK's last words",
 				QP_LOG_STR("line", last_line(eal_text)));
-		qp_host_eal_cleanup(o.instance);
-		tell(&o, msg.text);
+		qp_host_eal_cleanup(o->instance);
+		return fail(o, service, msg.text);
+	}
+	succeed(o, service);
+	sleep_until_done(o, service, signals);
+	rte_eal_cleanup();
+	qp_host_eal_cleanup(o->instance);
+	return 0;
+}
+
+/* A control plane's first request fills in what it says on the command line otherwise. */
+static int
+serve(struct options *o, int signals)
+{
+	struct qp_owner_service service;
+	struct qp_errmsg msg;
+	int err = qp_owner_service_wait(&service, (int)o->listen_fd, signals, &msg);
+
+	if (err == QP_E_CLOSED)
+		return 0;
+	if (err != 0) {
+		qp_log(QP_LOG_ERROR, msg.text);
 		return 1;
 	}
-	tell(&o, "R");
-	sleep_until_done(&o, signals);
-	rte_eal_cleanup();
-	qp_host_eal_cleanup(o.instance);
-	return 0;
+	o->instance = service.instance;
+	o->memory_mib = service.memory_mib;
+	o->lifeline_fd = (uint32_t)service.lifeline[0];
+	return own(o, &service, signals);
+}
+
+int
+main(int argc, char **argv)
+{
+	struct qp_errmsg msg;
+	struct options o;
+	int signals;
+
+	parse_options(&o, argc, argv);
+	signals = open_signals();
+	qp_log_use_journal(sd_journal_sendv);
+	if (qp_log_init(&o.log, &msg) != 0 || signals < 0) {
+		const char *why = signals < 0 ? strerror(errno) : msg.text;
+
+		if (o.listen_fd == 0)
+			tell(&o, why);
+		else
+			fprintf(stderr, "quicport-port-owner: %s\n", why);
+		return 1;
+	}
+	return o.listen_fd != 0 ? serve(&o, signals) : own(&o, NULL, signals);
 }

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef QP_CONTROLPLANE_PRIVILEGE_H
+#define QP_CONTROLPLANE_PRIVILEGE_H
+
+#include "common/error.h"
+
+/*
+ * Whether this process may do what a gateway does: as root, or with the
+ * capabilities that the list in privilege.c gives reasons for. QP_E_PERM: `msg`
+ * names what is missing. Any thread.
+ */
+int qp_privilege_check(struct qp_errmsg *msg) __attribute__((warn_unused_result));
+
+#endif
