@@ -7,6 +7,7 @@
 
 #include <sodium.h>
 
+#include "common/quicseal.h"
 #include "common/wire.h"
 
 static int
@@ -147,9 +148,9 @@ const ngtcp2_callbacks qpc_quic_callbacks = {
 	.client_initial = ngtcp2_crypto_client_initial_cb,
 	.recv_crypto_data = ngtcp2_crypto_recv_crypto_data_cb,
 	.handshake_completed = on_handshake_completed,
-	.encrypt = ngtcp2_crypto_encrypt_cb,
-	.decrypt = ngtcp2_crypto_decrypt_cb,
-	.hp_mask = ngtcp2_crypto_hp_mask_cb,
+	.encrypt = qp_seal_encrypt,
+	.decrypt = qp_seal_decrypt,
+	.hp_mask = qp_seal_hp_mask,
 	.recv_stream_data = on_stream_data,
 	.acked_stream_data_offset = on_acked,
 	.stream_open = on_stream_open,
@@ -158,12 +159,12 @@ const ngtcp2_callbacks qpc_quic_callbacks = {
 	.recv_retry = ngtcp2_crypto_recv_retry_cb,
 	.rand = qp_quic_rand,
 	.get_new_connection_id = on_new_connection_id,
-	.update_key = ngtcp2_crypto_update_key_cb,
+	.update_key = qp_seal_update_key,
 	.stream_reset = on_stream_reset,
 	.extend_max_local_streams_bidi = on_streams_allowed,
 	.extend_max_stream_data = on_stream_credit,
-	.delete_crypto_aead_ctx = ngtcp2_crypto_delete_crypto_aead_ctx_cb,
-	.delete_crypto_cipher_ctx = ngtcp2_crypto_delete_crypto_cipher_ctx_cb,
+	.delete_crypto_aead_ctx = qp_seal_delete_aead,
+	.delete_crypto_cipher_ctx = qp_seal_delete_cipher,
 	.get_path_challenge_data = ngtcp2_crypto_get_path_challenge_data_cb,
 	.version_negotiation = ngtcp2_crypto_version_negotiation_cb,
 };

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/quicseal.h"
 #include "common/wire.h"
 
 int
@@ -24,6 +25,8 @@ qpc_tls_context(WOLFSSL_CTX **out, struct qp_errmsg *msg)
 		return qp_fail(msg, QP_E_CRYPTO, "TLS: wolfSSL was built without QUIC");
 	}
 	err = qp_tls_configure_ctx(ctx, msg);
+	if (err == QP_OK)
+		err = qp_seal_configure_ctx(ctx, msg);
 	if (err != QP_OK) {
 		wolfSSL_CTX_free(ctx);
 		return err;

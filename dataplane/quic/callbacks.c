@@ -9,7 +9,7 @@
 #include <rte_mbuf.h>
 #include <stdlib.h>
 
-#include "common/quicglue.h"
+#include "common/quicseal.h"
 
 struct qp_quic_stream *
 qp_quic_stream_new(struct qp_quic_conn *c, int64_t id)
@@ -206,9 +206,9 @@ const ngtcp2_callbacks qp_quic_callbacks = {
 	.recv_client_initial = ngtcp2_crypto_recv_client_initial_cb,
 	.recv_crypto_data = ngtcp2_crypto_recv_crypto_data_cb,
 	.handshake_completed = handshake_completed,
-	.encrypt = ngtcp2_crypto_encrypt_cb,
-	.decrypt = ngtcp2_crypto_decrypt_cb,
-	.hp_mask = ngtcp2_crypto_hp_mask_cb,
+	.encrypt = qp_seal_encrypt,
+	.decrypt = qp_seal_decrypt,
+	.hp_mask = qp_seal_hp_mask,
 	.recv_stream_data = recv_stream_data,
 	.acked_stream_data_offset = acked_stream_data,
 	.stream_open = stream_open,
@@ -219,10 +219,10 @@ const ngtcp2_callbacks qp_quic_callbacks = {
 	.rand = qp_quic_rand,
 	.get_new_connection_id = new_connection_id,
 	.remove_connection_id = remove_connection_id,
-	.update_key = ngtcp2_crypto_update_key_cb,
+	.update_key = qp_seal_update_key,
 	.path_validation = path_validation,
-	.delete_crypto_aead_ctx = ngtcp2_crypto_delete_crypto_aead_ctx_cb,
-	.delete_crypto_cipher_ctx = ngtcp2_crypto_delete_crypto_cipher_ctx_cb,
+	.delete_crypto_aead_ctx = qp_seal_delete_aead,
+	.delete_crypto_cipher_ctx = qp_seal_delete_cipher,
 	.get_path_challenge_data = ngtcp2_crypto_get_path_challenge_data_cb,
 	.version_negotiation = ngtcp2_crypto_version_negotiation_cb,
 };

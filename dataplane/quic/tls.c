@@ -3,9 +3,9 @@
  * The server's TLS 1.3 by wolfSSL: context and certificate. Any thread
  * makes it; its sessions stay on one lcore.
  */
+#include "common/quicseal.h"
 #include "dataplane/quic/internal.h"
 
-#include "common/quicglue.h"
 
 static int
 load_identity(WOLFSSL_CTX *tls, const struct qp_quic_config *cfg, struct qp_errmsg *msg)
@@ -44,6 +44,8 @@ qp_quic_tls_new(const struct qp_quic_config *cfg, WOLFSSL_CTX **out, struct qp_e
 	/* Clients prove who they are on stream 0, not by certificates. */
 	wolfSSL_CTX_set_verify(tls, WOLFSSL_VERIFY_NONE, NULL);
 	rc = qp_tls_configure_ctx(tls, msg);
+	if (rc == 0)
+		rc = qp_seal_configure_ctx(tls, msg);
 	if (rc == 0)
 		rc = load_identity(tls, cfg, msg);
 	if (rc < 0)
