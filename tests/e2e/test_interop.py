@@ -105,9 +105,14 @@ def test_client_notices_that_the_server_leaves(pair):
 
 
 def test_port_in_use_is_told(pair):
-    """The port that the first client has: status 1, and the second client gives up."""
+    """
+    The port that the first client has: status 1, and the second client gives up. A second tunnel
+    of the same X25519 client takes the port over instead (test_ports.py).
+    """
     host = pair.host
     if isinstance(pair.server, Gateway):
+        if pair.server.auth == X25519_SERVER:
+            pytest.skip("who comes with the same key is the same client")
         second = RefPeer(host, "client", "--server", f"{LO}:{pair.server.port}",
                          *AUTH_OF[pair.server.auth], "--remote", pair.outside,
                          "--local", f"{LO}:{pair.inside}")  # fmt: skip
