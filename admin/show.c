@@ -300,7 +300,7 @@ qpa_show(enum qpa_kind kind, const json_t *value, bool raw, int64_t now,
 	} else if (json_is_integer(value)) {
 		if (kind == QPA_UNIX)
 			show_unix(json_integer_value(value), raw, out);
-		else
+		else if (qpa_kind_is_number(kind))
 			show_number(kind, json_integer_value(value), raw, out);
 	} else if (json_is_string(value)) {
 		if (kind == QPA_SINCE || kind == QPA_UNTIL)

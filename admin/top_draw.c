@@ -57,7 +57,7 @@ draw_title(const struct qpa_top *t, const struct qpa_top_view *v, const char *eo
 	char text[LINE_BYTES], up[24] = "-";
 
 	if (t->stats != NULL)
-		qpa_show_duration((int64_t)number(t->stats, "uptime_s"), up);
+		qpa_show_duration(json_integer_value(json_object_get(t->stats, "uptime_s")), up);
 	snprintf(text, sizeof(text), "quicport  %.200s  up %s%s", v->api, up, v->paused ? "  PAUSED" : "");
 	line(to, v, BOLD, text, eol);
 }
