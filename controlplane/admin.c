@@ -21,6 +21,9 @@ static const struct {
 	{"GetDataPlaneStatus", qp_admin_get_data_plane_status},
 	{"DrainDataPlane", qp_admin_drain_data_plane},
 	{"ShutdownDataPlane", qp_admin_shutdown_data_plane},
+	{"BlockSource", qp_admin_block_source},
+	{"UnblockSource", qp_admin_unblock_source},
+	{"ListBlockedSources", qp_admin_list_blocked_sources},
 	{"GetLogLevels", qp_admin_get_log_levels},
 	{"SetLogLevel", qp_admin_set_log_level},
 };

@@ -6,6 +6,7 @@
 
 #include "controlplane/access.h"
 #include "controlplane/audit.h"
+#include "controlplane/blocks.h"
 #include "controlplane/event_stream.h"
 #include "controlplane/http.h"
 #include "controlplane/metrics.h"
@@ -24,6 +25,7 @@ struct qp_admin {
 	struct qp_supervisor *supervisor;
 	struct qp_tunnels *tunnels;
 	struct qp_ports *ports;
+	struct qp_blocks *blocks;
 	struct qp_audit *audit; /* NULL: there is none */
 	struct qp_events *events;
 	struct qp_event_stream *stream; /* NULL: there is none */

@@ -3,7 +3,9 @@
 #define QP_CONTROLPLANE_ADMIN_CALLS_H
 
 #include "controlplane/admin.h"
+#include "controlplane/apitext.h"
 #include "controlplane/args.h"
+#include "controlplane/policy.h"
 #include "controlplane/problem.h"
 
 /*
@@ -22,6 +24,9 @@ void qp_admin_list_data_planes(struct qp_admin_call *c);
 void qp_admin_get_data_plane_status(struct qp_admin_call *c);
 void qp_admin_drain_data_plane(struct qp_admin_call *c);
 void qp_admin_shutdown_data_plane(struct qp_admin_call *c);
+void qp_admin_block_source(struct qp_admin_call *c);
+void qp_admin_unblock_source(struct qp_admin_call *c);
+void qp_admin_list_blocked_sources(struct qp_admin_call *c);
 void qp_admin_get_log_levels(struct qp_admin_call *c);
 void qp_admin_set_log_level(struct qp_admin_call *c);
 
@@ -35,6 +40,9 @@ void qp_admin_audit(const struct qp_admin_call *c, const char *action, json_t *a
 
 /* A data plane's row, as ListDataPlanes and the stats event have it. */
 json_t *qp_admin_data_plane_row(const struct qp_generation *g);
-const char *qp_dp_id_format(uint32_t server_id, char out[16]);
+json_t *qp_admin_block_row(const struct qp_block *b);
+/* Blocks, tells and records it. False: answered with what went wrong. */
+bool qp_admin_block(struct qp_admin_call *c, const struct qp_msg_network *n, uint64_t seconds,
+	const char *reason, json_t **row);
 
 #endif

@@ -6,13 +6,6 @@
 
 #include "controlplane/admin_calls.h"
 
-const char *
-qp_dp_id_format(uint32_t server_id, char out[16])
-{
-	snprintf(out, 16, "0x%04x", server_id);
-	return out;
-}
-
 static json_t *
 row_of(const struct qp_generation *g, const struct qp_totals *t)
 {

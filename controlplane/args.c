@@ -8,6 +8,8 @@
 #include <string.h>
 
 #include "common/text.h"
+#include "controlplane/apitext.h"
+#include "controlplane/policy.h"
 #include "controlplane/problem.h"
 
 bool
@@ -209,6 +211,24 @@ qp_args_tunnel_id(struct qp_args *a, bool needed, struct qp_origin *out)
 	return false;
 }
 
+bool
+qp_args_network(struct qp_args *a, const char *name, bool needed, struct qp_msg_network *out)
+{
+	static const char expected[] = "an address, or a network such as \"198.51.100.0/24\"";
+	const json_t *value = take(a, name);
+	const char *text = json_string_value(value);
+
+	if (value == NULL) {
+		if (needed)
+			qp_args_fail(a, name, expected);
+		return false;
+	}
+	if (text != NULL && strlen(text) <= 64 && qp_network_parse(text, out, NULL) == 0)
+		return true;
+	qp_args_fail(a, name, expected);
+	return false;
+}
+
 uint8_t
 qp_args_protocol(struct qp_args *a)
 {
@@ -256,29 +276,4 @@ void
 qp_args_bad_cursor(struct qp_args *a)
 {
 	qp_args_fail(a, "cursor", "next_cursor of an answer to this request");
-}
-
-const char *
-qp_tunnel_id_format(const struct qp_origin *o, char out[QP_TUNNEL_ID_BYTES])
-{
-	snprintf(out, QP_TUNNEL_ID_BYTES, "%04x-%u-%" PRIx64, (unsigned)(o->server_id & 0xffffu),
-		(unsigned)o->worker, o->id);
-	return out;
-}
-
-bool
-qp_tunnel_id_parse(const char *text, struct qp_origin *out)
-{
-	char again[QP_TUNNEL_ID_BYTES];
-	unsigned server_id, worker;
-	uint64_t id;
-	int end = 0;
-
-	/* One way to write an id: what is parsed must print as it was. */
-	if (strlen(text) >= sizeof(again) ||
-		sscanf(text, "%4x-%2u-%16" SCNx64 "%n", &server_id, &worker, &id, &end) != 3 ||
-		text[end] != '\0')
-		return false;
-	*out = (struct qp_origin) {.server_id = server_id, .worker = (uint16_t)worker, .id = id};
-	return strcmp(qp_tunnel_id_format(out, again), text) == 0;
 }

@@ -48,6 +48,9 @@ bool qp_args_given(const struct qp_args *a, const char *name);
 uint32_t qp_args_dp_id(struct qp_args *a, bool needed);
 /* "3039-0-1f". False: not given. */
 bool qp_args_tunnel_id(struct qp_args *a, bool needed, struct qp_origin *out);
+/* An address or a network. False: not given. */
+bool qp_args_network(
+	struct qp_args *a, const char *name, bool needed, struct qp_msg_network *out);
 /* 1 TCP, 2 UDP; 0: not given. */
 uint8_t qp_args_protocol(struct qp_args *a);
 /* A client's or a group's name. NULL: not given. */
@@ -64,10 +67,5 @@ struct qp_page {
 
 void qp_args_page(struct qp_args *a, struct qp_page *out);
 void qp_args_bad_cursor(struct qp_args *a);
-
-/* Ids as people read them. */
-#define QP_TUNNEL_ID_BYTES 32u
-const char *qp_tunnel_id_format(const struct qp_origin *o, char out[QP_TUNNEL_ID_BYTES]);
-bool qp_tunnel_id_parse(const char *text, struct qp_origin *out);
 
 #endif

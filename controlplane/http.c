@@ -240,6 +240,7 @@ qp_http_new(const struct qp_http_config *cfg, struct qp_http **out, struct qp_er
 	h->patience = (struct qp_loop_timer) {.fire = on_patience, .ctx = h};
 	for (enum conn_phase p = 0; p < CONN_PHASES; p++)
 		TAILQ_INIT(&h->conns[p]);
+	TAILQ_INIT(&h->streams);
 	if (start_daemon(h) != 0) {
 		if (cfg->listen_fd >= 0)
 			close(cfg->listen_fd);
@@ -262,6 +263,9 @@ qp_http_free(struct qp_http *h)
 	if (h == NULL)
 		return;
 	qp_loop_unwatch(h->cfg.loop, &h->watch);
+	/* It does not stop while a connection is suspended. */
+	qp_http_end_streams(h);
+	MHD_run(h->daemon);
 	MHD_stop_daemon(h->daemon);
 	qp_loop_timer_cancel(h->cfg.loop, &h->timer);
 	qp_loop_timer_cancel(h->cfg.loop, &h->patience);

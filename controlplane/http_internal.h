@@ -39,6 +39,7 @@ struct qp_http {
 	struct qp_loop_timer patience; /* ours */
 	struct conns conns[CONN_PHASES];
 	unsigned nwaiting;
+	TAILQ_HEAD(, qp_http_stream) streams;
 };
 
 /* A request, from its headers to the end of its answer. */
@@ -71,6 +72,9 @@ void qp_http_on_request_end(
 /* Takes what `r` holds over. */
 enum MHD_Result qp_http_respond(
 	struct qp_http *h, struct MHD_Connection *conn, struct qp_http_response *r);
+
+/* Ends all streams; they are closed once libmicrohttpd has run. */
+void qp_http_end_streams(struct qp_http *h);
 
 /* MHD_OPTION_HTTPS_CERT_CALLBACK2's function, for the one server that has TLS. */
 void *qp_http_tls_callback(struct qp_http_tls *t);

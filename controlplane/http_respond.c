@@ -18,6 +18,7 @@
 
 /* Owner: the loop thread. Life: from the answer until libmicrohttpd frees the response. */
 struct qp_http_stream {
+	TAILQ_ENTRY(qp_http_stream) next;
 	struct qp_http *http;
 	struct MHD_Connection *conn;
 	struct qp_http_source source;
@@ -107,6 +108,15 @@ qp_http_stream_abort(struct qp_http_stream *s)
 	resume(s);
 }
 
+void
+qp_http_end_streams(struct qp_http *h)
+{
+	struct qp_http_stream *s;
+
+	TAILQ_FOREACH (s, &h->streams, next)
+		qp_http_stream_abort(s);
+}
+
 static void
 on_peer_gone(void *ctx, uint32_t events)
 {
@@ -139,6 +149,7 @@ stream_free(void *ctx)
 	struct qp_http_stream *s = ctx;
 
 	qp_loop_unwatch(s->http->cfg.loop, &s->watch);
+	TAILQ_REMOVE(&s->http->streams, s, next);
 	s->source.closed(s->source.ctx);
 	free(s);
 }
@@ -163,6 +174,7 @@ make_stream(struct qp_http *h, struct MHD_Connection *conn, struct qp_http_respo
 		free(s);
 		return NULL;
 	}
+	TAILQ_INSERT_TAIL(&h->streams, s, next);
 	r->source = NULL; /* stream_free's from here on */
 	setsockopt(s->fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
 	s->source.started(s->source.ctx, s);
