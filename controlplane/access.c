@@ -190,20 +190,32 @@ check_peer(const struct qp_access *a, const struct qp_http_request *req)
 	       ((st.st_mode & S_IWGRP) != 0 && is_in_group(req->fd, st.st_gid));
 }
 
+static void
+name_peer(const struct qp_http_request *req, char actor[QP_ACTOR_BYTES])
+{
+	char text[QP_ADDR_TEXT_BYTES] = "?";
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof(ss);
+
+	if (req->fd >= 0 && getpeername(req->fd, (struct sockaddr *)&ss, &len) == 0)
+		qp_sockaddr_format((struct sockaddr *)&ss, text);
+	snprintf(actor, QP_ACTOR_BYTES, "api %s", text);
+}
+
 bool
 qp_access_check(const struct qp_access *a, const struct qp_http_request *req, bool open,
-	char actor[32], struct qp_http_response *out)
+	char actor[QP_ACTOR_BYTES], struct qp_http_response *out)
 {
 	if (!check_browser(a, req, out))
 		return false;
 	if (req->unix_socket) {
-		snprintf(actor, 32, "uid %u", (unsigned)req->uid);
+		snprintf(actor, QP_ACTOR_BYTES, "api uid %u", (unsigned)req->uid);
 		if (check_peer(a, req))
 			return true;
 		qp_problem(out, 403, "user %u may not use this socket", (unsigned)req->uid);
 		return false;
 	}
-	snprintf(actor, 32, "%s", a->token != NULL ? "token" : "loopback");
+	name_peer(req, actor);
 	if (open || a->token == NULL || has_token(a, req))
 		return true;
 	if (qp_http_header(req, "Authorization") != NULL)

@@ -23,6 +23,7 @@ struct qp_access {
 };
 
 #define QP_ACCESS_TOKEN_MIN 16u
+#define QP_ACTOR_BYTES 96u
 
 /* Reads the token, again after SIGHUP; a failure changes nothing. Nothing to do without a file. */
 int qp_access_load(struct qp_access *a, struct qp_errmsg *msg);
@@ -31,9 +32,9 @@ void qp_access_clear(struct qp_access *a);
 /*
  * Whether the request is let in; else it is answered. `open`: its path tells
  * nothing that needs a token. `actor` gets who asks, for the audit log:
- * "uid 1000", "token", "loopback".
+ * "api uid 1000", "api 127.0.0.1:50000".
  */
 bool qp_access_check(const struct qp_access *a, const struct qp_http_request *req, bool open,
-	char actor[32], struct qp_http_response *out);
+	char actor[QP_ACTOR_BYTES], struct qp_http_response *out);
 
 #endif

@@ -21,6 +21,8 @@ static const struct {
 	{"GetDataPlaneStatus", qp_admin_get_data_plane_status},
 	{"DrainDataPlane", qp_admin_drain_data_plane},
 	{"ShutdownDataPlane", qp_admin_shutdown_data_plane},
+	{"ListTunnels", qp_admin_list_tunnels},
+	{"ListPorts", qp_admin_list_ports},
 	{"BlockSource", qp_admin_block_source},
 	{"UnblockSource", qp_admin_unblock_source},
 	{"ListBlockedSources", qp_admin_list_blocked_sources},
@@ -60,12 +62,7 @@ qp_admin_reply_rows(
 void
 qp_admin_audit(const struct qp_admin_call *c, const char *action, json_t *args)
 {
-	json_t *row = json_pack("{s:s, s:s}", "action", action, "who", c->actor);
-
-	if (row != NULL && args != NULL)
-		json_object_set(row, "arguments", args);
-	json_decref(args);
-	qp_audit_write(c->admin->audit, "admin", row);
+	qp_record_admin(c->admin->records, c->actor, action, args);
 }
 
 static bool
@@ -146,7 +143,7 @@ qp_admin_answer(void *ctx, const struct qp_http_request *req, struct qp_http_res
 	const struct qp_embedded *file = qp_web_find(req->path);
 	bool health = strcmp(req->path, "/healthcheck") == 0;
 	struct qp_admin *a = ctx;
-	char actor[32];
+	char actor[QP_ACTOR_BYTES];
 
 	if (!qp_access_check(&a->access, req, file != NULL || health, actor, out))
 		return;

@@ -5,12 +5,12 @@
 #include <stdbool.h>
 
 #include "controlplane/access.h"
-#include "controlplane/audit.h"
 #include "controlplane/blocks.h"
 #include "controlplane/event_stream.h"
 #include "controlplane/http.h"
 #include "controlplane/metrics.h"
 #include "controlplane/ports.h"
+#include "controlplane/records.h"
 #include "controlplane/stats.h"
 #include "controlplane/supervisor.h"
 #include "controlplane/tunnels.h"
@@ -25,8 +25,9 @@ struct qp_admin {
 	struct qp_supervisor *supervisor;
 	struct qp_tunnels *tunnels;
 	struct qp_ports *ports;
-	struct qp_blocks *blocks;
-	struct qp_audit *audit; /* NULL: there is none */
+	struct qp_blocks *blocks; /* NULL: sources cannot be kept out */
+	struct qp_state *state;
+	const struct qp_records *records; /* NULL: nobody is told; borrowed */
 	struct qp_events *events;
 	struct qp_event_stream *stream; /* NULL: there is none */
 	/* Fills the snapshot that /metrics prints. */

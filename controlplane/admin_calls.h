@@ -24,6 +24,8 @@ void qp_admin_list_data_planes(struct qp_admin_call *c);
 void qp_admin_get_data_plane_status(struct qp_admin_call *c);
 void qp_admin_drain_data_plane(struct qp_admin_call *c);
 void qp_admin_shutdown_data_plane(struct qp_admin_call *c);
+void qp_admin_list_tunnels(struct qp_admin_call *c);
+void qp_admin_list_ports(struct qp_admin_call *c);
 void qp_admin_block_source(struct qp_admin_call *c);
 void qp_admin_unblock_source(struct qp_admin_call *c);
 void qp_admin_list_blocked_sources(struct qp_admin_call *c);
@@ -40,6 +42,9 @@ void qp_admin_audit(const struct qp_admin_call *c, const char *action, json_t *a
 
 /* A data plane's row, as ListDataPlanes and the stats event have it. */
 json_t *qp_admin_data_plane_row(const struct qp_generation *g);
+json_t *qp_admin_tunnel_row(const struct qp_tunnel *t);
+/* IPPROTO_TCP, IPPROTO_UDP: "tcp", "udp". */
+const char *qp_admin_protocol(uint8_t ipproto);
 json_t *qp_admin_block_row(const struct qp_block *b);
 /* Blocks, tells and records it. False: answered with what went wrong. */
 bool qp_admin_block(struct qp_admin_call *c, const struct qp_msg_network *n, uint64_t seconds,

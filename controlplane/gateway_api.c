@@ -94,8 +94,9 @@ open_private_api(struct qp_gateway *g, struct qp_errmsg *msg)
 	a->supervisor = g->supervisor;
 	a->tunnels = g->tunnels;
 	a->ports = g->ports;
+	a->state = g->state;
 	a->events = g->events;
-	a->audit = g->audit;
+	a->records = &g->records;
 	a->metrics = snapshot;
 	a->serving = is_serving;
 	a->ctx = g;

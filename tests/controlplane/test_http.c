@@ -377,7 +377,7 @@ enters(const char *host, const char *origin, const char *site, const char *token
 	unsigned n = 0;
 	struct qp_http_response resp = {0};
 	struct qp_http_request req = {.method = "POST", .path = "/x", .header = header, .fd = -1};
-	char actor[32];
+	char actor[QP_ACTOR_BYTES];
 	unsigned status;
 
 	if (host != NULL)
