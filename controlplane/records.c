@@ -20,6 +20,8 @@ const char *
 qp_end_reason_name(enum qp_end_reason reason)
 {
 	switch (reason) {
+	case QP_END_UNKNOWN:
+		break;
 	case QP_END_FINISHED:
 		return "finished";
 	case QP_END_OUTSIDE_RESET:
@@ -42,8 +44,10 @@ qp_end_reason_name(enum qp_end_reason reason)
 		return "client lost";
 	case QP_END_SHUTDOWN:
 		return "shutdown";
-	default:
-		break;
+	case QP_END_PROTOCOL:
+		return "protocol error";
+	case QP_END_REFUSED:
+		return "refused";
 	}
 	return "unknown";
 }
