@@ -87,7 +87,7 @@ static const struct qpa_list ports = {
 	.column = {{"PORT", "port", QPA_COUNT}, {"PROTO", "protocol", QPA_TEXT},
 		{"STATE", "state", QPA_TEXT}, {"CLIENT", "client", QPA_TEXT},
 		{"TUNNEL", "tunnel_id", QPA_TEXT}, {"PEER", "peer", QPA_TEXT},
-		{"SINCE", "since", QPA_SINCE}},
+		{"SINCE", "since", QPA_SINCE}, {"TO", "destination", QPA_TEXT}},
 	.filter = {FILTER_CLIENT, FILTER_PORT, FILTER_PROTOCOL},
 };
 

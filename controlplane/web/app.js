@@ -102,6 +102,7 @@ async function call(name, args = {}) {
 
 function askForToken(wasWrong) {
 	const dialog = $("login");
+	sessionStorage.removeItem(TOKEN_KEY);
 	setStream("lost", "token needed");
 	say($("login-error"), wasWrong ? "The gateway does not take that token." : "");
 	$("token").value = "";
@@ -143,11 +144,8 @@ function tell(message, bad = false) {
 	const status = $("status");
 	clearTimeout(statusTimer);
 	say(status, message);
-	status.className = `status shown${bad ? " bad" : ""}`;
-	if (!bad) statusTimer = setTimeout(() => {
-		status.className = "status";
-		say(status, "");
-	}, 8000);
+	status.className = bad ? "status bad" : "status";
+	if (!bad) statusTimer = setTimeout(() => say(status, ""), 8000);
 }
 
 const why = (error) => (error instanceof Refused ? error.message : "the gateway does not answer");
@@ -185,8 +183,7 @@ function endAsking() {
 	const { back, after } = asking;
 	asking = null;
 	$("ask").close();
-	if (back && back.isConnected) back.focus();
-	else if (after) after.focus();
+	(back && back.isConnected && back.checkVisibility() ? back : after).focus();
 }
 
 $("ask-no").addEventListener("click", endAsking);
@@ -287,7 +284,7 @@ function askToDrain(plane) {
 		title: `Drain data plane ${plane.dp_id}?`,
 		body: `A new data plane takes new tunnels. This one keeps its ${count(plane.active_tunnels)} tunnels and all their connections, and ends with the last of them.`,
 		yes: "Drain",
-		after: $("planes-title"),
+		after: $("planes").closest(".scroll"),
 		act: async () => {
 			await call("DrainDataPlane", { dp_id: plane.dp_id });
 			return `Data plane ${plane.dp_id} is draining.`;
@@ -300,7 +297,7 @@ function askToShutDown(plane) {
 		title: `Shut data plane ${plane.dp_id} down?`,
 		body: `Its ${count(plane.active_tunnels)} tunnels and all their connections are cut now. Draining cuts nothing.`,
 		yes: "Shut down",
-		after: $("planes-title"),
+		after: $("planes").closest(".scroll"),
 		act: async () => {
 			await call("ShutdownDataPlane", { dp_id: plane.dp_id });
 			return `Data plane ${plane.dp_id} is ending.`;
@@ -379,8 +376,10 @@ class Rows {
 			const cell = entry.cells[i];
 			if (column.buttons) {
 				column.buttons.forEach((button, n) => {
-					cell.children[n].hidden = button.when ? !button.when(row) : false;
-					cell.children[n].setAttribute("aria-label", button.name(row));
+					const node = cell.children[n], hide = button.when ? !button.when(row) : false;
+					if (hide && node === document.activeElement) this.body.closest(".scroll").focus();
+					node.hidden = hide;
+					node.setAttribute("aria-label", button.name(row));
 				});
 				return;
 			}
@@ -589,6 +588,8 @@ function setStream(state, words_) {
 	document.body.classList.toggle("stale", state !== "live");
 }
 
+const isLive = () => $("stream").dataset.state === "live";
+
 let lastId = null;
 
 function onEvent(type, data, id) {
@@ -706,7 +707,8 @@ const TABLES = [
 			{ head: "State", badge: true, value: (p) => text(p.state) },
 			{ head: "Client", class: "cut", value: (p) => text(p.client) },
 			{ head: "Tunnel", class: "id wide", value: (p) => text(p.tunnel_id) },
-			{ head: "From", class: "id", value: (p) => text(p.peer) },
+			{ head: "From", class: "id wide", value: (p) => text(p.peer) },
+			{ head: "Leads to", class: "cut", value: (p) => text(p.destination) },
 			{ head: "Since", class: "n", value: (p) => (p.since ? since(p.since) : "–") },
 		],
 	},
@@ -762,6 +764,9 @@ class Table {
 		this.spec = null;
 		this.asked = 0; // counts questions: an answer to an older one is late
 		this.timer = null;
+		this.last = 0; // when it was asked last
+		this.flying = 0;
+		this.again = false;
 		setInterval(() => this.soon(), 2000);
 	}
 
@@ -813,22 +818,34 @@ class Table {
 
 	// Asks again in a moment: many events are one question.
 	soon() {
-		if (this.timer !== null || document.hidden || this.spec === null) return;
+		if (this.timer !== null || document.hidden || !isLive()) return;
+		if (this.flying > 0) { // a slow gateway is not asked twice
+			this.again = true;
+			return;
+		}
 		this.timer = setTimeout(() => {
 			this.timer = null;
 			this.ask();
-		}, 150);
+		}, Math.max(150, this.last + 700 - Date.now()));
 	}
 
 	async ask() {
 		const mine = ++this.asked, spec = this.spec, cursor = this.cursors.at(-1);
 		const args = { ...this.args, limit: Number($("page-size").value) };
 		if (cursor !== null) args.cursor = cursor;
+		this.last = Date.now();
+		this.flying++;
 		try {
 			const answer = await call(spec.call, args);
 			if (mine === this.asked) this.show(answer);
 		} catch (error) {
 			if (mine === this.asked && error instanceof Refused) this.refuse(error.message);
+		} finally {
+			this.flying--;
+		}
+		if (this.again && this.flying === 0) {
+			this.again = false;
+			this.soon();
 		}
 	}
 

@@ -279,7 +279,8 @@ def test_token_is_asked_for_and_kept_in_the_session_alone(browser):
         browser.until("document.querySelector('#login').open")
         assert browser.focus() == "Token"
         browser.key("Escape")
-        assert browser.js("document.querySelector('#login').open")
+        browser.key("Escape")
+        browser.until("document.querySelector('#login').open && document.activeElement.id === 'token'")
         browser.type("wrong")
         browser.key("Enter")
         browser.until("document.querySelector('#login-error').innerText.includes('does not take')")
@@ -293,6 +294,44 @@ def test_token_is_asked_for_and_kept_in_the_session_alone(browser):
         assert not any("s3cret" in url for url in browser.requests())
         browser.open(page.api.url + "/")  # loaded again: not asked again
         browser.until("document.querySelector('#stream').dataset.state == 'live'")
+
+
+def test_drain_button_that_goes_leaves_the_keyboard_in_its_table(browser):
+    with Page(browser, DrainDataPlane={"status": "draining"}) as page:
+        browser.tab_to("Drain data plane 0x3039")
+        browser.key("Enter")
+        browser.tab_to("Drain")
+        page.events.send("stats", stats(data_planes=[{**plane, "state": "DRAINING"} for plane in PLANES]))
+        browser.until("document.querySelectorAll('#planes .DRAINING').length == 2")
+        browser.key("Enter")
+        browser.until("!document.querySelector('#ask').open")
+        assert browser.js("document.activeElement.contains(document.querySelector('#planes'))")
+        assert browser.js("document.activeElement !== document.body")
+
+
+def test_slow_gateway_is_not_asked_again_and_again(browser):
+    begun = []
+
+    def slow(request):
+        begun.append(time.monotonic())
+        time.sleep(3)
+        return {"tunnels": [tunnel(len(begun))]}
+
+    with Page(browser, ListTunnels=slow) as page:  # shows the first answer although others were due
+        for _ in range(20):
+            page.events.send("tunnel_opened", {"time_ms": 1, "client": "x", "peer": "x"})
+        browser.until("document.querySelector('#table-body').innerText.includes('client-2')")
+        assert all(later - earlier >= 2.9 for earlier, later in zip(begun, begun[1:]))
+
+
+def test_nothing_is_asked_while_the_stream_is_lost(browser):
+    with Page(browser) as page:
+        page.api.answers["/api/v1/events"] = Raw(b'{"detail":"too many listeners"}', 503, "application/problem+json")
+        page.events.end()
+        browser.until("document.querySelector('#stream-text').innerText.includes('too many listeners')")
+        before = page.api.times("ListTunnels")
+        time.sleep(2.5)  # longer than the time between two looks
+        assert page.api.times("ListTunnels") == before
 
 
 def test_stream_comes_back_after_a_cut(browser):
