@@ -24,6 +24,7 @@ struct conn {
 	struct qp_origin origin; /* id 0 with fd -1: a free slot */
 	int fd; /* our end of the pair */
 	struct qp_watch watch;
+	uint64_t opened; /* counts */
 	uint32_t received; /* bytes of the request so far */
 	bool stalled; /* its worker's ring is full: not watched until it is tried again */
 	struct qp_loop_timer deadline;
@@ -33,6 +34,7 @@ struct qp_public_api {
 	struct qp_public_api_config cfg;
 	struct qp_http *http;
 	struct qp_loop_timer retry;
+	uint64_t opened;
 	struct conn conn[QP_PUBLIC_API_CONNS];
 };
 
@@ -59,15 +61,6 @@ find(struct qp_public_api *api, const struct qp_origin *origin)
 	return NULL;
 }
 
-static struct conn *
-find_free(struct qp_public_api *api)
-{
-	for (unsigned i = 0; i < QP_PUBLIC_API_CONNS; i++) {
-		if (api->conn[i].fd < 0)
-			return &api->conn[i];
-	}
-	return NULL;
-}
 
 static void
 send_close(struct qp_public_api *api, const struct qp_origin *to, enum qp_api_close how)
@@ -92,6 +85,22 @@ end(struct conn *c, enum qp_api_close how)
 {
 	send_close(c->api, &c->origin, how);
 	drop(c);
+}
+
+/* A free slot; else that of the oldest, which is slow: it does not keep a newcomer out. */
+static struct conn *
+make_room(struct qp_public_api *api)
+{
+	struct conn *oldest = &api->conn[0];
+
+	for (unsigned i = 0; i < QP_PUBLIC_API_CONNS; i++) {
+		if (api->conn[i].fd < 0)
+			return &api->conn[i];
+		if (api->conn[i].opened < oldest->opened)
+			oldest = &api->conn[i];
+	}
+	end(oldest, QP_API_RESET);
+	return oldest;
 }
 
 static void
@@ -218,7 +227,7 @@ connect_to_http(struct qp_public_api *api, struct conn *c)
 void
 qp_public_api_open(struct qp_public_api *api, const struct qp_origin *from, const struct qp_msg *m)
 {
-	struct conn *c = find(api, from) == NULL ? find_free(api) : NULL;
+	struct conn *c = find(api, from) == NULL ? make_room(api) : NULL;
 
 	(void)m;
 	if (c == NULL || connect_to_http(api, c) != 0) {
@@ -226,6 +235,7 @@ qp_public_api_open(struct qp_public_api *api, const struct qp_origin *from, cons
 		return;
 	}
 	c->origin = *from;
+	c->opened = ++api->opened;
 	c->received = 0;
 	c->stalled = false;
 	c->deadline = (struct qp_loop_timer) {.fire = on_deadline, .ctx = c};

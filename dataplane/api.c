@@ -13,7 +13,9 @@
 #include "common/error.h"
 #include "dataplane/slots.h"
 
+/* Beyond so many the oldest gives way to a newcomer, at the next flush. */
 #define MAX_CONNS 64u
+#define MAX_CONNS_FOR_NOW (2u * MAX_CONNS)
 #define MAX_REQUEST_BYTES (16u * 1024) /* a connection; /healthcheck needs a hundred */
 
 struct api_conn {
@@ -61,6 +63,20 @@ conn_free(struct api_conn *c)
 	free(c);
 }
 
+/* Whoever is slow does not keep others out. */
+static void
+kill_oldest(struct qp_api *api)
+{
+	struct api_conn *c;
+
+	TAILQ_FOREACH (c, &api->conns, link) {
+		if (!c->kill) {
+			c->kill = api->kills = true;
+			return;
+		}
+	}
+}
+
 static int
 accept_conn(void *ctx, struct qp_tcp_conn *tcp)
 {
@@ -68,7 +84,7 @@ accept_conn(void *ctx, struct qp_tcp_conn *tcp)
 	struct api_conn *c;
 	struct qp_msg msg;
 
-	if (api->ids.used >= MAX_CONNS)
+	if (api->ids.used >= MAX_CONNS_FOR_NOW)
 		return QP_E_FULL;
 	c = calloc(1, sizeof(*c));
 	if (c == NULL)
@@ -87,6 +103,8 @@ accept_conn(void *ctx, struct qp_tcp_conn *tcp)
 		free(c);
 		return QP_E_FULL;
 	}
+	if (api->ids.used > MAX_CONNS)
+		kill_oldest(api);
 	TAILQ_INSERT_TAIL(&api->conns, c, link);
 	qp_tcp_set_ctx(tcp, c);
 	return 0;

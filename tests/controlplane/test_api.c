@@ -432,20 +432,22 @@ Test(public_api, length_beyond_the_message_is_reset)
 	cr_expect_eq(gather(a, sizeof(a)), QP_API_RESET);
 }
 
-Test(public_api, connections_are_bounded)
+Test(public_api, newcomer_takes_the_place_of_the_oldest)
 {
 	char a[8192];
 
-	for (unsigned i = 0; i < QP_PUBLIC_API_CONNS; i++)
+	for (unsigned i = 0; i < QP_PUBLIC_API_CONNS; i++) {
 		open_conn(&(struct qp_origin) {.server_id = 1000, .id = 100 + i});
+		send_text(&(struct qp_origin) {.server_id = 1000, .id = 100 + i}, "GET /health");
+	}
 	cr_expect_eq(box.n, 0u);
 	open_conn(&conn);
 	cr_expect_eq(outbox_last(&box, QP_MSG_API_CLOSE)->api_close.how, QP_API_RESET);
+	cr_expect_eq(box.sent[0].to.id, 100u);
 	box.n = 0;
-	qp_public_api_drop_generation(api, 1000);
-	open_conn(&conn);
 	send_text(&conn, "GET /healthcheck HTTP/1.1\r\nHost: x\r\n\r\n");
 	cr_expect_eq(gather(a, sizeof(a)), QP_API_FIN);
+	cr_expect_not_null(strstr(a, "SERVING"));
 }
 
 Test(public_api, full_ring_delays_the_answer)
