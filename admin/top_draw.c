@@ -260,7 +260,7 @@ draw_help(const struct qpa_top_view *v, const char *eol, FILE *to)
 static void
 draw_rows(const struct qpa_top *t, const struct qpa_top_view *v, const char *eol, FILE *to)
 {
-	size_t room = v->rows != 0 ? qpa_top_room(v) : t->n;
+	size_t room = v->rows != 0 ? qpa_top_room(v) : t->n > 0 ? t->n : 1;
 
 	for (size_t i = 0; i < room; i++) {
 		char none[LINE_BYTES];
