@@ -152,11 +152,11 @@ class Browser:
                   features=[{"name": k.replace("_", "-"), "value": v} for k, v in features.items()])  # fmt: skip
 
     def screenshot(self, path, whole=False):
+        """As PNG, or WebP by its name."""
         if whole:
-            height = self.js("document.documentElement.scrollHeight")
-            width = self.js("innerWidth")
-            self.size(width, height)
-        data = self.call("Page.captureScreenshot", format="png")["data"]
+            self.size(self.js("innerWidth"), self.js("document.documentElement.scrollHeight"))
+        how = {"format": "webp", "quality": 85} if str(path).endswith(".webp") else {"format": "png"}
+        data = self.call("Page.captureScreenshot", **how)["data"]
         with open(path, "wb") as out:
             out.write(base64.b64decode(data))
 
