@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Command lines: argp takes the words apart, this file adds environment
- * variables, defaults, and errors that fit a line. --help is in opt_help.c, the
+ * Command lines: argp takes the words apart, this file adds errors that fit a
+ * line. What the words leave open is in opt_rest.c, --help in opt_help.c, the
  * parsers of single values are in opt_parsers.c. At the start of a process.
  */
 #include "common/opt_impl.h"
@@ -11,48 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SHOWN_BYTES 96u
-
-/* A parse under way; lives in qp_opt_parse's frame. */
-struct parse {
-	const struct qp_opt_command *cmd;
-	size_t nopts;
-	bool *seen;           /* by index of the option: it was on the command line */
-	struct qp_errmsg *msg;
-	int result;           /* QP_OK, QP_OPT_DONE or an error that `msg` tells already */
-};
-
-/* NULL when unset or empty. */
-static char *
-env_value(const struct qp_opt *opt, char name[QP_OPT_NAME_BYTES])
-{
-	char *value;
-
-	qp_opt_env_name(opt, name);
-	value = name[0] == '\0' ? NULL : getenv(name);
-	return value == NULL || value[0] == '\0' ? NULL : value;
-}
-
-/* `source`: "--name" or the variable. */
 static int
-parse_value(const struct qp_opt *opt, const char *source, const char *text, struct qp_errmsg *msg)
-{
-	struct qp_errmsg expected = {.text = "another value"};
-	char shown[SHOWN_BYTES];
-	int err = opt->parse(opt, text, &expected);
-
-	if (err == QP_OK)
-		return QP_OK;
-	if (err == QP_E_NOMEM)
-		return qp_fail(msg, err, "%s: out of memory", source);
-	if (opt->secret)
-		return qp_fail(msg, QP_E_INVAL, "%s: expected %.200s", source, expected.text);
-	qp_slice_printable(qp_slice_of(text), shown, sizeof(shown));
-	return qp_fail(msg, QP_E_INVAL, "%s '%s': expected %.200s", source, shown, expected.text);
-}
-
-static int
-take_option(struct parse *p, size_t i, char *arg)
+take_option(struct qp_opt_parse *p, size_t i, char *arg)
 {
 	const struct qp_opt *opt = &p->cmd->opts[i];
 	char source[QP_OPT_NAME_BYTES + 2];
@@ -62,75 +22,18 @@ take_option(struct parse *p, size_t i, char *arg)
 	if (p->seen[i] && !opt->repeat && opt->arg != NULL)
 		return qp_fail(p->msg, QP_E_INVAL, "%s: given more than once", source);
 	p->seen[i] = true;
-	err = parse_value(opt, source, opt->arg == NULL ? "1" : arg, p->msg);
+	if (opt->secret && qp_opt_is_again(p))
+		return QP_OK;
+	err = qp_opt_take(opt, source, opt->arg == NULL ? "1" : arg, p->msg);
 	/* Other users of the machine can read a command line. */
 	if (opt->secret && arg != NULL)
 		sodium_memzero(arg, strlen(arg));
 	return err;
 }
 
-static int
-take_repeated_env(const struct qp_opt *opt, const char *name, const char *value,
-	struct qp_errmsg *msg)
-{
-	/* Values may be borrowed for the process's life, so the copy is kept. */
-	char *copy = strdup(value), *save = NULL;
-	int err = QP_OK;
-
-	if (copy == NULL)
-		return qp_fail(msg, QP_E_NOMEM, "%s: out of memory", name);
-	for (char *word = strtok_r(copy, ",", &save); word != NULL && err == QP_OK;
-		word = strtok_r(NULL, ",", &save)) {
-		struct qp_slice text = qp_slice_trim(qp_slice_of(word));
-
-		word[(size_t)(text.ptr - word) + text.len] = '\0';
-		if (text.len > 0)
-			err = parse_value(opt, name, text.ptr, msg);
-	}
-	return err;
-}
-
-static int
-take_env(const struct qp_opt *opt, const char *name, char *value, struct qp_errmsg *msg)
-{
-	if (opt->repeat)
-		return take_repeated_env(opt, name, value, msg);
-	return parse_value(opt, name, value, msg);
-}
-
-/* What the command line left open comes from the environment, then from the defaults. */
-static int
-take_rest(struct parse *p)
-{
-	for (size_t i = 0; i < p->nopts; i++) {
-		const struct qp_opt *opt = &p->cmd->opts[i];
-		char name[QP_OPT_NAME_BYTES];
-		char *value;
-		int err = QP_OK;
-
-		if (opt->name == NULL)
-			continue;
-		value = env_value(opt, name);
-		if (!p->seen[i] && value != NULL)
-			err = take_env(opt, name, value, p->msg);
-		else if (!p->seen[i] && opt->fallback != NULL)
-			err = parse_value(opt, name, opt->fallback, p->msg);
-		if (err != QP_OK)
-			return err;
-		if (opt->given != NULL)
-			*opt->given = p->seen[i] || value != NULL;
-		/* A child process must not inherit a secret. */
-		if (opt->secret && value != NULL) {
-			sodium_memzero(value, strlen(value));
-			unsetenv(name);
-		}
-	}
-	return QP_OK;
-}
-
 /* How many options a long name, whole or shortened, may mean; `*found` is one of them. */
 static unsigned
-match_long(const struct parse *p, struct qp_slice name, const struct qp_opt **found)
+match_long(const struct qp_opt_parse *p, struct qp_slice name, const struct qp_opt **found)
 {
 	static const struct qp_opt own[] = {{.name = "help"}, {.name = "version"}};
 	unsigned n = 0;
@@ -149,11 +52,11 @@ match_long(const struct parse *p, struct qp_slice name, const struct qp_opt **fo
 }
 
 static int
-explain_long(struct parse *p, const char *arg)
+explain_long(struct qp_opt_parse *p, const char *arg)
 {
 	struct qp_slice name = {arg + 2, strcspn(arg + 2, "=")};
 	const struct qp_opt *opt = NULL;
-	char shown[SHOWN_BYTES];
+	char shown[QP_OPT_SHOWN_BYTES];
 	unsigned n = match_long(p, name, &opt);
 
 	qp_slice_printable((struct qp_slice) {arg, name.len + 2}, shown, sizeof(shown));
@@ -172,11 +75,11 @@ explain_long(struct parse *p, const char *arg)
 
 /* A cluster of letters: the first that is unknown, else the one whose value is missing. */
 static int
-explain_short(struct parse *p, const char *arg)
+explain_short(struct qp_opt_parse *p, const char *arg)
 {
 	for (const char *c = arg + 1; *c != '\0'; c++) {
 		const struct qp_opt *opt = NULL;
-		char shown[SHOWN_BYTES];
+		char shown[QP_OPT_SHOWN_BYTES];
 
 		for (size_t i = 0; i < p->nopts; i++) {
 			if (p->cmd->opts[i].name != NULL && p->cmd->opts[i].letter == *c)
@@ -197,7 +100,7 @@ explain_short(struct parse *p, const char *arg)
 
 /* argp only tells that it failed; the word at fault is the one that it took last. */
 static int
-explain_failure(struct parse *p, const struct argp_state *state)
+explain_failure(struct qp_opt_parse *p, const struct argp_state *state)
 {
 	const char *last = state->next > 0 ? state->argv[state->next - 1] : "";
 
@@ -210,10 +113,10 @@ explain_failure(struct parse *p, const struct argp_state *state)
 }
 
 static int
-take_positional(struct parse *p, char *arg)
+take_positional(struct qp_opt_parse *p, char *arg)
 {
 	struct qp_opt_strings *list = p->cmd->positional;
-	char shown[SHOWN_BYTES];
+	char shown[QP_OPT_SHOWN_BYTES];
 
 	qp_slice_printable(qp_slice_of(arg), shown, sizeof(shown));
 	if (list == NULL)
@@ -227,7 +130,7 @@ take_positional(struct parse *p, char *arg)
 }
 
 static size_t
-key_to_index(const struct parse *p, int key)
+key_to_index(const struct qp_opt_parse *p, int key)
 {
 	for (size_t i = 0; i < p->nopts; i++) {
 		if (p->cmd->opts[i].name != NULL && p->cmd->opts[i].letter != 0 &&
@@ -241,7 +144,7 @@ key_to_index(const struct parse *p, int key)
 static error_t
 on_key(int key, char *arg, struct argp_state *state)
 {
-	struct parse *p = state->input;
+	struct qp_opt_parse *p = state->input;
 	size_t i;
 
 	if (key == ARGP_KEY_ERROR) {
@@ -269,7 +172,7 @@ on_key(int key, char *arg, struct argp_state *state)
 }
 
 static int
-run_argp(struct parse *p, struct argp_option *options, int argc, char **argv)
+run_argp(struct qp_opt_parse *p, struct argp_option *options, int argc, char **argv)
 {
 	struct argp argp = {.options = options, .parser = on_key};
 	/* argp reorders the words, which the caller may not expect. */
@@ -290,7 +193,7 @@ run_argp(struct parse *p, struct argp_option *options, int argc, char **argv)
 int
 qp_opt_parse(const struct qp_opt_command *cmd, int argc, char **argv, struct qp_errmsg *msg)
 {
-	struct parse p = {.cmd = cmd, .nopts = qp_opt_count(cmd->opts), .msg = msg};
+	struct qp_opt_parse p = {.cmd = cmd, .nopts = qp_opt_count(cmd->opts), .msg = msg};
 	struct argp_option *options = qp_opt_argp_make(cmd->opts, p.nopts);
 	int err;
 
@@ -300,7 +203,7 @@ qp_opt_parse(const struct qp_opt_command *cmd, int argc, char **argv, struct qp_
 	else
 		err = run_argp(&p, options, argc, argv);
 	if (err == QP_OK)
-		err = take_rest(&p);
+		err = qp_opt_take_rest(&p);
 	free(p.seen);
 	qp_opt_argp_free(options);
 	return err;

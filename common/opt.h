@@ -15,7 +15,8 @@
 /*
  * Command lines, on top of argp. Every option NAME is also the environment
  * variable QUICPORT_NAME (upper case, - becomes _); an option wins over its
- * variable, the variable over the default. An empty variable counts as unset.
+ * variable, the variable over a configuration file (if the command reads one),
+ * that over the default. An empty variable counts as unset.
  *
  *	struct qp_log_config log = QP_LOG_CONFIG_DEFAULT("control-plane");
  *	const char *addr; bool quiet = false; uint32_t idle;
@@ -46,6 +47,7 @@ struct qp_opt {
 	 */
 	bool secret;
 	bool hidden;          /* not in --help */
+	bool not_in_file;     /* of the command line and the environment alone */
 	/*
 	 * Takes one value. Failure: QP_E_INVAL, and msg says what was expected,
 	 * lower case, nothing else ("a number from 1 to 86400"). Flags: "1".
@@ -54,7 +56,7 @@ struct qp_opt {
 	void *value;          /* where parse puts it */
 	uint64_t min, max;    /* for qp_opt_u32, qp_opt_u64 */
 	const char *const *choices; /* for qp_opt_choice: names, NULL at the end */
-	bool *given;          /* NULL, or set to true when option or variable was there */
+	bool *given;          /* NULL, or set to whether option, variable or file had it */
 };
 
 #define QP_OPT_GROUP(heading) {.help = (heading)}
@@ -96,6 +98,31 @@ struct qp_opt_strings {
 	const char *v[QP_OPT_MAX_STRINGS]; /* live as long as the process */
 };
 
+/* What a configuration file says of an option; one for each value of a repeated one. */
+struct qp_opt_value {
+	const char *name; /* the option's, as the file has it: it may be unknown */
+	const char *text; /* lives as long as the process, but for a secret's */
+	const char *file;
+	unsigned line;
+};
+
+/* A command that reads a configuration file. */
+struct qp_opt_source {
+	/*
+	 * Called once command line and variables are taken: `*v` gets what the file
+	 * says, borrowed until the parse is over. An error ends the parse.
+	 */
+	int (*read)(void *ctx, const struct qp_opt_value **v, size_t *n, struct qp_errmsg *msg);
+	/* NULL, or told of each mistake among the values: "FILE:LINE: …". */
+	void (*mistake)(void *ctx, const struct qp_errmsg *msg);
+	void *ctx;
+	/*
+	 * The same words once more, after a reload: secrets are wiped from them and
+	 * from the environment, so those that `*given` says were there are left out.
+	 */
+	bool again;
+};
+
 struct qp_opt_command {
 	const char *name;         /* "quicport control-plane": in help, and before an error */
 	const char *summary;      /* one or two sentences for --help */
@@ -103,6 +130,7 @@ struct qp_opt_command {
 	const char *epilogue;     /* NULL, or text after the options (files, examples) */
 	const struct qp_opt *opts; /* ends with {0} */
 	struct qp_opt_strings *positional; /* gets the positional arguments; NULL: they are an error */
+	const struct qp_opt_source *source; /* NULL: no configuration file */
 };
 
 enum {
@@ -116,6 +144,9 @@ enum {
  * ends the options.
  */
 int qp_opt_parse(const struct qp_opt_command *cmd, int argc, char **argv, struct qp_errmsg *msg);
+
+/* The same text for the process's life, kept once however often it comes. NULL: out of memory. */
+const char *qp_opt_keep(const char *text);
 
 /* The --help page, at most 80 columns wide. */
 void qp_opt_help(const struct qp_opt_command *cmd, FILE *to);

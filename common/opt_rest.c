@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a command line left open comes from the environment, then from a
+ * configuration file, then from the defaults. At the start of a process, and
+ * when a file is read again.
+ */
+#include "common/opt_impl.h"
+
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+
+bool
+qp_opt_is_again(const struct qp_opt_parse *p)
+{
+	return p->cmd->source != NULL && p->cmd->source->again;
+}
+
+/* Reloads bring the same few texts again and again. */
+struct kept {
+	struct kept *next;
+	char text[];
+};
+
+const char *
+qp_opt_keep(const char *text)
+{
+	static struct kept *all;
+	size_t len = strlen(text) + 1;
+	struct kept *k;
+
+	for (k = all; k != NULL; k = k->next) {
+		if (strcmp(k->text, text) == 0)
+			return k->text;
+	}
+	k = malloc(sizeof(*k) + len);
+	if (k == NULL)
+		return NULL;
+	memcpy(k->text, text, len);
+	k->next = all;
+	all = k;
+	return k->text;
+}
+
+int
+qp_opt_take(const struct qp_opt *opt, const char *source, const char *text, struct qp_errmsg *msg)
+{
+	struct qp_errmsg expected = {.text = "another value"};
+	char shown[QP_OPT_SHOWN_BYTES];
+	int err = opt->parse(opt, text, &expected);
+
+	if (err == QP_OK)
+		return QP_OK;
+	if (err == QP_E_NOMEM)
+		return qp_fail(msg, err, "%s: out of memory", source);
+	if (opt->secret)
+		return qp_fail(msg, QP_E_INVAL, "%s: expected %.200s", source, expected.text);
+	qp_slice_printable(qp_slice_of(text), shown, sizeof(shown));
+	return qp_fail(msg, QP_E_INVAL, "%s '%s': expected %.200s", source, shown, expected.text);
+}
+
+/* NULL when unset or empty. */
+static char *
+env_value(const struct qp_opt *opt, char name[QP_OPT_NAME_BYTES])
+{
+	char *value;
+
+	qp_opt_env_name(opt, name);
+	value = name[0] == '\0' ? NULL : getenv(name);
+	return value == NULL || value[0] == '\0' ? NULL : value;
+}
+
+static int
+take_repeated_env(const struct qp_opt *opt, const char *name, const char *value,
+	struct qp_errmsg *msg)
+{
+	char *copy = strdup(value), *save = NULL;
+	int err = QP_OK;
+
+	if (copy == NULL)
+		return qp_fail(msg, QP_E_NOMEM, "%s: out of memory", name);
+	for (char *word = strtok_r(copy, ",", &save); word != NULL && err == QP_OK;
+		word = strtok_r(NULL, ",", &save)) {
+		struct qp_slice text = qp_slice_trim(qp_slice_of(word));
+		const char *kept;
+
+		word[(size_t)(text.ptr - word) + text.len] = '\0';
+		if (text.len == 0)
+			continue;
+		/* It may be borrowed for the process's life. */
+		kept = qp_opt_keep(text.ptr);
+		err = kept != NULL ? qp_opt_take(opt, name, kept, msg)
+				   : qp_fail(msg, QP_E_NOMEM, "%s: out of memory", name);
+	}
+	free(copy);
+	return err;
+}
+
+static int
+take_env(struct qp_opt_parse *p, size_t i)
+{
+	const struct qp_opt *opt = &p->cmd->opts[i];
+	char name[QP_OPT_NAME_BYTES];
+	char *value = env_value(opt, name);
+	int err = QP_OK;
+
+	if (opt->secret && qp_opt_is_again(p) && opt->given != NULL && *opt->given)
+		p->seen[i] = true;
+	if (value == NULL)
+		return QP_OK;
+	if (!p->seen[i])
+		err = opt->repeat ? take_repeated_env(opt, name, value, p->msg)
+				  : qp_opt_take(opt, name, value, p->msg);
+	p->seen[i] = true;
+	/* A child process must not inherit a secret. */
+	if (opt->secret && err == QP_OK) {
+		sodium_memzero(value, strlen(value));
+		unsetenv(name);
+	}
+	return err;
+}
+
+/* SIZE_MAX: there is none. */
+static size_t
+find_for_file(const struct qp_opt_parse *p, const char *name)
+{
+	for (size_t i = 0; i < p->nopts; i++) {
+		const struct qp_opt *opt = &p->cmd->opts[i];
+
+		if (opt->name != NULL && !opt->not_in_file && strcmp(opt->name, name) == 0)
+			return i;
+	}
+	return SIZE_MAX;
+}
+
+/* `first`, by option: its first value in the file. */
+static int
+take_file_value(struct qp_opt_parse *p, const struct qp_opt_value *v,
+	const struct qp_opt_value **first, struct qp_errmsg *msg)
+{
+	size_t i = find_for_file(p, v->name);
+	char key[QP_OPT_SHOWN_BYTES], source[512];
+
+	qp_slice_printable(qp_slice_of(v->name), key, sizeof(key));
+	snprintf(source, sizeof(source), "%s:%u: %s", v->file, v->line, key);
+	if (i == SIZE_MAX)
+		return qp_fail(msg, QP_E_INVAL, "%s: unknown key: expected an option's name without "
+			"its dashes (%s --help lists them)", source, p->cmd->name);
+	if (first[i] != NULL && !p->cmd->opts[i].repeat)
+		return qp_fail(msg, QP_E_INVAL, "%s: expected once, but %s:%u has it already", source,
+			first[i]->file, first[i]->line);
+	if (first[i] == NULL)
+		first[i] = v;
+	/* The command line or the environment knows better. */
+	if (p->seen[i])
+		return QP_OK;
+	return qp_opt_take(&p->cmd->opts[i], source, v->text, msg);
+}
+
+static int
+take_file(struct qp_opt_parse *p)
+{
+	const struct qp_opt_source *source = p->cmd->source;
+	const struct qp_opt_value *v = NULL, **first;
+	struct qp_errmsg mistake;
+	size_t n = 0;
+	int err = source->read(source->ctx, &v, &n, p->msg), result;
+
+	if (err != QP_OK || n == 0)
+		return err;
+	first = calloc(p->nopts, sizeof(struct qp_opt_value *));
+	if (first == NULL)
+		return qp_fail(p->msg, QP_E_NOMEM, "out of memory");
+	for (size_t k = 0; k < n; k++) {
+		result = take_file_value(p, &v[k], first, &mistake);
+		if (result != QP_OK && source->mistake != NULL)
+			source->mistake(source->ctx, &mistake);
+		if (result != QP_OK && err == QP_OK)
+			err = qp_fail(p->msg, result, "%s", mistake.text);
+	}
+	for (size_t i = 0; i < p->nopts; i++)
+		p->seen[i] |= first[i] != NULL;
+	free(first);
+	return err;
+}
+
+static int
+take_fallback(struct qp_opt_parse *p, size_t i)
+{
+	const struct qp_opt *opt = &p->cmd->opts[i];
+
+	if (opt->given != NULL)
+		*opt->given = p->seen[i];
+	return p->seen[i] || opt->fallback == NULL ? QP_OK
+		: qp_opt_take(opt, opt->name, opt->fallback, p->msg);
+}
+
+int
+qp_opt_take_rest(struct qp_opt_parse *p)
+{
+	int err = QP_OK;
+
+	for (size_t i = 0; err == QP_OK && i < p->nopts; i++)
+		err = p->cmd->opts[i].name != NULL ? take_env(p, i) : QP_OK;
+	if (err == QP_OK && p->cmd->source != NULL)
+		err = take_file(p);
+	for (size_t i = 0; err == QP_OK && i < p->nopts; i++)
+		err = p->cmd->opts[i].name != NULL ? take_fallback(p, i) : QP_OK;
+	return err;
+}

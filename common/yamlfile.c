@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * YAML files by libyaml's documents, which keep each node's place. Files may
+ * hold secrets: what libyaml copied is wiped before it is freed, as far as its
+ * structs let one at it.
+ */
+#include "common/yamlfile.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static void
+wipe(unsigned char *start, const unsigned char *end)
+{
+	if (start != NULL)
+		sodium_memzero(start, (size_t)(end - start));
+}
+
+static int
+explain(const char *path, const yaml_parser_t *parser, unsigned *line, struct qp_errmsg *msg)
+{
+	unsigned at = (unsigned)parser->problem_mark.line + 1;
+
+	if (parser->error == YAML_MEMORY_ERROR)
+		return qp_fail(msg, QP_E_NOMEM, "%s: out of memory", path);
+	if (line != NULL)
+		*line = at;
+	return qp_fail(msg, QP_E_INVAL, "%s:%u: not YAML: %s", path, at,
+		parser->problem != NULL ? parser->problem : "cannot be read");
+}
+
+static int
+parse(const char *path, const char *data, size_t len, struct qp_yaml *y, unsigned *line,
+	struct qp_errmsg *msg)
+{
+	yaml_parser_t parser;
+	int err = QP_OK;
+
+	if (!yaml_parser_initialize(&parser))
+		return qp_fail(msg, QP_E_NOMEM, "%s: out of memory", path);
+	yaml_parser_set_input_string(&parser, (const unsigned char *)data, len);
+	if (!yaml_parser_load(&parser, &y->doc))
+		err = explain(path, &parser, line, msg);
+	wipe(parser.raw_buffer.start, parser.raw_buffer.end);
+	wipe(parser.buffer.start, parser.buffer.end);
+	yaml_parser_delete(&parser);
+	return err;
+}
+
+static int
+read_all(int fd, const char *path, size_t max, char **data, size_t *len, struct qp_errmsg *msg)
+{
+	struct stat st;
+	ssize_t n;
+
+	if (fstat(fd, &st) < 0)
+		return qp_fail(msg, qp_err_from_errno(errno), "cannot read %s: %s", path,
+			strerror(errno));
+	if (!S_ISREG(st.st_mode))
+		return qp_fail(msg, QP_E_INVAL, "cannot read %s: not a regular file", path);
+	if ((size_t)st.st_size > max)
+		return qp_fail(msg, QP_E_FULL, "cannot read %s: more than %zu bytes", path, max);
+	*len = 0;
+	*data = malloc((size_t)st.st_size + 1);
+	if (*data == NULL)
+		return qp_fail(msg, QP_E_NOMEM, "%s: out of memory", path);
+	/* A file that grows meanwhile is read as far as it was. */
+	while (*len < (size_t)st.st_size &&
+		(n = read(fd, *data + *len, (size_t)st.st_size - *len)) != 0) {
+		if (n > 0)
+			*len += (size_t)n;
+		else if (errno != EINTR)
+			return qp_fail(msg, qp_err_from_errno(errno), "cannot read %s: %s", path,
+				strerror(errno));
+	}
+	return QP_OK;
+}
+
+int
+qp_yaml_load(const char *path, size_t max, struct qp_yaml *y, unsigned *line,
+	struct qp_errmsg *msg)
+{
+	/* Not a FIFO's other end to be waited for. */
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	char *data = NULL;
+	size_t len = 0;
+	int err;
+
+	if (line != NULL)
+		*line = 0;
+	memset(y, 0, sizeof(*y));
+	if (fd < 0)
+		return qp_fail(msg, qp_err_from_errno(errno), "cannot read %s: %s", path,
+			strerror(errno));
+	err = read_all(fd, path, max, &data, &len, msg);
+	close(fd);
+	if (err == QP_OK)
+		err = parse(path, data, len, y, line, msg);
+	if (data != NULL)
+		sodium_memzero(data, len);
+	free(data);
+	return err;
+}
+
+void
+qp_yaml_free(struct qp_yaml *y)
+{
+	for (yaml_node_t *n = y->doc.nodes.start; n < y->doc.nodes.top; n++) {
+		if (n->type == YAML_SCALAR_NODE)
+			sodium_memzero(n->data.scalar.value, n->data.scalar.length);
+	}
+	yaml_document_delete(&y->doc);
+}
+
+yaml_node_t *
+qp_yaml_root(struct qp_yaml *y)
+{
+	return yaml_document_get_root_node(&y->doc);
+}
+
+yaml_node_t *
+qp_yaml_node(struct qp_yaml *y, int index)
+{
+	return yaml_document_get_node(&y->doc, index);
+}
+
+const char *
+qp_yaml_text(const yaml_node_t *node)
+{
+	const char *text;
+
+	if (node == NULL || node->type != YAML_SCALAR_NODE)
+		return NULL;
+	text = (const char *)node->data.scalar.value;
+	return strlen(text) == node->data.scalar.length ? text : NULL;
+}
+
+yaml_node_t *
+qp_yaml_member(struct qp_yaml *y, const yaml_node_t *map, const char *key)
+{
+	if (map == NULL || map->type != YAML_MAPPING_NODE)
+		return NULL;
+	for (const yaml_node_pair_t *p = map->data.mapping.pairs.start;
+		p < map->data.mapping.pairs.top; p++) {
+		const char *text = qp_yaml_text(qp_yaml_node(y, p->key));
+
+		if (text != NULL && strcmp(text, key) == 0)
+			return qp_yaml_node(y, p->value);
+	}
+	return NULL;
+}
+
+unsigned
+qp_yaml_line(const yaml_node_t *node)
+{
+	return node != NULL ? (unsigned)node->start_mark.line + 1 : 0;
+}
+
+bool
+qp_yaml_is_null(const yaml_node_t *node)
+{
+	const char *text = qp_yaml_text(node);
+
+	return text != NULL && node->data.scalar.style == YAML_PLAIN_SCALAR_STYLE &&
+	       (text[0] == '\0' || strcmp(text, "~") == 0 || strcmp(text, "null") == 0);
+}
