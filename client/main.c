@@ -27,6 +27,8 @@ static const struct command commands[] = {
 		"carry an SSH connection to a host that a gateway reaches"},
 	{"control-plane", NULL, "quicport-control-plane",
 		"run a gateway (starts its other processes by itself)"},
+	{"check-config", NULL, "quicport-check-config",
+		"tell what is wrong with a gateway's configuration file"},
 	{"data-plane", NULL, "quicport-data-plane",
 		"run a gateway's data plane by hand (see --no-auto-dataplane)"},
 	{"admin", NULL, "quicport-admin", "look at a running gateway, and change it"},

@@ -261,8 +261,8 @@ qp_psk_from_text(const char *text, const char *what, struct qp_secret **out,
 	return psk_from_slice(qp_slice_of(text), what, out, msg);
 }
 
-static int
-psk_from_file(const char *path, struct qp_secret **out, struct qp_errmsg *msg)
+int
+qp_psk_from_file(const char *path, struct qp_secret **out, struct qp_errmsg *msg)
 {
 	struct qp_slice text;
 	size_t len;
@@ -306,7 +306,7 @@ int
 qp_psk_from_file_or_create(const char *path, struct qp_secret **out, bool *created,
 	struct qp_errmsg *msg)
 {
-	int err = psk_from_file(path, out, msg);
+	int err = qp_psk_from_file(path, out, msg);
 
 	*created = false;
 	if (err != QP_E_NOTFOUND)
@@ -316,5 +316,5 @@ qp_psk_from_file_or_create(const char *path, struct qp_secret **out, bool *creat
 	if (err != QP_OK && err != QP_E_INUSE)
 		return err;
 	*created = err == QP_OK;
-	return psk_from_file(path, out, msg);
+	return qp_psk_from_file(path, out, msg);
 }

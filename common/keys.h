@@ -78,6 +78,9 @@ bool qp_keyset_contains(const struct qp_keyset *set, const uint8_t key[QP_KEY_BY
 /* The same as struct qp_auth_policy's question; `set` is a struct qp_keyset. */
 bool qp_keyset_knows(const void *set, const uint8_t key[QP_KEY_BYTES]);
 size_t qp_keyset_count(const struct qp_keyset *set);
+/* Each key, in no order. */
+void qp_keyset_each(const struct qp_keyset *set,
+	void (*take)(void *ctx, const uint8_t key[QP_KEY_BYTES]), void *ctx);
 /* Keys separated by commas; white space around each is ignored. */
 int qp_keyset_add_list(struct qp_keyset *set, const char *text, const char *what,
 	struct qp_errmsg *msg);
@@ -106,6 +109,8 @@ int qp_psk_default_path(char *path, size_t cap, struct qp_errmsg *msg);
  */
 int qp_psk_from_text(const char *text, const char *what, struct qp_secret **out,
 	struct qp_errmsg *msg);
+/* The only line of a file; warns as the next one does. */
+int qp_psk_from_file(const char *path, struct qp_secret **out, struct qp_errmsg *msg);
 /*
  * Reads the PSK from `path`; when there is no such file, makes one (32 random
  * bytes in Base64, mode 0600, folders 0700, complete or not at all) and sets

@@ -66,6 +66,16 @@ qp_keyset_free(struct qp_keyset *set)
 	free(set);
 }
 
+void
+qp_keyset_each(const struct qp_keyset *set,
+	void (*take)(void *ctx, const uint8_t key[QP_KEY_BYTES]), void *ctx)
+{
+	for (size_t i = 0; i < set->nbuckets; i++) {
+		for (const struct entry *e = set->buckets[i]; e != NULL; e = e->next)
+			take(ctx, e->key);
+	}
+}
+
 static size_t
 bucket_of(const struct qp_keyset *set, size_t nbuckets, const uint8_t key[QP_KEY_BYTES])
 {

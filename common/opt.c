@@ -24,7 +24,7 @@ take_option(struct qp_opt_parse *p, size_t i, char *arg)
 	p->seen[i] = true;
 	if (opt->secret && qp_opt_is_again(p))
 		return QP_OK;
-	err = qp_opt_take(opt, source, opt->arg == NULL ? "1" : arg, p->msg);
+	err = qp_opt_take(p, i, QP_OPT_FROM_LINE, source, opt->arg == NULL ? "1" : arg, p->msg);
 	/* Other users of the machine can read a command line. */
 	if (opt->secret && arg != NULL)
 		sodium_memzero(arg, strlen(arg));

@@ -101,9 +101,17 @@ struct qp_opt_strings {
 /* What a configuration file says of an option; one for each value of a repeated one. */
 struct qp_opt_value {
 	const char *name; /* the option's, as the file has it: it may be unknown */
-	const char *text; /* lives as long as the process, but for a secret's */
+	const char *text; /* borrowed until the parse is over */
 	const char *file;
 	unsigned line;
+};
+
+/* Where an option's value came from; the first wins. */
+enum qp_opt_origin {
+	QP_OPT_FROM_LINE,
+	QP_OPT_FROM_ENV,
+	QP_OPT_FROM_FILE,
+	QP_OPT_FROM_DEFAULT,
 };
 
 /* A command that reads a configuration file. */
@@ -115,6 +123,12 @@ struct qp_opt_source {
 	int (*read)(void *ctx, const struct qp_opt_value **v, size_t *n, struct qp_errmsg *msg);
 	/* NULL, or told of each mistake among the values: "FILE:LINE: …". */
 	void (*mistake)(void *ctx, const struct qp_errmsg *msg);
+	/*
+	 * NULL, or told of each value that counts, borrowed; of secrets, too. `place`:
+	 * "FILE:LINE", the variable's name, or "".
+	 */
+	void (*value)(void *ctx, const struct qp_opt *opt, enum qp_opt_origin origin,
+		const char *place, const char *text);
 	void *ctx;
 	/*
 	 * The same words once more, after a reload: secrets are wiped from them and

@@ -24,8 +24,8 @@ struct qp_opt_parse {
 };
 
 /* Parses a value. `source` begins the error: "--name", the variable, "FILE:LINE: name". */
-int qp_opt_take(const struct qp_opt *opt, const char *source, const char *text,
-	struct qp_errmsg *msg);
+int qp_opt_take(struct qp_opt_parse *p, size_t i, enum qp_opt_origin origin, const char *source,
+	const char *text, struct qp_errmsg *msg);
 /* What the command line left open: environment, configuration file, defaults. */
 int qp_opt_take_rest(struct qp_opt_parse *p);
 bool qp_opt_is_again(const struct qp_opt_parse *p);

@@ -42,21 +42,49 @@ qp_opt_keep(const char *text)
 	return k->text;
 }
 
-int
-qp_opt_take(const struct qp_opt *opt, const char *source, const char *text, struct qp_errmsg *msg)
+static int
+refuse(const struct qp_opt *opt, const char *source, const char *text, int err,
+	const struct qp_errmsg *expected, struct qp_errmsg *msg)
 {
-	struct qp_errmsg expected = {.text = "another value"};
 	char shown[QP_OPT_SHOWN_BYTES];
-	int err = opt->parse(opt, text, &expected);
 
-	if (err == QP_OK)
-		return QP_OK;
 	if (err == QP_E_NOMEM)
 		return qp_fail(msg, err, "%s: out of memory", source);
 	if (opt->secret)
-		return qp_fail(msg, QP_E_INVAL, "%s: expected %.200s", source, expected.text);
+		return qp_fail(msg, QP_E_INVAL, "%s: expected %.200s", source, expected->text);
 	qp_slice_printable(qp_slice_of(text), shown, sizeof(shown));
-	return qp_fail(msg, QP_E_INVAL, "%s '%s': expected %.200s", source, shown, expected.text);
+	return qp_fail(msg, QP_E_INVAL, "%s '%s': expected %.200s", source, shown, expected->text);
+}
+
+/* "FILE:LINE: name" without the name, "NAME" of a variable. */
+static void
+tell_value(const struct qp_opt_parse *p, const struct qp_opt *opt, enum qp_opt_origin origin,
+	const char *source, const char *text)
+{
+	char place[512] = "";
+
+	if (p->cmd->source == NULL || p->cmd->source->value == NULL)
+		return;
+	if (origin == QP_OPT_FROM_ENV)
+		snprintf(place, sizeof(place), "%s", source);
+	else if (origin == QP_OPT_FROM_FILE)
+		snprintf(place, sizeof(place), "%.*s",
+			(int)(strlen(source) - strlen(opt->name) - 2), source);
+	p->cmd->source->value(p->cmd->source->ctx, opt, origin, place, text);
+}
+
+int
+qp_opt_take(struct qp_opt_parse *p, size_t i, enum qp_opt_origin origin, const char *source,
+	const char *text, struct qp_errmsg *msg)
+{
+	const struct qp_opt *opt = &p->cmd->opts[i];
+	struct qp_errmsg expected = {.text = "another value"};
+	int err = opt->parse(opt, text, &expected);
+
+	if (err != QP_OK)
+		return refuse(opt, source, text, err, &expected, msg);
+	tell_value(p, opt, origin, source, text);
+	return QP_OK;
 }
 
 /* NULL when unset or empty. */
@@ -71,14 +99,13 @@ env_value(const struct qp_opt *opt, char name[QP_OPT_NAME_BYTES])
 }
 
 static int
-take_repeated_env(const struct qp_opt *opt, const char *name, const char *value,
-	struct qp_errmsg *msg)
+take_repeated_env(struct qp_opt_parse *p, size_t i, const char *name, const char *value)
 {
 	char *copy = strdup(value), *save = NULL;
 	int err = QP_OK;
 
 	if (copy == NULL)
-		return qp_fail(msg, QP_E_NOMEM, "%s: out of memory", name);
+		return qp_fail(p->msg, QP_E_NOMEM, "%s: out of memory", name);
 	for (char *word = strtok_r(copy, ",", &save); word != NULL && err == QP_OK;
 		word = strtok_r(NULL, ",", &save)) {
 		struct qp_slice text = qp_slice_trim(qp_slice_of(word));
@@ -89,8 +116,8 @@ take_repeated_env(const struct qp_opt *opt, const char *name, const char *value,
 			continue;
 		/* It may be borrowed for the process's life. */
 		kept = qp_opt_keep(text.ptr);
-		err = kept != NULL ? qp_opt_take(opt, name, kept, msg)
-				   : qp_fail(msg, QP_E_NOMEM, "%s: out of memory", name);
+		err = kept != NULL ? qp_opt_take(p, i, QP_OPT_FROM_ENV, name, kept, p->msg)
+				   : qp_fail(p->msg, QP_E_NOMEM, "%s: out of memory", name);
 	}
 	free(copy);
 	return err;
@@ -109,8 +136,8 @@ take_env(struct qp_opt_parse *p, size_t i)
 	if (value == NULL)
 		return QP_OK;
 	if (!p->seen[i])
-		err = opt->repeat ? take_repeated_env(opt, name, value, p->msg)
-				  : qp_opt_take(opt, name, value, p->msg);
+		err = opt->repeat ? take_repeated_env(p, i, name, value)
+				  : qp_opt_take(p, i, QP_OPT_FROM_ENV, name, value, p->msg);
 	p->seen[i] = true;
 	/* A child process must not inherit a secret. */
 	if (opt->secret && err == QP_OK) {
@@ -140,6 +167,7 @@ take_file_value(struct qp_opt_parse *p, const struct qp_opt_value *v,
 {
 	size_t i = find_for_file(p, v->name);
 	char key[QP_OPT_SHOWN_BYTES], source[512];
+	const char *text;
 
 	qp_slice_printable(qp_slice_of(v->name), key, sizeof(key));
 	snprintf(source, sizeof(source), "%s:%u: %s", v->file, v->line, key);
@@ -154,7 +182,11 @@ take_file_value(struct qp_opt_parse *p, const struct qp_opt_value *v,
 	/* The command line or the environment knows better. */
 	if (p->seen[i])
 		return QP_OK;
-	return qp_opt_take(&p->cmd->opts[i], source, v->text, msg);
+	/* It may be borrowed for the process's life; a secret is copied by its parser. */
+	text = p->cmd->opts[i].secret ? v->text : qp_opt_keep(v->text);
+	if (text == NULL)
+		return qp_fail(msg, QP_E_NOMEM, "%s: out of memory", source);
+	return qp_opt_take(p, i, QP_OPT_FROM_FILE, source, text, msg);
 }
 
 static int
@@ -192,7 +224,7 @@ take_fallback(struct qp_opt_parse *p, size_t i)
 	if (opt->given != NULL)
 		*opt->given = p->seen[i];
 	return p->seen[i] || opt->fallback == NULL ? QP_OK
-		: qp_opt_take(opt, opt->name, opt->fallback, p->msg);
+		: qp_opt_take(p, i, QP_OPT_FROM_DEFAULT, opt->name, opt->fallback, p->msg);
 }
 
 int

@@ -100,10 +100,13 @@ int
 qp_credentials_load(struct qp_credentials *c, struct qp_options *o, struct qp_errmsg *msg)
 {
 	bool x25519 = o->privkey != NULL || o->privkey_file != NULL;
-	int err;
+	int err = 0;
 
 	memset(c, 0, sizeof(*c));
-	err = x25519 ? load_x25519(c, o, msg) : load_psk(c, o, msg);
+	if (x25519)
+		err = load_x25519(c, o, msg);
+	else if (o->psk != NULL || o->file == NULL || qp_config_count(o->file).psks == 0)
+		err = load_psk(c, o, msg);
 	if (err == 0)
 		err = load_certificate(c, msg);
 	qp_secret_free(o->privkey);

@@ -13,6 +13,19 @@
 #include "common/wire.h"
 
 #define COMMAND_NAME "quicport control-plane"
+#define COMMAND_SUMMARY                                                                            \
+	"Runs the gateway: the control plane, and by itself its port owner and data plane."
+#define COMMAND_EPILOGUE                                                                           \
+	"Files, in ~/.config/quicport (or QUICPORT_CONFIG_DIR):\n"                                 \
+	"  psk              the pre-shared key, made when no key is given\n"                       \
+	"  server-cert.pem  the certificate that clients know by its fingerprint\n"                \
+	"  server-key.pem   its private key\n"                                                     \
+	"Signals: SIGTERM and SIGINT end the gateway, SIGQUIT this process alone, SIGHUP reads "   \
+	"configuration and client keys again, SIGUSR1 opens log files anew.\n"
+#define CHECK_NAME "quicport check-config"
+#define CHECK_SUMMARY                                                                              \
+	"Tells what is wrong with a gateway's configuration file, and with those that it "         \
+	"includes. Options that the gateway's command line has besides may be given, too."
 
 /* The text with its NUL, so that the readers of keys can take it. */
 static int
@@ -74,11 +87,82 @@ static const char *const congestion_choices[] = {"cubic", "bbr", NULL};
 static const char *const takeover_choices[] = {"auto", "always", "never", NULL};
 static const char *const ecn_choices[] = {"off", "accept", "ask", NULL};
 
+/* What a parse needs beyond the options themselves. */
+struct reading {
+	struct qp_options *o;
+	struct qp_mistakes *mistakes;
+	struct qp_opt_strings file; /* of check-config */
+};
+
 static int
-run_parser(struct qp_options *o, int argc, char **argv, struct qp_errmsg *msg)
+read_config(void *ctx, const struct qp_opt_value **v, size_t *n, struct qp_errmsg *msg)
+{
+	struct reading *r = ctx;
+	struct qp_options *o = r->o;
+	int err;
+
+	if (r->file.n > 0)
+		o->config = r->file.v[0];
+	if (o->config == NULL)
+		return 0;
+	err = qp_config_read(o->config, r->mistakes, &o->file);
+	if (err != 0) {
+		qp_mistakes_sum_up(r->mistakes, msg);
+		return QP_E_INVAL;
+	}
+	/* With a mistake the parse goes on, and finds more of them. */
+	(void)qp_config_values(o->file, v, n, r->mistakes);
+	return 0;
+}
+
+static void
+take_mistake(void *ctx, const struct qp_errmsg *msg)
+{
+	struct reading *r = ctx;
+
+	qp_mistakes_add(r->mistakes, 0, "%s", msg->text);
+}
+
+static void
+take_setting(void *ctx, const struct qp_opt *opt, enum qp_opt_origin origin, const char *place,
+	const char *text)
+{
+	struct reading *r = ctx;
+
+	if (origin <= QP_OPT_FROM_ENV && opt->value == &r->o->psk)
+		r->o->psk_in_words = true;
+	if (origin <= QP_OPT_FROM_ENV && opt->value == &r->o->privkey)
+		r->o->privkey_in_words = true;
+	qp_settings_take(&r->o->settings, opt, origin, place, text);
+}
+
+static int
+run_parser(struct qp_options *o, int argc, char **argv, const struct qp_options_how *how,
+	struct qp_mistakes *mistakes, struct qp_errmsg *msg)
 {
 	struct qp_sockaddr *private_api = &o->private_api_listen;
+	struct reading reading = {.o = o, .mistakes = mistakes};
+	bool privkey_given = how->before != NULL && how->before->privkey_in_words;
+	bool psk_given = how->before != NULL && how->before->psk_in_words;
+	const struct qp_opt_source source = {.read = read_config,
+		.mistake = take_mistake,
+		.value = take_setting,
+		.ctx = &reading,
+		.again = how->before != NULL};
 	const struct qp_opt opts[] = {
+		QP_OPT_GROUP("Configuration (option, then variable, then file, then default):"),
+		{.name = "config",
+			.arg = "FILE",
+			.not_in_file = true,
+			.help = "read the options that are not given here, and what clients may do, "
+				"from this YAML file; SIGHUP reads it again (see quicport "
+				"check-config)",
+			.parse = qp_opt_string,
+			.value = &o->config},
+		{.name = "watch-config",
+			.help = "read it again by itself when it, or a file that it includes, changes",
+			.parse = qp_opt_flag,
+			.value = &o->watch_config},
 		QP_OPT_GROUP("Addresses:"),
 		{.name = "control-plane-addr",
 			.arg = "ADDR:PORT",
@@ -156,6 +240,7 @@ run_parser(struct qp_options *o, int argc, char **argv, struct qp_errmsg *msg)
 			.secret = true,
 			.help = "the server's X25519 private key",
 			.parse = parse_secret_text,
+			.given = &privkey_given,
 			.value = &o->privkey},
 		{.name = "privkey-file",
 			.arg = "FILE",
@@ -169,7 +254,7 @@ run_parser(struct qp_options *o, int argc, char **argv, struct qp_errmsg *msg)
 			.value = &o->client_pubkeys},
 		{.name = "client-pubkeys-file",
 			.arg = "FILE",
-			.help = "a file with such keys, one a line; SIGHUP reads it again",
+			.help = "a file with such keys, one a line; it is read again when it changes",
 			.parse = qp_opt_string,
 			.value = &o->client_pubkeys_file},
 		{.name = "psk",
@@ -177,6 +262,7 @@ run_parser(struct qp_options *o, int argc, char **argv, struct qp_errmsg *msg)
 			.secret = true,
 			.help = "the pre-shared key",
 			.parse = parse_secret_text,
+			.given = &psk_given,
 			.value = &o->psk},
 		QP_OPT_GROUP("Forwarded ports:"),
 		{.name = "port-range",
@@ -368,6 +454,15 @@ run_parser(struct qp_options *o, int argc, char **argv, struct qp_errmsg *msg)
 			.help = "CPU cores that carry traffic",
 			.parse = qp_opt_u32,
 			.value = &o->workers},
+		{.name = "orphan-timeout",
+			.arg = "SECONDS",
+			.fallback = "60",
+			.min = 1,
+			.max = 86400,
+			.help = "a data plane without tunnels ends when no control plane has come "
+				"back for so long",
+			.parse = qp_opt_u32,
+			.value = &o->orphan_timeout_s},
 		{.name = "busy-poll",
 			.help = "workers never sleep: lowest delay, a whole core each",
 			.parse = qp_opt_flag,
@@ -390,28 +485,30 @@ run_parser(struct qp_options *o, int argc, char **argv, struct qp_errmsg *msg)
 		{0},
 	};
 	const struct qp_opt_command cmd = {
-		.name = COMMAND_NAME,
-		.summary =
-			"Runs the gateway: the control plane, and by itself its port owner and data "
-			"plane.",
-		.epilogue =
-			"Files, in ~/.config/quicport (or QUICPORT_CONFIG_DIR):\n"
-			"  psk              the pre-shared key, made when no key is given\n"
-			"  server-cert.pem  the certificate that clients know by its fingerprint\n"
-			"  server-key.pem   its private key\n"
-			"Signals: SIGTERM and SIGINT end the gateway, SIGQUIT this process alone, "
-			"SIGHUP reads the client keys again.\n",
+		.name = how->check ? CHECK_NAME : COMMAND_NAME,
+		.summary = how->check ? CHECK_SUMMARY : COMMAND_SUMMARY,
+		.args = how->check ? "FILE" : NULL,
+		.epilogue = how->check ? NULL : COMMAND_EPILOGUE,
 		.opts = opts,
+		.positional = how->check ? &reading.file : NULL,
+		.source = &source,
 	};
-	bool private_given = false;
 	int err;
 
 	memset(o, 0, sizeof(*o));
 	o->log = QP_LOG_CONFIG_DEFAULT("control-plane");
 	err = qp_opt_parse(&cmd, argc, argv, msg);
-	private_given = private_api->len != 0;
-	if (err == 0 && !private_given)
+	if (err == 0 && how->check && reading.file.n != 1)
+		err = qp_fail(msg, QP_E_INVAL, "name one FILE (" CHECK_NAME " --help)");
+	if (err == 0 && private_api->len == 0)
 		*private_api = o->control_plane_addr;
+	if (how->before != NULL) {
+		o->privkey_in_words = how->before->privkey_in_words;
+		o->psk_in_words = how->before->psk_in_words;
+		qp_settings_take_secrets(&o->settings, &how->before->settings);
+	}
+	if (err == 0 && o->settings.incomplete)
+		err = qp_fail(msg, QP_E_NOMEM, "out of memory");
 	return err;
 }
 
@@ -470,10 +567,11 @@ check_addresses(const struct qp_options *o, struct qp_errmsg *msg)
 static int
 check_authentication(const struct qp_options *o, struct qp_errmsg *msg)
 {
-	bool key = o->privkey != NULL || o->privkey_file != NULL;
-	bool clients = o->client_pubkeys != NULL || o->client_pubkeys_file != NULL;
+	bool key = o->privkey != NULL || o->privkey_in_words || o->privkey_file != NULL;
+	bool listed = o->file != NULL && qp_config_count(o->file).clients > 0;
+	bool clients = o->client_pubkeys != NULL || o->client_pubkeys_file != NULL || listed;
 
-	if (o->privkey != NULL && o->privkey_file != NULL)
+	if (o->privkey_file != NULL && (o->privkey != NULL || o->privkey_in_words))
 		return qp_fail(msg, QP_E_INVAL, "--privkey and --privkey-file: give one of them");
 	if (o->psk != NULL && (key || clients))
 		return qp_fail(msg, QP_E_INVAL,
@@ -483,35 +581,94 @@ check_authentication(const struct qp_options *o, struct qp_errmsg *msg)
 			: o->privkey_file != NULL ? "--privkey-file"
 			: o->client_pubkeys       ? "--client-pubkeys"
 						  : "--client-pubkeys-file");
-	if (key && !clients)
+	/* A file may get its clients later, and the API has some of its own. */
+	if (key && !clients && o->file == NULL)
 		return qp_fail(msg, QP_E_INVAL,
 			"%s needs --client-pubkeys or --client-pubkeys-file: without them no client "
 			"may come",
-			o->privkey != NULL ? "--privkey" : "--privkey-file");
+			o->privkey_file != NULL ? "--privkey-file" : "--privkey");
 	if (clients && !key)
 		return qp_fail(msg, QP_E_INVAL,
 			"%s needs the server's own key: add --privkey or --privkey-file",
-			o->client_pubkeys != NULL ? "--client-pubkeys" : "--client-pubkeys-file");
+			o->client_pubkeys != NULL        ? "--client-pubkeys"
+			: o->client_pubkeys_file != NULL ? "--client-pubkeys-file"
+							 : "`clients` in the configuration file");
 	return 0;
+}
+
+void
+qp_options_free(struct qp_options *o)
+{
+	qp_secret_free(o->privkey);
+	qp_secret_free(o->psk);
+	o->privkey = o->psk = NULL;
+	qp_config_free(o->file);
+	o->file = NULL;
+	qp_settings_free(&o->settings);
+	free(o->reserved_ports.range);
+	o->reserved_ports = (struct qp_options_ports) {0};
+}
+
+/* What the options' table can't say by itself. */
+static int
+check_together(struct qp_options *o, struct qp_errmsg *msg)
+{
+	int err = check_addresses(o, msg);
+
+	if (err == 0)
+		err = qp_options_check_api(o, msg);
+	return err != 0 ? err : check_authentication(o, msg);
+}
+
+/* In what will not be used, for a person who mends a file in one go. */
+static void
+find_more_mistakes(struct qp_options *o, struct qp_mistakes *m)
+{
+	struct qp_policy *scratch = o->file != NULL ? qp_policy_new() : NULL;
+
+	if (scratch != NULL)
+		(void)qp_config_build(o->file, &(struct qp_config_base) {.unreadable = m}, scratch, m);
+	qp_policy_free(scratch);
+}
+
+int
+qp_options_read(struct qp_options *o, int argc, char **argv, const struct qp_options_how *how,
+	struct qp_errmsg *msg)
+{
+	struct qp_mistakes *m = how->mistakes;
+	int err;
+
+	if (m == NULL)
+		m = calloc(1, sizeof(*m));
+	if (m == NULL)
+		return qp_fail(msg, QP_E_NOMEM, "out of memory");
+	err = run_parser(o, argc, argv, how, m, msg);
+	if (err < 0 && qp_mistakes_count(m) == 0)
+		qp_mistakes_add(m, err, "%s", msg->text); /* not the file's */
+	if (err == 0 && qp_mistakes_count(m) > 0)
+		err = QP_E_INVAL;
+	if (err < 0)
+		find_more_mistakes(o, m);
+	if (err == 0) {
+		err = check_together(o, msg);
+		if (err != 0)
+			qp_options_locate(o, msg);
+		if (err != 0)
+			qp_mistakes_add(m, err, "%s", msg->text);
+	}
+	if (err < 0)
+		qp_mistakes_sum_up(m, msg);
+	if (err != 0)
+		qp_options_free(o);
+	if (how->mistakes == NULL)
+		free(m);
+	return err;
 }
 
 int
 qp_options_parse(struct qp_options *o, int argc, char **argv, struct qp_errmsg *msg)
 {
-	int err = run_parser(o, argc, argv, msg);
-
-	if (err == 0)
-		err = check_addresses(o, msg);
-	if (err == 0)
-		err = qp_options_check_api(o, msg);
-	if (err == 0)
-		err = check_authentication(o, msg);
-	if (err != 0) {
-		qp_secret_free(o->privkey);
-		qp_secret_free(o->psk);
-		o->privkey = o->psk = NULL;
-	}
-	return err;
+	return qp_options_read(o, argc, argv, &(struct qp_options_how) {0}, msg);
 }
 
 void

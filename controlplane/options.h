@@ -11,7 +11,9 @@
 #include "common/log.h"
 #include "common/opt.h"
 #include "controlplane/allow.h"
+#include "controlplane/config.h"
 #include "controlplane/policy.h"
+#include "controlplane/settings.h"
 
 /* Who may have a port that another tunnel of its own holds (--port-takeover). */
 enum qp_takeover {
@@ -40,6 +42,12 @@ struct qp_api_options {
  * thread; written at the start, except the keyset (SIGHUP).
  */
 struct qp_options {
+	const char *config; /* the configuration file; NULL: none */
+	bool watch_config;
+	struct qp_config *file; /* what it says; NULL: there is none */
+	struct qp_settings settings;
+	bool privkey_in_words, psk_in_words; /* in the command line or the environment */
+	uint32_t orphan_timeout_s; /* how long data planes and port owner live without us */
 	struct qp_sockaddr control_plane_addr; /* TCP: the private API, unless private_api_listen */
 	struct qp_sockaddr data_plane_addr; /* UDP: QUIC; TCP: the public API at the next port */
 	struct qp_sockaddr private_api_listen; /* resolved: where the private API listens */
@@ -102,6 +110,27 @@ uint16_t qp_options_public_port(const struct qp_options *o);
 void qp_options_parse_or_exit(struct qp_options *o, int argc, char **argv);
 /* The same without exit: 0, QP_OPT_DONE, QP_E_INVAL. For tests. */
 int qp_options_parse(struct qp_options *o, int argc, char **argv, struct qp_errmsg *msg);
+
+struct qp_options_how {
+	/* The same words once more: secrets in them are those of `before`. NULL: the first time. */
+	const struct qp_options *before;
+	struct qp_mistakes *mistakes; /* gets the file's, all of them; NULL: msg has the first */
+	bool check;                   /* `quicport check-config FILE`: the file is an argument */
+};
+/* On failure `o` has nothing to free; else qp_options_free. */
+int qp_options_read(struct qp_options *o, int argc, char **argv, const struct qp_options_how *how,
+	struct qp_errmsg *msg);
+/* Puts "FILE:LINE: " before a mistake that begins with an option of the file's. */
+void qp_options_locate(const struct qp_options *o, struct qp_errmsg *msg);
+/* Secrets, what was read of the file, settings. */
+void qp_options_free(struct qp_options *o);
+
+/*
+ * The clients of all options and of the file. `psk`: of --psk, or the one that
+ * was made; NULL: none. QP_E_INVAL with what is in `m`.
+ */
+int qp_options_policy(struct qp_options *o, const struct qp_secret *psk, const char *psk_origin,
+	struct qp_mistakes *unreadable, struct qp_policy **out, struct qp_mistakes *m);
 
 /* A path in the configuration folder; as long as a ring message can tell it to a data plane. */
 #define QP_CONFIG_PATH_BYTES 192u

@@ -60,7 +60,7 @@ def shell(request):
     return request.param
 
 
-COMMANDS = {"client", "ssh-proxy", "control-plane", "data-plane", "admin", "status", "trust", "keygen", "pubkey",
+COMMANDS = {"client", "ssh-proxy", "control-plane", "check-config", "data-plane", "admin", "status", "trust", "keygen", "pubkey",
             "version", "help"}  # fmt: skip
 
 
@@ -71,7 +71,7 @@ def test_commands(shell):
     assert shell("--log-format", "json", "cl") == {"client"}
 
 
-@pytest.mark.parametrize("command", ["client", "ssh-proxy", "control-plane", "trust", "keygen"])
+@pytest.mark.parametrize("command", ["client", "ssh-proxy", "control-plane", "check-config", "trust", "keygen"])
 def test_options_are_those_of_the_command(shell, command):
     shown = subprocess.run([QUICPORT, command, "--help"], capture_output=True, text=True).stdout
     told = set(re.findall(r"^ {2,6}(?:-[A-Za-z], )?(--[a-z0-9-]+)", shown, re.M))
