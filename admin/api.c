@@ -336,6 +336,7 @@ qpa_api_call(struct qpa_api *api, const char *name, const json_t *args, json_t *
 
 struct qpa_stream {
 	CURL *curl;
+	struct curl_slist *headers;
 	struct qpa_api *api;
 	bool (*take)(void *ctx, const char *bytes, size_t len);
 	void *ctx;
@@ -361,8 +362,29 @@ take_stream(char *bytes, size_t one, size_t n, void *ctx)
 	return s->ended ? 0 : len;
 }
 
+static void
+stream_free(struct qpa_stream *s)
+{
+	curl_easy_cleanup(s->curl);
+	free_headers(s->headers);
+	free(s);
+}
+
+/* Those of every stream, and where this one goes on. */
+static bool
+make_stream_headers(struct qpa_stream *s, const char *after)
+{
+	char line[64];
+	bool made = true;
+
+	for (const struct curl_slist *h = s->api->stream_headers; made && h != NULL; h = h->next)
+		made = add_header(&s->headers, h->data);
+	snprintf(line, sizeof(line), "Last-Event-ID: %.32s", after);
+	return made && (after[0] == '\0' || add_header(&s->headers, line));
+}
+
 struct qpa_stream *
-qpa_stream_begin(struct qpa_api *api, const char *path,
+qpa_stream_begin(struct qpa_api *api, const char *path, const char *after,
 	bool (*take)(void *ctx, const char *bytes, size_t len), void *ctx)
 {
 	struct qpa_stream *s = calloc(1, sizeof(*s));
@@ -370,11 +392,11 @@ qpa_stream_begin(struct qpa_api *api, const char *path,
 	if (s == NULL)
 		return NULL;
 	*s = (struct qpa_stream) {.api = api, .take = take, .ctx = ctx, .curl = new_handle(api, path)};
-	if (s->curl == NULL) {
-		free(s);
+	if (s->curl == NULL || !make_stream_headers(s, after)) {
+		stream_free(s);
 		return NULL;
 	}
-	curl_easy_setopt(s->curl, CURLOPT_HTTPHEADER, api->stream_headers);
+	curl_easy_setopt(s->curl, CURLOPT_HTTPHEADER, s->headers);
 	curl_easy_setopt(s->curl, CURLOPT_WRITEFUNCTION, take_stream);
 	curl_easy_setopt(s->curl, CURLOPT_WRITEDATA, s);
 	/* A stream says something every few seconds, if only a comment. */
@@ -408,16 +430,15 @@ qpa_stream_end(struct qpa_stream *s, CURLcode code, struct qp_errmsg *msg)
 		err = qpa_explain_status(s->api, &a, msg);
 	else if (!is_event_stream(a.content_type))
 		err = qpa_explain_not_ours(s->api, &a, msg);
-	curl_easy_cleanup(s->curl);
-	free(s);
+	stream_free(s);
 	return err;
 }
 
 int
-qpa_api_stream(struct qpa_api *api, const char *path,
+qpa_api_stream(struct qpa_api *api, const char *path, const char *after,
 	bool (*take)(void *ctx, const char *bytes, size_t len), void *ctx, struct qp_errmsg *msg)
 {
-	struct qpa_stream *s = qpa_stream_begin(api, path, take, ctx);
+	struct qpa_stream *s = qpa_stream_begin(api, path, after, take, ctx);
 
 	if (s == NULL)
 		return qp_fail(msg, QP_E_NOMEM, "out of memory");

@@ -48,14 +48,15 @@ int qpa_call_end(struct qpa_call *c, CURLcode code, json_t **answer, struct qp_e
 /*
  * GET `path`, which answers for as long as it likes. `take` gets the bytes as they
  * come, and false from it ends the call. 0: the other side ended, or `take` did.
+ * `after`: the id of the last event that is known, "" for none.
  */
-int qpa_api_stream(struct qpa_api *api, const char *path,
+int qpa_api_stream(struct qpa_api *api, const char *path, const char *after,
 	bool (*take)(void *ctx, const char *bytes, size_t len), void *ctx, struct qp_errmsg *msg)
 	__attribute__((warn_unused_result));
 
 /* The same in two steps, as of a call. */
 struct qpa_stream;
-struct qpa_stream *qpa_stream_begin(struct qpa_api *api, const char *path,
+struct qpa_stream *qpa_stream_begin(struct qpa_api *api, const char *path, const char *after,
 	bool (*take)(void *ctx, const char *bytes, size_t len), void *ctx);
 CURL *qpa_stream_handle(struct qpa_stream *s);
 /* Frees the stream. */

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "admin/commands.h"
 #include "admin/show.h"
@@ -13,12 +14,14 @@
 
 #define BOLD "\x1b[1m"
 #define PLAIN "\x1b[0m"
+#define RETRY_S 1
 
 struct follow {
 	struct qpa_options o;
 	struct qp_opt_strings types; /* empty: all but stats */
 	uint32_t count;              /* so many, then the end; 0: for ever */
 	uint32_t seen;
+	bool reconnect;
 	bool bad; /* an event that was no JSON object */
 };
 
@@ -111,25 +114,46 @@ on_bytes(void *sse, const char *bytes, size_t len)
 	return qpa_sse_take(sse, bytes, len);
 }
 
-/* A stream does not end by itself: when it did, and not on our wish, that is told. */
+/* Once. A stream does not end by itself: when it did, and not on our wish, that is an error. */
+static int
+follow_once(struct follow *f, struct qpa_api *api, char after[QPA_SSE_ID_BYTES], struct qp_errmsg *msg)
+{
+	struct qpa_sse sse = {.event = on_event, .ctx = f};
+	int err = qpa_api_stream(api, "/api/v1/events", after, on_bytes, &sse, msg);
+
+	if (sse.id[0] != '\0')
+		memcpy(after, sse.id, QPA_SSE_ID_BYTES);
+	qpa_sse_free(&sse);
+	if (err == QP_OK && f->bad)
+		err = qp_fail(msg, QP_E_PROTO, "%s: an event that is no JSON object", f->o.api);
+	else if (err == QP_OK && (f->count == 0 || f->seen < f->count) && ferror(stdout) == 0)
+		err = qp_fail(msg, QP_E_CLOSED,
+			"%s ended the stream: did the control plane end, or was this reader too slow?",
+			f->o.api);
+	return err;
+}
+
+/* What passes by itself: a control plane that is started again, or one that is busy. */
+static bool
+is_passing(int err)
+{
+	return err == QP_E_CLOSED || err == QP_E_TIMEOUT || err == QP_E_REFUSED;
+}
+
 static int
 follow(const struct qpa_command *c, struct follow *f)
 {
-	struct qpa_sse sse = {.event = on_event, .ctx = f};
+	char after[QPA_SSE_ID_BYTES] = "";
 	struct qp_errmsg msg = {""};
 	struct qpa_api *api;
 	int err = qpa_api_open(&f->o, &api, &msg);
 
 	if (err != QP_OK)
 		return qpa_complain(c, err, &msg);
-	err = qpa_api_stream(api, "/api/v1/events", on_bytes, &sse, &msg);
-	if (err == QP_OK && f->bad)
-		err = qp_fail(&msg, QP_E_PROTO, "%s: an event that is no JSON object", f->o.api);
-	else if (err == QP_OK && (f->count == 0 || f->seen < f->count) && ferror(stdout) == 0)
-		err = qp_fail(&msg, QP_E_CLOSED,
-			"%s ended the stream: did the control plane end, or was this reader too slow?",
-			f->o.api);
-	qpa_sse_free(&sse);
+	while ((err = follow_once(f, api, after, &msg)) != QP_OK && f->reconnect && is_passing(err)) {
+		fprintf(stderr, "quicport admin %s: %s; trying again\n", c->name, msg.text);
+		(void)sleep(RETRY_S);
+	}
 	qpa_api_close(api);
 	return err == QP_OK ? qpa_finish(c, QPA_EXIT_OK) : qpa_complain(c, err, &msg);
 }
@@ -148,6 +172,10 @@ qpa_events_run(const struct qpa_command *c, int argc, char **argv)
 			.parse = qp_opt_strings, .value = &f.types},
 		{.name = "count", .arg = "N", .env = "", .max = UINT32_MAX,
 			.help = "end after so many", .parse = qp_opt_u32, .value = &f.count},
+		{.name = "reconnect", .env = "",
+			.help = "go on after a cut, with the events of meanwhile as far as the gateway "
+				"keeps them",
+			.parse = qp_opt_flag, .value = &f.reconnect},
 		{.name = "json", .env = "", .help = "for programs: one JSON object a line",
 			.parse = qp_opt_flag, .value = &f.o.json},
 		QPA_OPTION_RAW(&f.o),

@@ -53,6 +53,14 @@ take_data(struct qpa_sse *s, const char *value, size_t len)
 	return append(&s->data, &s->data_len, value, len);
 }
 
+/* Ours are numbers; another one is none that can be asked for again. */
+static void
+take_id(struct qpa_sse *s, const char *value, size_t len)
+{
+	if (len > 0 && len < sizeof(s->id) && strspn(value, "0123456789") == len)
+		snprintf(s->id, sizeof(s->id), "%.*s", (int)len, value);
+}
+
 static bool
 take_line(struct qpa_sse *s)
 {
@@ -71,7 +79,9 @@ take_line(struct qpa_sse *s)
 		return take_data(s, value, len);
 	if (name_len == 5 && memcmp(s->line, "event", 5) == 0)
 		snprintf(s->type, sizeof(s->type), "%.*s", (int)(len < 63 ? len : 63), value);
-	return true; /* a comment, an id, and what we don't know */
+	if (name_len == 2 && memcmp(s->line, "id", 2) == 0)
+		take_id(s, value, len);
+	return true; /* a comment, and what we don't know */
 }
 
 bool

@@ -11,12 +11,14 @@
  */
 #define QPA_SSE_DATA_BYTES (1u << 20) /* an event longer than this ends the stream */
 #define QPA_SSE_NAME_BYTES 64u
+#define QPA_SSE_ID_BYTES 24u
 
 struct qpa_sse {
 	/* `type` "message" when the stream gave none. False: no more of them. */
 	bool (*event)(void *ctx, const char *type, const char *data);
 	void *ctx;
 	char type[QPA_SSE_NAME_BYTES];
+	char id[QPA_SSE_ID_BYTES]; /* of the last event that had one; "": none yet */
 	char *line, *data; /* from malloc */
 	size_t line_len, data_len;
 	bool has_data;

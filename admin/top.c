@@ -90,7 +90,7 @@ begin_stream(struct screen *s)
 {
 	qpa_sse_free(&s->sse);
 	s->sse = (struct qpa_sse) {.event = on_event, .ctx = s};
-	s->stream = qpa_stream_begin(s->api, "/api/v1/events", on_bytes, s);
+	s->stream = qpa_stream_begin(s->api, "/api/v1/events", "", on_bytes, s);
 	if (s->stream != NULL)
 		curl_multi_add_handle(s->multi, qpa_stream_handle(s->stream));
 	s->stream_at_ms = now_ms() + RETRY_MS;

@@ -600,7 +600,7 @@ function onEvent(type, data, id) {
 		return;
 	}
 	if (value === null || typeof value !== "object") return;
-	if (id) lastId = id;
+	if (/^[0-9]+$/.test(id)) lastId = id;
 	if (type === "stats") {
 		if (typeof value.time_ms === "number" && value.rates) showStats(value);
 		return;

@@ -69,6 +69,16 @@ Test(sse, line_or_event_without_end_is_refused)
 	free(much);
 }
 
+Test(sse, last_id_is_kept_when_it_is_a_number)
+{
+	static const char text[] = "id: 41\ndata: 1\n\nid: x\ndata: 2\n\nid\ndata: 3\n\nid: 1234567890123456789012345\n\n";
+	struct qpa_sse s = {.event = note};
+
+	cr_assert(qpa_sse_take(&s, text, sizeof(text) - 1));
+	cr_assert(eq(str, s.id, "41"));
+	qpa_sse_free(&s);
+}
+
 Test(sse, long_type_is_cut)
 {
 	char text[300];

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from harness import QUICPORT, clean_environment, eventually
-from stubapi import Raw, StubApi, pages, tunnel
+from stubapi import Events, Raw, StubApi, pages, tunnel
 
 PLANE = {"dp_id": "0x3039", "pid": 812, "state": "ACTIVE", "active_tunnels": 5, "bytes_sent": 1048576,
          "bytes_received": 65536}  # fmt: skip
@@ -157,6 +157,21 @@ def test_events_are_followed():
         assert done.returncode == 1 and b"ended the stream" in done.stderr
         line = ok("events", "--json", "--type", "stats", "--count", "1", api=api.url)
         assert json.loads(line) == {"event": "stats", "time_ms": 1795654923123, "client": "alice", "bytes_sent": 1200000}
+
+
+def test_events_go_on_after_a_cut():
+    events = Events()
+    with StubApi({"/api/v1/events": events.answer}) as api:
+        command = [QUICPORT, "admin", "events", "--json", "--reconnect", "--count", "3", "--api", api.url]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=clean_environment(None)) as follower:
+            for number in (7, 8, 9):
+                eventually(lambda: len(events.queues) == number - 6, what="it listens")
+                events.send("config", {"time_ms": number, "status": "reloaded"}, number)
+                assert json.loads(follower.stdout.readline())["time_ms"] == number
+                events.end()
+            assert follower.wait(20) == 0
+            assert follower.stderr.read().count(b"; trying again\n") == 2
+        assert [head.get("Last-Event-ID") for _, head in api.heads] == [None, "7", "8"]
 
 
 # ---- where the API is ----
