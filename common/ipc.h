@@ -427,7 +427,7 @@ struct qp_msg_conn {
 	uint32_t conn_id;     /* on the wire */
 	uint8_t protocol;     /* 1 TCP, 2 UDP */
 	uint8_t local;        /* 1: of a local forward: `peer` is where it leads */
-	uint16_t port;        /* of the gateway, host order */
+	uint16_t port;        /* of the gateway, host order; local: what `peer` sees as source */
 	uint8_t peer_addr[16];
 	uint16_t peer_port_be;
 	uint16_t reason;      /* CONN_CLOSED: enum qp_end_reason */

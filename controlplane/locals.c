@@ -123,14 +123,13 @@ static void
 tell_decision(const struct qp_locals *l, const struct qp_tunnel *tun, const struct qp_resolved *r,
 	const struct qp_msg_local_grant *g, int err, const char *message)
 {
-	char peer[QP_ADDR_TEXT_BYTES], target[QP_HOST_BYTES + 16], address[QP_ADDR_TEXT_BYTES];
+	char peer[QP_ADDR_TEXT_BYTES], target[QP_HOST_BYTES + 16];
 
 	qp_target_format(&r->target, false, target, sizeof(target));
 	if (err != 0)
 		qp_record_local_refused(l->cfg.records, tun, r->protocol, target, message);
 	else if (!r->again)
-		qp_record_local_opened(l->cfg.records, tun, r->protocol, target,
-			qp_addr_format(g->addr[0].addr, htons(g->port), address));
+		qp_record_local_opened(l->cfg.records, tun, target, g);
 	qp_addr_format(tun->peer_addr, tun->peer_port_be, peer);
 	if (err != 0)
 		qp_log(QP_LOG_WARN, "local forward refused", QP_LOG_STR("peer", peer),

@@ -258,7 +258,7 @@ qp_record_port_closed(const struct qp_records *r, const struct qp_port *port,
 
 void
 qp_record_local_opened(const struct qp_records *r, const struct qp_tunnel *tun,
-	uint8_t wire_protocol, const char *asked, const char *address)
+	const char *asked, const struct qp_msg_local_grant *g)
 {
 	json_t *row;
 
@@ -266,9 +266,12 @@ qp_record_local_opened(const struct qp_records *r, const struct qp_tunnel *tun,
 		return;
 	row = json_object();
 	set_tunnel(row, tun);
-	set_protocol(row, wire_protocol);
+	set_protocol(row, g->protocol);
 	set_printable(row, "destination", qp_slice_of(asked));
-	set_text(row, "address", address);
+	set_addr(row, "outside_address", "outside_port", g->addr[0].addr, htons(g->port));
+	set_addr(row, "source_address", NULL, g->addr[0].source, 0);
+	set_number(row, "source_port_first", g->source_first);
+	set_number(row, "source_ports", g->source_count);
 	qp_audit_write(r->audit, "local_forward_opened", row);
 }
 

@@ -41,7 +41,7 @@ void qp_record_port_closed(const struct qp_records *r, const struct qp_port *por
 
 /* A local forward: where it leads, as the client asked and (if granted) as resolved. */
 void qp_record_local_opened(const struct qp_records *r, const struct qp_tunnel *tun,
-	uint8_t wire_protocol, const char *asked, const char *address);
+	const char *asked, const struct qp_msg_local_grant *g);
 void qp_record_local_refused(const struct qp_records *r, const struct qp_tunnel *tun,
 	uint8_t wire_protocol, const char *asked, const char *reason);
 

@@ -84,6 +84,8 @@ connect_to(struct qp_relay *r, const struct qp_msg_local_addr *a)
 		return QP_E_INUSE;
 	qp_usage_peer(&r->use, &f);
 	rc = qp_tcp_connect(t->all->env.tcp, &f, &qp_relay_tcp_ops, r, &r->tcp);
+	if (rc == 0)
+		qp_usage_peer(&r->use, qp_tcp_flow(r->tcp)); /* its port is chosen now */
 	if (rc == QP_E_INUSE)
 		t->local->ports_from_ns = now_ns + PORT_RETRY_NS;
 	return rc;

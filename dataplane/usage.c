@@ -4,6 +4,7 @@
  */
 #include "dataplane/usage.h"
 
+#include <arpa/inet.h>
 #include <string.h>
 
 #include "dataplane/tunnel_internal.h"
@@ -13,6 +14,7 @@ qp_usage_peer(struct qp_usage *u, const struct qp_flow *flow)
 {
 	u->peer = flow->remote;
 	u->peer_port_be = flow->rport_be;
+	u->own_port_be = flow->lport_be;
 }
 
 void
@@ -46,7 +48,7 @@ qp_usage_row(const struct qp_tunnel *t, const struct qp_usage *u, struct qp_msg_
 		.conn_id = u->conn_id,
 		.protocol = t->protocol,
 		.local = t->local != NULL,
-		.port = t->port,
+		.port = t->local != NULL ? ntohs(u->own_port_be) : t->port,
 		.peer_port_be = u->peer_port_be,
 		.reason = (uint16_t)u->why,
 		.age_ms = age_ms < UINT32_MAX ? (uint32_t)age_ms : UINT32_MAX,

@@ -21,6 +21,7 @@ struct qp_usage {
 	uint64_t since_ns;
 	struct qp_ipaddr peer; /* the outside's end */
 	uint16_t peer_port_be;
+	uint16_t own_port_be; /* of a local forward's: what its destination sees */
 	uint32_t conn_id;     /* on the wire; 0 while a client has not said it */
 	bool moved;           /* it goes on under another name: nothing is told of its end */
 	enum qp_end_reason why; /* the first that was said counts */

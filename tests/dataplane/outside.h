@@ -40,6 +40,7 @@ enum outside_answer {
 	OUTSIDE_IS_SILENT,
 };
 #define OUTSIDE_SERVER_PORT 8080
+#define OUTSIDE_SOURCE_PORT 50123u /* of the fake TCP's own connections; the real one chooses */
 #define OUTSIDE_CLIENT 0xcb007109u /* 203.0.113.9: where outside_connect comes from */
 void outside_host(struct world *w, uint8_t host, enum outside_answer how);
 /* The n-th connection (from 0) that was accepted, or NULL. */

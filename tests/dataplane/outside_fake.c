@@ -86,6 +86,7 @@ qp_tcp_connect(struct qp_tcp *tcp, const struct qp_flow *flow, const struct qp_t
 	must(h != NULL && c != NULL && !tcp->in_callback && flow->rport_be == htons(OUTSIDE_SERVER_PORT));
 	*c = (struct qp_tcp_conn) {.tcp = tcp, .ops = ops, .ctx = ctx, .flow = *flow,
 		.peer = &h->conn, .window = tcp->window, .rcv_buf = tcp->window, .opening = true};
+	c->flow.lport_be = htons(OUTSIDE_SOURCE_PORT);
 	STAILQ_INIT(&c->out);
 	LIST_INSERT_HEAD(&tcp->conns, c, link);
 	h->conn.port = ntohs(flow->rport_be);

@@ -185,6 +185,7 @@ Test(account, local_connection_ends_row_has_the_clients_id_and_the_destination)
 	cr_assert_eq(m->conn_closed.local, 1);
 	cr_assert_eq(m->conn_closed.peer_port_be, htons(OUTSIDE_SERVER_PORT));
 	cr_assert_eq(m->conn_closed.peer_addr[15], HOST);
+	cr_assert_neq(m->conn_closed.port, 0, "the destination sees a source port");
 	cr_assert_eq(m->conn_closed.out_bytes, 3);
 }
 
