@@ -5,10 +5,12 @@ import json
 import os
 import re
 import signal
+import socket
 import threading
 from pathlib import Path
 
 from harness import Client, Gateway, eventually, new_port
+from test_local import LocalClient
 from test_ports import ALICE, BOTH, LO, SERVER, Keys, as_client, granted
 
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
@@ -143,3 +145,31 @@ def test_file_of_another_gateway_and_a_folder_are_refused(host, logs):
     third = Gateway(host, new_port(), "--audit-log", logs, auth=BOTH, wait=False)
     assert third.wait(10) == 1
     assert str(logs) in third.output()
+
+
+def test_local_forward_is_told_with_what_its_destination_sees(host, logs):
+    path, inside = logs / "audit.log", new_port()
+    gateway = Gateway(host, new_port(), "--audit-log", path, "--audit-connections",
+                      "--allow-local-forward", f"{LO}:{inside}")  # fmt: skip
+    host.service(LO, inside, "--echo")
+    here = new_port()
+    client = LocalClient(host, f"{LO}:{gateway.port}", here, f"{LO}:{inside}")
+    client.wait_for_line("forward open")
+    with host.inside():
+        server = socket.create_server((LO, 0))
+    refused = LocalClient(host, f"{LO}:{gateway.port}", new_port(),
+                          f"{LO}:{server.getsockname()[1]}")  # fmt: skip
+    assert refused.wait(10) != 0
+    assert host.load(LO, here, "--echo", "--send", 700, "--half-close")["ok"] == 1
+    eventually(lambda: named(rows_of(path), "connection"), what="the connection is told")
+    rows = rows_of(path)
+    opened = named(rows, "local_forward_opened")[0]
+    assert opened["client"] == "psk" and opened["destination"] == f"{LO}:{inside}"
+    assert (opened["outside_address"], opened["outside_port"]) == (LO, inside)
+    assert opened["source_address"] == LO
+    row = named(rows, "connection")[0]
+    assert row["direction"] == "client to outside" and row["tunnel"] == opened["tunnel"]
+    assert (row["outside_address"], row["outside_port"]) == (LO, inside)
+    assert 0 <= row["port"] - opened["source_port_first"] < opened["source_ports"]
+    no = named(rows, "local_forward_refused")[0]
+    assert "policy does not allow" in no["reason"]
