@@ -178,7 +178,8 @@ sleep_until_done(const struct options *o, struct qp_owner_service *service, int 
 		{.fd = signals, .events = POLLIN},
 		{.fd = service != NULL ? service->listen_fd : -1, .events = POLLIN},
 	};
-	int sleep_ms = longest_sleep();
+	/* A control plane's child is not whom the service manager watches. */
+	int sleep_ms = service != NULL ? longest_sleep() : -1;
 
 	for (;;) {
 		if (poll(fds, 3, sleep_ms) < 0 && errno == EINTR)
