@@ -424,6 +424,7 @@ struct qp_msg_tunnel_closed { /* TUNNEL_CLOSED */
 /* One outside connection or UDP flow; in CONN_CLOSED as it was at its end. */
 struct qp_msg_conn {
 	uint64_t tunnel_id;
+	uint64_t place;       /* in lists: a cursor of place + 1 goes on behind it */
 	uint32_t conn_id;     /* on the wire */
 	uint8_t protocol;     /* 1 TCP, 2 UDP */
 	uint8_t local;        /* 1: of a local forward: `peer` is where it leads */
@@ -454,6 +455,7 @@ struct qp_msg_conn_rows {
 
 struct qp_msg_tunnel_row {
 	uint64_t id;
+	uint64_t place;        /* a cursor of place + 1 goes on behind it */
 	uint8_t peer_addr[16]; /* now: it may have migrated */
 	uint16_t peer_port_be;
 	uint16_t pad;

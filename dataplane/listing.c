@@ -52,13 +52,14 @@ send_rows(struct answer *a)
 /* Tunnels. */
 
 static void
-fill_tunnel(const struct qp_tunnel *t, struct qp_msg_tunnel_row *row)
+fill_tunnel(const struct qp_tunnel *t, uint64_t place, struct qp_msg_tunnel_row *row)
 {
 	const struct qp_flow *flow = qp_quic_conn_flow(t->conn);
 	const uint64_t rtt_us = qp_quic_conn_rtt(t->conn) / 1000;
 
 	*row = (struct qp_msg_tunnel_row) {
 		.id = t->id,
+		.place = place,
 		.peer_port_be = flow->rport_be,
 		.rtt_us = rtt_us < UINT32_MAX ? (uint32_t)rtt_us : UINT32_MAX,
 		.usage = t->usage,
@@ -67,7 +68,7 @@ fill_tunnel(const struct qp_tunnel *t, struct qp_msg_tunnel_row *row)
 }
 
 static void
-add_tunnel(struct answer *a, const struct qp_tunnel *t)
+add_tunnel(struct answer *a, const struct qp_tunnel *t, uint64_t place)
 {
 	struct qp_msg_tunnel_rows *rows = &a->msg.tunnel_rows;
 
@@ -76,7 +77,7 @@ add_tunnel(struct answer *a, const struct qp_tunnel *t)
 		send_rows(a);
 		rows->more = rows->n = 0;
 	}
-	fill_tunnel(t, &rows->row[rows->n++]);
+	fill_tunnel(t, place, &rows->row[rows->n++]);
 	a->rows++;
 }
 
@@ -92,7 +93,7 @@ list_tunnels(struct qp_tunnels *ts, const struct qp_msg *q)
 		const struct qp_tunnel *t = qp_slots_at(&ts->ids, (uint32_t)at);
 
 		if (t != NULL && t->authenticated && t->state != QP_TUNNEL_ENDED)
-			add_tunnel(&a, t);
+			add_tunnel(&a, t, at);
 	}
 	a.msg.tunnel_rows.next = at < ts->ids.size ? at : 0;
 	send_rows(&a);
@@ -100,8 +101,14 @@ list_tunnels(struct qp_tunnels *ts, const struct qp_msg *q)
 
 /* Connections. */
 
+static uint64_t
+slot_of(const struct qp_tunnel *t)
+{
+	return t->id & ((1u << QP_SLOT_BITS) - 1);
+}
+
 static void
-add_conn(struct answer *a, const struct qp_tunnel *t, const struct qp_usage *u)
+add_conn(struct answer *a, const struct qp_tunnel *t, uint32_t slot, const struct qp_usage *u)
 {
 	struct qp_msg_conn_rows *rows = &a->msg.conn_rows;
 
@@ -110,7 +117,8 @@ add_conn(struct answer *a, const struct qp_tunnel *t, const struct qp_usage *u)
 		send_rows(a);
 		rows->more = rows->n = 0;
 	}
-	qp_usage_row(t, u, &rows->row[rows->n++]);
+	qp_usage_row(t, u, &rows->row[rows->n]);
+	rows->row[rows->n++].place = slot_of(t) << CONN_BITS | slot;
 	a->rows++;
 }
 
@@ -133,9 +141,9 @@ list_of_tunnel(struct answer *a, const struct qp_tunnel *t, uint32_t at)
 		if (ctx == NULL)
 			continue;
 		if (*(const enum qp_stream_kind *)ctx == QP_STREAM_UDP)
-			add_conn(a, t, &((const struct qp_udp_flow *)ctx)->use);
+			add_conn(a, t, at, &((const struct qp_udp_flow *)ctx)->use);
 		else if (is_a_connection(t, ctx))
-			add_conn(a, t, &((const struct qp_relay *)ctx)->use);
+			add_conn(a, t, at, &((const struct qp_relay *)ctx)->use);
 	}
 	return at < ids->size ? at : 0;
 }
