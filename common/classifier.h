@@ -77,6 +77,14 @@ struct qp_cls_port_owner {
 	struct qp_cls_addr addr; /* the only local address that it answers on */
 };
 
+/* Map `blocked`: whose packets to the gateway are dropped; longest prefix first. */
+#define QP_CLS_MAX_BLOCKED 65536
+
+struct qp_cls_network {
+	__u32 prefix; /* bits, of the mapped form */
+	struct qp_cls_addr addr;
+};
+
 /* Map `local`: the host's own addresses, loopback ones excluded. */
 struct qp_cls_local {
 	__u32 ifindex;
@@ -100,6 +108,7 @@ struct qp_cls_local {
 	X(not_local_pass, "packets to such a port of another host or address")                     \
 	X(spoofed_pass, "packets from outside that claim an address of this host")                 \
 	X(no_worker_pass, "packets of the gateway's while no worker takes them")                   \
+	X(blocked_drop, "packets of the gateway's from sources that are kept out")                   \
 	X(nomem_drop, "packets of the gateway's dropped for want of kernel memory")                \
 	X(answer_out, "frames of the data plane that left by an interface")                        \
 	X(answer_host, "frames of the data plane to the host itself")                              \

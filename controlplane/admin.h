@@ -24,6 +24,7 @@ struct qp_admin {
 	struct qp_access access;
 	struct qp_supervisor *supervisor;
 	struct qp_tunnels *tunnels;
+	struct qp_queries *queries; /* what the data planes know: traffic, round trips, connections */
 	struct qp_ports *ports;
 	struct qp_blocks *blocks; /* NULL: sources cannot be kept out */
 	struct qp_state *state;

@@ -256,6 +256,10 @@ open_services(struct qp_gateway *g, struct qp_errmsg *msg)
 		.count = g->o->local_forward_ports});
 	if (g->authd == NULL || g->ports == NULL || g->sources == NULL)
 		return qp_fail(msg, QP_E_NOMEM, "out of memory");
+	g->queries = qp_queries_new(&(struct qp_queries_config) {
+		.loop = g->loop, .sender = sender, .worker_from = qp_gateway_worker_from, .ctx = g});
+	if (g->queries == NULL)
+		return qp_fail(msg, QP_E_NOMEM, "out of memory");
 	return qp_locals_new(
 		&(struct qp_locals_config) {.tunnels = g->tunnels,
 			.sender = sender,
@@ -296,6 +300,36 @@ open_hostnet(struct qp_gateway *g, struct qp_errmsg *msg)
 	if (err == 0 && qp_loop_watch(g->loop, &g->hostnet_watch, qp_hostnet_fd(g->hostnet),
 				EPOLLIN, on_hostnet, g) != 0)
 		err = qp_fail(msg, QP_E_IO, "cannot watch interfaces: %s", strerror(errno));
+	return err;
+}
+
+static int
+block_source(void *ctx, const struct qp_msg_network *n, struct qp_errmsg *msg)
+{
+	struct qp_gateway *g = ctx;
+
+	return qp_hostnet_block(g->hostnet, n, msg);
+}
+
+static void
+unblock_source(void *ctx, const struct qp_msg_network *n)
+{
+	struct qp_gateway *g = ctx;
+
+	(void)qp_hostnet_unblock(g->hostnet, n);
+}
+
+static int
+open_blocks(struct qp_gateway *g, struct qp_errmsg *msg)
+{
+	int err = qp_blocks_new(&(struct qp_blocks_config) {.loop = g->loop,
+					.state = g->state,
+					.block = block_source,
+					.unblock = unblock_source,
+					.ctx = g},
+		&g->blocks, msg);
+
+	g->admin.blocks = g->blocks;
 	return err;
 }
 
@@ -358,6 +392,8 @@ open_modules(struct qp_gateway *g, struct qp_errmsg *msg)
 		err = qp_gateway_api_open(g, msg);
 	if (err == 0)
 		err = open_hostnet(g, msg);
+	if (err == 0)
+		err = open_blocks(g, msg);
 	return err;
 }
 
@@ -365,6 +401,8 @@ static void
 close_modules(struct qp_gateway *g)
 {
 	qp_gateway_api_close(g);
+	qp_blocks_free(g->blocks);
+	qp_queries_free(g->queries);
 	qp_locals_free(g->locals);
 	qp_sources_free(g->sources);
 	qp_ports_free(g->ports);

@@ -93,6 +93,7 @@ open_private_api(struct qp_gateway *g, struct qp_errmsg *msg)
 
 	a->supervisor = g->supervisor;
 	a->tunnels = g->tunnels;
+	a->queries = g->queries;
 	a->ports = g->ports;
 	a->state = g->state;
 	a->events = g->events;

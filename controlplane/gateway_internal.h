@@ -5,6 +5,7 @@
 #include "controlplane/admin.h"
 #include "controlplane/audit.h"
 #include "controlplane/authd.h"
+#include "controlplane/blocks.h"
 #include "controlplane/events.h"
 #include "controlplane/gateway.h"
 #include "controlplane/hostnet.h"
@@ -14,6 +15,7 @@
 #include "controlplane/owner.h"
 #include "controlplane/ports.h"
 #include "controlplane/public_api.h"
+#include "controlplane/queries.h"
 #include "controlplane/records.h"
 #include "controlplane/state.h"
 #include "controlplane/supervisor.h"
@@ -40,6 +42,8 @@ struct qp_gateway {
 	struct qp_ports *ports;
 	struct qp_sources *sources;
 	struct qp_locals *locals;
+	struct qp_queries *queries;
+	struct qp_blocks *blocks;
 	struct qp_public_api *public_api; /* NULL: there is none */
 	struct qp_http *private_api;
 	struct qp_http *private_api_unix; /* NULL: there is none */
@@ -75,6 +79,8 @@ extern const struct qp_supervisor_ops qp_gateway_supervisor_ops;
 int qp_gateway_port_open(void *ctx, int protocol, uint16_t port, const struct in6_addr *addr,
 	const struct qp_origin *worker, struct qp_errmsg *msg);
 void qp_gateway_port_close(void *ctx, int protocol, uint16_t port);
+/* struct qp_queries_config's function; ctx is the gateway. */
+bool qp_gateway_worker_from(void *ctx, const struct qp_origin *at, struct qp_origin *out);
 /* struct qp_locals_config's route. */
 int qp_gateway_route(void *ctx, const struct in6_addr *dest, struct qp_hostnet_route *out,
 	struct qp_errmsg *msg);

@@ -188,12 +188,31 @@ drop_tunnel(void *ctx, struct qp_tunnel *tun)
 	qp_tunnels_remove(g->tunnels, tun);
 }
 
+bool
+qp_gateway_worker_from(void *ctx, const struct qp_origin *at, struct qp_origin *out)
+{
+	const struct qp_gateway *g = ctx;
+	const struct qp_generation *gen, *best = NULL;
+
+	TAILQ_FOREACH (gen, qp_supervisor_generations(g->supervisor), next) {
+		const unsigned first = gen->server_id == at->server_id ? at->worker : 0;
+
+		if (gen->link == NULL || gen->server_id < at->server_id || first >= gen->nworkers ||
+			(best != NULL && best->server_id < gen->server_id))
+			continue;
+		best = gen;
+		*out = (struct qp_origin) {.server_id = gen->server_id, .worker = (uint16_t)first};
+	}
+	return best != NULL;
+}
+
 static void
 on_generation_ended(void *ctx, const struct qp_generation *gen)
 {
 	struct qp_gateway *g = ctx;
 
 	tell_state(g, gen, QP_DP_TERMINATED);
+	qp_queries_generation_ended(g->queries, gen->server_id);
 	qp_totals_add_generation(&g->retired, gen);
 	qp_totals_drop_gauges(&g->retired);
 	qp_tunnels_each_of(g->tunnels, gen->server_id, drop_tunnel, g);
@@ -273,6 +292,10 @@ on_message(void *ctx, const struct qp_origin *from, const struct qp_msg *m)
 		break;
 	case QP_MSG_CONN_CLOSED:
 		on_conn_closed(g, from, m);
+		break;
+	case QP_MSG_TUNNEL_ROWS:
+	case QP_MSG_CONN_ROWS:
+		qp_queries_message(g->queries, from, m);
 		break;
 	case QP_MSG_API_OPEN:
 	case QP_MSG_API_DATA:

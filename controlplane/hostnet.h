@@ -8,6 +8,7 @@
 
 #include "common/classifier.h"
 #include "common/error.h"
+#include "common/ipc.h"
 
 /*
  * Host mode's hold on the kernel: the eBPF classifier on the ingress of the
@@ -84,6 +85,19 @@ struct qp_hostnet_route {
  */
 int qp_hostnet_route(const struct qp_hostnet *h, const struct in6_addr *dest,
 	struct qp_hostnet_route *out, struct qp_errmsg *msg);
+
+/*
+ * Drops what the classifier would otherwise take for this gateway from that
+ * network: clients' packets and outside users' alike. What is the host's, and
+ * what comes from the host itself by lo, is not touched. Host bits of `n` do not
+ * count. QP_E_FULL beyond QP_CLS_MAX_BLOCKED. One that is there already is success.
+ */
+int qp_hostnet_block(struct qp_hostnet *h, const struct qp_msg_network *n, struct qp_errmsg *msg);
+/* QP_E_NOTFOUND: not blocked as exactly this network. */
+int qp_hostnet_unblock(struct qp_hostnet *h, const struct qp_msg_network *n);
+/* The one behind `after` (NULL: the first), in no particular order; false: there is none. */
+bool qp_hostnet_blocked_next(
+	const struct qp_hostnet *h, const struct qp_msg_network *after, struct qp_msg_network *out);
 
 /* The classifier's counters since it was loaded, summed over the CPUs (common/classifier.h). */
 int qp_hostnet_counters(const struct qp_hostnet *h, uint64_t out[QP_CLS_NCOUNTERS]);

@@ -90,6 +90,14 @@ struct {
 } links SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, QP_CLS_MAX_BLOCKED);
+	__type(key, struct qp_cls_network);
+	__type(value, __u8);
+} blocked SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, QP_CLS_NCOUNTERS);
 	__type(key, __u32);
@@ -411,6 +419,15 @@ is_ours_to_take(struct __sk_buff *skb, const struct flow *f, __u32 *reason)
 	return !is_loopback(&f->remote) && !bpf_map_lookup_elem(&local, &f->remote);
 }
 
+/* Whether its sender is kept out. What comes by lo is the host's own. */
+static __always_inline int
+is_blocked(struct __sk_buff *skb, const struct flow *f)
+{
+	const struct qp_cls_network key = {.prefix = 128, .addr = f->remote};
+
+	return skb->ifindex != QP_CLS_LO_IFINDEX && bpf_map_lookup_elem(&blocked, &key);
+}
+
 /*
  * Whether this stranger has come before and gone unanswered: a client tries
  * again, and must not be left to luck. A flood from everywhere comes once; one
@@ -537,6 +554,8 @@ classify_fragment(struct __sk_buff *skb, __u32 l3_off, const struct flow *f)
 		ifindex = bpf_map_lookup_elem(&fragments, &key);
 	if (!ifindex)
 		return count(QP_CLS_fragment_pass, TC_ACT_UNSPEC);
+	if (is_blocked(skb, f))
+		return count(QP_CLS_blocked_drop, TC_ACT_SHOT);
 	to = *ifindex;
 	if (mark_frame(skb, l3_off, QP_CLS_QUEUE_FLOWS) < 0)
 		return count(QP_CLS_nomem_drop, TC_ACT_SHOT);
@@ -579,6 +598,8 @@ classify(struct __sk_buff *skb, __u32 l3_off)
 		return count(QP_CLS_other_pass, TC_ACT_UNSPEC);
 	if (!is_ours_to_take(skb, &outer, &reason))
 		return count(reason, TC_ACT_UNSPEC);
+	if (is_blocked(skb, &outer))
+		return count(QP_CLS_blocked_drop, TC_ACT_SHOT);
 	if (o.ifindex == 0)
 		return count(QP_CLS_no_worker_pass, TC_ACT_UNSPEC);
 	if (outer.more && f.protocol == IPPROTO_UDP && o.counter == QP_CLS_port && !quoted) {

@@ -3,6 +3,7 @@
  * Host mode on the real kernel: the classifier, its maps and the host port,
  * reached by ordinary sockets from this host and from another one.
  */
+#include <arpa/inet.h>
 #include <criterion/criterion.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -99,6 +100,118 @@ Test(hostnet, tcp_connections_work_everywhere_with_super_segments)
 	cr_expect_gt(atomic_load(&g.r.stats.super), 8);
 	cr_expect_gt(atomic_load(&g.r.stats.largest), 9000);
 	cr_expect_eq(atomic_load(&g.r.stats.unverified), 0);
+	gw_close(&g);
+}
+
+/* Whether a source that asks is answered. */
+static bool
+is_answered(const struct gw *g, bool at_peer, const char *addr)
+{
+	const struct place p = {at_peer, addr};
+	int fd = connect_from(g, &p, GW_ECHO_PORT, SOCK_DGRAM);
+	bool answered = gw_udp_answers(fd, "knock", 5, 200);
+
+	close(fd);
+	return answered;
+}
+
+/* Whether the peer's datagram arrives at a plain socket of the gateway's host. */
+static bool
+reaches_the_host(const struct gw *g)
+{
+	const struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(9999)};
+	const struct place p = {true, WORLD_GW4};
+	const struct timeval patience = {.tv_sec = 5};
+	int s = socket(AF_INET, SOCK_DGRAM, 0), fd;
+	char buf[8];
+	bool got;
+
+	cr_assert_eq(setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)), 0);
+	cr_assert_eq(bind(s, (const struct sockaddr *)&at, sizeof(at)), 0);
+	fd = connect_from(g, &p, 9999, SOCK_DGRAM);
+	cr_assert_eq(send(fd, "knock", 5, 0), 5);
+	got = recv(s, buf, sizeof(buf), 0) == 5;
+	close(fd);
+	close(s);
+	return got;
+}
+
+static struct qp_msg_network
+network(const char *text, uint8_t prefix)
+{
+	struct qp_msg_network n = {.prefix = prefix};
+
+	if (inet_pton(AF_INET6, text, n.addr) == 1)
+		return n;
+	cr_assert_eq(inet_pton(AF_INET, text, n.addr + 12), 1);
+	n.addr[10] = n.addr[11] = 0xff;
+	n.prefix = (uint8_t)(96 + prefix);
+	return n;
+}
+
+static unsigned
+blocked(const struct gw *g)
+{
+	struct qp_msg_network at;
+	unsigned n = 0;
+
+	for (bool is = qp_hostnet_blocked_next(g->h, NULL, &at); is;
+		is = qp_hostnet_blocked_next(g->h, &at, &at))
+		n++;
+	return n;
+}
+
+Test(hostnet, blocked_source_is_dropped_and_counted_until_it_is_let_in)
+{
+	const struct qp_msg_network one = network(WORLD_PEER4, 32), around = network(WORLD_PEER4, 24),
+				    six = network(WORLD_PEER6, 64), bad = {.prefix = 129};
+	struct qp_errmsg msg;
+	struct gw g;
+
+	gw_open(&g);
+	cr_assert(is_answered(&g, true, WORLD_GW4));
+	cr_assert_eq(blocked(&g), 0);
+	cr_assert_eq(qp_hostnet_block(g.h, &one, &msg), 0, "%s", msg.text);
+	cr_assert_eq(qp_hostnet_block(g.h, &one, &msg), 0);
+	cr_assert_eq(blocked(&g), 1);
+	cr_assert_not(is_answered(&g, true, WORLD_GW4));
+	cr_assert_gt(gw_counter(&g, QP_CLS_blocked_drop), 0);
+	cr_assert(is_answered(&g, true, WORLD_GW6));
+	cr_assert(reaches_the_host(&g), "what is not the gateway's is the kernel's still");
+	cr_assert(is_answered(&g, false, WORLD_GW4));
+	cr_assert(is_answered(&g, false, "127.0.0.1"));
+
+	cr_assert_eq(qp_hostnet_block(g.h, &around, &msg), 0);
+	cr_assert_eq(qp_hostnet_unblock(g.h, &one), 0);
+	cr_assert_eq(qp_hostnet_unblock(g.h, &one), QP_E_NOTFOUND);
+	cr_assert_not(is_answered(&g, true, WORLD_GW4));
+	cr_assert(is_answered(&g, false, WORLD_GW4));
+	cr_assert_eq(qp_hostnet_unblock(g.h, &around), 0);
+	cr_assert(is_answered(&g, true, WORLD_GW4));
+
+	cr_assert_eq(qp_hostnet_block(g.h, &six, &msg), 0);
+	cr_assert_not(is_answered(&g, true, WORLD_GW6));
+	cr_assert(is_answered(&g, true, WORLD_GW4));
+	cr_assert_eq(qp_hostnet_block(g.h, &bad, &msg), QP_E_INVAL);
+	gw_close(&g);
+}
+
+Test(hostnet, many_blocked_networks_are_listed_once_each_and_the_last_is_refused)
+{
+	struct qp_msg_network n = network("100.64.0.0", 32);
+	struct qp_errmsg msg;
+	struct gw g;
+
+	gw_open(&g);
+	for (unsigned i = 0; i < QP_CLS_MAX_BLOCKED; i++) {
+		n.addr[14] = (uint8_t)(i >> 8);
+		n.addr[15] = (uint8_t)i;
+		cr_assert_eq(qp_hostnet_block(g.h, &n, &msg), 0, "%u: %s", i, msg.text);
+	}
+	cr_assert_eq(blocked(&g), QP_CLS_MAX_BLOCKED);
+	n.addr[13]++;
+	cr_assert_eq(qp_hostnet_block(g.h, &n, &msg), QP_E_FULL, "%s", msg.text);
+	cr_assert(is_answered(&g, true, WORLD_GW4));
 	gw_close(&g);
 }
 
