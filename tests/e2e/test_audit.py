@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The audit log: who opened what, when, from where, how much, and why it ended. No row is lost."""
 
+import contextlib
 import json
 import os
+import random
 import re
 import signal
 import socket
 import threading
+import time
 from pathlib import Path
 
 from harness import Client, Gateway, eventually, new_port
@@ -126,6 +129,37 @@ def test_rotation_under_load_loses_no_row(host, logs):
     assert len(ids) == len(set(ids)) == 3000
     assert rows[0]["event"] == "gateway_started" and rows[-1]["event"] == "gateway_stopped"
     assert len(files) >= 3 and all(row["event"] != "rows_lost" for row in rows)
+
+
+def test_killed_control_plane_has_told_every_port_that_a_client_heard_of(host, logs):
+    path = logs / "audit.log"
+    state = {"QUICPORT_STATE_DIR": str(logs / "state")}
+    heard = {}
+    rng = random.Random(7)
+    for round in range(4):
+        gateway = Gateway(host, new_port(), "--audit-log", path, auth=BOTH, env=state)
+        clients = [Client(host, f"{LO}:{gateway.port}", 0, new_port(), auth=as_client(ALICE))
+                   for _ in range(6)]  # fmt: skip
+        deadline = time.monotonic() + rng.uniform(0.01, 0.2)
+        eventually(lambda: time.monotonic() >= deadline, what="the moment", every=0.001)
+        members = gateway.members()
+        gateway.kill()
+        for pid in members:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        eventually(lambda: "qp" not in host.run("ip", "-br", "link"), what="interfaces are gone")
+        for client in clients:
+            client.kill()
+            told = re.search(r"Listening on port (\d+)", client.output())
+            if told:
+                heard[round, int(told[1])] = gateway.port
+    rows = rows_of(path)
+    starts = [i for i, row in enumerate(rows) if row["event"] == "gateway_started"] + [len(rows)]
+    for round, port in heard:
+        ports = [row["port"] for row in named(rows[starts[round]:starts[round + 1]], "port_opened")]
+        assert port in ports
+    assert heard, "no client heard of its port: the test shows nothing"
+    assert not named(rows, "gateway_stopped")
 
 
 def test_full_disk_is_told_and_stops_nobody(host, logs):

@@ -157,6 +157,15 @@ def test_no_connection_is_refused_while_a_port_is_taken_over(host):
     assert echoes(host, outside)
 
 
+def test_port_is_taken_over_from_worker_to_worker(host):
+    gateway = start(host, "--workers", "2")
+    outside, inside = new_port(), new_port()
+    host.service(LO, inside, "--echo")
+    for i in range(5):  # the kernel spreads clients by their source port
+        granted(client_of(host, gateway, ALICE, outside, inside, name=f"client{i}"))
+        assert echoes(host, outside)
+
+
 @pytest.mark.parametrize(
     "takeover, auth, works",
     [("auto", "psk", False), ("always", "psk", True), ("never", "key", False)],
