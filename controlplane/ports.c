@@ -21,7 +21,7 @@
 #include "controlplane/ports_impl.h"
 #include "controlplane/records.h"
 
-#define TAKEOVER_WINDOW_S 60u
+#define TAKEOVER_WINDOW_S 120u /* longer than our client waits between two attempts */
 
 /* From the wire's number; 0: unknown. */
 static int
@@ -206,12 +206,14 @@ count_takeover(struct qp_ports *p, struct qp_port *port, struct qp_errmsg *msg)
 		port->takeovers_since = now;
 		port->takeovers = 0;
 	}
-	if (port->takeovers >= QP_PORTS_TAKEOVERS)
+	if (port->takeovers >= QP_PORTS_TAKEOVERS) {
+		port->takeovers_since = now; /* as long as it is tried, who has it keeps it */
 		return qp_fail(msg, QP_E_INUSE,
-			"port %u/%s has gone from one tunnel of '%s' to another %u times within a "
-			"minute: do two programs run with its key?",
+			"port %u/%s has gone from one tunnel of '%s' to another %u times within "
+			"two minutes: do two programs run with its key?",
 			port->port, qp_ports_protocol_name(port->protocol),
 			port->tunnel->identity.name, port->takeovers);
+	}
 	port->takeovers++;
 	return 0;
 }

@@ -77,7 +77,7 @@ struct qp_ports_config {
 };
 
 #define QP_PORTS_ANY_FIRST 32768u
-/* More takeovers of one port within a minute are two clients that run with one key. */
+/* More takeovers of one port within two minutes are two programs that run with one key. */
 #define QP_PORTS_TAKEOVERS 5u
 
 struct qp_ports;
