@@ -123,12 +123,13 @@ class StubApi:
 
 def page_files():
     """The web page's files, as the gateway serves them."""
-    kinds = {"index.html": "text/html", "app.js": "text/javascript", "app.css": "text/css"}
+    kinds = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
     headers = [("Content-Security-Policy", POLICY), ("X-Content-Type-Options", "nosniff")]
     return {
-        "/" + name.replace("index.html", ""): Raw((WEB / name).read_bytes(), kind=f"{kind}; charset=utf-8", headers=headers)
-        for name, kind in kinds.items()
-    }
+        "/" + file.name.replace("index.html", ""): Raw(
+            file.read_bytes(), kind=f"{kinds[file.suffix]}; charset=utf-8", headers=headers)
+        for file in WEB.iterdir()
+    }  # fmt: skip
 
 
 class Events:
