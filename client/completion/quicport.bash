@@ -22,6 +22,12 @@ _quicport_values() {
 	BOOL) mapfile -t COMPREPLY < <(compgen -W 'yes no' -- "$2") ;;
 	FORMAT) mapfile -t COMPREPLY < <(compgen -W 'console json' -- "$2") ;;
 	LEVEL) mapfile -t COMPREPLY < <(compgen -W 'error warn info debug trace' -- "$2") ;;
+	PROTO) mapfile -t COMPREPLY < <(compgen -W 'tcp udp' -- "$2") ;;
+	BY) mapfile -t COMPREPLY < <(compgen -W 'in out connections name rtt up' -- "$2") ;;
+	TYPE)
+		mapfile -t COMPREPLY < <(compgen -W 'tunnel_opened tunnel_closed port_opened port_closed
+			auth_failed data_plane config policy stats' -- "$2")
+		;;
 	esac
 }
 

@@ -90,6 +90,9 @@ def test_admin_has_commands_of_its_own(shell):
     assert {"--reason", "--block", "--api", "--json"} < shell("admin", "kick", "--")
     assert shell("admin", "kick", "--rea") == {"--reason"}
     assert shell("admin", "--json", "kick", "--rea") == {"--reason"}
+    assert shell("admin", "list-ports", "--protocol", "") == {"tcp", "udp"}
+    assert shell("admin", "events", "--type", "port_") == {"port_opened", "port_closed"}
+    assert shell("admin", "top", "--sort", "") == {"in", "out", "connections", "name", "rtt", "up"}
 
 
 def test_options_that_begin_so(shell):
