@@ -15,6 +15,8 @@
 #include "controlplane/supervisor.h"
 #include "controlplane/tunnels.h"
 
+struct qp_queries;
+
 /*
  * The private API's paths: the page and its files, /openapi.json, /healthcheck,
  * /metrics and /api/v1/. docs/openapi.json says what each does. Owner: the loop
@@ -28,6 +30,7 @@ struct qp_admin {
 	struct qp_ports *ports;
 	struct qp_blocks *blocks; /* NULL: sources cannot be kept out */
 	struct qp_state *state;
+	struct qp_sender sender;    /* to tunnels' workers */
 	const struct qp_records *records; /* NULL: nobody is told; borrowed */
 	struct qp_events *events;
 	struct qp_event_stream *stream; /* NULL: there is none */
@@ -35,12 +38,18 @@ struct qp_admin {
 	void (*metrics)(void *ctx, struct qp_metrics *out);
 	/* Whether new clients are served. */
 	bool (*serving)(void *ctx);
+	/* Ends an authenticated tunnel; its client reads the phrase. */
+	void (*end_tunnel)(void *ctx, struct qp_tunnel *tun, const char *phrase);
 	void *ctx;
+	TAILQ_HEAD(, qp_admin_job) jobs; /* calls that wait for an answer; TAILQ_INIT */
 	struct qp_stats stats; /* of the last `stats` event */
 };
 
 /* struct qp_http_config's answer function; ctx is a struct qp_admin. */
 void qp_admin_answer(void *admin, const struct qp_http_request *req, struct qp_http_response *out);
+
+/* Answers all that waits; before the HTTP servers go. */
+void qp_admin_end_jobs(struct qp_admin *a);
 
 /* The `stats` event's data; ctx is a struct qp_admin. */
 json_t *qp_admin_stats(void *admin);

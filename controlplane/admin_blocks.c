@@ -19,8 +19,8 @@ qp_admin_block_row(const struct qp_block *b)
 	return row;
 }
 
-static bool
-is_there(struct qp_admin_call *c)
+bool
+qp_admin_can_block(struct qp_admin_call *c)
 {
 	if (c->admin->blocks == NULL)
 		qp_problem(c->out, 501, "this gateway cannot keep sources out");
@@ -65,7 +65,7 @@ qp_admin_block_source(struct qp_admin_call *c)
 	/* Everybody is more likely a slip of the hand than a wish. */
 	if (qp_args_network(c->args, "source", true, &n) && (n.prefix == 0 || n.prefix == 96))
 		qp_args_fail(c->args, "source", "a part of the Internet: /1 or longer");
-	if (qp_args_ok(c->args) && is_there(c) && qp_admin_block(c, &n, seconds, reason, &row))
+	if (qp_args_ok(c->args) && qp_admin_can_block(c) && qp_admin_block(c, &n, seconds, reason, &row))
 		qp_admin_reply(c->out, json_pack("{s:s, s:o}", "status", "blocked", "blocked", row));
 }
 
@@ -76,7 +76,7 @@ qp_admin_unblock_source(struct qp_admin_call *c)
 	struct qp_msg_network n;
 
 	qp_args_network(c->args, "source", true, &n);
-	if (!qp_args_ok(c->args) || !is_there(c))
+	if (!qp_args_ok(c->args) || !qp_admin_can_block(c))
 		return;
 	qp_network_format(&n, text);
 	if (qp_blocks_remove(c->admin->blocks, &n) != 0) {
@@ -101,7 +101,7 @@ qp_admin_list_blocked_sources(struct qp_admin_call *c)
 	qp_args_page(c->args, &page);
 	if (page.cursor != NULL && qp_network_parse(page.cursor, &n, NULL) != 0)
 		qp_args_bad_cursor(c->args);
-	if (!qp_args_ok(c->args) || !is_there(c))
+	if (!qp_args_ok(c->args) || !qp_admin_can_block(c))
 		return;
 	if (page.cursor != NULL)
 		at = qp_blocks_after(blocks, &n);

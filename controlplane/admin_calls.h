@@ -25,6 +25,10 @@ void qp_admin_get_data_plane_status(struct qp_admin_call *c);
 void qp_admin_drain_data_plane(struct qp_admin_call *c);
 void qp_admin_shutdown_data_plane(struct qp_admin_call *c);
 void qp_admin_list_tunnels(struct qp_admin_call *c);
+void qp_admin_kick_tunnel(struct qp_admin_call *c);
+void qp_admin_list_connections(struct qp_admin_call *c);
+void qp_admin_get_connections(struct qp_admin_call *c);
+void qp_admin_kick_connection(struct qp_admin_call *c);
 void qp_admin_list_ports(struct qp_admin_call *c);
 void qp_admin_block_source(struct qp_admin_call *c);
 void qp_admin_unblock_source(struct qp_admin_call *c);
@@ -46,6 +50,8 @@ json_t *qp_admin_tunnel_row(const struct qp_tunnel *t);
 /* IPPROTO_TCP, IPPROTO_UDP: "tcp", "udp". */
 const char *qp_admin_protocol(uint8_t ipproto);
 json_t *qp_admin_block_row(const struct qp_block *b);
+/* False: sources cannot be kept out here, and that is answered. */
+bool qp_admin_can_block(struct qp_admin_call *c);
 /* Blocks, tells and records it. False: answered with what went wrong. */
 bool qp_admin_block(struct qp_admin_call *c, const struct qp_msg_network *n, uint64_t seconds,
 	const char *reason, json_t **row);

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The gateway's two HTTP APIs: where they listen, and whom they ask. Loop thread. */
 #define QP_LOG_MODULE QP_LOG_M_http
+#include <stdio.h>
 #include <unistd.h>
 
+#include "common/wire.h"
 #include "controlplane/gateway_internal.h"
 
 #define PRIVATE_API_CONNS 256u
@@ -48,6 +50,7 @@ qp_gateway_api_listen(struct qp_gateway *g, struct qp_errmsg *msg)
 	const struct qp_sockaddr *addr = &g->o->private_api_listen;
 	int err;
 
+	TAILQ_INIT(&g->admin.jobs);
 	g->admin.access = (struct qp_access) {.loopback = qp_sockaddr_is_loopback(&addr->sa),
 		.tls = o->tls_cert != NULL,
 		.token_file = o->token_file,
@@ -85,6 +88,16 @@ open_server(struct qp_gateway *g, int *fd, bool unix_socket, struct qp_http **ou
 		out, msg);
 }
 
+static void
+end_tunnel(void *ctx, struct qp_tunnel *tun, const char *phrase)
+{
+	struct qp_gateway *g = ctx;
+	struct qp_msg m = {.type = QP_MSG_TUNNEL_CLOSE, .tunnel_close = {.code = QP_APP_SHUTDOWN}};
+
+	snprintf(m.tunnel_close.phrase, sizeof(m.tunnel_close.phrase), "%s", phrase);
+	qp_supervisor_send(g->supervisor, &tun->origin, &m);
+}
+
 static int
 open_private_api(struct qp_gateway *g, struct qp_errmsg *msg)
 {
@@ -100,6 +113,8 @@ open_private_api(struct qp_gateway *g, struct qp_errmsg *msg)
 	a->records = &g->records;
 	a->metrics = snapshot;
 	a->serving = is_serving;
+	a->end_tunnel = end_tunnel;
+	a->sender = (struct qp_sender) {.send = qp_supervisor_send, .ctx = g->supervisor};
 	a->ctx = g;
 	a->stream = qp_event_stream_new(&(struct qp_event_stream_config) {.loop = g->loop,
 		.events = g->events,
@@ -149,6 +164,8 @@ qp_gateway_api_reload(struct qp_gateway *g, struct qp_errmsg *msg)
 void
 qp_gateway_api_close(struct qp_gateway *g)
 {
+	if (g->admin.ctx != NULL)
+		qp_admin_end_jobs(&g->admin);
 	qp_http_free(g->private_api);
 	qp_http_free(g->private_api_unix);
 	qp_public_api_free(g->public_api);

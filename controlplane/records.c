@@ -148,12 +148,47 @@ wanted(const struct qp_records *r)
 	return r != NULL && (r->audit != NULL || qp_events_wanted(r->events));
 }
 
+/*
+ * The same as the API says it, in whose lists an event's tunnel is looked up:
+ * docs/openapi.json, TunnelEvent and the others.
+ */
+static json_t *
+as_event(const json_t *row)
+{
+	static const struct {
+		const char *row, *event;
+	} names[] = {{"tunnel", "tunnel_id"}, {"key", "public_key"}, {"bytes_in", "bytes_sent"},
+		{"bytes_out", "bytes_received"}, {"connections", "connections_total"}};
+	json_t *e = json_copy((json_t *)(uintptr_t)row);
+	const char *addr = json_string_value(json_object_get(row, "peer_address"));
+	char peer[QP_ADDR_TEXT_BYTES];
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		json_t *value = json_object_get(e, names[i].row);
+
+		if (value == NULL)
+			continue;
+		json_object_set(e, names[i].event, value);
+		json_object_del(e, names[i].row);
+	}
+	if (addr == NULL)
+		return e;
+	snprintf(peer, sizeof(peer), strchr(addr, ':') != NULL ? "[%s]:%d" : "%s:%d", addr,
+		(int)json_integer_value(json_object_get(row, "peer_port")));
+	set_text(e, "peer", peer);
+	json_object_del(e, "peer_address");
+	json_object_del(e, "peer_port");
+	return e;
+}
+
 /* Takes `row` over. The audit log comes first: an event may lead to an action. */
 static void
 tell(const struct qp_records *r, const char *what, json_t *row)
 {
-	qp_audit_write(r->audit, what, json_incref(row));
-	qp_events_emit(r->events, what, row);
+	json_t *event = qp_events_wanted(r->events) ? as_event(row) : NULL;
+
+	qp_audit_write(r->audit, what, row);
+	qp_events_emit(r->events, what, event);
 }
 
 void

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the private API shows of tunnels, ports and connections, in pages and through filters."""
 
+import json
+import socket
+
 import pytest
-from apikit import Api
+from apikit import Api, Events
 from harness import Client, Gateway, eventually
 
 PORT = 5000
@@ -89,7 +92,136 @@ def test_tunnels_and_ports_are_listed(world):
     assert api.call("GetDataPlaneStatus", dp_id=dp_id)["active_tunnels"] == 5
 
 
-LISTS = ["ListTunnels", "ListPorts", "ListDataPlanes"]
+def hold(host, port, count=1):
+    """Outside users who stay."""
+    users = []
+    for _ in range(count):
+        with host.inside():
+            users.append(socket.create_connection((LO, port), 10))
+    return users
+
+
+def is_cut(user):
+    user.settimeout(5)
+    try:
+        return user.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+def test_connections_are_listed_with_what_they_carry(world):
+    api = world.api
+    assert api.call("ListConnections") == {"connections": []}
+    world.forward(9000, 9001)
+    users = hold(world.host, 9000, 7) + hold(world.host, 9001, 3)
+    eventually(lambda: len(api.call("ListConnections")["connections"]) == 10, what="ten connections")
+    rows = api.call("ListConnections")["connections"]
+    names = {f"{a}:{p}" for a, p in (user.getsockname() for user in users)}
+    assert {row["remote_addr"] for row in rows} == names
+    assert {row["protocol"] for row in rows} == {"tcp"}
+    assert sorted(row["port"] for row in rows) == [9000] * 7 + [9001] * 3
+    assert all(not row["local"] and row["age_ms"] < 60000 for row in rows)
+    for limit in (1, 3, 10):
+        found = pages_of_connections(api, limit)
+        assert {(r["tunnel_id"], r["connection_id"]) for r in found} == {
+            (r["tunnel_id"], r["connection_id"]) for r in rows}  # fmt: skip
+        assert len(found) == 10
+
+    assert len(api.call("ListConnections", port=9001)["connections"]) == 3
+    assert api.call("ListConnections", protocol="udp")["connections"] == []
+    assert len(api.call("ListConnections", peer="127.0.0.0/8")["connections"]) == 10
+    assert api.call("ListConnections", peer="2001:db8::/32")["connections"] == []
+    tunnels = {t["ports"][0]["port"]: t for t in api.call("ListTunnels")["tunnels"]}
+    mine = api.call("ListConnections", tunnel_id=tunnels[9000]["tunnel_id"])["connections"]
+    assert len(mine) == 7 and {row["port"] for row in mine} == {9000}
+    dp_id = tunnels[9000]["dp_id"]
+    assert len(api.call("GetConnections", dp_id=dp_id)["connections"]) == 10
+    assert api.post("GetConnections", {"dp_id": "0x1"}).status == 404
+    assert api.post("ListConnections", {"tunnel_id": "0001-0-1"}).status == 404
+    assert tunnels[9000]["connections"] == 7 and tunnels[9001]["connections"] == 3
+    assert tunnels[9000]["rtt_us"] > 0
+
+    with users[0] as user:
+        user.sendall(bytes(10000))
+
+        def carried():
+            return next(row for row in api.call("ListConnections")["connections"]
+                        if row["remote_addr"].endswith(f":{user.getsockname()[1]}"))  # fmt: skip
+
+        eventually(lambda: carried()["bytes_sent"] == 10000, what="10,000 bytes are counted")
+    for user in users:
+        user.close()
+    eventually(lambda: api.call("ListConnections") == {"connections": []}, what="all are gone")
+
+
+def pages_of_connections(api, limit):
+    """Pages may be short before the end: a worker looks at so much at a time."""
+    rows, cursor = [], {}
+    while True:
+        answer = api.call("ListConnections", limit=limit, **cursor)
+        assert len(answer["connections"]) <= limit
+        rows += answer["connections"]
+        if "next_cursor" not in answer:
+            return rows
+        cursor = {"cursor": answer["next_cursor"]}
+
+
+def test_one_connection_is_kicked_and_no_other(world):
+    api = world.api
+    world.forward(9000)
+    users = hold(world.host, 9000, 3)
+    eventually(lambda: len(api.call("ListConnections")["connections"]) == 3, what="three connections")
+    victim = users[1].getsockname()[1]
+    row = next(r for r in api.call("ListConnections")["connections"]
+               if r["remote_addr"] == f"{LO}:{victim}")  # fmt: skip
+    which = {"tunnel_id": row["tunnel_id"], "connection_id": row["connection_id"]}
+    assert api.call("KickConnection", **which) == {"status": "kicked"}
+    assert is_cut(users[1])
+    eventually(lambda: len(api.call("ListConnections")["connections"]) == 2, what="two are left")
+    assert api.post("KickConnection", which).status == 404
+    assert api.post("KickConnection", {**which, "tunnel_id": "0001-0-1"}).status == 404
+    for user in (users[0], users[2]):
+        user.sendall(b"still here")
+
+
+def test_tunnel_is_kicked_in_the_words_of_the_operator(world):
+    api = world.api
+    (client, other) = world.forward(9000, 9001)
+    tunnels = {t["ports"][0]["port"]: t["tunnel_id"] for t in api.call("ListTunnels")["tunnels"]}
+    events = Events(api, "?types=tunnel_closed")
+    gone = {"tunnel_id": tunnels[9000], "reason": "moved to the other site"}
+    assert api.call("KickTunnel", **gone) == {"status": "kicked"}
+    client.wait()
+    assert "moved to the other site" in client.output()
+    told = events.wait("tunnel_closed")
+    assert told["tunnel_id"] == tunnels[9000]
+    events.close()
+    assert [t["tunnel_id"] for t in api.call("ListTunnels")["tunnels"]] == [tunnels[9001]]
+    assert [p["port"] for p in api.call("ListPorts")["ports"]] == [9001]
+    assert api.post("KickTunnel", gone).status == 404
+    assert other.running()
+
+
+def test_changes_are_written_to_the_audit_log(host, logs):
+    path = logs / "audit.log"
+    world = World(host, "--audit-log", str(path))
+    world.forward(9000)
+    tunnel = world.api.call("ListTunnels")["tunnels"][0]["tunnel_id"]
+    world.api.call("KickTunnel", tunnel_id=tunnel, reason="why not")
+    world.api.call("SetLogLevel", level="debug")
+    world.api.post("KickTunnel", {"tunnel_id": "0001-0-1"})
+    world.api.call("ShutdownDataPlane", dp_id=world.api.call("ListDataPlanes")["data_planes"][0]["dp_id"])
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    did = [(row["action"], row["actor"].split()[0]) for row in rows if row["event"] == "admin"]
+    assert did == [("KickTunnel", "api"), ("SetLogLevel", "api"), ("ShutdownDataPlane", "api")]
+    kick = next(row for row in rows if row.get("action") == "KickTunnel")
+    assert (kick["tunnel_id"], kick["reason"]) == (tunnel, "why not")
+    assert kick["actor"].startswith("api 127.0.0.1:")
+    eventually(world.gateway.healthy, what="the next data plane serves")
+    world.gateway.end()
+
+
+LISTS = ["ListTunnels", "ListPorts", "ListDataPlanes", "ListConnections"]
 
 
 def test_cursors_of_others_are_refused_or_lead_nowhere(world):
