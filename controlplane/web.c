@@ -43,7 +43,8 @@ qp_web_answer(const struct qp_embedded *file, const struct qp_http_request *req,
 		return;
 	qp_http_add_header(out, "Content-Security-Policy",
 		"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-		"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
+		"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+		"require-trusted-types-for 'script'; trusted-types 'none'");
 	qp_http_add_header(out, "Referrer-Policy", "no-referrer");
 	qp_http_add_header(out, "Cross-Origin-Opener-Policy", "same-origin");
 	qp_http_add_header(out, "Cross-Origin-Resource-Policy", "same-origin");

@@ -14,10 +14,10 @@ import threading
 from harness import ROOT
 
 WEB = ROOT / "controlplane/web"
-# As controlplane/web.c sends it, and stricter: no text may become a script.
+# As controlplane/web.c sends it.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 )
 
 
