@@ -31,39 +31,14 @@ config_path(const char *file, char path[QP_CONFIG_PATH_BYTES], struct qp_errmsg 
 }
 
 static int
-load_clients(const struct qp_options *o, struct qp_keyset **out, struct qp_errmsg *msg)
-{
-	struct qp_keyset *set = qp_keyset_new();
-	int err = set == NULL ? qp_fail(msg, QP_E_NOMEM, "out of memory") : 0;
-
-	if (err == 0 && o->client_pubkeys != NULL)
-		err = qp_keyset_add_list(set, o->client_pubkeys, "--client-pubkeys", msg);
-	if (err == 0 && o->client_pubkeys_file != NULL)
-		err = qp_keyset_add_file(set, o->client_pubkeys_file, msg);
-	if (err != 0) {
-		qp_keyset_free(set);
-		return err;
-	}
-	*out = set;
-	return 0;
-}
-
-static int
-load_x25519(struct qp_credentials *c, const struct qp_options *o, struct qp_errmsg *msg)
+load_private_key(struct qp_credentials *c, const struct qp_options *o, struct qp_errmsg *msg)
 {
 	int err = o->privkey != NULL
 			  ? qp_private_key_from_text((const char *)o->privkey->bytes, "--privkey",
 				    &c->private_key, msg)
 			  : qp_private_key_from_file(o->privkey_file, &c->private_key, msg);
 
-	if (err == 0)
-		err = qp_key_public(c->private_key, c->policy.public_key);
-	if (err == 0)
-		err = load_clients(o, &c->clients, msg);
-	c->policy.private_key = c->private_key;
-	c->policy.knows = qp_keyset_knows;
-	c->policy.ctx = c->clients;
-	return err;
+	return err == 0 ? qp_key_public(c->private_key, c->public_key) : err;
 }
 
 static int
@@ -71,17 +46,31 @@ load_psk(struct qp_credentials *c, const struct qp_options *o, struct qp_errmsg 
 {
 	int err;
 
-	if (o->psk != NULL) {
-		err = qp_psk_from_text((const char *)o->psk->bytes, "--psk", &c->psk, msg);
-	} else {
-		err = config_path("psk", c->psk_path, msg);
-		if (err == 0)
-			err = qp_psk_from_file_or_create(
-				c->psk_path, &c->psk, &c->psk_created, msg);
-	}
-	c->policy.psks = (const struct qp_secret *const *)&c->psk;
-	c->policy.npsks = 1;
+	if (o->psk != NULL)
+		return qp_psk_from_text((const char *)o->psk->bytes, "--psk", &c->psk, msg);
+	err = config_path("psk", c->psk_path, msg);
+	if (err == 0)
+		err = qp_psk_from_file_or_create(c->psk_path, &c->psk, &c->psk_created, msg);
 	return err;
+}
+
+int
+qp_credentials_policy(const struct qp_credentials *c, const struct qp_options *o,
+	struct qp_policy **out, struct qp_errmsg *msg)
+{
+	struct qp_mistakes m = {0};
+	int err = qp_options_policy(
+		o, c->psk, c->psk_path[0] != '\0' ? c->psk_path : "--psk", NULL, out, &m);
+
+	if (err != 0)
+		qp_mistakes_sum_up(&m, msg);
+	return err;
+}
+
+static bool
+has_psks(const struct qp_options *o)
+{
+	return o->file != NULL && qp_config_count(o->file).psks > 0;
 }
 
 static int
@@ -104,9 +93,11 @@ qp_credentials_load(struct qp_credentials *c, struct qp_options *o, struct qp_er
 
 	memset(c, 0, sizeof(*c));
 	if (x25519)
-		err = load_x25519(c, o, msg);
-	else if (o->psk != NULL || o->file == NULL || qp_config_count(o->file).psks == 0)
+		err = load_private_key(c, o, msg);
+	if (err == 0 && (o->psk != NULL || (!x25519 && !has_psks(o))))
 		err = load_psk(c, o, msg);
+	if (err == 0)
+		err = qp_credentials_policy(c, o, &c->policy, msg);
 	if (err == 0)
 		err = load_certificate(c, msg);
 	qp_secret_free(o->privkey);
@@ -120,26 +111,8 @@ qp_credentials_load(struct qp_credentials *c, struct qp_options *o, struct qp_er
 void
 qp_credentials_free(struct qp_credentials *c)
 {
+	qp_policy_free(c->policy);
 	qp_secret_free(c->private_key);
 	qp_secret_free(c->psk);
-	qp_keyset_free(c->clients);
 	memset(c, 0, sizeof(*c));
-}
-
-int
-qp_credentials_reload(struct qp_credentials *c, const struct qp_options *o, struct qp_errmsg *msg)
-{
-	struct qp_keyset *fresh;
-	int err;
-
-	if (o->client_pubkeys_file == NULL)
-		return qp_fail(
-			msg, QP_E_UNSUPPORTED, "there is no --client-pubkeys-file to read again");
-	err = load_clients(o, &fresh, msg);
-	if (err != 0)
-		return err;
-	qp_keyset_free(c->clients);
-	c->clients = fresh;
-	c->policy.ctx = fresh;
-	return 0;
 }

@@ -96,14 +96,18 @@ on_owner_ready(void *ctx)
 static void
 reload(struct qp_gateway *g)
 {
+	struct qp_enforce_result result;
+	struct qp_policy *fresh;
 	struct qp_errmsg msg;
 
-	if (qp_credentials_reload(g->cred, g->o, &msg) == 0)
-		qp_log(QP_LOG_INFO, "client keys were read again",
-			QP_LOG_STR("file", g->o->client_pubkeys_file),
-			QP_LOG_U64("keys", qp_keyset_count(g->cred->clients)));
-	else
+	if (qp_credentials_policy(g->cred, g->o, &fresh, &msg) == 0) {
+		qp_enforce_replace(g->enforce, fresh, &result);
+		qp_log(QP_LOG_INFO, "the policy was read again",
+			QP_LOG_U64("clients", result.clients),
+			QP_LOG_U64("tunnels_ended", result.ended));
+	} else {
 		qp_log(QP_LOG_ERROR, "nothing was reloaded", QP_LOG_STR("reason", msg.text));
+	}
 	if (qp_gateway_api_reload(g, &msg) != 0)
 		qp_log(QP_LOG_ERROR, "the private API's certificate and token stay as they were",
 			QP_LOG_STR("reason", msg.text));
@@ -228,10 +232,23 @@ open_services(struct qp_gateway *g, struct qp_errmsg *msg)
 	g->tunnels = qp_tunnels_new();
 	if (g->tunnels == NULL)
 		return qp_fail(msg, QP_E_NOMEM, "out of memory");
+	g->enforce = qp_enforce_new(&(struct qp_enforce_config) {.loop = g->loop,
+					    .tunnels = g->tunnels,
+					    .sender = sender,
+					    .has_room = qp_supervisor_has_room,
+					    .room_ctx = g->supervisor,
+					    .workers = qp_gateway_workers,
+					    .workers_ctx = g},
+		g->cred->policy);
+	g->cred->policy = NULL;
+	if (g->enforce == NULL)
+		return qp_fail(msg, QP_E_NOMEM, "out of memory");
 	g->authd = qp_authd_new(&(struct qp_authd_config) {.loop = g->loop,
 		.tunnels = g->tunnels,
 		.sender = sender,
-		.policy = &g->cred->policy,
+		.enforce = g->enforce,
+		.private_key = g->cred->private_key,
+		.public_key = g->cred->public_key,
 		.records = &g->records});
 	g->ports = qp_ports_new(&(struct qp_ports_config) {.tunnels = g->tunnels,
 		.sender = sender,
@@ -248,6 +265,7 @@ open_services(struct qp_gateway *g, struct qp_errmsg *msg)
 		.excluded = g->o->reserved_ports.range,
 		.nexcluded = g->o->reserved_ports.n,
 		.rights = qp_gateway_port_rights,
+		.room = qp_gateway_forward_room,
 		.rights_ctx = g,
 		.leases = g->leases,
 		.records = &g->records});
@@ -263,7 +281,9 @@ open_services(struct qp_gateway *g, struct qp_errmsg *msg)
 	return qp_locals_new(
 		&(struct qp_locals_config) {.tunnels = g->tunnels,
 			.sender = sender,
-			.allow = &g->o->allow,
+			.rights = qp_gateway_local_rights,
+			.room = qp_gateway_forward_room,
+			.rights_ctx = g,
 			.sources = g->sources,
 			.source_count = g->o->local_forward_ports,
 			.private_api = g->o->private_api_listen,
@@ -407,6 +427,7 @@ close_modules(struct qp_gateway *g)
 	qp_sources_free(g->sources);
 	qp_ports_free(g->ports);
 	qp_authd_free(g->authd);
+	qp_enforce_free(g->enforce);
 	qp_tunnels_free(g->tunnels);
 	qp_supervisor_free(g->supervisor);
 	qp_owner_free(g->owner);

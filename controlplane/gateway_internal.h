@@ -6,6 +6,7 @@
 #include "controlplane/audit.h"
 #include "controlplane/authd.h"
 #include "controlplane/blocks.h"
+#include "controlplane/enforce.h"
 #include "controlplane/events.h"
 #include "controlplane/gateway.h"
 #include "controlplane/hostnet.h"
@@ -38,6 +39,7 @@ struct qp_gateway {
 	struct qp_state_stats state_stats; /* as read for the last /metrics */
 	struct qp_leases *leases;
 	struct qp_tunnels *tunnels;
+	struct qp_enforce *enforce; /* holds the policy */
 	struct qp_authd *authd;
 	struct qp_ports *ports;
 	struct qp_sources *sources;
@@ -92,6 +94,13 @@ void qp_gateway_close_keeping(struct qp_gateway *g);
 int qp_gateway_port_move(void *ctx, int protocol, uint16_t port, const struct qp_origin *worker);
 int qp_gateway_port_rights(void *ctx, const struct qp_tunnel *tun, struct qp_port_rights *out,
 	struct qp_errmsg *msg);
+
+/* qp_ports_config's and qp_locals_config's questions of the policy; ctx is the gateway. */
+int qp_gateway_forward_room(void *ctx, const struct qp_tunnel *tun, struct qp_errmsg *msg);
+const struct qp_allow *qp_gateway_local_rights(
+	void *ctx, const struct qp_tunnel *tun, struct qp_errmsg *msg);
+/* struct qp_enforce_config's workers. */
+unsigned qp_gateway_workers(void *ctx, uint32_t server_id);
 
 /* gateway.c: begins the way down; when called again, without patience. */
 void qp_gateway_shutdown(struct qp_gateway *g);

@@ -81,8 +81,8 @@ qp_gateway_port_rights(void *ctx, const struct qp_tunnel *tun, struct qp_port_ri
 	struct qp_errmsg *msg)
 {
 	const struct qp_gateway *g = ctx;
+	const struct qp_policy_client *c;
 
-	(void)msg;
 	*out = (struct qp_port_rights) {.client = tun->identity.name};
 	switch (g->o->port_takeover) {
 	case QP_TAKEOVER_AUTO:
@@ -94,5 +94,38 @@ qp_gateway_port_rights(void *ctx, const struct qp_tunnel *tun, struct qp_port_ri
 	case QP_TAKEOVER_NEVER:
 		break;
 	}
+	c = qp_enforce_client(g->enforce, tun, msg);
+	if (c == NULL)
+		return QP_E_PERM;
+	out->grants = &c->grants;
 	return 0;
+}
+
+int
+qp_gateway_forward_room(void *ctx, const struct qp_tunnel *tun, struct qp_errmsg *msg)
+{
+	const struct qp_gateway *g = ctx;
+
+	return qp_enforce_room(g->enforce, tun, msg);
+}
+
+const struct qp_allow *
+qp_gateway_local_rights(void *ctx, const struct qp_tunnel *tun, struct qp_errmsg *msg)
+{
+	static const struct qp_allow nothing;
+	const struct qp_gateway *g = ctx;
+	const struct qp_policy_client *c = qp_enforce_client(g->enforce, tun, msg);
+
+	if (c == NULL)
+		return NULL;
+	return c->grants.locals != NULL ? c->grants.locals : &nothing;
+}
+
+unsigned
+qp_gateway_workers(void *ctx, uint32_t server_id)
+{
+	const struct qp_gateway *g = ctx;
+	const struct qp_generation *gen = qp_supervisor_find(g->supervisor, server_id);
+
+	return gen != NULL ? gen->nworkers : 0;
 }

@@ -185,6 +185,7 @@ drop_tunnel(void *ctx, struct qp_tunnel *tun)
 	qp_ports_drop_tunnel(g->ports, tun, "data plane ended", NULL);
 	if (tun->state == QP_TUNNEL_AUTHENTICATED)
 		qp_record_tunnel_closed(&g->records, tun, QP_END_UNKNOWN, NULL);
+	qp_enforce_left(g->enforce, tun);
 	qp_tunnels_remove(g->tunnels, tun);
 }
 
@@ -242,6 +243,7 @@ on_tunnel_closed(struct qp_gateway *g, const struct qp_origin *from, const struc
 			QP_LOG_STR("client", tun->identity.name),
 			QP_LOG_STR("reason", qp_end_reason_name(c->reason)));
 	}
+	qp_enforce_left(g->enforce, tun);
 	qp_tunnels_remove(g->tunnels, tun);
 }
 

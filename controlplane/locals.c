@@ -58,8 +58,8 @@ is_destination(const struct in6_addr *addr)
 
 /* Whether a connection may lead there, and by which way. */
 static int
-decide_on(const struct qp_locals *l, const struct in6_addr *addr, uint16_t port,
-	struct qp_msg_local_addr *out, struct qp_errmsg *msg)
+decide_on(const struct qp_locals *l, const struct qp_allow *allow, const struct in6_addr *addr,
+	uint16_t port, struct qp_msg_local_addr *out, struct qp_errmsg *msg)
 {
 	struct qp_hostnet_route route;
 	char text[QP_ADDR_TEXT_BYTES];
@@ -68,10 +68,10 @@ decide_on(const struct qp_locals *l, const struct in6_addr *addr, uint16_t port,
 	text_of(addr, port, text);
 	if (!is_destination(addr))
 		return qp_fail(msg, QP_E_INVAL, "%s is no destination for a connection", text);
-	if (!qp_allow_check(l->cfg.allow, addr, port))
+	if (!qp_allow_check(allow, addr, port))
 		return qp_fail(msg, QP_E_PERM,
 			"the gateway's policy does not allow %s (its operator's "
-			"--allow-local-forward)", text);
+			"--allow-local-forward, or local-forwards of the policy)", text);
 	err = l->cfg.route(l->cfg.route_ctx, addr, &route, msg);
 	if (err != 0)
 		return err;
@@ -86,13 +86,14 @@ decide_on(const struct qp_locals *l, const struct in6_addr *addr, uint16_t port,
 
 /* Those addresses that may be tried; of the others, the last one's reason if there is no such. */
 static int
-choose(const struct qp_locals *l, const struct qp_resolved *r, struct qp_msg_local_grant *g,
-	struct qp_errmsg *msg)
+choose(const struct qp_locals *l, const struct qp_allow *allow, const struct qp_resolved *r,
+	struct qp_msg_local_grant *g, struct qp_errmsg *msg)
 {
 	int err = QP_E_NOTFOUND, denied = 0;
 
 	for (unsigned i = 0; i < r->n && g->naddrs < QP_LOCAL_ADDRS; i++) {
-		err = decide_on(l, &r->addr[i], r->target.port, &g->addr[g->naddrs], msg);
+		err = decide_on(
+			l, allow, &r->addr[i], r->target.port, &g->addr[g->naddrs], msg);
 		if (err == 0)
 			g->naddrs++;
 		else if (err == QP_E_PERM)
@@ -105,11 +106,15 @@ choose(const struct qp_locals *l, const struct qp_resolved *r, struct qp_msg_loc
 }
 
 static int
-decide(struct qp_locals *l, const struct qp_resolved *r, struct qp_msg_local_grant *g,
-	struct qp_errmsg *msg)
+decide(struct qp_locals *l, const struct qp_tunnel *tun, const struct qp_resolved *r,
+	struct qp_msg_local_grant *g, struct qp_errmsg *msg)
 {
-	int err = choose(l, r, g, msg);
+	const struct qp_allow *allow = l->cfg.rights(l->cfg.rights_ctx, tun, msg);
+	int err = allow != NULL ? choose(l, allow, r, g, msg) : QP_E_PERM;
 
+	/* One that is open and asks where its name leads now is counted already. */
+	if (err == 0 && tun->local.n == 0 && l->cfg.room != NULL)
+		err = l->cfg.room(l->cfg.rights_ctx, tun, msg);
 	if (err != 0)
 		return err;
 	g->port = r->target.port;
@@ -169,24 +174,35 @@ grant(struct qp_locals *l, const struct qp_resolved *r, struct qp_msg *answer)
 	qp_send(&l->cfg.sender, &r->from, answer);
 }
 
+/* Where it leads, for the day when the policy changes. */
+static void
+remember(struct qp_tunnel *tun, const struct qp_msg_local_grant *g)
+{
+	tun->local = (struct qp_tunnel_local) {.n = g->naddrs, .port = g->port};
+	for (unsigned i = 0; i < g->naddrs; i++)
+		memcpy(&tun->local.addr[i], g->addr[i].addr, sizeof(tun->local.addr[i]));
+}
+
 /* The addresses are known, or why they are not. */
 static void
 answer(void *ctx, const struct qp_resolved *r)
 {
 	struct qp_locals *l = ctx;
-	const struct qp_tunnel *tun = qp_tunnels_find(l->cfg.tunnels, &r->from);
+	struct qp_tunnel *tun = qp_tunnels_find(l->cfg.tunnels, &r->from);
 	struct qp_msg m = {.type = QP_MSG_LOCAL_GRANT};
 	struct qp_errmsg msg = r->msg;
 	int err;
 
 	if (tun == NULL || tun->state != QP_TUNNEL_AUTHENTICATED)
 		return; /* its client has left meanwhile */
-	err = r->err != 0 ? r->err : decide(l, r, &m.local_grant, &msg);
+	err = r->err != 0 ? r->err : decide(l, tun, r, &m.local_grant, &msg);
 	tell_decision(l, tun, r, &m.local_grant, err, msg.text);
-	if (err != 0)
+	if (err != 0) {
 		deny(l, &r->from, err, msg.text);
-	else
-		grant(l, r, &m);
+		return;
+	}
+	remember(tun, &m.local_grant);
+	grant(l, r, &m);
 }
 
 int
@@ -239,7 +255,9 @@ read_question(const struct qp_msg_local *m, struct qp_resolved *r, struct qp_err
 void
 qp_locals_request(struct qp_locals *l, const struct qp_origin *from, const struct qp_msg *m)
 {
+	const struct qp_tunnel *tun = qp_tunnels_find(l->cfg.tunnels, from);
 	struct qp_resolved r = {.from = *from};
+	const struct qp_allow *allow;
 	struct qp_errmsg msg;
 	int err = read_question(&m->local, &r, &msg);
 
@@ -252,10 +270,17 @@ qp_locals_request(struct qp_locals *l, const struct qp_origin *from, const struc
 		answer(l, &r);
 		return;
 	}
+	if (tun == NULL)
+		return; /* its client has left */
 	/* Where nothing is allowed, nobody makes us ask for names either. */
-	if (!l->cfg.allow->any && l->cfg.allow->n == 0) {
-		deny(l, from, QP_E_PERM, "this gateway allows no local forwards (its operator's "
-			"--allow-local-forward)");
+	allow = l->cfg.rights(l->cfg.rights_ctx, tun, &msg);
+	if (allow == NULL) {
+		deny(l, from, QP_E_PERM, msg.text);
+		return;
+	}
+	if (!allow->any && allow->n == 0) {
+		deny(l, from, QP_E_PERM, "this gateway allows this client no local forwards (its "
+			"operator's --allow-local-forward, or local-forwards of the policy)");
 		return;
 	}
 	err = qp_resolver_ask(l->resolver, &r, &msg);

@@ -25,7 +25,12 @@
 struct qp_locals_config {
 	struct qp_tunnels *tunnels;
 	struct qp_sender sender;
-	const struct qp_allow *allow; /* borrowed */
+	/* What the tunnel's client may reach; NULL, and a line for its user: it may nothing any more. */
+	const struct qp_allow *(*rights)(void *ctx, const struct qp_tunnel *tun,
+		struct qp_errmsg *msg);
+	/* Whether it may have a forward more: QP_E_PERM and a line, or 0. NULL: any number. */
+	int (*room)(void *ctx, const struct qp_tunnel *tun, struct qp_errmsg *msg);
+	void *rights_ctx; /* of both */
 	struct qp_sources *sources;
 	uint32_t source_count;        /* ports of a worker's block */
 	struct qp_sockaddr private_api; /* never a destination */

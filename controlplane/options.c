@@ -234,7 +234,7 @@ run_parser(struct qp_options *o, int argc, char **argv, const struct qp_options_
 			.parse = qp_opt_strings,
 			.value = &o->interfaces},
 		QP_OPT_GROUP(
-			"Authentication (X25519 keys, or a PSK; default: a PSK is made and kept):"),
+			"Authentication (X25519 keys, a PSK or both; default: a PSK is made and kept):"),
 		{.name = "privkey",
 			.arg = "BASE64",
 			.secret = true,
@@ -573,14 +573,6 @@ check_authentication(const struct qp_options *o, struct qp_errmsg *msg)
 
 	if (o->privkey_file != NULL && (o->privkey != NULL || o->privkey_in_words))
 		return qp_fail(msg, QP_E_INVAL, "--privkey and --privkey-file: give one of them");
-	if (o->psk != NULL && (key || clients))
-		return qp_fail(msg, QP_E_INVAL,
-			"--psk and %s: in quicport/1 a server uses either a PSK or X25519 keys: give "
-			"one of them",
-			o->privkey != NULL        ? "--privkey"
-			: o->privkey_file != NULL ? "--privkey-file"
-			: o->client_pubkeys       ? "--client-pubkeys"
-						  : "--client-pubkeys-file");
 	/* A file may get its clients later, and the API has some of its own. */
 	if (key && !clients && o->file == NULL)
 		return qp_fail(msg, QP_E_INVAL,

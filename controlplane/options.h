@@ -129,7 +129,7 @@ void qp_options_free(struct qp_options *o);
  * The clients of all options and of the file. `psk`: of --psk, or the one that
  * was made; NULL: none. QP_E_INVAL with what is in `m`.
  */
-int qp_options_policy(struct qp_options *o, const struct qp_secret *psk, const char *psk_origin,
+int qp_options_policy(const struct qp_options *o, const struct qp_secret *psk, const char *psk_origin,
 	struct qp_mistakes *unreadable, struct qp_policy **out, struct qp_mistakes *m);
 
 /* A path in the configuration folder; as long as a ring message can tell it to a data plane. */
@@ -137,10 +137,10 @@ int qp_options_policy(struct qp_options *o, const struct qp_secret *psk, const c
 
 /* Keys and PSK in guarded memory, and where they came from. */
 struct qp_credentials {
-	struct qp_auth_policy policy; /* borrows the fields below */
-	struct qp_secret *private_key;
-	struct qp_secret *psk;
-	struct qp_keyset *clients;
+	struct qp_secret *private_key; /* NULL: no client may come by X25519 */
+	uint8_t public_key[QP_KEY_BYTES];
+	struct qp_secret *psk; /* NULL: none is given and X25519 is on, so none is made */
+	struct qp_policy *policy; /* the first one; the gateway takes it, and leaves NULL */
 	char psk_path
 		[QP_CONFIG_PATH_BYTES]; /* the file, when no option gave a credential; else "" */
 	bool psk_created;
@@ -154,11 +154,8 @@ struct qp_credentials {
  */
 int qp_credentials_load(struct qp_credentials *c, struct qp_options *o, struct qp_errmsg *msg);
 void qp_credentials_free(struct qp_credentials *c);
-/*
- * Reads the client keys again. A bad file changes nothing. QP_E_UNSUPPORTED:
- * there is no such file to read.
- */
-int qp_credentials_reload(
-	struct qp_credentials *c, const struct qp_options *o, struct qp_errmsg *msg);
+/* qp_options_policy with these credentials; `msg` sums the mistakes up. */
+int qp_credentials_policy(const struct qp_credentials *c, const struct qp_options *o,
+	struct qp_policy **out, struct qp_errmsg *msg);
 
 #endif

@@ -24,7 +24,7 @@ qp_options_locate(const struct qp_options *o, struct qp_errmsg *msg)
 }
 
 int
-qp_options_policy(struct qp_options *o, const struct qp_secret *psk, const char *psk_origin,
+qp_options_policy(const struct qp_options *o, const struct qp_secret *psk, const char *psk_origin,
 	struct qp_mistakes *unreadable, struct qp_policy **out, struct qp_mistakes *m)
 {
 	const struct qp_config_base base = {

@@ -126,7 +126,7 @@ qp_policy_free(struct qp_policy *p)
 		}
 	}
 	for (unsigned i = 0; i < p->npsks; i++)
-		qp_secret_free(p->psk[i].secret);
+		qp_secret_free((struct qp_secret *)(uintptr_t)p->secret[i]);
 	for (unsigned i = 0; i < p->all->n; i++)
 		qp_policy_free_client(p->all->v[i]);
 	free(p->all->v);
@@ -191,8 +191,30 @@ qp_policy_npsks(const struct qp_policy *p)
 const struct qp_policy_client *
 qp_policy_psk(const struct qp_policy *p, unsigned i, const struct qp_secret **secret)
 {
-	*secret = p->psk[i].secret;
-	return &p->psk[i].of->c;
+	*secret = p->secret[i];
+	return &p->psk_of[i]->c;
+}
+
+const struct qp_secret *const *
+qp_policy_secrets(const struct qp_policy *p)
+{
+	return p->secret;
+}
+
+const struct qp_secret *
+qp_policy_secret_of(const struct qp_policy *p, const struct qp_policy_client *c)
+{
+	for (unsigned i = 0; i < p->npsks; i++) {
+		if (&p->psk_of[i]->c == c)
+			return p->secret[i];
+	}
+	return NULL;
+}
+
+bool
+qp_policy_knows(const void *policy, const uint8_t key[QP_KEY_BYTES])
+{
+	return qp_policy_by_key(policy, key) != NULL;
 }
 
 unsigned

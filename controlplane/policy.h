@@ -102,6 +102,12 @@ const struct qp_policy_client *qp_policy_by_id(const struct qp_policy *p, uint32
 unsigned qp_policy_npsks(const struct qp_policy *p);
 const struct qp_policy_client *qp_policy_psk(
 	const struct qp_policy *p, unsigned i, const struct qp_secret **secret);
+/* The same, for struct qp_auth_policy: the secrets in that order, and its question by key. */
+const struct qp_secret *const *qp_policy_secrets(const struct qp_policy *p);
+bool qp_policy_knows(const void *policy, const uint8_t key[QP_KEY_BYTES]);
+/* NULL: the client has none. */
+const struct qp_secret *qp_policy_secret_of(
+	const struct qp_policy *p, const struct qp_policy_client *c);
 /* All clients, sorted by name: i < qp_policy_count(). For lists with paging. */
 unsigned qp_policy_count(const struct qp_policy *p);
 const struct qp_policy_client *qp_policy_at(const struct qp_policy *p, unsigned i);

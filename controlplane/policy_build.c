@@ -84,6 +84,15 @@ id_taken(const void *ctx, uint32_t id)
 	return qp_policy_by_id(ctx, id) != NULL;
 }
 
+static int
+check_grants(const struct qp_grants *g, const char *origin, struct qp_errmsg *msg)
+{
+	if (g->nsources > QP_CLIENT_MAX_SOURCES)
+		return qp_fail(msg, QP_E_INVAL, "%s: at most %u networks that outside users come from",
+			place(origin), QP_CLIENT_MAX_SOURCES);
+	return 0;
+}
+
 /* `name` is checked, or made. QP_E_NOMEM. */
 static int
 add_client(struct qp_policy *p, const struct qp_policy_client *like, struct qp_pol_client **out)
@@ -129,6 +138,8 @@ qp_policy_add_key(struct qp_policy *p, const char *name, const char *group, cons
 
 	if (err == 0)
 		err = check_key(p, key, origin, msg);
+	if (err == 0)
+		err = check_grants(grants, origin, msg);
 	if (err != 0)
 		return err;
 	if (name != NULL)
@@ -177,13 +188,13 @@ check_secret(const struct qp_policy *p, const char *name, const char *origin,
 		return qp_fail(msg, QP_E_FULL, "%s: there may be %u PSKs: each is tried",
 			place(origin), QP_POLICY_PSKS);
 	for (unsigned i = 0; i < p->npsks; i++) {
-		const struct qp_secret *other = p->psk[i].secret;
+		const struct qp_secret *other = p->secret[i];
 
 		if (other->len == secret->len &&
 			sodium_memcmp(other->bytes, secret->bytes, secret->len) == 0)
 			return qp_fail(msg, QP_E_INVAL, "%s: the PSK of %s is that of %s, by %s",
-				place(origin), name, p->psk[i].of->c.name,
-				place_of(&p->psk[i].of->c));
+				place(origin), name, p->psk_of[i]->c.name,
+				place_of(&p->psk_of[i]->c));
 	}
 	return 0;
 }
@@ -199,6 +210,8 @@ qp_policy_add_psk(struct qp_policy *p, const char *name, const char *group, cons
 
 	if (err == 0)
 		err = check_secret(p, name, origin, secret, msg);
+	if (err == 0)
+		err = check_grants(grants, origin, msg);
 	if (err == 0) {
 		memcpy(like.name, name, strlen(name) + 1);
 		err = add_client(p, &like, &c);
@@ -209,6 +222,7 @@ qp_policy_add_psk(struct qp_policy *p, const char *name, const char *group, cons
 		qp_secret_free(secret);
 		return err;
 	}
-	p->psk[p->npsks++] = (struct qp_pol_psk) {.of = c, .secret = secret};
+	p->psk_of[p->npsks] = c;
+	p->secret[p->npsks++] = secret;
 	return 0;
 }

@@ -34,18 +34,14 @@ struct qp_pol_sorted {
 	struct qp_pol_client **v;
 };
 
-struct qp_pol_psk {
-	struct qp_pol_client *of;
-	struct qp_secret *secret;
-};
-
 struct qp_policy {
 	struct qp_pol_buckets *bucket;
 	unsigned nbuckets; /* a power of two; at least as many as clients, and as keys */
 	unsigned nkeys;
 	struct qp_pol_sorted *all;
 	unsigned npsks;
-	struct qp_pol_psk psk[QP_POLICY_PSKS];
+	struct qp_pol_client *psk_of[QP_POLICY_PSKS];
+	const struct qp_secret *secret[QP_POLICY_PSKS];
 	uint8_t hash_key[crypto_shorthash_KEYBYTES];
 };
 

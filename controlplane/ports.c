@@ -228,6 +228,7 @@ take_over(struct qp_ports *p, const struct qp_port_wish *w, struct qp_port *port
 {
 	struct qp_msg bye = {.type = QP_MSG_TUNNEL_CLOSE, .tunnel_close = {.code = QP_APP_NONE}};
 	struct qp_origin old = port->tunnel->origin;
+	struct qp_tunnel *loser = port->tunnel;
 	int err = count_takeover(p, port, msg);
 
 	if (err != 0)
@@ -242,6 +243,9 @@ take_over(struct qp_ports *p, const struct qp_port_wish *w, struct qp_port *port
 	snprintf(bye.tunnel_close.phrase, sizeof(bye.tunnel_close.phrase),
 		"a new tunnel of '%.64s' has taken its port over", w->rights.client);
 	qp_send(&p->cfg.sender, &old, &bye);
+	if (!loser->ending)
+		loser->told = true; /* nobody has to tell it once more */
+	loser->ending = true;
 	err = give_to_tunnel(p, port, w, false);
 	if (err == 0)
 		return 0;
@@ -269,6 +273,12 @@ is_same_client(const struct qp_ports *p, const struct qp_port_wish *w, const str
 }
 
 static int
+room(const struct qp_ports *p, const struct qp_tunnel *tun, struct qp_errmsg *msg)
+{
+	return p->cfg.room != NULL ? p->cfg.room(p->cfg.rights_ctx, tun, msg) : 0;
+}
+
+static int
 open_fixed(struct qp_ports *p, const struct qp_port_wish *w, uint16_t number, struct qp_errmsg *msg)
 {
 	struct qp_port *port = *qp_ports_slot(p, w->protocol, number);
@@ -281,8 +291,10 @@ open_fixed(struct qp_ports *p, const struct qp_port_wish *w, uint16_t number, st
 		!qp_grants_allow_port(w->rights.grants, w->wire_protocol, number))
 		return qp_fail(msg, QP_E_PERM, "the gateway's policy does not give '%s' port %u/%s",
 			w->rights.client, number, name);
-	if (port == NULL)
-		return qp_ports_open(p, w, number, false, msg);
+	if (port == NULL) {
+		err = room(p, w->tunnel, msg);
+		return err == 0 ? qp_ports_open(p, w, number, false, msg) : err;
+	}
 	if (is_same_client(p, w, port->tunnel))
 		return take_over(p, w, port, msg);
 	return qp_fail(msg, QP_E_INUSE, "port %u/%s is taken by another tunnel", number, name);
@@ -339,8 +351,10 @@ decide(struct qp_ports *p, struct qp_tunnel *tun, const struct qp_msg_forward *f
 	err = make_wish(p, tun, f->protocol, (struct qp_slice) {f->destination, len}, &w, msg);
 	if (err != 0)
 		return err;
-	if (f->port == 0)
-		return qp_ports_open_any(p, &w, number, msg);
+	if (f->port == 0) {
+		err = room(p, tun, msg);
+		return err == 0 ? qp_ports_open_any(p, &w, number, msg) : err;
+	}
 	*number = f->port;
 	return open_fixed(p, &w, f->port, msg);
 }

@@ -69,7 +69,9 @@ struct qp_ports_config {
 	 */
 	int (*rights)(void *ctx, const struct qp_tunnel *tun, struct qp_port_rights *out,
 		struct qp_errmsg *msg);
-	void *rights_ctx;
+	/* Whether it may have one more than it has: QP_E_PERM and a line, or 0. NULL: any number. */
+	int (*room)(void *ctx, const struct qp_tunnel *tun, struct qp_errmsg *msg);
+	void *rights_ctx; /* of both */
 	struct qp_leases *leases;         /* NULL: none are kept; borrowed */
 	const struct qp_records *records; /* NULL: nobody is told; borrowed */
 	uint64_t (*unix_time)(void);      /* seconds; NULL: the system's clock */

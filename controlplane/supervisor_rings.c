@@ -13,8 +13,12 @@
 
 /* Messages taken from a worker in a turn, so that no worker keeps the loop to itself. */
 #define BATCH 64u
-/* A request causes one answer at most; as much again is for what we send by ourselves. */
-#define ANSWER_ROOM (2u * BATCH)
+/*
+ * A request causes at most so many answers: a client's proof its limits, their
+ * networks, a verdict and an end. What we send by ourselves waits for more room.
+ */
+#define ANSWERS 7u
+#define ANSWER_ROOM (ANSWERS * BATCH)
 /* How soon a worker whose ring was full is looked at again: nobody rings when it drains. */
 #define RETRY_MS 1u
 

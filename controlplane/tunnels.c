@@ -108,6 +108,16 @@ qp_tunnels_oldest_waiting(struct qp_tunnels *t)
 	return TAILQ_FIRST(&t->waiting);
 }
 
+void
+qp_tunnels_each_waiting(
+	struct qp_tunnels *t, void (*each)(void *ctx, struct qp_tunnel *tun), void *ctx)
+{
+	struct qp_tunnel *tun;
+
+	TAILQ_FOREACH (tun, &t->waiting, in_waiting)
+		each(ctx, tun);
+}
+
 unsigned
 qp_tunnels_count(const struct qp_tunnels *t, enum qp_tunnel_state state)
 {

@@ -2,6 +2,7 @@
 #ifndef QP_CONTROLPLANE_TUNNELS_H
 #define QP_CONTROLPLANE_TUNNELS_H
 
+#include <netinet/in.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
@@ -20,6 +21,14 @@ enum qp_tunnel_state {
 };
 
 struct qp_port;
+struct qp_member;
+
+/* Where a local forward leads, as it was granted last. */
+struct qp_tunnel_local {
+	unsigned n; /* 0: the tunnel has no local forward */
+	uint16_t port;
+	struct in6_addr addr[QP_LOCAL_ADDRS];
+};
 
 struct qp_tunnel {
 	struct qp_origin origin;
@@ -27,10 +36,17 @@ struct qp_tunnel {
 	uint8_t peer_addr[16];
 	uint16_t peer_port_be;
 	uint8_t client_key[QP_KEY_BYTES]; /* X25519; zeros with a PSK */
-	struct qp_msg_identity identity; /* once authenticated */
+	struct qp_msg_identity identity; /* who it says to be; once authenticated, who it is */
 	struct qp_auth_server auth; /* while challenged */
 	uint64_t challenged_at_ns;
 	LIST_HEAD(, qp_port) ports; /* that it holds */
+	struct qp_tunnel_local local;
+	struct qp_member *member; /* NULL until authenticated */
+	TAILQ_ENTRY(qp_tunnel) of_member;
+	bool ending; /* it must end: nothing more is granted */
+	char why[128]; /* while ending: for its client */
+	TAILQ_ENTRY(qp_tunnel) in_ending; /* until its data plane is told */
+	bool told;
 	LIST_ENTRY(qp_tunnel) in_bucket;
 	TAILQ_ENTRY(qp_tunnel) in_waiting; /* while challenged: oldest first */
 };
@@ -52,6 +68,9 @@ void qp_tunnels_remove(struct qp_tunnels *t, struct qp_tunnel *tun);
 
 /* The one that waits longest for its client's proof, or NULL. */
 struct qp_tunnel *qp_tunnels_oldest_waiting(struct qp_tunnels *t);
+/* Calls `each` for those that wait; it may not remove any. */
+void qp_tunnels_each_waiting(struct qp_tunnels *t,
+	void (*each)(void *ctx, struct qp_tunnel *tun), void *ctx);
 unsigned qp_tunnels_count(const struct qp_tunnels *t, enum qp_tunnel_state state);
 /* Calls `each` for all of a generation; it may remove the tunnel it is given. */
 void qp_tunnels_each_of(struct qp_tunnels *t, uint32_t server_id,

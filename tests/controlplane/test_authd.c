@@ -9,12 +9,15 @@
 #include "tests/controlplane/support.h"
 
 static json_t *golden;
-static struct qp_auth_policy policy;
-static const struct qp_secret *psk;
+static struct qp_policy *policy; /* the enforcer's, once that is there */
+static struct qp_secret *server_private;
+static uint8_t server_public[QP_KEY_BYTES];
 static struct qp_loop *loop;
 static struct qp_tunnels *tunnels;
+static struct qp_enforce *enforce;
 static struct qp_authd *authd;
 static struct outbox box;
+static uint64_t now = 1700000000;
 
 /* The draws of the golden server, in order: ephemeral private key, challenge. */
 static uint8_t draws[64];
@@ -30,68 +33,105 @@ draw(void *ctx, void *buf, size_t len)
 static uint64_t
 golden_time(void)
 {
-	return 1700000000;
+	return now;
 }
 
 static void
 open_authd(void)
 {
-	loop = qp_loop_new();
-	tunnels = qp_tunnels_new();
 	authd = qp_authd_new(&(struct qp_authd_config) {.loop = loop,
 		.tunnels = tunnels,
 		.sender = outbox_sender(&box),
-		.policy = &policy,
+		.enforce = enforce,
+		.private_key = server_private,
+		.public_key = server_public,
+		.random = {.fill = draw},
 		.unix_time = golden_time});
-	policy.random = (struct qp_auth_random) {.fill = draw};
 }
+
+static void
+open_all(void)
+{
+	loop = qp_loop_new();
+	tunnels = qp_tunnels_new();
+	enforce = qp_enforce_new(&(struct qp_enforce_config) {.loop = loop,
+					 .tunnels = tunnels,
+					 .sender = outbox_sender(&box),
+					 .unix_time = golden_time},
+		policy);
+	open_authd();
+}
+
+static void
+add_golden_key(struct qp_policy *p, const char *name, const struct qp_grants *grants)
+{
+	uint8_t key[32];
+
+	vector_bytes(golden, key, 32, "x25519", "client_public", NULL);
+	cr_assert_eq(qp_policy_add_key(p, name, NULL, NULL, key, grants, NULL), 0);
+}
+
+static void
+add_golden_psk(struct qp_policy *p, const char *name, const struct qp_grants *grants)
+{
+	const char *text =
+		json_string_value(json_object_get(json_object_get(golden, "psk"), "psk"));
+
+	cr_assert_eq(qp_policy_add_psk(p, name, NULL, NULL, qp_secret_new(text, strlen(text)),
+			     grants, NULL), 0);
+}
+
+static const struct qp_grants anything = {.any_port = true};
 
 static void
 start_x25519(void)
 {
 	uint8_t key[32];
-	struct qp_keyset *clients;
 
 	cr_assert_eq(qp_keys_init(), 0);
 	golden = vectors_load();
 	vector_bytes(golden, draws, 32, "x25519", "server_ephemeral_private", NULL);
 	vector_bytes(golden, draws + 32, 32, "x25519", "server_challenge", NULL);
 	vector_bytes(golden, key, 32, "x25519", "server_private", NULL);
-	policy.private_key = qp_secret_new(key, 32);
-	cr_assert_eq(qp_key_public(policy.private_key, policy.public_key), 0);
-	clients = qp_keyset_new();
-	vector_bytes(golden, key, 32, "x25519", "client_public", NULL);
-	cr_assert_eq(qp_keyset_add(clients, key), 0);
-	policy.knows = qp_keyset_knows;
-	policy.ctx = clients;
-	open_authd();
+	server_private = qp_secret_new(key, 32);
+	cr_assert_eq(qp_key_public(server_private, server_public), 0);
+	policy = qp_policy_new();
+	add_golden_key(policy, "alice", &anything);
+	open_all();
 }
 
 static void
 start_psk(void)
 {
-	const char *text;
-
 	cr_assert_eq(qp_keys_init(), 0);
 	golden = vectors_load();
-	text = json_string_value(json_object_get(json_object_get(golden, "psk"), "psk"));
 	vector_bytes(golden, draws, 32, "psk", "server_ephemeral_private", NULL);
 	vector_bytes(golden, draws + 32, 32, "psk", "challenge", NULL);
-	psk = qp_secret_new(text, strlen(text));
-	policy.psks = &psk;
-	policy.npsks = 1;
-	open_authd();
+	policy = qp_policy_new();
+	cr_assert_eq(qp_policy_add_psk(policy, "other", NULL, NULL, qp_secret_new("other", 5),
+			     &anything, NULL), 0);
+	add_golden_psk(policy, "shop", &anything);
+	open_all();
+}
+
+static void
+remove_tunnel(void *ctx, struct qp_tunnel *tun)
+{
+	(void)ctx;
+	qp_enforce_left(enforce, tun);
+	qp_tunnels_remove(tunnels, tun);
 }
 
 static void
 stop(void)
 {
 	qp_authd_free(authd);
+	box.n = 0;
+	qp_tunnels_each_of(tunnels, 1000, remove_tunnel, NULL);
+	qp_enforce_free(enforce);
 	qp_tunnels_free(tunnels);
 	qp_loop_free(loop);
-	qp_secret_free((struct qp_secret *)(uintptr_t)policy.private_key);
-	qp_secret_free((struct qp_secret *)(uintptr_t)psk);
-	qp_keyset_free((struct qp_keyset *)(uintptr_t)policy.ctx);
+	qp_secret_free(server_private);
 	json_decref(golden);
 }
 
@@ -107,6 +147,9 @@ step1(const char *method)
 
 	m.auth_begin.len = (uint16_t)vector_bytes(golden, m.auth_begin.bytes,
 		sizeof(m.auth_begin.bytes), method, "step1_client", NULL);
+	/* 192.0.2.1 */
+	memset(m.auth_begin.peer_addr + 10, 0xff, 2);
+	memcpy(m.auth_begin.peer_addr + 12, (uint8_t[]) {192, 0, 2, 1}, 4);
 	return m;
 }
 
@@ -140,7 +183,13 @@ golden_conversation(const char *method)
 	assert_reply(method);
 	cr_expect_eq(qp_tunnels_count(tunnels, QP_TUNNEL_CHALLENGED), 1u);
 	qp_authd_finish(authd, &one, &finish);
+	/* The worker hears of the client's limits first. */
+	cr_assert_eq(box.n, 3u);
+	cr_expect_eq(box.sent[1].m.type, QP_MSG_CLIENT_LIMITS);
 	cr_expect_eq(outbox_last(&box, QP_MSG_VERDICT)->verdict.accepted, 1);
+	cr_expect_eq(box.sent[1].m.client_limits.client_id,
+		box.sent[2].m.verdict.identity.client_id);
+	cr_expect_neq(box.sent[2].m.verdict.identity.client_id, 0u);
 	cr_expect(qp_origin_equal(&box.sent[box.n - 1].to, &one));
 	cr_expect_eq(qp_tunnels_find(tunnels, &one)->state, QP_TUNNEL_AUTHENTICATED);
 }
@@ -154,20 +203,41 @@ Test(authd_x25519, golden_client_is_accepted)
 	cr_expect_arr_eq(qp_tunnels_find(tunnels, &one)->client_key, key, 32);
 	cr_expect_eq(qp_authd_counters(authd)->x25519_success, 1u);
 	cr_expect_eq(qp_authd_counters(authd)->x25519_failed, 0u);
+	cr_expect_str_eq(box.sent[2].m.verdict.identity.name, "alice");
+	cr_expect_eq(box.sent[2].m.verdict.identity.method, QP_AUTH_X25519);
+	cr_expect_eq(box.sent[2].m.verdict.identity.since, now);
+	cr_expect_arr_eq(box.sent[2].m.verdict.identity.key, key, 32);
 }
 
 Test(authd_psk, golden_client_is_accepted)
 {
 	golden_conversation("psk");
+	cr_expect_str_eq(box.sent[2].m.verdict.identity.name, "shop");
+	cr_expect_eq(box.sent[2].m.verdict.identity.method, QP_AUTH_PSK);
 	cr_expect_eq(qp_authd_counters(authd)->psk_success, 1u);
 }
 
+static bool
+verdict_came(void)
+{
+	return box.n > 0 && box.sent[box.n - 1].m.type == QP_MSG_VERDICT;
+}
+
+/* The refusal is told, but not at once; nothing is kept of the tunnel meanwhile. */
 static void
-assert_refused_at_once(const struct qp_msg *begin)
+wait_for_refusal(void)
+{
+	cr_expect_null(qp_tunnels_find(tunnels, &one), "a refused tunnel is kept");
+	for (unsigned i = 0; i < 1000 && !verdict_came(); i++)
+		qp_loop_turn(loop, 100);
+	cr_expect_eq(outbox_last(&box, QP_MSG_VERDICT)->verdict.accepted, 0);
+}
+
+static void
+assert_refused(const struct qp_msg *begin)
 {
 	qp_authd_begin(authd, &one, begin);
-	cr_expect_eq(outbox_last(&box, QP_MSG_VERDICT)->verdict.accepted, 0);
-	cr_expect_null(qp_tunnels_find(tunnels, &one), "a refused tunnel is kept");
+	wait_for_refusal();
 }
 
 Test(authd_x25519, unknown_client_is_refused)
@@ -175,7 +245,7 @@ Test(authd_x25519, unknown_client_is_refused)
 	struct qp_msg begin = step1("x25519");
 
 	begin.auth_begin.bytes[13] ^= 1;
-	assert_refused_at_once(&begin);
+	assert_refused(&begin);
 	cr_expect_eq(qp_authd_counters(authd)->x25519_failed, 1u);
 }
 
@@ -183,7 +253,7 @@ Test(authd_x25519, psk_client_is_refused_and_counted_as_such)
 {
 	struct qp_msg begin = step1("psk");
 
-	assert_refused_at_once(&begin);
+	assert_refused(&begin);
 	cr_expect_eq(qp_authd_counters(authd)->psk_failed, 1u);
 	cr_expect_eq(qp_authd_counters(authd)->x25519_failed, 0u);
 }
@@ -196,11 +266,17 @@ Test(authd_psk, every_truncation_is_refused)
 		struct qp_msg begin = whole;
 
 		begin.auth_begin.len = len;
-		box.n = 0;
-		assert_refused_at_once(&begin);
+		begin.auth_begin.peer_addr[15] = (uint8_t)len; /* as if each came from elsewhere */
+		qp_authd_begin(authd, &one, &begin);
+		cr_expect_null(qp_tunnels_find(tunnels, &one), "a refused tunnel is kept");
 	}
+	cr_expect_eq(box.n, 0u, "one was answered");
+	cr_expect_eq(qp_authd_counters(authd)->refused[QP_REFUSED_malformed] +
+			     qp_authd_counters(authd)->refused[QP_REFUSED_method_off],
+		84u);
 	whole.auth_begin.len = 65535; /* more than the message holds */
-	assert_refused_at_once(&whole);
+	qp_authd_begin(authd, &one, &whole);
+	cr_expect_null(qp_tunnels_find(tunnels, &one));
 }
 
 Test(authd_psk, old_clock_is_refused)
@@ -208,7 +284,7 @@ Test(authd_psk, old_clock_is_refused)
 	struct qp_msg begin = step1("psk");
 
 	begin.auth_begin.bytes[12 + 7] -= 31;
-	assert_refused_at_once(&begin);
+	assert_refused(&begin);
 }
 
 Test(authd_x25519, wrong_answer_is_refused_once)
@@ -218,7 +294,7 @@ Test(authd_x25519, wrong_answer_is_refused_once)
 	wrong.auth_bytes.bytes[31] ^= 1;
 	qp_authd_begin(authd, &one, &begin);
 	qp_authd_finish(authd, &one, &wrong);
-	cr_expect_eq(outbox_last(&box, QP_MSG_VERDICT)->verdict.accepted, 0);
+	wait_for_refusal();
 	cr_expect_eq(qp_authd_counters(authd)->x25519_failed, 1u);
 	/* The right answer comes too late: there is nothing to answer any more. */
 	qp_authd_finish(authd, &one, &finish);
@@ -254,7 +330,7 @@ Test(authd_x25519, too_many_waiting_are_refused)
 		qp_authd_begin(authd, &o, &begin);
 		outbox_last(&box, QP_MSG_AUTH_REPLY);
 	}
-	assert_refused_at_once(&begin);
+	assert_refused(&begin);
 	cr_expect_eq(qp_tunnels_count(tunnels, QP_TUNNEL_CHALLENGED), QP_TUNNELS_MAX_WAITING);
 }
 
@@ -268,17 +344,127 @@ Test(authd_x25519, silent_client_is_refused_in_time)
 	tun = qp_tunnels_find(tunnels, &one);
 	tun->challenged_at_ns -= QP_AUTHD_TIMEOUT_MS * 1000000ull;
 	qp_authd_free(authd);
-	authd = qp_authd_new(&(struct qp_authd_config) {.loop = loop,
-		.tunnels = tunnels,
-		.sender = outbox_sender(&box),
-		.policy = &policy,
-		.unix_time = golden_time});
+	open_authd();
 	qp_authd_begin(authd, &(struct qp_origin) {.server_id = 1000, .id = 2}, &begin);
 	box.n = 0;
 	qp_loop_turn(loop, 1000);
+	cr_expect_eq(qp_authd_counters(authd)->refused[QP_REFUSED_no_answer], 1u);
+	wait_for_refusal();
 	cr_assert_eq(box.n, 1u);
 	cr_expect(qp_origin_equal(&box.sent[0].to, &one));
 	cr_expect_eq(outbox_last(&box, QP_MSG_VERDICT)->verdict.accepted, 0);
 	cr_expect_null(qp_tunnels_find(tunnels, &one));
 	cr_expect_eq(qp_tunnels_count(tunnels, QP_TUNNEL_CHALLENGED), 1u, "the second one waits");
+}
+
+/* ---- policy ---- */
+
+static void
+begin_and_expect(const char *method, enum qp_authd_reason reason)
+{
+	struct qp_msg begin = step1(method);
+
+	assert_refused(&begin);
+	cr_expect_eq(qp_authd_counters(authd)->refused[reason], 1u, "not %s",
+		qp_authd_reason_name(reason));
+}
+
+Test(authd_x25519, each_reason_is_counted_by_its_name)
+{
+	struct qp_msg begin = step1("x25519");
+
+	begin.auth_begin.bytes[13] ^= 1;
+	assert_refused(&begin);
+	cr_expect_eq(qp_authd_counters(authd)->refused[QP_REFUSED_unknown_key], 1u);
+	cr_expect_str_eq(qp_authd_reason_name(QP_REFUSED_unknown_key), "unknown_key");
+	begin_and_expect("psk", QP_REFUSED_method_off);
+}
+
+Test(authd_psk, expired_client_is_refused)
+{
+	struct qp_policy *fresh = qp_policy_new();
+
+	add_golden_psk(fresh, "shop",
+		&(struct qp_grants) {.any_port = true, .expires_at = 1700000000});
+	qp_enforce_replace(enforce, fresh, NULL);
+	begin_and_expect("psk", QP_REFUSED_expired);
+}
+
+Test(authd_psk, clock_has_a_reason_of_its_own)
+{
+	now += 31;
+	begin_and_expect("psk", QP_REFUSED_wrong_clock);
+}
+
+Test(authd_x25519, policy_that_changes_between_challenge_and_proof_decides)
+{
+	struct qp_msg begin = step1("x25519"), finish = step3("x25519");
+
+	qp_authd_begin(authd, &one, &begin);
+	qp_enforce_replace(enforce, qp_policy_new(), NULL);
+	qp_authd_finish(authd, &one, &finish);
+	wait_for_refusal();
+	cr_expect_eq(qp_authd_counters(authd)->refused[QP_REFUSED_policy_changed], 1u);
+}
+
+Test(authd_psk, psk_that_changes_between_challenge_and_proof_decides)
+{
+	struct qp_msg begin = step1("psk"), finish = step3("psk");
+	struct qp_policy *fresh = qp_policy_new();
+
+	qp_authd_begin(authd, &one, &begin);
+	cr_assert_eq(qp_policy_add_psk(fresh, "shop", NULL, NULL, qp_secret_new("new", 3),
+			     &anything, NULL), 0);
+	qp_enforce_replace(enforce, fresh, NULL);
+	qp_authd_finish(authd, &one, &finish);
+	wait_for_refusal();
+	cr_expect_eq(qp_authd_counters(authd)->psk_success, 0u);
+}
+
+Test(authd_x25519, both_methods_are_taken_side_by_side)
+{
+	struct qp_policy *fresh = qp_policy_new();
+	struct qp_msg finish = step3("psk"), begin = step1("psk");
+
+	add_golden_key(fresh, "alice", &anything);
+	add_golden_psk(fresh, "shop", &anything);
+	qp_enforce_replace(enforce, fresh, NULL);
+	golden_conversation("x25519");
+	vector_bytes(golden, draws, 32, "psk", "server_ephemeral_private", NULL);
+	vector_bytes(golden, draws + 32, 32, "psk", "challenge", NULL);
+	box.n = 0;
+	qp_authd_begin(authd, &(struct qp_origin) {.server_id = 1000, .id = 7}, &begin);
+	assert_reply("psk");
+	qp_authd_finish(authd, &(struct qp_origin) {.server_id = 1000, .id = 7}, &finish);
+	cr_expect_str_eq(outbox_last(&box, QP_MSG_VERDICT)->verdict.identity.name, "shop");
+}
+
+/* ---- failures slow down ---- */
+
+Test(authd_psk, right_key_gets_in_while_refusals_of_its_address_wait)
+{
+	struct qp_msg wrong = step1("psk"), begin = step1("psk"), finish = step3("psk");
+
+	wrong.auth_begin.bytes[83] ^= 1;
+	for (uint64_t id = 10; id < 13; id++)
+		qp_authd_begin(authd, &(struct qp_origin) {.server_id = 1000, .id = id}, &wrong);
+	cr_expect_eq(box.n, 0u, "a refusal was told at once");
+	qp_authd_begin(authd, &one, &begin);
+	qp_authd_finish(authd, &one, &finish);
+	cr_expect_eq(outbox_last(&box, QP_MSG_VERDICT)->verdict.accepted, 1);
+}
+
+Test(authd_psk, address_with_many_failures_is_not_looked_at_and_others_are)
+{
+	struct qp_msg wrong = step1("psk"), begin = step1("psk");
+
+	wrong.auth_begin.bytes[83] ^= 1;
+	for (uint64_t id = 10; id < 10 + QP_SLOWDOWN_AT_ONCE; id++)
+		qp_authd_begin(authd, &(struct qp_origin) {.server_id = 1000, .id = id}, &wrong);
+	qp_authd_begin(authd, &one, &begin);
+	cr_expect_eq(outbox_last(&box, QP_MSG_VERDICT)->verdict.accepted, 0);
+	cr_expect_eq(qp_authd_counters(authd)->refused[QP_REFUSED_slowed], 1u);
+	begin.auth_begin.peer_addr[15] = 2;
+	qp_authd_begin(authd, &one, &begin);
+	outbox_last(&box, QP_MSG_AUTH_REPLY);
 }

@@ -301,6 +301,7 @@ Test(gateway, x25519_client_is_known_after_sighup)
 	struct qp_auth_client_config cfg = {.method = QP_AUTH_X25519};
 	char file[256];
 	struct keys k, other;
+	struct qp_msg m;
 	struct gw gw;
 	FILE *f;
 
@@ -333,7 +334,10 @@ Test(gateway, x25519_client_is_known_after_sighup)
 	fprintf(f, "%s\n", k.client_text);
 	fclose(f);
 	kill(gw.pid, SIGHUP);
-	gw_metric(&gw, "quicport_uptime_seconds");
+	m = gw_expect(&gw, QP_MSG_TUNNEL_CLOSE);
+	cr_expect_eq(m.id, 2u, "the other's tunnel");
+	cr_expect_not_null(strstr(m.tunnel_close.phrase, "does not know this client"), "%s",
+		m.tunnel_close.phrase);
 	cfg.private_key = k.client;
 	cr_expect(authenticate(&gw, 3, &cfg));
 	cr_expect_eq(gw_metric(&gw, "quicport_auth_x25519_success_total"), 2);

@@ -76,11 +76,18 @@ route(void *ctx, const struct in6_addr *dest, struct qp_hostnet_route *out, stru
 	return qp_fail(msg, QP_E_NOTFOUND, "no route");
 }
 
+static const struct qp_allow *
+rights(void *ctx, const struct qp_tunnel *tun, struct qp_errmsg *msg)
+{
+	(void)ctx, (void)tun, (void)msg;
+	return &allow;
+}
+
 static void
 start(void)
 {
 	struct qp_locals_config cfg = {.sender = outbox_sender(&box),
-		.allow = &allow,
+		.rights = rights,
 		.source_count = COUNT,
 		.route = route};
 	struct qp_errmsg msg;

@@ -141,7 +141,7 @@ ParameterizedTestParameters(options, mistake_is_told)
 		{"--forward-addr nowhere", "nowhere"},
 		{"--unknown", "--unknown"},
 		{"stray", "stray"},
-		{"--psk a --privkey " PRIVATE, "either a PSK or X25519"},
+		{"--psk a --privkey " PRIVATE, "needs --client-pubkeys"},
 		{"--psk a --client-pubkeys-file f", "--client-pubkeys-file"},
 		{"--privkey " PRIVATE " --privkey-file f", "give one of them"},
 		{"--privkey " PRIVATE, "needs --client-pubkeys"},
@@ -184,6 +184,17 @@ load(struct qp_credentials *c, struct qp_options *o, struct qp_errmsg *msg, cons
 	return qp_credentials_load(c, o, msg);
 }
 
+/* The secret of the only PSK. */
+static const struct qp_secret *
+only_psk(const struct qp_credentials *c)
+{
+	const struct qp_secret *secret = NULL;
+
+	cr_assert_eq(qp_policy_npsks(c->policy), 1u);
+	cr_expect_str_eq(qp_policy_psk(c->policy, 0, &secret)->name, "psk");
+	return secret;
+}
+
 Test(credentials, none_given_psk_is_made_and_kept)
 {
 	struct qp_credentials first, second;
@@ -193,9 +204,8 @@ Test(credentials, none_given_psk_is_made_and_kept)
 
 	cr_assert_eq(load(&first, &o, &msg, ""), 0, "%s", msg.text);
 	cr_expect(first.psk_created);
-	cr_expect_null(first.policy.private_key);
-	cr_assert_eq(first.policy.npsks, 1u);
-	cr_expect_eq(first.policy.psks[0]->len, 44u);
+	cr_expect_null(first.private_key);
+	cr_expect_eq(only_psk(&first)->len, 44u);
 	cr_expect_eq(stat(first.psk_path, &st), 0);
 	cr_expect_eq(st.st_mode & 0777, 0600u);
 	cr_expect_eq(stat(first.key_path, &st), 0);
@@ -203,8 +213,8 @@ Test(credentials, none_given_psk_is_made_and_kept)
 
 	cr_assert_eq(load(&second, &o, &msg, ""), 0, "%s", msg.text);
 	cr_expect_not(second.psk_created);
-	cr_expect_eq(second.psk->len, first.psk->len);
-	cr_expect_arr_eq(second.psk->bytes, first.psk->bytes, first.psk->len);
+	cr_expect_eq(only_psk(&second)->len, only_psk(&first)->len);
+	cr_expect_arr_eq(only_psk(&second)->bytes, only_psk(&first)->bytes, 44);
 	qp_credentials_free(&first);
 	qp_credentials_free(&second);
 }
@@ -216,8 +226,8 @@ Test(credentials, psk_given_is_the_text_itself)
 	struct qp_errmsg msg;
 
 	cr_assert_eq(load(&c, &o, &msg, "--psk abc"), 0, "%s", msg.text);
-	cr_expect_eq(c.policy.psks[0]->len, 3u);
-	cr_expect_arr_eq(c.policy.psks[0]->bytes, "abc", 3);
+	cr_expect_eq(only_psk(&c)->len, 3u);
+	cr_expect_arr_eq(only_psk(&c)->bytes, "abc", 3);
 	cr_expect_str_eq(c.psk_path, "");
 	cr_expect_null(o.psk, "the option's copy lives on");
 	qp_credentials_free(&c);
@@ -230,13 +240,31 @@ Test(credentials, keys_given_are_parsed)
 	struct qp_errmsg msg;
 	char text[QP_KEY_TEXT_BYTES];
 
-	cr_assert_eq(load(&c, &o, &msg, "--privkey " PRIVATE " --client-pubkeys " PUBLIC), 0, "%s",
-		msg.text);
-	cr_expect_eq(c.policy.npsks, 0u);
-	qp_key_format(c.policy.public_key, text);
+	cr_assert_eq(load(&c, &o, &msg, "--privkey " PRIVATE " --client-pubkeys " PUBLIC
+		" --allow-local-forward 10.0.0.0/8"), 0, "%s", msg.text);
+	qp_key_format(c.public_key, text);
 	cr_expect_str_eq(text, PUBLIC);
-	cr_expect_eq(qp_keyset_count(c.clients), 1u);
-	cr_expect_eq(qp_credentials_reload(&c, &o, &msg), QP_E_UNSUPPORTED);
+	cr_assert_eq(qp_policy_count(c.policy), 1u);
+	cr_expect_eq(strncmp(qp_policy_at(c.policy, 0)->name, PUBLIC, 8), 0);
+	cr_expect_eq(strlen(qp_policy_at(c.policy, 0)->name), 8u);
+	cr_expect(qp_grants_allow_port(&qp_policy_at(c.policy, 0)->grants, 1, 80));
+	cr_expect_eq(qp_policy_at(c.policy, 0)->grants.locals->n, 1u);
+	cr_expect_eq(qp_policy_npsks(c.policy), 0u, "nobody asked for a PSK");
+	qp_credentials_free(&c);
+}
+
+Test(credentials, psk_and_keys_side_by_side)
+{
+	struct qp_credentials c;
+	struct qp_options o;
+	struct qp_errmsg msg;
+
+	cr_assert_eq(load(&c, &o, &msg, "--psk abc --privkey " PRIVATE " --client-pubkeys " PUBLIC
+		"," PUBLIC), 0, "%s", msg.text);
+	cr_expect_not_null(c.private_key);
+	cr_expect_eq(only_psk(&c)->len, 3u);
+	cr_expect_eq(qp_policy_count(c.policy), 2u, "a key that is there twice is there once");
+	cr_expect_null(qp_policy_by_name(c.policy, "psk")->grants.locals);
 	qp_credentials_free(&c);
 }
 
@@ -254,9 +282,10 @@ Test(credentials, bad_key_keeps_nothing)
 	cr_expect_not_null(strstr(msg.text, "/nonexistent"), "%s", msg.text);
 }
 
-Test(credentials, reloaded_bad_file_changes_nothing)
+Test(credentials, bad_file_gives_no_policy)
 {
 	const char *file = scratch_file("clients", "# two\n" PUBLIC "\n" PRIVATE "\n", 0600);
+	struct qp_policy *fresh = NULL;
 	struct qp_credentials c;
 	struct qp_options o;
 	struct qp_errmsg msg;
@@ -264,14 +293,15 @@ Test(credentials, reloaded_bad_file_changes_nothing)
 
 	snprintf(line, sizeof(line), "--privkey " PRIVATE " --client-pubkeys-file %s", file);
 	cr_assert_eq(load(&c, &o, &msg, line), 0, "%s", msg.text);
-	cr_expect_eq(qp_keyset_count(c.clients), 2u);
+	cr_expect_eq(qp_policy_count(c.policy), 2u);
 	scratch_file("clients", "# one\n" PUBLIC "\nnot a key\n", 0600);
-	cr_expect_neq(qp_credentials_reload(&c, &o, &msg), 0);
+	cr_expect_neq(qp_credentials_policy(&c, &o, &fresh, &msg), 0);
 	cr_expect_not_null(strstr(msg.text, "clients"), "%s", msg.text);
-	cr_expect_eq(qp_keyset_count(c.clients), 2u);
+	cr_expect_null(fresh);
 	scratch_file("clients", PUBLIC "\n", 0600);
-	cr_expect_eq(qp_credentials_reload(&c, &o, &msg), 0, "%s", msg.text);
-	cr_expect_eq(qp_keyset_count(c.clients), 1u);
+	cr_expect_eq(qp_credentials_policy(&c, &o, &fresh, &msg), 0, "%s", msg.text);
+	cr_expect_eq(qp_policy_count(fresh), 1u);
+	qp_policy_free(fresh);
 	qp_credentials_free(&c);
 }
 
