@@ -174,6 +174,15 @@ one(FILE *out, const char *name, const char *help, const char *type, uint64_t va
 }
 
 static void
+write_refusals(FILE *out, const struct qp_authd_counters *c)
+{
+	qp_metrics_head(out, "auth_refused_total", "clients that were refused, by reason", "counter");
+	for (unsigned i = 0; i < QP_REFUSED_NREASONS; i++)
+		fprintf(out, "quicport_auth_refused_total{reason=\"%s\"} %" PRIu64 "\n",
+			qp_authd_reason_name(i), c->refused[i]);
+}
+
+static void
 write_sums(FILE *out, const struct qp_totals *t, const struct field *f, size_t n)
 {
 	char name[96];
@@ -403,6 +412,7 @@ write_contract(FILE *out, const struct qp_metrics *m, const struct qp_totals *t)
 		m->auth->x25519_success);
 	one(out, "auth_x25519_failed_total", "clients that did not, or may not come", "counter",
 		m->auth->x25519_failed);
+	write_refusals(out, m->auth);
 	one(out, "auth_waiting", "clients that have not answered their challenge yet", "gauge",
 		m->tunnels_waiting);
 	one(out, "ports_open", "forwarded ports now", "gauge", m->ports_open);

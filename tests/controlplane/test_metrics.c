@@ -9,7 +9,7 @@
 #include "controlplane/metrics.h"
 
 static struct qp_worker_shared workers[2];
-static struct qp_authd_counters auth = {1, 2, 3, 4};
+static struct qp_authd_counters auth = {1, 2, 3, 4, .refused = {[QP_REFUSED_slowed] = 7}};
 
 /* A link is a block of memory to the metrics; the real one needs EAL. */
 struct qp_dp_link {
@@ -113,6 +113,8 @@ Test(metrics, contract_names_have_sums)
 	cr_expect_eq(value("quicport_auth_psk_failed_total"), 2);
 	cr_expect_eq(value("quicport_auth_x25519_success_total"), 3);
 	cr_expect_eq(value("quicport_auth_x25519_failed_total"), 4);
+	cr_expect_eq(value("quicport_auth_refused_total{reason=\"slowed\"}"), 7);
+	cr_expect_eq(value("quicport_auth_refused_total{reason=\"wrong_psk\"}"), 0);
 	cr_expect_eq(value("quicport_ports_open"), 5);
 }
 
