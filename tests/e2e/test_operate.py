@@ -146,15 +146,28 @@ def test_events_tell_of_a_client_that_comes(host):
 # ---- tunnels and connections ----
 
 
-def test_tunnels_and_ports_are_listed(host):
+def test_tunnels_are_listed_and_kicked(host):
     gateway, client, port, admin = gateway_with_client(host)
     (tunnel,) = admin.json("list-tunnels")["tunnels"]
     assert tunnel["ports"] == [{"protocol": "tcp", "port": port}] and tunnel["dp_id"].startswith("0x")
     assert f"{port}/tcp" in admin.ok("list-tunnels")
     assert [row["port"] for row in admin.json("list-ports", "--port", str(port))["ports"]] == [port]
     assert admin.json("list-tunnels", "--peer", "192.0.2.0/24") == {"tunnels": []}
-    client.stop()
+    with host.connect(LO, port) as sock:
+        sock.sendall(b"x")
+        assert sock.recv(1) == b"x"
+        (connection,) = admin.json("list-connections", "--port", str(port))["connections"]
+        assert connection["tunnel_id"] == tunnel["tunnel_id"]
+        assert admin.json("get-connections", tunnel["dp_id"])["connections"][0]["connection_id"] == connection["connection_id"]
+        admin.ok("kick", tunnel["tunnel_id"], str(connection["connection_id"]))
+        sock.settimeout(5)
+        with pytest.raises(ConnectionResetError):
+            sock.recv(1)
+    assert client.running()
+    admin.ok("kick", tunnel["tunnel_id"], "--reason", "maintenance")
+    client.wait()
     eventually(lambda: admin.json("list-tunnels") == {"tunnels": []}, what="the tunnel is gone")
+    assert admin.fails("kick", tunnel["tunnel_id"])
     shown = admin.ok("top", "--once")
     assert "0 tunnels" in shown and "no tunnel" in shown
 
@@ -195,8 +208,24 @@ def test_page_of_a_gateway(page, host):
     other.opens(host, LO, port)
     page.until(f"document.querySelector('#table-body').innerText.includes('{port}/tcp')")
     page.until("document.querySelector('#n-tunnels').innerText == '2'")
+    # Bytes that flow are drawn.
+    host.load(LO, port, "--echo", "--send", 3000000, "--half-close")
+    page.until("document.querySelector('#table-body').innerText.includes('3.0 MB')")
+    page.until("new Set(document.querySelector('#chart .line.in').getAttribute('d').match(/ [0-9.]+/g)).size > 1")
     other.stop()
     page.until(f"!document.querySelector('#table-body').innerText.includes('{port}/tcp')")
+    assert page.complaints() == []
+
+
+def test_page_kicks_by_keyboard(page):
+    name = page.js("document.querySelector('#table-body button').getAttribute('aria-label')")
+    page.tab_to(name)
+    page.key("Enter")
+    page.tab_to("End tunnel")
+    page.key("Enter")
+    page.client.wait()
+    page.until("!document.querySelector('#table-none').hidden")
+    assert "No tunnel is open." == page.text("#table-none")
     assert page.complaints() == []
 
 
