@@ -6,6 +6,7 @@ web page.
 
 import ipaddress
 import json
+import re
 import subprocess
 from datetime import datetime, timedelta, timezone
 
@@ -15,7 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from browser import PROGRAM, Browser
-from harness import QUICPORT, Client, Gateway, clean_environment, eventually, new_port
+from harness import QUICPORT, Client, Gateway, clean_environment, eventually, link, new_port
 
 LO = "127.0.0.1"
 
@@ -170,6 +171,26 @@ def test_tunnels_are_listed_and_kicked(host):
     assert admin.fails("kick", tunnel["tunnel_id"])
     shown = admin.ok("top", "--once")
     assert "0 tunnels" in shown and "no tunnel" in shown
+
+
+def test_source_is_blocked_and_let_in_again(hosts):
+    host, outside = hosts("gateway"), hosts("outside")
+    link(host, outside, ["198.51.100.1/24"], ["198.51.100.7/24"], "up0", "up1")
+    gateway = Gateway(host, new_port(), data_plane="0.0.0.0:39000")
+    port, inside = new_port(), new_port()
+    host.service(LO, inside, "--echo")
+    Client(host, f"{LO}:39000", port, inside).opens(outside, "198.51.100.1", port)
+    admin = Admin(host, f"http://{LO}:{gateway.port}")
+    admin.ok("block", "198.51.100.7", "--for", "12h", "--reason", "scan")
+    (blocked,) = admin.json("list-blocked")["blocked_sources"]
+    assert blocked["source"] == "198.51.100.7/32" and blocked["reason"] == "scan"
+    assert re.search(r"198.51.100.7/32 +[0-9]s +(12h00m|11h59m) +scan", admin.ok("list-blocked"))
+    assert not outside.port_opens("198.51.100.1", port) and host.port_opens(LO, port)
+    admin.ok("unblock", "198.51.100.7")
+    assert admin.json("list-blocked") == {"blocked_sources": []}
+    assert outside.port_opens("198.51.100.1", port)
+    assert "is not blocked" in admin.fails("unblock", "198.51.100.7")
+    assert "expected" in admin.fails("block", "nonsense")
 
 
 def test_top_shows_the_tunnel(host):
