@@ -278,6 +278,9 @@ open_services(struct qp_gateway *g, struct qp_errmsg *msg)
 		.loop = g->loop, .sender = sender, .worker_from = qp_gateway_worker_from, .ctx = g});
 	if (g->queries == NULL)
 		return qp_fail(msg, QP_E_NOMEM, "out of memory");
+	g->usage = qp_usage_new(g->loop, g->queries, g->tunnels);
+	if (g->usage == NULL)
+		return qp_fail(msg, QP_E_NOMEM, "out of memory");
 	return qp_locals_new(
 		&(struct qp_locals_config) {.tunnels = g->tunnels,
 			.sender = sender,
@@ -422,6 +425,7 @@ close_modules(struct qp_gateway *g)
 {
 	qp_gateway_api_close(g);
 	qp_blocks_free(g->blocks);
+	qp_usage_free(g->usage);
 	qp_queries_free(g->queries);
 	qp_locals_free(g->locals);
 	qp_sources_free(g->sources);

@@ -18,6 +18,25 @@ is_serving(void *ctx)
 	return !g->stopping && qp_supervisor_serving(g->supervisor);
 }
 
+/* Also those that were replayed, and those whose client has not moved a byte yet. */
+static void
+open_account(void *ctx, struct qp_tunnel *tun)
+{
+	struct qp_gateway *g = ctx;
+
+	if (tun->state == QP_TUNNEL_AUTHENTICATED)
+		qp_usage_opened(g->usage, tun);
+}
+
+static void
+open_accounts(struct qp_gateway *g)
+{
+	const struct qp_generation *gen;
+
+	TAILQ_FOREACH (gen, qp_supervisor_generations(g->supervisor), next)
+		qp_tunnels_each_of(g->tunnels, gen->server_id, open_account, g);
+}
+
 static void
 snapshot(void *ctx, struct qp_metrics *out)
 {
@@ -26,6 +45,7 @@ snapshot(void *ctx, struct qp_metrics *out)
 	bool classified = qp_hostnet_counters(g->hostnet, g->classifier) == 0;
 
 	qp_state_stats(g->state, &g->state_stats);
+	open_accounts(g);
 	*out = (struct qp_metrics) {
 		.uptime_s = (qp_now_ns() - g->started_ns) / 1000000000u,
 		.auth = qp_authd_counters(g->authd),
@@ -35,6 +55,7 @@ snapshot(void *ctx, struct qp_metrics *out)
 		.data_plane_deaths = stats->deaths,
 		.messages_dropped = stats->messages_dropped,
 		.classifier = classified ? g->classifier : NULL,
+		.usage = g->usage,
 		.ports_open = qp_ports_count(g->ports),
 		.tunnels_waiting = qp_tunnels_count(g->tunnels, QP_TUNNEL_CHALLENGED),
 		.leases = qp_leases_count(g->leases),

@@ -20,6 +20,7 @@
 #include "controlplane/records.h"
 #include "controlplane/state.h"
 #include "controlplane/supervisor.h"
+#include "controlplane/usage.h"
 #include "controlplane/watchdog.h"
 
 /* What gateway.c (the way up and down) and gateway_wiring.c (the time between) share. */
@@ -45,6 +46,7 @@ struct qp_gateway {
 	struct qp_sources *sources;
 	struct qp_locals *locals;
 	struct qp_queries *queries;
+	struct qp_usage *usage;
 	struct qp_blocks *blocks;
 	struct qp_public_api *public_api; /* NULL: there is none */
 	struct qp_http *private_api;

@@ -186,6 +186,7 @@ drop_tunnel(void *ctx, struct qp_tunnel *tun)
 	if (tun->state == QP_TUNNEL_AUTHENTICATED)
 		qp_record_tunnel_closed(&g->records, tun, QP_END_UNKNOWN, NULL);
 	qp_enforce_left(g->enforce, tun);
+	qp_usage_closed(g->usage, tun, NULL);
 	qp_tunnels_remove(g->tunnels, tun);
 }
 
@@ -238,6 +239,8 @@ on_tunnel_closed(struct qp_gateway *g, const struct qp_origin *from, const struc
 	qp_ports_drop_tunnel(g->ports, tun, qp_end_reason_name(c->reason), &c->usage);
 	if (tun->state == QP_TUNNEL_AUTHENTICATED) {
 		qp_record_tunnel_closed(&g->records, tun, c->reason, &c->usage);
+		qp_usage_opened(g->usage, tun);
+		qp_usage_closed(g->usage, tun, &c->usage);
 		qp_log(QP_LOG_INFO, "client left",
 			QP_LOG_STR("peer", qp_addr_format(tun->peer_addr, tun->peer_port_be, peer)),
 			QP_LOG_STR("client", tun->identity.name),

@@ -11,6 +11,7 @@
 
 #include "common/counters.h"
 #include "controlplane/metrics_impl.h"
+#include "controlplane/usage.h"
 
 /* A field: where its values are, what it is called, and whether it can fall. */
 struct field {
@@ -443,6 +444,8 @@ qp_metrics_text(const struct qp_metrics *m, size_t *len)
 	write_resets(out, &sum);
 	qp_metrics_rtts(out, m, &sum);
 	qp_metrics_rings(out, m);
+	if (m->usage != NULL)
+		qp_usage_metrics(m->usage, out);
 	if (m->classifier != NULL)
 		write_classifier(out, m->classifier);
 	write_by_worker(out, m, worker_fields, COUNT(worker_fields));

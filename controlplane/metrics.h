@@ -43,6 +43,8 @@ void qp_totals_drop_gauges(struct qp_totals *t);
  */
 json_t *qp_totals_drops(const struct qp_totals *t);
 
+struct qp_usage;
+
 struct qp_metrics {
 	uint64_t uptime_s;
 	const struct qp_authd_counters *auth;
@@ -52,6 +54,7 @@ struct qp_metrics {
 	uint64_t data_plane_deaths; /* ended without being told to */
 	uint64_t messages_dropped; /* answers that found a full ring */
 	const uint64_t *classifier; /* [QP_CLS_NCOUNTERS]; NULL: not known */
+	struct qp_usage *usage; /* NULL: none */
 	unsigned ports_open;
 	unsigned tunnels_waiting; /* for their client's proof */
 	unsigned leases;

@@ -22,6 +22,7 @@ enum qp_tunnel_state {
 
 struct qp_port;
 struct qp_member;
+struct qp_usage_account;
 
 /* Where a local forward leads, as it was granted last. */
 struct qp_tunnel_local {
@@ -37,6 +38,8 @@ struct qp_tunnel {
 	uint16_t peer_port_be;
 	uint8_t client_key[QP_KEY_BYTES]; /* X25519; zeros with a PSK */
 	struct qp_msg_identity identity; /* who it says to be; once authenticated, who it is */
+	struct qp_usage_account *account; /* usage.c's; NULL: not opened yet */
+	struct qp_msg_usage said; /* of it, what is in the account */
 	struct qp_auth_server auth; /* while challenged */
 	uint64_t challenged_at_ns;
 	LIST_HEAD(, qp_port) ports; /* that it holds */
