@@ -45,6 +45,8 @@ packages=(
 	# the web page's tests: a browser without a window
 	chromium-headless-shell fonts-dejavu-core
 	curl socat iperf3 mandoc zsh netcat-openbsd openssh-client openssh-server ethtool iproute2 iptables nftables tcpdump procps kmod
+	# packages
+	debhelper lintian logrotate systemd libcap2-bin
 )
 
 need_root() {

@@ -21,6 +21,8 @@ Usage: scripts/test.sh [--quick | --stage NAME...]
                    asan    clang with address and undefined-behaviour sanitizers, unit tests
                    fuzz    each fuzz target for a few seconds, from its kept corpus
                    e2e     whole gateways and clients against real sockets (needs root)
+                   package Debian packages: built, checked by lintian, installed, run by a systemd of
+                           their own, upgraded, purged (needs root)
   --help         this text
 
 Environment:
@@ -32,7 +34,7 @@ Logs are in build-logs/.
 EOF
 }
 
-all_stages=(unit asan fuzz e2e)
+all_stages=(unit asan fuzz e2e package)
 logs=$PWD/build-logs
 passed=0
 failed=0
@@ -169,6 +171,22 @@ stage_e2e() {
 	add pytest "$logs/e2e.xml" $status
 }
 
+stage_package() {
+	local status=0 folder=$PWD/build-packages
+	run_limit=900
+	if ! run_logged "$stage: building, lintian" scripts/package.sh --output "$folder"; then
+		fail "the packages cannot be built, or lintian complains"
+		return
+	fi
+	passed=$((passed + 1)) # lintian
+	rm -f "$logs/package.xml"
+	run_limit=900
+	QP_PACKAGES=$folder run_logged "$stage: packages on a machine of their own" \
+		/usr/bin/python3 -m pytest tests/package -v -ra --timeout=180 -p no:cacheprovider \
+		--junitxml="$logs/package.xml" || status=$?
+	add pytest "$logs/package.xml" $status
+}
+
 on_exit() { clean_exit $?; }
 
 stages=()
@@ -195,7 +213,7 @@ while [ $# -gt 0 ]; do
 done
 [ ${#stages[@]} != 0 ] || stages=("${all_stages[@]}")
 # Only whole gateways need huge pages.
-[[ " ${stages[*]} " == *" e2e "* ]] || setup_args=(--no-hugepages)
+[[ " ${stages[*]} " == *" e2e "* || " ${stages[*]} " == *" package "* ]] || setup_args=(--no-hugepages)
 
 stage=setup
 log=$logs/setup.log

@@ -49,7 +49,9 @@ for unit in "$root"/{lib,etc}/systemd/system/*.target.wants/*; do
 	*) ln -sf /dev/null "${unit##*/}" ;;
 	esac
 done
+rm -rf "$root"/{var/lib,var/log,etc}/quicport # this machine's own gateways
 : >"$root/etc/fstab"
+rm -f "$root/var/lib/man-db/auto-update" # an index of all man pages for each package takes seconds
 rm -f "$root/usr/sbin/policy-rc.d"
 ip link set lo up
 cd "$root"

@@ -101,10 +101,10 @@ class Machine:
         self.run("install", "-D", "-m", "0644", "/run/test/file", path)
 
     def layer(self):
-        """What differs from the machine below: each file, link and whiteout, with what it says."""
-        found = self.run("find", "/run/upper", "(", "-type", "f", "-o", "-type", "l", "-o", "-type",
-                         "c", "-o", "-empty", ")", "-printf", "%P\n")  # fmt: skip
-        return {line for line in found.splitlines() if line}
+        """What differs from the machine below: files, links, what is gone, and new folders."""
+        lines = self.run("find", "/run/upper", "-mindepth", "1", "-printf", "%y %P\n").splitlines()
+        found = (line.split(" ", 1) for line in lines)
+        return {path for kind, path in found if kind != "d" or not Path("/", path).is_dir()}
 
     def remove(self):
         with contextlib.suppress(ProcessLookupError):
