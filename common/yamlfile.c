@@ -115,6 +115,7 @@ qp_yaml_free(struct qp_yaml *y)
 			sodium_memzero(n->data.scalar.value, n->data.scalar.length);
 	}
 	yaml_document_delete(&y->doc);
+	memset(y, 0, sizeof(*y));
 }
 
 yaml_node_t *

@@ -281,6 +281,15 @@ qp_config_read(const char *path, struct qp_mistakes *m, struct qp_config **out)
 }
 
 void
+qp_config_forget(struct qp_config *c)
+{
+	for (unsigned i = 0; c != NULL && i < c->nfiles; i++)
+		qp_yaml_free(&c->file[i].yaml);
+	if (c != NULL)
+		c->nvalues = 0;
+}
+
+void
 qp_config_free(struct qp_config *c)
 {
 	if (c == NULL)

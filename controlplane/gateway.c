@@ -24,6 +24,7 @@
 #include "common/host.h"
 #include "controlplane/eal.h"
 #include "controlplane/gateway_internal.h"
+#include "controlplane/reload.h"
 
 
 void
@@ -93,26 +94,6 @@ on_owner_ready(void *ctx)
 	}
 }
 
-static void
-reload(struct qp_gateway *g)
-{
-	struct qp_enforce_result result;
-	struct qp_policy *fresh;
-	struct qp_errmsg msg;
-
-	if (qp_credentials_policy(g->cred, g->o, &fresh, &msg) == 0) {
-		qp_enforce_replace(g->enforce, fresh, &result);
-		qp_log(QP_LOG_INFO, "the policy was read again",
-			QP_LOG_U64("clients", result.clients),
-			QP_LOG_U64("tunnels_ended", result.ended));
-	} else {
-		qp_log(QP_LOG_ERROR, "nothing was reloaded", QP_LOG_STR("reason", msg.text));
-	}
-	if (qp_gateway_api_reload(g, &msg) != 0)
-		qp_log(QP_LOG_ERROR, "the private API's certificate and token stay as they were",
-			QP_LOG_STR("reason", msg.text));
-}
-
 /* Somebody has renamed them: logrotate. */
 static void
 reopen_files(struct qp_gateway *g)
@@ -146,13 +127,14 @@ on_signal(void *ctx, uint32_t events)
 {
 	struct qp_gateway *g = ctx;
 	struct signalfd_siginfo info;
+	struct qp_errmsg msg;
 
 	(void)events;
 	if (read(g->signal_fd, &info, sizeof(info)) != (ssize_t)sizeof(info))
 		return;
 	if (info.ssi_signo == SIGHUP) {
 		sd_notify(0, "RELOADING=1");
-		reload(g);
+		(void)qp_gateway_reload(g, "signal", NULL, &msg);
 		sd_notify(0, g->started ? "READY=1" : "STATUS=starting");
 		return;
 	}
@@ -423,6 +405,7 @@ open_modules(struct qp_gateway *g, struct qp_errmsg *msg)
 static void
 close_modules(struct qp_gateway *g)
 {
+	qp_file_watch_free(g->file_watch);
 	qp_gateway_api_close(g);
 	qp_blocks_free(g->blocks);
 	qp_usage_free(g->usage);
@@ -459,7 +442,7 @@ end_what_started(struct qp_gateway *g)
 }
 
 int
-qp_gateway_run(const struct qp_options *o, struct qp_credentials *cred, struct qp_errmsg *msg)
+qp_gateway_run(struct qp_options *o, struct qp_credentials *cred, struct qp_errmsg *msg)
 {
 	struct qp_gateway g = {.o = o,
 		.cred = cred,
@@ -484,6 +467,7 @@ qp_gateway_run(const struct qp_options *o, struct qp_credentials *cred, struct q
 	}
 	qp_watchdog_start(&g.watchdog, g.loop);
 	if (open_modules(&g, msg) == 0) {
+		qp_gateway_watch_files(&g);
 		qp_loop_run(g.loop);
 	} else {
 		g.status = 1;

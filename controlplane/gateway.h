@@ -14,6 +14,6 @@
  * after a signal, 1 after a failure, which `msg` then tells. Nothing is left on
  * the host in either case.
  */
-int qp_gateway_run(const struct qp_options *o, struct qp_credentials *cred, struct qp_errmsg *msg);
+int qp_gateway_run(struct qp_options *o, struct qp_credentials *cred, struct qp_errmsg *msg);
 
 #endif

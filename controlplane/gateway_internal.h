@@ -8,6 +8,7 @@
 #include "controlplane/blocks.h"
 #include "controlplane/enforce.h"
 #include "controlplane/events.h"
+#include "controlplane/file_watch.h"
 #include "controlplane/gateway.h"
 #include "controlplane/hostnet.h"
 #include "controlplane/instance.h"
@@ -26,7 +27,7 @@
 /* What gateway.c (the way up and down) and gateway_wiring.c (the time between) share. */
 
 struct qp_gateway {
-	const struct qp_options *o;
+	struct qp_options *o; /* all but a reload only read them */
 	struct qp_credentials *cred;
 	struct qp_instance instance;
 	struct qp_loop *loop;
@@ -61,6 +62,7 @@ struct qp_gateway {
 	unsigned nreserved_tcp;
 	int signal_fd;
 	struct qp_watch signal_watch;
+	struct qp_file_watch *file_watch; /* NULL: no file is watched */
 	struct qp_watchdog watchdog;
 	struct qp_watch hostnet_watch;
 	bool started; /* has been ready once */

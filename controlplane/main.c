@@ -61,10 +61,12 @@ main(int argc, char **argv)
 			cred.psk_created ? " (made now)" : "");
 		fflush(stdout);
 	}
+	qp_config_forget(o.file); /* its secrets are in guarded memory now */
 	allow_many_files();
 	status = qp_gateway_run(&o, &cred, &msg);
 	if (status != 0)
 		complain(&o, &msg);
 	qp_credentials_free(&cred);
+	qp_options_free(&o);
 	return status;
 }

@@ -496,6 +496,8 @@ run_parser(struct qp_options *o, int argc, char **argv, const struct qp_options_
 	int err;
 
 	memset(o, 0, sizeof(*o));
+	o->argc = argc;
+	o->argv = argv;
 	o->log = QP_LOG_CONFIG_DEFAULT("control-plane");
 	err = qp_opt_parse(&cmd, argc, argv, msg);
 	if (err == 0 && how->check && reading.file.n != 1)

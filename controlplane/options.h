@@ -45,6 +45,8 @@ struct qp_options {
 	const char *config; /* the configuration file; NULL: none */
 	bool watch_config;
 	struct qp_config *file; /* what it says; NULL: there is none */
+	int argc;
+	char **argv; /* the words that were read, borrowed; secrets in them are wiped */
 	struct qp_settings settings;
 	bool privkey_in_words, psk_in_words; /* in the command line or the environment */
 	uint32_t orphan_timeout_s; /* how long data planes and port owner live without us */

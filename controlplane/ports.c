@@ -61,6 +61,16 @@ qp_ports_new(const struct qp_ports_config *cfg)
 	return p;
 }
 
+void
+qp_ports_set_ranges(struct qp_ports *p, const struct qp_port_range *any,
+	const struct qp_port_range *excluded, unsigned nexcluded)
+{
+	p->cfg.any_first = any->first;
+	p->cfg.any_last = any->last;
+	p->cfg.excluded = excluded;
+	p->cfg.nexcluded = nexcluded;
+}
+
 /* Of a port whose tunnel has given it up, or loses it: told, and no tunnel's any more. */
 static void
 take_from_tunnel(struct qp_ports *p, struct qp_port *port, const char *reason,

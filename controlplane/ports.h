@@ -88,6 +88,10 @@ struct qp_ports *qp_ports_new(const struct qp_ports_config *cfg);
 /* Closes all. NULL is allowed. */
 void qp_ports_free(struct qp_ports *p);
 
+/* For ports that are opened from now on; as in struct qp_ports_config. */
+void qp_ports_set_ranges(struct qp_ports *p, const struct qp_port_range *any,
+	const struct qp_port_range *excluded, unsigned nexcluded);
+
 /* FORWARD_REQUEST: answers with FORWARD_GRANT or FORWARD_DENY. */
 void qp_ports_request(struct qp_ports *p, const struct qp_origin *from, const struct qp_msg *m);
 /* FORWARD_CLOSED: the port is free when this returns. Another tunnel's port stays. */

@@ -140,6 +140,23 @@ show(const struct qp_settings *s, const char *name, char out[QP_SETTING_SHOWN_BY
 }
 
 void
+qp_settings_put_back(struct qp_settings *s, const struct qp_settings *before, const char *option)
+{
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < s->n; i++) {
+		if (strcmp(s->v[i].name, option) != 0)
+			s->v[kept++] = s->v[i];
+	}
+	s->n = kept;
+	for (unsigned i = next_of(before, option, 0); i < before->n;
+		i = next_of(before, option, i + 1)) {
+		if (make_room(s))
+			s->v[s->n++] = before->v[i];
+	}
+}
+
+void
 qp_settings_compare(const struct qp_settings *before, const struct qp_settings *after,
 	void (*changed)(void *ctx, const char *name, const char *old_text, const char *new_text),
 	void *ctx)

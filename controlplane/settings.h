@@ -34,6 +34,9 @@ void qp_settings_take(void *ctx, const struct qp_opt *opt, enum qp_opt_origin or
 /* Secrets of the command line and the environment, which can't be read from there again. */
 void qp_settings_take_secrets(struct qp_settings *s, const struct qp_settings *before);
 void qp_settings_free(struct qp_settings *s);
+/* The values of `option` become those of `before`. */
+void qp_settings_put_back(
+	struct qp_settings *s, const struct qp_settings *before, const char *option);
 
 const char *qp_opt_origin_name(enum qp_opt_origin origin);
 

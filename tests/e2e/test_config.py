@@ -3,11 +3,12 @@
 
 import os
 import re
+import signal
 import subprocess
 
 import pytest
 
-from harness import QUICPORT, ROOT, clean_environment
+from harness import QUICPORT, ROOT, Client, Gateway, clean_environment, eventually
 
 
 def check(*args, cwd, user=None, env=None):
@@ -54,3 +55,136 @@ def test_who_may_not_read_a_secret_can_check_the_rest(logs):
     assert done.returncode == 0
     assert done.stderr.startswith("not checked: gateway.yaml:1: secret-file: ")
     assert check("gateway.yaml", cwd=logs).stderr == ""
+
+
+# ---- a gateway that reads it ----
+
+PORT = 39000
+
+
+class Configured:
+    """A gateway that reads gateway.yaml, its key beside it, and clients of two keys."""
+
+    def __init__(self, host, logs, text, *args):
+        self.host, self.folder = host, logs
+        self.keys = {}
+        for name in ("gateway", "alice", "bob"):
+            private = subprocess.run([QUICPORT, "keygen"], capture_output=True, text=True).stdout
+            public = subprocess.run([QUICPORT, "pubkey"], input=private, capture_output=True, text=True).stdout
+            (logs / f"{name}.key").write_text(private)
+            (logs / f"{name}.key").chmod(0o600)
+            (logs / f"{name}.pub").write_text(public)
+            self.keys[name] = public.strip()
+        self.write(text)
+        self.gateway = Gateway(host, PORT, "--config", str(logs / "gateway.yaml"), *args, auth=())
+        host.service("127.0.0.1", 7000, "--echo")
+
+    def write(self, text):
+        # As editors do: the file is replaced.
+        new = self.folder / "gateway.yaml.new"
+        new.write_text(text.format(folder=self.folder, **self.keys))
+        new.rename(self.folder / "gateway.yaml")
+
+    def reload(self, text):
+        """Writes the file, sends SIGHUP, and returns the log's lines that follow from it."""
+        seen = len(self.gateway.lines())
+        self.write(text)
+        self.gateway.send(signal.SIGHUP)
+        return self.reloaded(seen)
+
+    def reloaded(self, seen):
+        def done():
+            lines = self.gateway.lines()[seen:]
+            ends = ("configuration reloaded", "nothing was reloaded")
+            last = next((i for i, line in enumerate(lines) if line["message"] in ends), None)
+            return None if last is None else lines[: last + 1]
+
+        return eventually(done, what="reload is told")
+
+    def client(self, name, port):
+        auth = ("--psk", "topsecret") if name == "shop" else (
+            "--privkey-file", str(self.folder / f"{name}.key"),
+            "--server-pubkey-file", str(self.folder / "gateway.pub"))  # fmt: skip
+        return Client(self.host, f"127.0.0.1:{PORT}", port, 7000, auth=auth, name=f"client-{name}")
+
+
+BOTH = """
+privkey-file: {folder}/gateway.key
+clients:
+  - {{name: alice, public-key: {alice}, ports: 9001/tcp}}
+  - {{name: bob, public-key: {bob}, ports: 9002/tcp}}
+psks:
+  - {{name: shop, secret: topsecret, ports: 9003}}
+"""
+
+
+def test_a_file_says_who_may_open_what(host, logs):
+    c = Configured(host, logs, BOTH)
+    alice, shop = c.client("alice", 9001), c.client("shop", 9003)
+    alice.opens(host, "127.0.0.1", 9001)
+    shop.opens(host, "127.0.0.1", 9003)
+    refused = c.client("bob", 9001)
+    assert refused.wait() != 0
+    assert not host.port_opens("127.0.0.1", 9002)
+    assert alice.running() and "topsecret" not in c.gateway.output()
+
+
+def test_reload_ends_what_is_not_allowed_and_touches_nothing_else(host, logs):
+    c = Configured(host, logs, BOTH)
+    alice, bob = c.client("alice", 9001), c.client("bob", 9002)
+    alice.opens(host, "127.0.0.1", 9001)
+    bob.opens(host, "127.0.0.1", 9002)
+    kept = host.connect("127.0.0.1", 9001)
+    lines = c.reload(BOTH.replace("  - {{name: bob, public-key: {bob}, ports: 9002/tcp}}\n", ""))
+    assert bob.wait(within=3) != 0
+    assert lines[-1]["message"] == "configuration reloaded", lines
+    assert lines[-1]["clients"] == 2 and lines[-1]["tunnels_ended"] == 1
+    assert alice.running() and host.port_opens("127.0.0.1", 9001)
+    kept.close()
+
+
+def test_a_bad_file_changes_nothing_and_says_why(host, logs):
+    c = Configured(host, logs, BOTH)
+    alice = c.client("alice", 9001)
+    alice.opens(host, "127.0.0.1", 9001)
+    lines = c.reload("psks: [{{name: shop, secret: topsecret2, prots: 1}}]\n")
+    assert lines[-1]["message"] == "nothing was reloaded"
+    assert re.match(r".*/gateway\.yaml:1: prots: unknown key: expected ", lines[-1]["reason"])
+    assert alice.running() and "topsecret" not in c.gateway.output()
+    bob = c.client("bob", 9002)
+    bob.opens(host, "127.0.0.1", 9002)
+
+
+def test_what_needs_a_restart_is_named_with_old_and_new_value(host, logs):
+    c = Configured(host, logs, BOTH)
+    for _ in range(2):  # again: it is still not in force
+        lines = c.reload(BOTH + "quic-idle-timeout: 77\nlog-level: debug\n")
+        waits = [line for line in lines if line["message"].startswith("an option stays as it was")]
+        assert [(w["option"], w["old"], w["new"]) for w in waits] == [("quic-idle-timeout", "90", "77")]
+    assert lines[-1]["message"] == "configuration reloaded"
+    lines = c.reload(BOTH)
+    assert not [line for line in lines if line["level"] == "warn"]
+
+
+def test_changed_files_are_seen_by_themselves(host, logs):
+    (logs / "conf.d").mkdir()
+    c = Configured(host, logs, BOTH + "include: conf.d/*.yaml\n", "--watch-config")
+    seen = len(c.gateway.lines())
+    (logs / "conf.d/one.yaml").write_text("psks: [{name: office, secret: another}]\n")
+    assert c.reloaded(seen)[-1]["clients"] == 4
+    seen = len(c.gateway.lines())
+    (logs / "conf.d/one.yaml").unlink()
+    assert c.reloaded(seen)[-1]["clients"] == 3
+
+
+def test_the_file_of_client_keys_is_always_watched(host, logs):
+    text = "privkey-file: {folder}/gateway.key\nclient-pubkeys-file: {folder}/alice.pub\n"
+    c = Configured(host, logs, text)
+    bob = (logs / "bob.pub").read_text()
+    alice = c.client("alice", 9001)
+    alice.opens(host, "127.0.0.1", 9001)
+    seen = len(c.gateway.lines())
+    (logs / "alice.pub").write_text(bob)
+    assert c.reloaded(seen)[-1]["tunnels_ended"] == 1
+    assert alice.wait(within=3) != 0
+    c.client("bob", 9002).opens(host, "127.0.0.1", 9002)

@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A configuration that takes another's place while the gateway runs: made whole
+ * beside the old one first, so that a mistake changes nothing. Loop thread;
+ * blocks on files.
+ */
+#define QP_LOG_MODULE QP_LOG_M_config
+#include <stdlib.h>
+#include <string.h>
+
+#include "controlplane/gateway_internal.h"
+#include "controlplane/reload.h"
+
+/* What needs no restart. All other options do. */
+static const char *const live_options[] = {"allow-local-forward", "allow-local-forward-any",
+	"audit-log", "client-pubkeys", "client-pubkeys-file", "log-level", "port-range",
+	"port-takeover", "psk", "reserved-ports", "watch-config"};
+
+/* A reload under way: what takes the old one's place once all of it is there. */
+struct reloading {
+	struct qp_gateway *g;
+	struct qp_options options;
+	bool psk_changes;
+	struct qp_secret *psk; /* NULL: there is none any more */
+	struct qp_policy *policy;
+	bool audit_changes;
+	struct qp_audit *audit;
+	struct qp_reload_result *result;
+};
+
+static bool
+is_live(const char *option)
+{
+	for (size_t i = 0; i < sizeof(live_options) / sizeof(live_options[0]); i++) {
+		if (strcmp(option, live_options[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
+static bool
+same_text(const char *a, const char *b)
+{
+	return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
+}
+
+/* That of the command line, or the one that was made, stays. */
+static int
+make_policy(struct reloading *r, struct qp_errmsg *msg)
+{
+	struct qp_credentials with = *r->g->cred; /* borrows */
+	int err = 0;
+
+	if (r->options.psk != NULL)
+		err = qp_psk_from_text(
+			(const char *)r->options.psk->bytes, "--psk", &r->psk, msg);
+	if (err != 0) {
+		qp_options_locate(&r->options, msg);
+		return err;
+	}
+	r->psk_changes = r->psk != NULL || (with.psk != NULL && with.psk_path[0] == '\0' &&
+						 !r->options.psk_in_words);
+	if (r->psk_changes) {
+		with.psk = r->psk;
+		with.psk_path[0] = '\0';
+	}
+	return qp_credentials_policy(&with, &r->options, &r->policy, msg);
+}
+
+static int
+open_audit(struct reloading *r, struct qp_errmsg *msg)
+{
+	const char *path = r->options.audit_log;
+	int err = 0;
+
+	r->audit_changes = !same_text(path, r->g->o->audit_log);
+	if (r->audit_changes && path != NULL)
+		err = qp_audit_open(path, &r->audit, msg);
+	return err;
+}
+
+static int
+prepare(struct reloading *r, struct qp_errmsg *msg)
+{
+	const struct qp_options *before = r->g->o;
+	const struct qp_options_how how = {.before = before};
+	int err = qp_options_read(&r->options, before->argc, before->argv, &how, msg);
+
+	if (err != 0)
+		return err;
+	err = make_policy(r, msg);
+	if (err == 0)
+		err = open_audit(r, msg);
+	/* Last: what it reads counts at once. */
+	return err == 0 ? qp_gateway_api_reload(r->g, msg) : err;
+}
+
+static void
+abandon(struct reloading *r)
+{
+	qp_options_free(&r->options);
+	qp_secret_free(r->psk);
+	qp_policy_free(r->policy);
+	qp_audit_close(r->audit);
+}
+
+static void
+take_change(void *ctx, const char *option, const char *was, const char *is)
+{
+	struct reloading *r = ctx;
+	struct qp_reload_result *out = r->result;
+	bool applied = is_live(option);
+
+	if (out->n < sizeof(out->change) / sizeof(out->change[0])) {
+		struct qp_reload_change *c = &out->change[out->n++];
+
+		c->option = option;
+		c->applied = applied;
+		memcpy(c->was, was, sizeof(c->was));
+		memcpy(c->is, is, sizeof(c->is));
+	}
+	if (applied)
+		qp_log(QP_LOG_INFO, "an option has changed", QP_LOG_STR("option", option),
+			QP_LOG_STR("old", was), QP_LOG_STR("new", is));
+	else
+		qp_log(QP_LOG_WARN, "an option stays as it was until the gateway is restarted",
+			QP_LOG_STR("option", option), QP_LOG_STR("old", was),
+			QP_LOG_STR("new", is));
+}
+
+static void
+apply_log_levels(struct reloading *r)
+{
+	struct qp_log_config *is = &r->options.log, *was = &r->g->o->log;
+
+	/* What the API has set meanwhile stays, unless the configuration says otherwise now. */
+	if (is->level == was->level && memcmp(is->module, was->module, sizeof(is->module)) == 0)
+		return;
+	was->level = is->level;
+	memcpy(was->module, is->module, sizeof(was->module));
+	qp_log_apply_levels(was);
+	qp_supervisor_tell_log_levels(r->g->supervisor);
+}
+
+static void
+apply_ports(struct reloading *r)
+{
+	struct qp_options *o = r->g->o, *fresh = &r->options;
+	struct qp_options_ports old = o->reserved_ports;
+
+	o->any_port = fresh->any_port;
+	o->reserved_ports = fresh->reserved_ports;
+	o->port_takeover = fresh->port_takeover;
+	fresh->reserved_ports = old; /* freed with the rest, once nobody borrows it */
+	qp_ports_set_ranges(r->g->ports, &o->any_port, o->reserved_ports.range,
+		o->reserved_ports.n);
+}
+
+static void
+apply_audit(struct reloading *r)
+{
+	struct qp_audit *old = r->g->audit;
+
+	if (!r->audit_changes)
+		return;
+	r->g->audit = r->audit;
+	r->g->records.audit = r->audit;
+	r->g->o->audit_log = r->options.audit_log;
+	r->audit = old; /* closed with the rest */
+}
+
+/* Options that wait for a restart keep the value that is in force. */
+static void
+apply_settings(struct reloading *r)
+{
+	struct qp_options *o = r->g->o, *fresh = &r->options;
+	struct qp_settings old = o->settings;
+	struct qp_config *file = o->file;
+
+	for (unsigned i = 0; i < r->result->n; i++) {
+		const struct qp_reload_change *c = &r->result->change[i];
+
+		if (!c->applied)
+			qp_settings_put_back(&fresh->settings, &old, c->option);
+	}
+	o->settings = fresh->settings;
+	fresh->settings = old;
+	o->file = fresh->file;
+	fresh->file = file;
+	o->allow = fresh->allow;
+	o->client_pubkeys = fresh->client_pubkeys;
+	o->client_pubkeys_file = fresh->client_pubkeys_file;
+	o->watch_config = fresh->watch_config;
+}
+
+static void
+apply(struct reloading *r)
+{
+	struct qp_gateway *g = r->g;
+	struct qp_enforce_result enforced;
+	struct qp_secret *old = g->cred->psk;
+
+	qp_settings_compare(&g->o->settings, &r->options.settings, take_change, r);
+	apply_log_levels(r);
+	apply_ports(r);
+	apply_audit(r);
+	apply_settings(r);
+	qp_config_forget(g->o->file);
+	if (r->psk_changes) {
+		g->cred->psk = r->psk;
+		g->cred->psk_path[0] = '\0';
+		r->psk = old; /* freed with the rest */
+	}
+	qp_enforce_replace(g->enforce, r->policy, &enforced);
+	r->policy = NULL;
+	r->result->clients = enforced.clients;
+	r->result->ended = enforced.ended;
+	qp_gateway_watch_files(g);
+}
+
+static void
+record(struct qp_gateway *g, const char *actor, const struct qp_reload_result *out,
+	const struct qp_errmsg *msg)
+{
+	json_t *details = json_object();
+
+	if (msg != NULL) {
+		json_object_set_new(details, "error", json_string(msg->text));
+	} else {
+		json_object_set_new(details, "clients", json_integer(out->clients));
+		json_object_set_new(details, "tunnels_ended", json_integer(out->ended));
+	}
+	qp_record_admin(&g->records, actor, "reload", details);
+}
+
+int
+qp_gateway_reload(struct qp_gateway *g, const char *actor, struct qp_reload_result *out,
+	struct qp_errmsg *msg)
+{
+	struct qp_reload_result own = {0};
+	struct reloading r = {.g = g, .result = out != NULL ? out : &own};
+	int err;
+
+	*r.result = (struct qp_reload_result) {0};
+	err = prepare(&r, msg);
+	if (err != 0) {
+		abandon(&r);
+		qp_log(QP_LOG_ERROR, "nothing was reloaded", QP_LOG_STR("reason", msg->text),
+			QP_LOG_STR("by", actor));
+		record(g, actor, NULL, msg);
+		return err;
+	}
+	apply(&r);
+	abandon(&r);
+	qp_log(QP_LOG_INFO, "configuration reloaded", QP_LOG_STR("by", actor),
+		QP_LOG_U64("clients", r.result->clients),
+		QP_LOG_U64("tunnels_ended", r.result->ended));
+	record(g, actor, r.result, NULL);
+	return 0;
+}
+
+static void
+on_files_changed(void *ctx)
+{
+	struct qp_gateway *g = ctx;
+	struct qp_errmsg msg;
+
+	if (!g->stopping)
+		(void)qp_gateway_reload(g, "file changed", NULL, &msg);
+}
+
+/* A folder's name, with a slash at its end; freed by the caller. */
+static char *
+folder_path(const char *folder)
+{
+	size_t len = strlen(folder);
+	char *path = malloc(len + 2);
+
+	if (path == NULL)
+		return NULL;
+	memcpy(path, folder, len);
+	path[len] = '/';
+	path[len + 1] = '\0';
+	return path;
+}
+
+void
+qp_gateway_watch_files(struct qp_gateway *g)
+{
+	const struct qp_config *file = g->o->watch_config ? g->o->file : NULL;
+	const char *paths[QP_FILE_WATCH_PATHS] = {NULL};
+	char *folders[QP_CONFIG_FILES];
+	unsigned n = 0, nfolders = 0;
+	const char *path;
+
+	if (g->o->client_pubkeys_file != NULL)
+		paths[n++] = g->o->client_pubkeys_file;
+	for (unsigned i = 0; file != NULL && (path = qp_config_file(file, i)) != NULL; i++)
+		paths[n++] = path;
+	for (unsigned i = 0; file != NULL && (path = qp_config_folder(file, i)) != NULL; i++) {
+		folders[nfolders] = folder_path(path);
+		if (folders[nfolders] != NULL)
+			paths[n++] = folders[nfolders++];
+	}
+	if (g->file_watch == NULL && n > 0)
+		g->file_watch = qp_file_watch_new(g->loop, on_files_changed, g);
+	if (g->file_watch == NULL ? n > 0 : qp_file_watch_set(g->file_watch, paths, n) != 0)
+		qp_log(QP_LOG_WARN, "files are not watched: after a change, send SIGHUP");
+	for (unsigned i = 0; i < nfolders; i++)
+		free(folders[i]);
+}

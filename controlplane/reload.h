@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef QP_CONTROLPLANE_RELOAD_H
+#define QP_CONTROLPLANE_RELOAD_H
+
+#include <stdbool.h>
+
+#include "controlplane/settings.h"
+
+struct qp_gateway;
+
+/* An option whose value is another one now. */
+struct qp_reload_change {
+	const char *option; /* without dashes; for the process's life */
+	bool applied;       /* false: the gateway must be restarted for it */
+	char was[QP_SETTING_SHOWN_BYTES], is[QP_SETTING_SHOWN_BYTES]; /* no secrets */
+};
+
+/* What a reload has done, for a person. */
+struct qp_reload_result {
+	unsigned clients; /* in the policy */
+	unsigned ended;   /* tunnels that it does not allow any more */
+	unsigned n;
+	struct qp_reload_change change[64];
+};
+
+/*
+ * Reads command line, environment, configuration file, client keys, and the
+ * private API's certificate and token again. A mistake in any of them changes
+ * nothing, and `msg` says where it is. Else all that can change while the
+ * gateway runs does, and tunnels that are still allowed notice nothing; what
+ * needs a restart is told in the log and in `out`. `actor` for log and audit
+ * log: "signal", "file changed", "api …". `out` may be NULL. Loop thread; blocks
+ * on files.
+ */
+int qp_gateway_reload(struct qp_gateway *g, const char *actor, struct qp_reload_result *out,
+	struct qp_errmsg *msg);
+
+/* Watches what --watch-config and --client-pubkeys-file name, from now on. */
+void qp_gateway_watch_files(struct qp_gateway *g);
+
+#endif
