@@ -30,6 +30,8 @@ static const struct {
 	{"BlockSource", qp_admin_block_source},
 	{"UnblockSource", qp_admin_unblock_source},
 	{"ListBlockedSources", qp_admin_list_blocked_sources},
+	{"GetConfig", qp_admin_get_config},
+	{"ReloadConfig", qp_admin_reload_config},
 	{"GetLogLevels", qp_admin_get_log_levels},
 	{"SetLogLevel", qp_admin_set_log_level},
 };

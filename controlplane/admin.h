@@ -10,6 +10,7 @@
 #include "controlplane/http.h"
 #include "controlplane/metrics.h"
 #include "controlplane/ports.h"
+#include "controlplane/reload.h"
 #include "controlplane/records.h"
 #include "controlplane/stats.h"
 #include "controlplane/supervisor.h"
@@ -34,6 +35,10 @@ struct qp_admin {
 	const struct qp_records *records; /* NULL: nobody is told; borrowed */
 	struct qp_events *events;
 	struct qp_event_stream *stream; /* NULL: there is none */
+	const struct qp_options *options; /* NULL: nothing is told of them */
+	/* qp_gateway_reload's contract. NULL: there is nothing to read. */
+	int (*reload)(void *ctx, const char *actor, struct qp_reload_result *out,
+		struct qp_errmsg *msg);
 	/* Fills the snapshot that /metrics prints. */
 	void (*metrics)(void *ctx, struct qp_metrics *out);
 	/* Whether new clients are served. */

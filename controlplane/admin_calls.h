@@ -33,6 +33,8 @@ void qp_admin_list_ports(struct qp_admin_call *c);
 void qp_admin_block_source(struct qp_admin_call *c);
 void qp_admin_unblock_source(struct qp_admin_call *c);
 void qp_admin_list_blocked_sources(struct qp_admin_call *c);
+void qp_admin_get_config(struct qp_admin_call *c);
+void qp_admin_reload_config(struct qp_admin_call *c);
 void qp_admin_get_log_levels(struct qp_admin_call *c);
 void qp_admin_set_log_level(struct qp_admin_call *c);
 

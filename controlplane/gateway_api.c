@@ -120,6 +120,12 @@ end_tunnel(void *ctx, struct qp_tunnel *tun, const char *phrase)
 }
 
 static int
+reload(void *ctx, const char *actor, struct qp_reload_result *out, struct qp_errmsg *msg)
+{
+	return qp_gateway_reload(ctx, actor, out, msg);
+}
+
+static int
 open_private_api(struct qp_gateway *g, struct qp_errmsg *msg)
 {
 	struct qp_admin *a = &g->admin;
@@ -132,6 +138,8 @@ open_private_api(struct qp_gateway *g, struct qp_errmsg *msg)
 	a->state = g->state;
 	a->events = g->events;
 	a->records = &g->records;
+	a->options = g->o;
+	a->reload = reload;
 	a->metrics = snapshot;
 	a->serving = is_serving;
 	a->end_tunnel = end_tunnel;

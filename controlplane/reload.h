@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 
+#include "common/error.h"
 #include "controlplane/settings.h"
 
 struct qp_gateway;

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Configuration files: checked by hand, read by a gateway, read again while it runs."""
 
+import json
 import os
 import re
 import signal
 import subprocess
 
 import pytest
-
+from apikit import Api
 from harness import QUICPORT, ROOT, Client, Gateway, clean_environment, eventually
 
 
@@ -188,3 +189,26 @@ def test_the_file_of_client_keys_is_always_watched(host, logs):
     assert c.reloaded(seen)[-1]["tunnels_ended"] == 1
     assert alice.wait(within=3) != 0
     c.client("bob", 9002).opens(host, "127.0.0.1", 9002)
+
+
+def test_the_api_shows_the_configuration_and_reads_it_again(host, logs):
+    c = Configured(host, logs, BOTH + "quic-idle-timeout: 77\nallow-local-forward: [10.0.0.0/8, 192.0.2.1]\n")
+    api = Api(host, PORT)
+    shown = api.call("GetConfig")
+    assert shown["files"] == [str(logs / "gateway.yaml")]
+    rows = {row["name"]: row for row in shown["settings"]}
+    assert rows["quic-idle-timeout"] == {"name": "quic-idle-timeout", "value": "77", "source": "file",
+                                         "place": f"{logs}/gateway.yaml:8"}  # fmt: skip
+    assert rows["allow-local-forward"]["value"] == ["10.0.0.0/8", "192.0.2.1"]
+    assert rows["control-plane-addr"]["source"] == "option" and rows["workers"]["source"] == "default"
+    c.write(BOTH + "quic-idle-timeout: 78\n")
+    answer = api.call("ReloadConfig")
+    assert answer == {"status": "reloaded", "detail": "quic-idle-timeout stays at 77 until a restart, not 78"}
+    rows = {row["name"]: row for row in api.call("GetConfig")["settings"]}
+    assert rows["quic-idle-timeout"]["value"] == "77" and "allow-local-forward" not in rows
+    c.write("psks: [{{name: shop, secret: topsecret, prots: 1}}]\n")
+    refused = api.post("ReloadConfig", {})
+    assert refused.status == 400
+    problem = json.loads(refused.body)
+    assert (problem["file"], problem["line"]) == (f"{logs}/gateway.yaml", 1) and "prots" in problem["detail"]
+    assert "topsecret" not in c.gateway.output() + str(refused.body)
