@@ -139,6 +139,7 @@ enum qp_dp_state {
 	X(relay_bytes_out, "payload bytes tunnel to outside")                                      \
 	X(relay_queued_bytes, "payload bytes queued in relays now")                                \
 	X(relay_stalls, "times a relay stopped reading for want of room")                          \
+	X(ended_conns_untold, "ended connections that the audit log lacks: the control plane was away") \
 	X(ctl_ring_full, "messages delayed because a ring to the control plane was full")          \
 	X(drop_not_ours, "datagrams for no connection of ours")                                    \
 	X(drop_quic_bad, "datagrams that are not QUIC")                                            \
@@ -336,6 +337,7 @@ struct qp_msg_identity {
 	char name[64];         /* the client's, or the PSK's; with its NUL */
 };
 
+/* For a tunnel that is authenticated already: accepted gives it another identity, refused nothing. */
 struct qp_msg_verdict {
 	uint8_t accepted; /* 1 or 0 */
 	uint8_t pad[7];

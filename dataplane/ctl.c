@@ -11,22 +11,51 @@
 #include <string.h>
 #include <unistd.h>
 
-#define FIRST_BACKLOG 64u
 #define STRANGERS_BACKLOG 1024u
+#define BLOCK_MESSAGES 64u
+
+/* A part of the backlog: it grows and shrinks by these, so that no turn copies all of it. */
+struct qp_ctl_block {
+	struct qp_ctl_block *next;
+	uint32_t from, to; /* of msg, those that wait */
+	struct qp_msg msg[BLOCK_MESSAGES];
+};
 
 static void
 delay(struct qp_ctl *ctl, const struct qp_msg *msg)
 {
-	if (ctl->backlog_len == ctl->backlog_cap) {
-		uint32_t cap = ctl->backlog_cap != 0 ? 2 * ctl->backlog_cap : FIRST_BACKLOG;
-		struct qp_msg *more = realloc(ctl->backlog, cap * sizeof(*more));
+	struct qp_ctl_block *b = ctl->backlog_tail;
 
-		if (more == NULL)
+	if (b == NULL || b->to == BLOCK_MESSAGES) {
+		b = malloc(sizeof(*b));
+		if (b == NULL)
 			return;
-		ctl->backlog = more;
-		ctl->backlog_cap = cap;
+		b->next = NULL;
+		b->from = b->to = 0;
+		if (ctl->backlog_tail != NULL)
+			ctl->backlog_tail->next = b;
+		else
+			ctl->backlog = b;
+		ctl->backlog_tail = b;
 	}
-	ctl->backlog[ctl->backlog_len++] = *msg;
+	b->msg[b->to++] = *msg;
+	ctl->backlog_len++;
+}
+
+static bool
+is_too_much(const struct qp_ctl *ctl, const struct qp_msg *msg)
+{
+	switch (msg->type) {
+	case QP_MSG_AUTH_BEGIN:
+	case QP_MSG_API_OPEN:
+		return ctl->backlog_len >= STRANGERS_BACKLOG;
+	case QP_MSG_CONN_CLOSED:
+		if (ctl->backlog_len < QP_CTL_MAX_ENDED)
+			return false;
+		ctl->mine->c.ended_conns_untold++;
+		return true;
+	}
+	return false;
 }
 
 bool
@@ -37,8 +66,7 @@ qp_ctl_send(struct qp_ctl *ctl, const struct qp_msg *msg)
 		rte_ring_sp_enqueue_elem(ctl->to_cp, (void *)(uintptr_t)msg, sizeof(*msg)) == 0)
 		return true;
 	ctl->mine->c.ctl_ring_full++;
-	if (ctl->backlog_len >= STRANGERS_BACKLOG &&
-		(msg->type == QP_MSG_AUTH_BEGIN || msg->type == QP_MSG_API_OPEN))
+	if (is_too_much(ctl, msg))
 		return false;
 	delay(ctl, msg);
 	return true;
@@ -51,14 +79,32 @@ qp_ctl_receive(struct qp_ctl *ctl, struct qp_msg *msg)
 }
 
 static void
+drop_first_block(struct qp_ctl *ctl)
+{
+	struct qp_ctl_block *b = ctl->backlog;
+
+	ctl->backlog = b->next;
+	if (ctl->backlog == NULL)
+		ctl->backlog_tail = NULL;
+	free(b);
+}
+
+static void
 drain_backlog(struct qp_ctl *ctl)
 {
-	unsigned sent = rte_ring_sp_enqueue_burst_elem(ctl->to_cp, ctl->backlog,
-		sizeof(*ctl->backlog), ctl->backlog_len, NULL);
+	struct qp_ctl_block *b;
+	unsigned sent;
 
-	ctl->ring_it |= sent > 0; /* they went unannounced when they were delayed */
-	ctl->backlog_len -= sent;
-	memmove(ctl->backlog, ctl->backlog + sent, ctl->backlog_len * sizeof(*ctl->backlog));
+	while ((b = ctl->backlog) != NULL) {
+		sent = rte_ring_sp_enqueue_burst_elem(ctl->to_cp, b->msg + b->from, sizeof(b->msg[0]),
+			b->to - b->from, NULL);
+		ctl->ring_it |= sent > 0; /* they went unannounced when they were delayed */
+		ctl->backlog_len -= sent;
+		b->from += sent;
+		if (b->from < b->to)
+			return;
+		drop_first_block(ctl);
+	}
 }
 
 void
@@ -100,7 +146,7 @@ qp_ctl_sleep_end(struct qp_ctl *ctl)
 void
 qp_ctl_fini(struct qp_ctl *ctl)
 {
-	free(ctl->backlog);
-	ctl->backlog = NULL;
-	ctl->backlog_len = ctl->backlog_cap = 0;
+	while (ctl->backlog != NULL)
+		drop_first_block(ctl);
+	ctl->backlog_len = 0;
 }

@@ -22,16 +22,18 @@ struct qp_ctl {
 	int cp_doorbell;                    /* eventfd that the control plane sleeps on */
 	bool ring_it;                       /* messages went out since the last flush */
 	/* Messages that found the ring full, oldest first. */
-	struct qp_msg *backlog;
-	uint32_t backlog_len, backlog_cap;
+	struct qp_ctl_block *backlog, *backlog_tail;
+	uint32_t backlog_len;
 };
 
 /*
  * Copies the message. A full ring delays it. False: so much is delayed already
  * that the message was not taken; that happens only to AUTH_BEGIN and API_OPEN,
  * which strangers cause, so that a control plane that is away costs no more
- * memory than the tunnels that exist.
+ * memory than the tunnels that exist. Of ended connections (CONN_CLOSED) so
+ * many are kept as QP_CTL_MAX_ENDED; then they are counted as lost.
  */
+#define QP_CTL_MAX_ENDED 65536u /* 32 MiB: minutes of a control plane's absence */
 bool qp_ctl_send(struct qp_ctl *ctl, const struct qp_msg *msg);
 /* The next message from the control plane, or false. */
 bool qp_ctl_receive(struct qp_ctl *ctl, struct qp_msg *msg);

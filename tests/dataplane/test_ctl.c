@@ -116,6 +116,32 @@ Test(ctl, long_outage_nothing_is_lost)
 	}
 }
 
+Test(ctl, long_outage_ended_connections_are_bounded_and_the_rest_is_not_touched)
+{
+	const struct qp_msg ended = {.type = QP_MSG_CONN_CLOSED, .version = QP_IPC_VERSION, .id = 1};
+	struct qp_msg got;
+	unsigned n = 0, tunnels = 0;
+
+	for (unsigned i = 0; i < RING + QP_CTL_MAX_ENDED; i++)
+		cr_assert(qp_ctl_send(&ctl, &ended));
+	for (unsigned i = 0; i < 10; i++)
+		cr_assert_not(qp_ctl_send(&ctl, &ended));
+	cr_assert_eq(shared->worker[0].c.ended_conns_untold, 10);
+	send(2);
+	for (;;) {
+		if (rte_ring_sc_dequeue_elem(ctl.to_cp, &got, sizeof(got)) != 0) {
+			if (ctl.backlog_len == 0)
+				break;
+			qp_ctl_flush(&ctl);
+			continue;
+		}
+		n += got.type == QP_MSG_CONN_CLOSED;
+		tunnels += got.type == QP_MSG_TUNNEL_CLOSED;
+	}
+	cr_assert_eq(n, RING + QP_CTL_MAX_ENDED);
+	cr_assert_eq(tunnels, 1);
+}
+
 Test(ctl, peer_awake_flush_does_not_ring)
 {
 	send(1);

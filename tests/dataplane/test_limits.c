@@ -204,6 +204,24 @@ Test(limits, limit_comes_while_connections_are_open_they_stay)
 	cr_assert_not(tried()->reset);
 }
 
+Test(limits, tunnel_gets_another_identity_the_new_clients_limits_count)
+{
+	const uint64_t id = (open_port(), cp_find(w, QP_MSG_AUTH_BEGIN, 0)->id);
+	struct outside_conn *o;
+
+	relayed(&o);
+	limit((struct qp_msg_client_limits) {.max_conns = 1});
+	w->cp.identity.client_id = ID + 1;
+	cp_verdict(w, id, true);
+	cr_assert_not(tried()->reset);
+	w->cp.identity.client_id = ID;
+	cp_verdict(w, id, true);
+	cr_assert(tried()->reset, "it brings its connections along");
+	cp_verdict(w, id, false);
+	world_run(w, 100 * WORLD_MS);
+	cr_assert_not(c->over);
+}
+
 /* Sources: the outside comes from 203.0.113.9. */
 
 static struct qp_msg_network
