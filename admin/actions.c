@@ -1,26 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The commands of `quicport admin` that ask one thing and get one answer. Main
- * thread.
+ * The commands of `quicport admin` that ask one thing and get one answer: data
+ * planes, tunnels, connections, sources. Main thread.
  */
+#include "admin/actions_impl.h"
+
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "admin/commands.h"
 #include "admin/table.h"
-#include "common/file.h"
 
-/* As the API bounds a request. */
-#define CLIENT_MAX_BYTES 65536u
-
-/* Calls, and shows the answer by `show`, or as JSON. Takes `args` over. */
-static int
-act(const struct qpa_command *c, const struct qpa_options *o, const char *call, json_t *args,
+int
+qpa_act(const struct qpa_command *c, const struct qpa_options *o, const char *call, json_t *args,
 	void (*show)(const json_t *answer, const struct qpa_options *o))
 {
 	struct qp_errmsg msg = {""};
@@ -43,9 +38,8 @@ act(const struct qpa_command *c, const struct qpa_options *o, const char *call, 
 	return qpa_finish(c, QPA_EXIT_OK);
 }
 
-/* Exits when there are not `min` to `max` words; `what`: "one DP_ID". */
-static void
-parse(const struct qp_opt_command *cmd, int argc, char **argv, unsigned min, unsigned max,
+void
+qpa_act_parse(const struct qp_opt_command *cmd, int argc, char **argv, unsigned min, unsigned max,
 	const char *what)
 {
 	unsigned n;
@@ -58,20 +52,20 @@ parse(const struct qp_opt_command *cmd, int argc, char **argv, unsigned min, uns
 	exit(QPA_EXIT_USAGE);
 }
 
-static const char *
-text_of(const json_t *answer, const char *key, char out[QPA_VALUE_BYTES])
+const char *
+qpa_text_of(const json_t *answer, const char *key, char out[QPA_VALUE_BYTES])
 {
 	qpa_show(QPA_TEXT, json_object_get(answer, key), false, 0, out);
 	return out;
 }
 
-static void
-show_status(const json_t *answer, const struct qpa_options *o)
+void
+qpa_show_status(const json_t *answer, const struct qpa_options *o)
 {
 	char text[QPA_VALUE_BYTES];
 
 	(void)o;
-	puts(text_of(answer, "status", text));
+	puts(qpa_text_of(answer, "status", text));
 }
 
 /* Data planes. */
@@ -114,8 +108,8 @@ get_data_plane_status(const struct qpa_command *c, int argc, char **argv)
 	const struct qp_opt_command cmd = {.name = qpa_full_name(c, name), .args = "DP_ID", .opts = opts,
 		.summary = "Shows one data plane, and why it dropped packets.", .positional = &words};
 
-	parse(&cmd, argc, argv, 1, 1, "one DP_ID, as list-data-planes shows them");
-	return act(c, &o, "GetDataPlaneStatus", json_pack("{s:s}", "dp_id", words.v[0]), show_data_plane);
+	qpa_act_parse(&cmd, argc, argv, 1, 1, "one DP_ID, as list-data-planes shows them");
+	return qpa_act(c, &o, "GetDataPlaneStatus", json_pack("{s:s}", "dp_id", words.v[0]), show_data_plane);
 }
 
 static int
@@ -131,8 +125,8 @@ drain_data_plane(const struct qpa_command *c, int argc, char **argv)
 			   "tunnels and their connections, and ends with the last of them.",
 		.positional = &words};
 
-	parse(&cmd, argc, argv, 1, 1, "one DP_ID, as list-data-planes shows them");
-	return act(c, &o, "DrainDataPlane", json_pack("{s:s}", "dp_id", words.v[0]), show_status);
+	qpa_act_parse(&cmd, argc, argv, 1, 1, "one DP_ID, as list-data-planes shows them");
+	return qpa_act(c, &o, "DrainDataPlane", json_pack("{s:s}", "dp_id", words.v[0]), qpa_show_status);
 }
 
 /* A question on the terminal; without one, --yes is what says so. */
@@ -163,13 +157,13 @@ shutdown_data_plane(const struct qpa_command *c, int argc, char **argv)
 			   "connect to the next one by themselves. drain-data-plane cuts nothing.",
 		.positional = &words};
 
-	parse(&cmd, argc, argv, 1, 1, "one DP_ID, as list-data-planes shows them");
+	qpa_act_parse(&cmd, argc, argv, 1, 1, "one DP_ID, as list-data-planes shows them");
 	if (!yes && !is_sure("This cuts all its tunnels and connections. End it?")) {
 		fprintf(stderr, "%s: nothing is done without a yes: --yes says it without a terminal\n",
 			name);
 		return QPA_EXIT_FAILED;
 	}
-	return act(c, &o, "ShutdownDataPlane", json_pack("{s:s}", "dp_id", words.v[0]), show_status);
+	return qpa_act(c, &o, "ShutdownDataPlane", json_pack("{s:s}", "dp_id", words.v[0]), qpa_show_status);
 }
 
 /* Kick and block. */
@@ -221,14 +215,14 @@ kick(const struct qpa_command *c, int argc, char **argv)
 	unsigned long long connection;
 	json_t *args;
 
-	parse(&cmd, argc, argv, 1, 2, "a TUNNEL, and perhaps one of its CONNECTIONs");
+	qpa_act_parse(&cmd, argc, argv, 1, 2, "a TUNNEL, and perhaps one of its CONNECTIONs");
 	args = json_pack("{s:s}", "tunnel_id", words.v[0]);
 	if (words.n == 1) {
 		if (reason != NULL)
 			json_object_set_new(args, "reason", json_string(reason));
 		if (block_s != 0)
 			json_object_set_new(args, "block_seconds", json_integer(block_s));
-		return act(c, &o, "KickTunnel", args, show_status);
+		return qpa_act(c, &o, "KickTunnel", args, qpa_show_status);
 	}
 	connection = strtoull(words.v[1], &end, 10);
 	if (!isdigit((unsigned char)words.v[1][0]) || *end != '\0' || connection > UINT32_MAX ||
@@ -239,7 +233,7 @@ kick(const struct qpa_command *c, int argc, char **argv)
 		return QPA_EXIT_USAGE;
 	}
 	json_object_set_new(args, "connection_id", json_integer((json_int_t)connection));
-	return act(c, &o, "KickConnection", args, show_status);
+	return qpa_act(c, &o, "KickConnection", args, qpa_show_status);
 }
 
 static int
@@ -260,13 +254,13 @@ block(const struct qpa_command *c, int argc, char **argv)
 		.positional = &words};
 	json_t *args;
 
-	parse(&cmd, argc, argv, 1, 1, "one SOURCE: an address, or a network as ADDRESS/BITS");
+	qpa_act_parse(&cmd, argc, argv, 1, 1, "one SOURCE: an address, or a network as ADDRESS/BITS");
 	args = json_pack("{s:s}", "source", words.v[0]);
 	if (seconds != 0)
 		json_object_set_new(args, "seconds", json_integer(seconds));
 	if (reason != NULL)
 		json_object_set_new(args, "reason", json_string(reason));
-	return act(c, &o, "BlockSource", args, show_status);
+	return qpa_act(c, &o, "BlockSource", args, qpa_show_status);
 }
 
 static int
@@ -280,195 +274,8 @@ unblock(const struct qpa_command *c, int argc, char **argv)
 	const struct qp_opt_command cmd = {.name = qpa_full_name(c, name), .args = "SOURCE", .opts = opts,
 		.summary = "Lets an address or a network in again that was blocked.", .positional = &words};
 
-	parse(&cmd, argc, argv, 1, 1, "one SOURCE, as list-blocked shows them");
-	return act(c, &o, "UnblockSource", json_pack("{s:s}", "source", words.v[0]), show_status);
-}
-
-/* Clients. */
-
-static const struct qpa_column client_fields[] = {
-	{"name", "name", QPA_TEXT}, {"kind", "kind", QPA_TEXT}, {"group", "group", QPA_TEXT},
-	{"origin", "origin", QPA_TEXT}, {"public keys", "public_keys", QPA_WORDS},
-	{"tunnels now", "tunnels_now", QPA_COUNT}, {"ports", "ports", QPA_WORDS},
-	{"local forwards", "local_forwards", QPA_WORDS}, {"sources", "sources", QPA_WORDS},
-	{"tunnels", "tunnels", QPA_LIMIT}, {"forwards", "forwards", QPA_LIMIT},
-	{"connections", "connections", QPA_LIMIT}, {"connections/s", "connections_per_second", QPA_LIMIT},
-	{"bits/s in", "bandwidth_in", QPA_BITS}, {"bits/s out", "bandwidth_out", QPA_BITS},
-	{"expires", "expires", QPA_TEXT}, {0},
-};
-
-static void
-show_client(const json_t *answer, const struct qpa_options *o)
-{
-	const struct qpa_table t = {.column = client_fields, .raw = o->raw};
-
-	if (json_is_string(json_object_get(answer, "status")))
-		show_status(answer, o);
-	qpa_table_write_one(&t, json_object_get(answer, "client"), stdout);
-}
-
-static int
-get_client(const struct qpa_command *c, int argc, char **argv)
-{
-	struct qpa_options o = {0};
-	const struct qp_opt opts[] = {QPA_OPTIONS_API(&o), QP_OPT_GROUP("What is shown:"),
-		QPA_OPTION_JSON(&o), QPA_OPTION_RAW(&o), {0}};
-	struct qp_opt_strings words = {0};
-	char name[QPA_NAME_BYTES];
-	const struct qp_opt_command cmd = {.name = qpa_full_name(c, name), .args = "NAME", .opts = opts,
-		.summary = "Shows a client, and what it may do.", .positional = &words};
-
-	parse(&cmd, argc, argv, 1, 1, "one NAME, as list-clients shows them");
-	return act(c, &o, "GetClient", json_pack("{s:s}", "name", words.v[0]), show_client);
-}
-
-static int
-put_client(const struct qpa_command *c, int argc, char **argv)
-{
-	struct qpa_options o = {0};
-	const struct qp_opt opts[] = {QPA_OPTIONS_API(&o), QP_OPT_GROUP("What is shown:"),
-		QPA_OPTION_JSON(&o), QPA_OPTION_RAW(&o), {0}};
-	struct qp_opt_strings words = {0};
-	char name[QPA_NAME_BYTES];
-	const struct qp_opt_command cmd = {.name = qpa_full_name(c, name), .args = "FILE", .opts = opts,
-		.summary = "Writes a client, or writes it anew, from a JSON file with the fields that "
-			   "get-client --json shows: name, public_key or psk, ports, tunnels, …",
-		.epilogue = "Example of a file:\n"
-			    "  {\"name\": \"alice\", \"public_key\": \"…\", \"ports\": [\"9000-9099/tcp\"]}\n",
-		.positional = &words};
-	struct qp_errmsg msg = {""};
-	json_error_t place;
-	json_t *client;
-	char *text;
-	size_t len;
-	int err;
-
-	parse(&cmd, argc, argv, 1, 1, "one FILE");
-	err = qp_file_read(words.v[0], CLIENT_MAX_BYTES, &text, &len, NULL, &msg);
-	if (err != QP_OK)
-		return qpa_complain(c, err, &msg);
-	client = json_loadb(text, len, JSON_REJECT_DUPLICATES, &place);
-	qp_file_free(text);
-	if (!json_is_object(client)) {
-		json_decref(client);
-		err = qp_fail(&msg, QP_E_INVAL, "%s: line %d: expected a JSON object", words.v[0],
-			client == NULL ? place.line : 1);
-		return qpa_complain(c, err, &msg);
-	}
-	return act(c, &o, "PutClient", client, show_client);
-}
-
-static int
-delete_client(const struct qpa_command *c, int argc, char **argv)
-{
-	struct qpa_options o = {0};
-	const struct qp_opt opts[] = {QPA_OPTIONS_API(&o), QP_OPT_GROUP("What is shown:"),
-		QPA_OPTION_JSON(&o), {0}};
-	struct qp_opt_strings words = {0};
-	char name[QPA_NAME_BYTES];
-	const struct qp_opt_command cmd = {.name = qpa_full_name(c, name), .args = "NAME", .opts = opts,
-		.summary = "Removes a client that put-client has written. Its tunnels end.",
-		.positional = &words};
-
-	parse(&cmd, argc, argv, 1, 1, "one NAME, as list-clients shows them");
-	return act(c, &o, "DeleteClient", json_pack("{s:s}", "name", words.v[0]), show_status);
-}
-
-/* The control plane. */
-
-static void
-show_reload(const json_t *answer, const struct qpa_options *o)
-{
-	char text[QPA_VALUE_BYTES];
-
-	show_status(answer, o);
-	if (json_is_string(json_object_get(answer, "detail")))
-		puts(text_of(answer, "detail", text));
-}
-
-static int
-reload(const struct qpa_command *c, int argc, char **argv)
-{
-	struct qpa_options o = {0};
-	const struct qp_opt opts[] = {QPA_OPTIONS_API(&o), QP_OPT_GROUP("What is shown:"),
-		QPA_OPTION_JSON(&o), {0}};
-	char name[QPA_NAME_BYTES];
-	const struct qp_opt_command cmd = {.name = qpa_full_name(c, name), .opts = opts,
-		.summary = "Has the control plane read its configuration again. A file that is wrong "
-			   "changes nothing, and its mistake is told."};
-
-	parse(&cmd, argc, argv, 0, 0, "no argument");
-	return act(c, &o, "ReloadConfig", NULL, show_reload);
-}
-
-static void
-show_config(const json_t *answer, const struct qpa_options *o)
-{
-	static const struct qpa_column columns[] = {{"NAME", "name", QPA_TEXT},
-		{"VALUE", "value", QPA_ANY}, {"FROM", "source", QPA_TEXT}, {"PLACE", "place", QPA_TEXT}, {0}};
-	struct qpa_table t = {.column = columns, .raw = o->raw};
-
-	qpa_table_write(&t, json_object_get(answer, "settings"), stdout);
-}
-
-static int
-get_config(const struct qpa_command *c, int argc, char **argv)
-{
-	struct qpa_options o = {0};
-	const struct qp_opt opts[] = {QPA_OPTIONS_API(&o), QP_OPT_GROUP("What is shown:"),
-		QPA_OPTION_JSON(&o), {0}};
-	char name[QPA_NAME_BYTES];
-	const struct qp_opt_command cmd = {.name = qpa_full_name(c, name), .opts = opts,
-		.summary = "Shows the control plane's settings, and where each comes from."};
-
-	parse(&cmd, argc, argv, 0, 0, "no argument");
-	return act(c, &o, "GetConfig", NULL, show_config);
-}
-
-static void
-show_levels(const json_t *answer, const struct qpa_options *o)
-{
-	const json_t *modules = json_object_get(answer, "modules"), *level;
-	char text[QPA_VALUE_BYTES], name[QPA_VALUE_BYTES];
-	const char *module;
-
-	(void)o;
-	json_object_foreach((json_t *)(uintptr_t)modules, module, level)
-	{
-		qpa_printable(module, name, sizeof(name));
-		qpa_show(QPA_TEXT, level, false, 0, text);
-		printf("%-12s %s\n", name, text);
-	}
-}
-
-/* "debug" of all modules, "auth=debug" of one. */
-static json_t *
-level_args(const char *text)
-{
-	const char *equals = strchr(text, '=');
-
-	if (equals == NULL)
-		return json_pack("{s:s}", "level", text);
-	return json_pack("{s:s%, s:s}", "module", text, (size_t)(equals - text), "level", equals + 1);
-}
-
-static int
-log_level(const struct qpa_command *c, int argc, char **argv)
-{
-	struct qpa_options o = {0};
-	const struct qp_opt opts[] = {QPA_OPTIONS_API(&o), QP_OPT_GROUP("What is shown:"),
-		QPA_OPTION_JSON(&o), {0}};
-	struct qp_opt_strings words = {0};
-	char name[QPA_NAME_BYTES];
-	const struct qp_opt_command cmd = {.name = qpa_full_name(c, name), .args = "[[MODULE=]LEVEL]",
-		.opts = opts, .positional = &words,
-		.summary = "Shows how much each module of the control plane logs, or sets it until it "
-			   "ends, of all or of one: error, warn, info, debug or trace."};
-
-	parse(&cmd, argc, argv, 0, 1, "one [MODULE=]LEVEL at most");
-	if (words.n == 0)
-		return act(c, &o, "GetLogLevels", NULL, show_levels);
-	return act(c, &o, "SetLogLevel", level_args(words.v[0]), show_levels);
+	qpa_act_parse(&cmd, argc, argv, 1, 1, "one SOURCE, as list-blocked shows them");
+	return qpa_act(c, &o, "UnblockSource", json_pack("{s:s}", "source", words.v[0]), qpa_show_status);
 }
 
 const struct qpa_command qpa_actions[] = {
@@ -478,11 +285,11 @@ const struct qpa_command qpa_actions[] = {
 	{"kick", "end a tunnel, or reset a connection", kick, NULL},
 	{"block", "drop what comes from an address or a network", block, NULL},
 	{"unblock", "let it in again", unblock, NULL},
-	{"get-client", "what a client may do", get_client, NULL},
-	{"put-client", "write a client", put_client, NULL},
-	{"delete-client", "remove a client that was written so", delete_client, NULL},
-	{"reload", "read the configuration again", reload, NULL},
-	{"get-config", "the settings, and where each comes from", get_config, NULL},
-	{"log-level", "show or set how much is logged", log_level, NULL},
+	{"get-client", "what a client may do", qpa_get_client_run, NULL},
+	{"put-client", "write a client", qpa_put_client_run, NULL},
+	{"delete-client", "remove a client that was written so", qpa_delete_client_run, NULL},
+	{"reload", "read the configuration again", qpa_reload_run, NULL},
+	{"get-config", "the settings, and where each comes from", qpa_get_config_run, NULL},
+	{"log-level", "show or set how much is logged", qpa_log_level_run, NULL},
 	{0},
 };

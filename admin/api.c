@@ -92,8 +92,8 @@ token_is_sane(struct qp_slice token)
 	return token.len > 0;
 }
 
-static bool
-add_header(struct curl_slist **list, const char *line)
+bool
+qpa_add_header(struct curl_slist **list, const char *line)
 {
 	struct curl_slist *longer = curl_slist_append(*list, line);
 
@@ -113,7 +113,7 @@ add_token(struct qpa_api *api, struct qp_slice token, struct qp_errmsg *msg)
 			"%s has no token: expected one line of printable characters without blanks",
 			api->o->token_file);
 	snprintf(line, sizeof(line), "Authorization: Bearer %.*s", (int)token.len, token.ptr);
-	added = add_header(&api->headers, line) && add_header(&api->stream_headers, line);
+	added = qpa_add_header(&api->headers, line) && qpa_add_header(&api->stream_headers, line);
 	sodium_memzero(line, sizeof(line));
 	return added ? QP_OK : qp_fail(msg, QP_E_NOMEM, "out of memory");
 }
@@ -154,9 +154,9 @@ qpa_api_open(const struct qpa_options *o, struct qpa_api **out, struct qp_errmsg
 	api->o = o;
 	err = take_address(api, o->api, msg);
 	/* No "Expect: 100-continue" round trip. */
-	if (err == QP_OK && !(add_header(&api->headers, "Content-Type: application/json") &&
-				    add_header(&api->headers, "Expect:") &&
-				    add_header(&api->stream_headers, "Accept: text/event-stream")))
+	if (err == QP_OK && !(qpa_add_header(&api->headers, "Content-Type: application/json") &&
+				    qpa_add_header(&api->headers, "Expect:") &&
+				    qpa_add_header(&api->stream_headers, "Accept: text/event-stream")))
 		err = qp_fail(msg, QP_E_NOMEM, "out of memory");
 	if (err == QP_OK)
 		err = take_token(api, msg);
@@ -167,8 +167,8 @@ qpa_api_open(const struct qpa_options *o, struct qpa_api **out, struct qp_errmsg
 	return err;
 }
 
-static void
-free_headers(struct curl_slist *list)
+void
+qpa_free_headers(struct curl_slist *list)
 {
 	for (struct curl_slist *h = list; h != NULL; h = h->next)
 		sodium_memzero(h->data, strlen(h->data));
@@ -180,16 +180,16 @@ qpa_api_close(struct qpa_api *api)
 {
 	if (api == NULL)
 		return;
-	free_headers(api->headers);
-	free_headers(api->stream_headers);
+	qpa_free_headers(api->headers);
+	qpa_free_headers(api->stream_headers);
 	free(api);
 	curl_global_cleanup();
 }
 
 /* A request. */
 
-static CURL *
-new_handle(struct qpa_api *api, const char *path)
+CURL *
+qpa_new_handle(struct qpa_api *api, const char *path)
 {
 	CURL *curl = curl_easy_init();
 	char url[768];
@@ -266,7 +266,7 @@ qpa_call_begin(struct qpa_api *api, const char *name, const json_t *args)
 		return NULL;
 	snprintf(path, sizeof(path), CALL_PREFIX "%s", name);
 	c->api = api;
-	c->curl = new_handle(api, path);
+	c->curl = qpa_new_handle(api, path);
 	c->request = args != NULL ? json_dumps(args, JSON_COMPACT) : strdup("{}");
 	if (c->curl == NULL || c->request == NULL) {
 		call_free(c);
@@ -286,8 +286,8 @@ qpa_call_handle(struct qpa_call *c)
 	return c->curl;
 }
 
-static void
-look_at(CURL *curl, struct qpa_answer *a)
+void
+qpa_look_at(CURL *curl, struct qpa_answer *a)
 {
 	char *type = NULL;
 
@@ -304,7 +304,7 @@ qpa_call_end(struct qpa_call *c, CURLcode code, json_t **answer, struct qp_errms
 	int err = QP_OK;
 
 	*answer = NULL;
-	look_at(c->curl, &a);
+	qpa_look_at(c->curl, &a);
 	if (code != CURLE_OK)
 		err = qpa_explain_curl(c->api, code, &a, msg);
 	else if (a.status != 200)
@@ -330,117 +330,4 @@ qpa_api_call(struct qpa_api *api, const char *name, const json_t *args, json_t *
 	if (c == NULL)
 		return qp_fail(msg, QP_E_NOMEM, "out of memory");
 	return qpa_call_end(c, curl_easy_perform(c->curl), answer, msg);
-}
-
-/* A stream. */
-
-struct qpa_stream {
-	CURL *curl;
-	struct curl_slist *headers;
-	struct qpa_api *api;
-	bool (*take)(void *ctx, const char *bytes, size_t len);
-	void *ctx;
-	bool ended; /* `take` did not want more */
-	char said[2048]; /* an error's body */
-	size_t said_len;
-};
-
-static size_t
-take_stream(char *bytes, size_t one, size_t n, void *ctx)
-{
-	struct qpa_stream *s = ctx;
-	size_t len = one * n, room = sizeof(s->said) - s->said_len;
-	long status = 0;
-
-	curl_easy_getinfo(s->curl, CURLINFO_RESPONSE_CODE, &status);
-	if (status != 200) {
-		memcpy(s->said + s->said_len, bytes, len < room ? len : room);
-		s->said_len += len < room ? len : room;
-		return len;
-	}
-	s->ended = !s->take(s->ctx, bytes, len);
-	return s->ended ? 0 : len;
-}
-
-static void
-stream_free(struct qpa_stream *s)
-{
-	curl_easy_cleanup(s->curl);
-	free_headers(s->headers);
-	free(s);
-}
-
-/* Those of every stream, and where this one goes on. */
-static bool
-make_stream_headers(struct qpa_stream *s, const char *after)
-{
-	char line[64];
-	bool made = true;
-
-	for (const struct curl_slist *h = s->api->stream_headers; made && h != NULL; h = h->next)
-		made = add_header(&s->headers, h->data);
-	snprintf(line, sizeof(line), "Last-Event-ID: %.32s", after);
-	return made && (after[0] == '\0' || add_header(&s->headers, line));
-}
-
-struct qpa_stream *
-qpa_stream_begin(struct qpa_api *api, const char *path, const char *after,
-	bool (*take)(void *ctx, const char *bytes, size_t len), void *ctx)
-{
-	struct qpa_stream *s = calloc(1, sizeof(*s));
-
-	if (s == NULL)
-		return NULL;
-	*s = (struct qpa_stream) {.api = api, .take = take, .ctx = ctx, .curl = new_handle(api, path)};
-	if (s->curl == NULL || !make_stream_headers(s, after)) {
-		stream_free(s);
-		return NULL;
-	}
-	curl_easy_setopt(s->curl, CURLOPT_HTTPHEADER, s->headers);
-	curl_easy_setopt(s->curl, CURLOPT_WRITEFUNCTION, take_stream);
-	curl_easy_setopt(s->curl, CURLOPT_WRITEDATA, s);
-	/* A stream says something every few seconds, if only a comment. */
-	curl_easy_setopt(s->curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
-	curl_easy_setopt(s->curl, CURLOPT_LOW_SPEED_TIME, 60L);
-	return s;
-}
-
-CURL *
-qpa_stream_handle(struct qpa_stream *s)
-{
-	return s->curl;
-}
-
-static bool
-is_event_stream(const char *type)
-{
-	return type != NULL && strncmp(type, "text/event-stream", 17) == 0;
-}
-
-int
-qpa_stream_end(struct qpa_stream *s, CURLcode code, struct qp_errmsg *msg)
-{
-	struct qpa_answer a = {.body = s->said, .len = s->said_len};
-	int err = QP_OK;
-
-	look_at(s->curl, &a);
-	if (code != CURLE_OK && !s->ended)
-		err = qpa_explain_curl(s->api, code, &a, msg);
-	else if (a.status != 200)
-		err = qpa_explain_status(s->api, &a, msg);
-	else if (!is_event_stream(a.content_type))
-		err = qpa_explain_not_ours(s->api, &a, msg);
-	stream_free(s);
-	return err;
-}
-
-int
-qpa_api_stream(struct qpa_api *api, const char *path, const char *after,
-	bool (*take)(void *ctx, const char *bytes, size_t len), void *ctx, struct qp_errmsg *msg)
-{
-	struct qpa_stream *s = qpa_stream_begin(api, path, after, take, ctx);
-
-	if (s == NULL)
-		return qp_fail(msg, QP_E_NOMEM, "out of memory");
-	return qpa_stream_end(s, curl_easy_perform(s->curl), msg);
 }

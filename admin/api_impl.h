@@ -4,7 +4,7 @@
 
 #include "admin/api.h"
 
-/* Shared by api.c and api_explain.c alone. */
+/* Shared by the files of the API alone. */
 struct qpa_api {
 	const struct qpa_options *o;
 	char base[512];           /* "https://host:port", without a slash at its end */
@@ -21,6 +21,15 @@ struct qpa_answer {
 	long os_errno;
 	bool too_long;
 };
+
+/* A handle for `path`, with what all requests have; NULL when out of memory. */
+CURL *qpa_new_handle(struct qpa_api *api, const char *path);
+/* False when out of memory. */
+bool qpa_add_header(struct curl_slist **list, const char *line);
+/* Wipes. */
+void qpa_free_headers(struct curl_slist *list);
+/* What libcurl knows of the answer, all but its body. */
+void qpa_look_at(CURL *curl, struct qpa_answer *a);
 
 /* One line: what went wrong and what to do. Returns the code that goes with it. */
 int qpa_explain_curl(const struct qpa_api *api, CURLcode code, const struct qpa_answer *a,
