@@ -124,6 +124,26 @@ def test_log_levels(host):
     assert "expected" in admin.fails("log-level", "nonsense")
 
 
+def test_configuration_is_shown_and_read_again(host, logs):
+    file = logs / "gateway.yaml"
+    file.write_text("# ours\ntcp-keepalive: 500\n")
+    *_, admin = gateway_with_client(host, "--config", file)
+
+    def keepalive():
+        (found,) = [s for s in admin.json("get-config")["settings"] if s["name"] == "tcp-keepalive"]
+        return found
+
+    assert keepalive()["place"] == f"{file}:2" and str(keepalive()["value"]) == "500"
+    assert re.search(rf"tcp-keepalive +500 +file +{re.escape(str(file))}:2", admin.ok("get-config"))
+    assert "***" in admin.ok("get-config") and "secret" not in admin.ok("get-config")
+    file.write_text("# ours\n\ntcp-keepalive: nonsense\n")
+    line = admin.fails("reload")
+    assert f"{file}:3" in line and "tcp-keepalive" in line
+    assert str(keepalive()["value"]) == "500"
+    file.write_text("tcp-keepalive: 400\n")
+    assert admin.ok("reload").startswith("reloaded\n")
+
+
 def test_events_tell_of_a_client_that_comes(host):
     gateway = Gateway(host, new_port())
     events = host.start("events", QUICPORT, "admin", "events", "--json", "--api", f"http://{LO}:{gateway.port}")
