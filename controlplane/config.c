@@ -3,6 +3,7 @@
  * A configuration's files: the one that was named, and what it includes. What
  * their keys mean is the config_*.c's. Main or loop thread.
  */
+#define QP_LOG_MODULE QP_LOG_M_config
 #include <errno.h>
 #include <glob.h>
 #include <stdio.h>
@@ -10,6 +11,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "common/file.h"
+#include "common/log.h"
 #include "controlplane/config_impl.h"
 
 #define INCLUDE "include"
@@ -19,6 +22,15 @@ qp_config_expected(struct qp_mistakes *m, const struct qp_config_at *at, const c
 {
 	return qp_mistakes_add(m, QP_E_INVAL, "%s:%u: %s: expected %s", at->file->path,
 		qp_yaml_line(at->node), at->key, what);
+}
+
+void
+qp_config_has_secret(struct qp_config_file *f)
+{
+	if (!f->warned && qp_file_mode_is_lax(f->mode))
+		qp_log(QP_LOG_WARN, "others than the owner can reach a file with secrets; chmod 600 it",
+			QP_LOG_STR("file", f->path));
+	f->warned = true;
 }
 
 bool
@@ -228,7 +240,8 @@ open_file(struct including *in, const char *path, const yaml_node_t *node,
 	if (err != 0)
 		return err;
 	f = &c->file[c->nfiles];
-	*f = (struct qp_config_file) {.path = strdup(path), .dev = st.st_dev, .ino = st.st_ino};
+	*f = (struct qp_config_file) {.path = strdup(path), .dev = st.st_dev,
+		.ino = st.st_ino, .mode = st.st_mode};
 	if (f->path == NULL)
 		return qp_mistakes_add(in->m, QP_E_NOMEM, "%s: out of memory", path);
 	err = qp_yaml_load(path, QP_CONFIG_FILE_BYTES, &f->yaml, NULL, &msg);

@@ -156,6 +156,7 @@ qp_config_entry_secret(const struct qp_config_entry *e, const struct qp_config_b
 		qp_config_expected(m, at, "a text");
 		return NULL;
 	}
+	qp_config_has_secret(at->file);
 	snprintf(what, sizeof(what), "%.200s:%u: secret", at->file->path, qp_yaml_line(at->node));
 	if (qp_psk_from_text(text, what, &secret, &msg) != 0)
 		qp_mistakes_add(m, QP_E_INVAL, "%s", msg.text);

@@ -13,6 +13,8 @@ struct qp_config_file {
 	char *path;
 	dev_t dev;
 	ino_t ino;
+	mode_t mode;
+	bool warned; /* that others can read its secrets */
 	struct qp_yaml yaml;
 };
 
@@ -36,6 +38,9 @@ struct qp_config_at {
 
 /* "FILE:LINE: key: expected …". Returns QP_E_INVAL. */
 int qp_config_expected(struct qp_mistakes *m, const struct qp_config_at *at, const char *what);
+
+/* There is a secret in the file itself: warns in the log, once, when others can read it. */
+void qp_config_has_secret(struct qp_config_file *f);
 
 /* Grants as far as a mapping gives them; all zero: none is given. */
 struct qp_config_grants {

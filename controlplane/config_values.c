@@ -25,6 +25,9 @@ is_among(const char *name, const char *const *names, size_t n)
 
 #define IS_AMONG(name, names) is_among(name, names, sizeof(names) / sizeof(names[0]))
 
+/* Options that are secrets. */
+static const char *const secrets[] = {"psk", "privkey"};
+
 struct collecting {
 	struct qp_config *c;
 	const struct qp_config_at *at;
@@ -111,6 +114,8 @@ take_key(struct qp_config *c, const struct qp_config_at *at, struct qp_mistakes 
 	struct collecting to = {.c = c, .at = at};
 	int err = 0;
 
+	if (IS_AMONG(at->key, secrets))
+		qp_config_has_secret(at->file);
 	if (at->node->type == YAML_SEQUENCE_NODE && IS_AMONG(at->key, comma_lists))
 		err = take_comma_list(&to, m);
 	else if (!qp_config_each_text(at, m, take_value, &to))

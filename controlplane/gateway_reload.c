@@ -239,6 +239,7 @@ qp_gateway_reload(struct qp_gateway *g, const char *actor, struct qp_reload_resu
 {
 	struct qp_reload_result own = {0};
 	struct reloading r = {.g = g, .result = out != NULL ? out : &own};
+	uint64_t began_ns = qp_now_ns();
 	int err;
 
 	*r.result = (struct qp_reload_result) {0};
@@ -254,7 +255,8 @@ qp_gateway_reload(struct qp_gateway *g, const char *actor, struct qp_reload_resu
 	abandon(&r);
 	qp_log(QP_LOG_INFO, "configuration reloaded", QP_LOG_STR("by", actor),
 		QP_LOG_U64("clients", r.result->clients),
-		QP_LOG_U64("tunnels_ended", r.result->ended));
+		QP_LOG_U64("tunnels_ended", r.result->ended),
+		QP_LOG_U64("took_ms", (qp_now_ns() - began_ns) / 1000000));
 	record(g, actor, r.result, NULL);
 	return 0;
 }

@@ -8,6 +8,7 @@ import signal
 import subprocess
 
 import pytest
+import quicport1 as q
 from apikit import Api
 from harness import QUICPORT, ROOT, Client, Gateway, clean_environment, eventually
 
@@ -24,9 +25,28 @@ def test_the_documented_example_is_fine(logs):
     (logs / "gateway.key").write_text(key)
     (logs / "gateway.key").chmod(0o600)
     (logs / "gateway.yaml").write_text(example.replace("/etc/quicport/", f"{logs}/"))
+    (logs / "gateway.yaml").chmod(0o600)
     done = check("gateway.yaml", cwd=logs)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "gateway.yaml: fine: 1 file, 2 clients, 1 PSKs, 1 groups\n"
+
+
+def test_the_example_of_the_package_is_fine(logs):
+    text = (ROOT / "service/gateway.yaml").read_text()
+    keys = {name: subprocess.run([QUICPORT, "keygen"], capture_output=True, text=True).stdout for name in "ab"}
+    (logs / "gateway.key").write_text(keys["a"])
+    (logs / "gateway.key").chmod(0o600)
+    text = text.replace("/etc/quicport/", f"{logs}/").replace("BASE64", keys["b"].strip())
+    (logs / "gateway.yaml").write_text(text)
+    done = check("gateway.yaml", cwd=logs)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_file_with_a_secret_that_others_can_read_is_told(logs):
+    (logs / "gateway.yaml").write_text("psks: [{name: a, secret: topsecret}, {name: b, secret: another}]\n")
+    (logs / "gateway.yaml").chmod(0o644)
+    done = check("gateway.yaml", cwd=logs)
+    assert done.returncode == 0 and done.stderr.count("chmod 600") == 1
 
 
 def test_mistakes_have_a_status_and_lines_of_their_own(logs):
@@ -84,6 +104,7 @@ class Configured:
         # As editors do: the file is replaced.
         new = self.folder / "gateway.yaml.new"
         new.write_text(text.format(folder=self.folder, **self.keys))
+        new.chmod(0o600)
         new.rename(self.folder / "gateway.yaml")
 
     def reload(self, text):
@@ -212,3 +233,17 @@ def test_the_api_shows_the_configuration_and_reads_it_again(host, logs):
     problem = json.loads(refused.body)
     assert (problem["file"], problem["line"]) == (f"{logs}/gateway.yaml", 1) and "prots" in problem["detail"]
     assert "topsecret" not in c.gateway.output() + str(refused.body)
+
+
+def test_ten_thousand_clients_are_reloaded_in_under_a_second(host, logs):
+    many = "clients:\n" + "".join(
+        f"  - {{name: c{i}, public-key: {q.encode_key(i.to_bytes(32, 'big'))}, ports: {10000 + i}/tcp}}\n"
+        for i in range(1, 10001))  # fmt: skip
+    (logs / "many.yaml").write_text(many)
+    c = Configured(host, logs, BOTH + "include: many.yaml\n")
+    alice = c.client("alice", 9001)
+    alice.opens(host, "127.0.0.1", 9001)
+    last = c.reload(BOTH + "include: many.yaml\n# again\n")[-1]
+    assert last["clients"] == 10003 and last["tunnels_ended"] == 0
+    assert last["took_ms"] < 1000
+    assert alice.running() and host.port_opens("127.0.0.1", 9001)

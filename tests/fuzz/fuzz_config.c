@@ -8,6 +8,7 @@
 
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "controlplane/options.h"
@@ -70,6 +71,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (fd < 0) {
 		fd = memfd_create("fuzz", MFD_CLOEXEC);
 		FUZZ_CHECK(qp_keys_init() == 0);
+		FUZZ_CHECK(fchmod(fd, 0600) == 0); /* no warning about secrets in it */
 	}
 	/* What an include finds is this machine's matter, and may be much. */
 	if (memmem(data, size, "include", 7) != NULL)
