@@ -47,6 +47,7 @@ packages=(
 	curl socat iperf3 mandoc zsh netcat-openbsd openssh-client openssh-server ethtool iproute2 iptables nftables tcpdump procps kmod
 	# packages
 	debhelper lintian logrotate systemd libcap2-bin
+	prometheus
 )
 
 need_root() {
@@ -60,7 +61,8 @@ missing_packages() {
 		<(dpkg-query -W -f '${db:Status-Status} ${Package}\n' | sed -n 's/^installed //p' | sort -u)
 }
 
-# The tests want sshd's program; this machine gets no SSH server from us, now or at its next boot.
+# The tests want the programs of sshd and Prometheus; this machine gets no server from us, now or at its
+# next boot.
 without_services() {
 	local policy=/usr/sbin/policy-rc.d status=0
 	if [ -e $policy ]; then
@@ -81,6 +83,7 @@ install_packages() {
 	without_services \
 		apt-get install -y --no-install-recommends -o DPkg::Lock::Timeout=300 "$@" || return
 	[[ " $* " != *" openssh-server "* ]] || systemctl disable ssh.service 2>/dev/null || true
+	[[ " $* " != *" prometheus "* ]] || systemctl disable prometheus.service 2>/dev/null || true
 }
 
 set_up_packages() {
