@@ -121,6 +121,7 @@ add_token(struct qpa_api *api, struct qp_slice token, struct qp_errmsg *msg)
 static int
 take_token(struct qpa_api *api, struct qp_errmsg *msg)
 {
+	mode_t mode = 0;
 	char *text;
 	size_t len;
 	int err;
@@ -132,9 +133,12 @@ take_token(struct qpa_api *api, struct qp_errmsg *msg)
 		return qp_fail(msg, QP_E_INVAL,
 			"a token for %.200s could be read on the way: use https://, or an SSH tunnel to "
 			"the gateway's loopback address", api->base);
-	err = qp_file_read(api->o->token_file, TOKEN_MAX_BYTES, &text, &len, NULL, msg);
+	err = qp_file_read(api->o->token_file, TOKEN_MAX_BYTES, &text, &len, &mode, msg);
 	if (err != QP_OK)
 		return err;
+	if (qp_file_mode_is_lax(mode))
+		fprintf(stderr, "quicport admin: others can read the token in %s: chmod 600 it\n",
+			api->o->token_file);
 	err = add_token(api, qp_slice_trim((struct qp_slice) {text, len}), msg);
 	qp_file_free(text);
 	return err;

@@ -220,12 +220,17 @@ def test_token(logs):
     (logs / "wrong").write_text("wrong\n")
     (logs / "empty").write_text("\n")
     (logs / "two").write_text("a\r\nX-Evil: 1\n")
+    for name in ("token", "wrong", "empty", "two"):
+        (logs / name).chmod(0o600)
     with StubApi({"ListTunnels": {"tunnels": []}}, token="s3cret") as api:
         assert "--token-file" in fails("list-tunnels", api=api.url)
         assert "does not take the token" in fails("list-tunnels", "--token-file", logs / "wrong", api=api.url)
         assert "has no token" in fails("list-tunnels", "--token-file", logs / "empty", api=api.url, status=2)
         assert "has no token" in fails("list-tunnels", "--token-file", logs / "two", api=api.url, status=2)
         ok("list-tunnels", "--json", api=api.url, env={"QUICPORT_API_TOKEN_FILE": str(logs / "token")})
+        (logs / "token").chmod(0o640)
+        done = admin("list-tunnels", "--json", "--token-file", logs / "token", api=api.url)
+        assert done.returncode == 0 and b"chmod 600" in done.stderr and b"s3cret" not in done.stderr
     line = fails("list-tunnels", "--token-file", logs / "token", api="http://192.0.2.1:1", status=2)
     assert "https://" in line and "s3cret" not in line
 
