@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The packages: installed, run by systemd, upgraded, removed and purged, on a machine of their own."""
 
+import os
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 from conftest import (
@@ -92,6 +94,17 @@ def test_gateway_runs_as_its_user_with_what_it_needs_only(forwarded):
     assert "failed" not in forwarded.run("systemctl", "--failed", "--no-legend")
 
 
+def test_example_configurations_are_valid(installed):
+    examples = "/usr/share/doc/quicport-gateway/examples"
+    installed.run("sh", "-c", "quicport keygen -o /etc/quicport/gateway.key")
+    installed.run("chown", "quicport", "/etc/quicport/gateway.key")
+    installed.run("quicport", "check-config", f"{examples}/gateway.yaml")
+    path = "/etc/default/quicport-gateway"
+    installed.run("sed", "-i", "s/^#Q/Q/", path)
+    for line in installed.read(path).splitlines():
+        assert re.match(r"#|$|QUICPORT_[A-Z0-9_]+=\S", line), line
+
+
 def test_control_plane_that_leaves_cuts_no_connection(forwarded):
     talk = Conversation(forwarded, 9022)
     assert talk.says("before")
@@ -166,6 +179,18 @@ def test_files_are_rotated_without_loss(gateway):
     opened = f"readlink /proc/{pid}/fd/* | grep audit"
     eventually(lambda: gateway.try_run("sh", "-c", opened).stdout.strip() == path, what="anew")
     assert gateway.run("stat", "-c", "%U", path).strip() == "quicport"
+
+
+@pytest.mark.skipif(os.environ.get("QP_FULL") != "1", reason="builds again: only with QP_FULL=1")
+def test_same_tree_makes_the_same_bytes(tmp_path):
+    root = Path(__file__).parents[2]
+    subprocess.run(
+        [root / "scripts/package.sh", "--no-lintian", "--output", tmp_path],
+        check=True, capture_output=True,
+        env={**os.environ, "CCACHE_DISABLE": "1", "TZ": "Pacific/Apia", "LC_ALL": "C"},
+    )  # fmt: skip
+    for deb in debs("quicport", "libquicport1", "libquicport-dev", "quicport-gateway"):
+        assert deb.read_bytes() == (tmp_path / deb.name).read_bytes(), deb.name
 
 
 def newer(machine):
