@@ -232,6 +232,8 @@ qp_record_tunnel_closed(const struct qp_records *r, const struct qp_tunnel *tun,
 	set_peer(row, tun);
 	set_usage(row, usage);
 	set_text(row, "reason", usage != NULL ? qp_end_reason_name(reason) : "data plane ended");
+	if (tun->ending && tun->why[0] != '\0')
+		set_text(row, "detail", tun->why);
 	tell(r, QP_EVENT_TUNNEL_CLOSED, row);
 }
 
