@@ -20,7 +20,7 @@ class Keys:
         self.secret = q.encode_key(self.private)
 
 
-SERVER, ALICE, BOB = Keys(), Keys(), Keys()
+SERVER, ALICE, BOB, NEW_KEY = Keys(), Keys(), Keys(), Keys()
 BOTH = ("--privkey", SERVER.secret, "--client-pubkeys", f"{ALICE.shown},{BOB.shown}")
 
 
@@ -196,3 +196,31 @@ def test_reserved_port_is_denied(host):
     assert f"port {reserved}/tcp is reserved by the gateway's operator" in tried.output()
     udp = client_of(host, gateway, ALICE, f"{reserved}/udp", f"{new_port()}/udp")
     assert granted(udp) == reserved
+
+
+def test_policy_decides_which_port_any_is(host, logs):
+    first, last = new_port(), new_port()
+    config = logs / "gateway.yaml"
+    config.write_text(f"""
+clients:
+  - {{name: alice, public-key: {ALICE.shown}, ports: {first}/tcp}}
+  - {{name: bob, public-key: {BOB.shown}, ports: "{last}/udp"}}
+""")
+    gateway = Gateway(host, new_port(), "--config", config, auth=("--privkey", SERVER.secret))
+    inside = new_port()
+    host.service(LO, inside, "--echo")
+    assert granted(client_of(host, gateway, ALICE, 0, inside)) == first
+    assert echoes(host, first)
+    # Her only port is in use now, though by herself: who asks for any gets another or none.
+    second = client_of(host, gateway, ALICE, 0, inside)
+    assert second.wait(10) != 0
+    assert "none of the 1 tcp ports" in second.output()
+    none = client_of(host, gateway, BOB, 0, inside)
+    assert none.wait(10) != 0
+    assert "the gateway's policy gives 'bob' no tcp port" in none.output()
+    assert echoes(host, first)
+    # A new key is the same client: its lease and its port follow the name.
+    config.write_text(config.read_text().replace(ALICE.shown, NEW_KEY.shown))
+    gateway.send(signal.SIGHUP)
+    eventually(lambda: not host.port_opens(LO, first), what="the old key's tunnel ends")
+    assert granted(client_of(host, gateway, NEW_KEY, 0, inside)) == first
