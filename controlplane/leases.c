@@ -212,6 +212,13 @@ qp_leases_free(struct qp_leases *l)
 	free(l);
 }
 
+static bool
+is_for(const struct lease *le, uint8_t protocol, uint32_t hash, const struct qp_lessee *who)
+{
+	return le->protocol == protocol && le->hash == hash && strcmp(le->client, who->client) == 0 &&
+	       strcmp(le->destination, who->destination) == 0;
+}
+
 /* Of two that wait: from the same machine first, then the one that was used last. */
 static bool
 is_better(const struct lease *a, const struct lease *b, const char *peer)
@@ -230,9 +237,7 @@ qp_leases_find(const struct qp_leases *l, uint8_t protocol, const struct qp_less
 	unsigned n = 0, i;
 
 	LIST_FOREACH (le, &l->bucket[hash % BUCKETS], in_bucket) {
-		if (le->in_use || le->protocol != protocol || le->hash != hash ||
-			strcmp(le->client, who->client) != 0 ||
-			strcmp(le->destination, who->destination) != 0)
+		if (le->in_use || !is_for(le, protocol, hash, who))
 			continue;
 		for (i = n; i > 0 && is_better(le, best[i - 1], who->peer); i--) {
 			if (i < QP_LEASES_PER_CLIENT)
@@ -247,6 +252,32 @@ qp_leases_find(const struct qp_leases *l, uint8_t protocol, const struct qp_less
 		n = max;
 	for (i = 0; i < n; i++)
 		ports[i] = best[i]->port;
+	return n;
+}
+
+uint64_t
+qp_leases_used_at(const struct qp_leases *l, uint8_t protocol, uint16_t port)
+{
+	const struct lease *le = protocol == IPPROTO_UDP ? l->udp[port] : l->tcp[port];
+
+	return le != NULL ? le->used_at : 0;
+}
+
+unsigned
+qp_leases_in_use(const struct qp_leases *l, uint8_t protocol, const struct qp_lessee *who,
+	uint16_t *port)
+{
+	uint32_t hash = hash_of(who->client);
+	const struct lease *le;
+	unsigned n = 0;
+
+	LIST_FOREACH (le, &l->bucket[hash % BUCKETS], in_bucket) {
+		if (!le->in_use || !is_for(le, protocol, hash, who) ||
+			strcmp(le->peer, who->peer) != 0)
+			continue;
+		*port = le->port;
+		n++;
+	}
 	return n;
 }
 

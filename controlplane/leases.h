@@ -50,6 +50,11 @@ void qp_leases_free(struct qp_leases *l);
 /* Ports that nobody uses now and that it had, best first; how many. */
 unsigned qp_leases_find(const struct qp_leases *l, uint8_t protocol, const struct qp_lessee *who,
 	uint16_t *ports, unsigned max);
+/* When a port that qp_leases_find told was used last; Unix time, seconds. */
+uint64_t qp_leases_used_at(const struct qp_leases *l, uint8_t protocol, uint16_t port);
+/* How many ports it has in use for this service from this very address; one of them in `*port`. */
+unsigned qp_leases_in_use(const struct qp_leases *l, uint8_t protocol,
+	const struct qp_lessee *who, uint16_t *port);
 /* Whose the port is, used or not; NULL: nobody's. */
 const char *qp_leases_client(const struct qp_leases *l, uint8_t protocol, uint16_t port);
 /* It has the port from now on; another's lease of it ends. */

@@ -228,19 +228,37 @@ count_takeover(struct qp_ports *p, struct qp_port *port, struct qp_errmsg *msg)
 	return 0;
 }
 
+static bool
+is_same_client(const struct qp_ports *p, const struct qp_port_wish *w, const struct qp_tunnel *old)
+{
+	struct qp_port_rights theirs = {.client = old->identity.name};
+
+	if (old == w->tunnel || !w->rights.takeover)
+		return false;
+	/* A client whose right has ended meanwhile is still itself. */
+	if (p->cfg.rights != NULL)
+		(void)p->cfg.rights(p->cfg.rights_ctx, old, &theirs, NULL);
+	return old->identity.method == w->tunnel->identity.method &&
+	       strcmp(theirs.client, w->rights.client) == 0;
+}
+
 /*
  * The old tunnel is told first and its data plane closes the port before it
  * hears of the grant, when one worker has both; else the packets' way is moved.
  */
-static int
-take_over(struct qp_ports *p, const struct qp_port_wish *w, struct qp_port *port,
-	struct qp_errmsg *msg)
+int
+qp_ports_take_over(struct qp_ports *p, const struct qp_port_wish *w, struct qp_port *port,
+	bool leased, struct qp_errmsg *msg)
 {
 	struct qp_msg bye = {.type = QP_MSG_TUNNEL_CLOSE, .tunnel_close = {.code = QP_APP_NONE}};
 	struct qp_origin old = port->tunnel->origin;
 	struct qp_tunnel *loser = port->tunnel;
-	int err = count_takeover(p, port, msg);
+	int err;
 
+	if (!is_same_client(p, w, loser))
+		return qp_fail(msg, QP_E_INUSE, "port %u/%s is taken by another tunnel", port->port,
+			qp_ports_protocol_name(port->protocol));
+	err = count_takeover(p, port, msg);
 	if (err != 0)
 		return err;
 	if (old.server_id != w->tunnel->origin.server_id || old.worker != w->tunnel->origin.worker)
@@ -256,7 +274,7 @@ take_over(struct qp_ports *p, const struct qp_port_wish *w, struct qp_port *port
 	if (!loser->ending)
 		loser->told = true; /* nobody has to tell it once more */
 	loser->ending = true;
-	err = give_to_tunnel(p, port, w, false);
+	err = give_to_tunnel(p, port, w, leased);
 	if (err == 0)
 		return 0;
 	/* It is nobody's now. */
@@ -268,22 +286,8 @@ take_over(struct qp_ports *p, const struct qp_port_wish *w, struct qp_port *port
 	return qp_fail(msg, err, "the gateway is out of memory");
 }
 
-static bool
-is_same_client(const struct qp_ports *p, const struct qp_port_wish *w, const struct qp_tunnel *old)
-{
-	struct qp_port_rights theirs = {.client = old->identity.name};
-
-	if (old == w->tunnel || !w->rights.takeover)
-		return false;
-	/* A client whose right has ended meanwhile is still itself. */
-	if (p->cfg.rights != NULL)
-		(void)p->cfg.rights(p->cfg.rights_ctx, old, &theirs, NULL);
-	return old->identity.method == w->tunnel->identity.method &&
-	       strcmp(theirs.client, w->rights.client) == 0;
-}
-
-static int
-room(const struct qp_ports *p, const struct qp_tunnel *tun, struct qp_errmsg *msg)
+int
+qp_ports_room(const struct qp_ports *p, const struct qp_tunnel *tun, struct qp_errmsg *msg)
 {
 	return p->cfg.room != NULL ? p->cfg.room(p->cfg.rights_ctx, tun, msg) : 0;
 }
@@ -302,12 +306,10 @@ open_fixed(struct qp_ports *p, const struct qp_port_wish *w, uint16_t number, st
 		return qp_fail(msg, QP_E_PERM, "the gateway's policy does not give '%s' port %u/%s",
 			w->rights.client, number, name);
 	if (port == NULL) {
-		err = room(p, w->tunnel, msg);
+		err = qp_ports_room(p, w->tunnel, msg);
 		return err == 0 ? qp_ports_open(p, w, number, false, msg) : err;
 	}
-	if (is_same_client(p, w, port->tunnel))
-		return take_over(p, w, port, msg);
-	return qp_fail(msg, QP_E_INUSE, "port %u/%s is taken by another tunnel", number, name);
+	return qp_ports_take_over(p, w, port, false, msg);
 }
 
 static uint8_t
@@ -361,10 +363,8 @@ decide(struct qp_ports *p, struct qp_tunnel *tun, const struct qp_msg_forward *f
 	err = make_wish(p, tun, f->protocol, (struct qp_slice) {f->destination, len}, &w, msg);
 	if (err != 0)
 		return err;
-	if (f->port == 0) {
-		err = room(p, tun, msg);
-		return err == 0 ? qp_ports_open_any(p, &w, number, msg) : err;
-	}
+	if (f->port == 0)
+		return qp_ports_open_any(p, &w, number, msg);
 	*number = f->port;
 	return open_fixed(p, &w, f->port, msg);
 }

@@ -39,6 +39,14 @@ qp_ports_protocol_name(int protocol)
 /* ports.c: takes the port for the tunnel, on the host too. QP_E_INUSE, QP_E_PERM, the host's. */
 int qp_ports_open(struct qp_ports *p, const struct qp_port_wish *w, uint16_t number, bool leased,
 	struct qp_errmsg *msg);
+/*
+ * Takes an open port from another tunnel of the same client. QP_E_INUSE when it
+ * is no other's of the same client, or has been taken too often.
+ */
+int qp_ports_take_over(struct qp_ports *p, const struct qp_port_wish *w, struct qp_port *port,
+	bool leased, struct qp_errmsg *msg);
+/* QP_E_PERM and a line when the tunnel may not have one more. */
+int qp_ports_room(const struct qp_ports *p, const struct qp_tunnel *tun, struct qp_errmsg *msg);
 /* QP_E_INUSE or QP_E_PERM when nobody may have it. */
 int qp_ports_check(const struct qp_ports *p, int protocol, uint16_t number, struct qp_errmsg *msg);
 

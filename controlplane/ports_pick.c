@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Which port a client gets that asks for any: the one that it had, else a free
- * one of --port-range that nobody has leased, else a leased one whose lessee is
- * away. Loop thread. A walk over the whole range costs 0.1 to 0.3 ms.
+ * Which port a client gets that asks for any: the one that it has or had, else a
+ * free one of --port-range that nobody has leased, else a leased one whose lessee
+ * is away. Loop thread.
  */
 #include <string.h>
 
@@ -77,6 +77,34 @@ open_own_again(struct qp_ports *p, const struct qp_port_wish *w, uint16_t *numbe
 	return QP_E_NOTFOUND;
 }
 
+/*
+ * A client that was killed comes back before its old tunnel is missed: same
+ * service, same address, and the one port that it has for it. What it gave back
+ * later than it opened that port comes first, or one of two tunnels that it has
+ * on purpose would lose its port to the other.
+ */
+static int
+take_own_over(struct qp_ports *p, const struct qp_port_wish *w, uint16_t *number)
+{
+	const struct qp_lessee who = {w->rights.client, w->destination, w->peer};
+	uint8_t protocol = (uint8_t)w->protocol;
+	struct qp_port *port;
+	uint16_t has, had;
+
+	if (p->cfg.leases == NULL || !w->rights.takeover ||
+		qp_leases_in_use(p->cfg.leases, protocol, &who, &has) != 1)
+		return QP_E_NOTFOUND;
+	port = *qp_ports_slot(p, w->protocol, has);
+	if (port == NULL || !is_allowed(w, has) ||
+		qp_ports_check(p, w->protocol, has, NULL) != 0)
+		return QP_E_NOTFOUND;
+	if (qp_leases_find(p->cfg.leases, protocol, &who, &had, 1) == 1 &&
+		qp_leases_used_at(p->cfg.leases, protocol, had) >= port->opened_at)
+		return QP_E_NOTFOUND;
+	*number = has;
+	return qp_ports_take_over(p, w, port, true, NULL);
+}
+
 int
 qp_ports_open_any(struct qp_ports *p, const struct qp_port_wish *w, uint16_t *number,
 	struct qp_errmsg *msg)
@@ -84,6 +112,11 @@ qp_ports_open_any(struct qp_ports *p, const struct qp_port_wish *w, uint16_t *nu
 	struct walk k = {p->cfg.any_first, p->cfg.any_last, false, 0};
 	int err;
 
+	if (take_own_over(p, w, number) == 0)
+		return 0;
+	err = qp_ports_room(p, w->tunnel, msg);
+	if (err != 0)
+		return err;
 	if (open_own_again(p, w, number, msg) == 0)
 		return 0;
 	err = open_one_of(p, w, &k, number, msg);

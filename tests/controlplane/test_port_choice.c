@@ -221,6 +221,7 @@ ended(uint64_t id)
 Test(port_choice, zero_skips_what_is_not_to_be_had)
 {
 	/* 40001 is reserved, 40002 the gateway's, 40005 the host's. */
+	takeover = false;
 	static const uint16_t want[] = {40000, 40003, 40004, 40006, 40007, 40008, 40009};
 
 	for (unsigned i = 0; i < 7; i++)
@@ -246,6 +247,7 @@ Test(port_choice, grants_decide_on_fixed_ports_and_on_zero)
 	granted[0] = (struct qp_port_range) {1, 40007, 40008};
 	granted[1] = (struct qp_port_range) {2, 9000, 9000};
 	ngranted = 2;
+	takeover = false;
 	cr_expect_eq(denied(1, "alice", 9000, "the gateway's policy does not give 'alice' port 9000/tcp"),
 		QP_WIRE_PERMISSION_DENIED);
 	cr_expect_eq(granted_port(2, "alice", 40008), 40008);
@@ -257,6 +259,7 @@ Test(port_choice, grants_outside_the_range_are_used_for_zero)
 {
 	granted[0] = (struct qp_port_range) {0, 9000, 9001};
 	ngranted = 1;
+	takeover = false;
 	cr_expect_eq(granted_port(1, "alice", 0), 9000);
 	cr_expect_eq(granted_port(2, "alice", 0), 9001);
 	cr_expect_eq(denied(3, "alice", 0, "none of the 2 tcp ports"), QP_WIRE_PORT_IN_USE);
@@ -388,11 +391,66 @@ Test(port_choice, two_programs_with_one_key_do_not_take_turns_for_ever)
 	cr_expect_eq(granted_port(id++, "alice", 9000), 9000);
 }
 
+/* From another address: what its lease says of it. */
+static void
+moves(uint64_t id, const char *client, uint8_t last_octet)
+{
+	struct qp_origin o = tunnel(id, client);
+
+	qp_tunnels_find(tunnels, &o)->peer_addr[15] = last_octet;
+}
+
+Test(port_choice, killed_client_that_asks_for_any_gets_its_port_at_once)
+{
+	cr_expect_eq(granted_port(1, "alice", 0), 40000);
+	now++;
+	cr_expect_eq(granted_port(2, "alice", 0), 40000);
+	cr_expect_eq(box.sent[0].m.type, QP_MSG_TUNNEL_CLOSE);
+	cr_expect_eq(box.sent[0].to.id, 1u);
+	now++;
+	/* From elsewhere, for something else, or somebody else: not the same. */
+	moves(3, "alice", 9);
+	cr_expect_eq(granted_port(3, "alice", 0), 40003);
+	cr_expect_eq(ask(4, "alice", 0, "127.0.0.1:80", QP_MSG_FORWARD_GRANT)->port, 40004);
+	cr_expect_eq(granted_port(5, "bob", 0), 40006);
+	cr_expect_eq(qp_ports_find(ports, IPPROTO_TCP, 40000)->tunnel->origin.id, 2u);
+	/* It is a lease as before. */
+	ended(2);
+	cr_expect_eq(granted_port(6, "alice", 0), 40000);
+}
+
+Test(port_choice, client_with_two_tunnels_on_purpose_keeps_both)
+{
+	takeover = false;
+	cr_expect_eq(granted_port(1, "alice", 0), 40000);
+	cr_expect_eq(granted_port(2, "alice", 0), 40003);
+	takeover = true;
+	cr_expect_eq(granted_port(3, "alice", 0), 40004, "which of the two is dead is not known");
+	ended(3);
+	now++;
+	ended(1); /* says goodbye, and comes back */
+	cr_expect_eq(granted_port(4, "alice", 0), 40000);
+	cr_expect_eq(qp_ports_find(ports, IPPROTO_TCP, 40003)->tunnel->origin.id, 2u);
+}
+
+Test(port_choice, fight_for_any_port_ends_with_one_each)
+{
+	uint64_t id = 1;
+
+	granted_port(id++, "alice", 0);
+	for (unsigned i = 0; i < QP_PORTS_TAKEOVERS; i++) {
+		now++;
+		cr_expect_eq(granted_port(id++, "alice", 0), 40000);
+	}
+	cr_expect_eq(granted_port(id++, "alice", 0), 40003);
+}
+
 Test(port_choice, adopted_tunnel_has_its_port_and_lease)
 {
 	struct qp_msg_tunnel_state s = {.port = 40000, .protocol = QP_WIRE_TCP, .destination_len = 12};
 	struct qp_origin o;
 
+	takeover = false;
 	memcpy(s.destination, "127.0.0.1:22", 12);
 	cr_expect_eq(granted_port(1, "alice", 0), 40000);
 	end();

@@ -134,6 +134,17 @@ def test_new_client_takes_over_what_its_dead_machine_held(host):
     assert echoes(host, outside)
 
 
+def test_killed_client_that_asks_for_any_port_gets_its_own_at_once(host):
+    gateway = start(host)
+    inside = new_port()
+    host.service(LO, inside, "--echo")
+    dead = client_of(host, gateway, ALICE, 0, inside, name="dead")
+    port = granted(dead)
+    dead.kill()
+    assert granted(client_of(host, gateway, ALICE, 0, inside, name="alive")) == port
+    assert echoes(host, port)
+
+
 def test_no_connection_is_refused_while_a_port_is_taken_over(host):
     gateway = start(host)
     outside, inside = new_port(), new_port()
@@ -211,8 +222,8 @@ clients:
     host.service(LO, inside, "--echo")
     assert granted(client_of(host, gateway, ALICE, 0, inside)) == first
     assert echoes(host, first)
-    # Her only port is in use now, though by herself: who asks for any gets another or none.
-    second = client_of(host, gateway, ALICE, 0, inside)
+    # Her only port is in use now.
+    second = client_of(host, gateway, ALICE, 0, new_port())
     assert second.wait(10) != 0
     assert "none of the 1 tcp ports" in second.output()
     none = client_of(host, gateway, BOB, 0, inside)
