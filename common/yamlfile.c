@@ -34,13 +34,14 @@ explain(const char *path, const yaml_parser_t *parser, unsigned *line, struct qp
 		parser->problem != NULL ? parser->problem : "cannot be read");
 }
 
-static int
-parse(const char *path, const char *data, size_t len, struct qp_yaml *y, unsigned *line,
+int
+qp_yaml_parse(const char *path, const char *data, size_t len, struct qp_yaml *y, unsigned *line,
 	struct qp_errmsg *msg)
 {
 	yaml_parser_t parser;
 	int err = QP_OK;
 
+	memset(y, 0, sizeof(*y));
 	if (!yaml_parser_initialize(&parser))
 		return qp_fail(msg, QP_E_NOMEM, "%s: out of memory", path);
 	yaml_parser_set_input_string(&parser, (const unsigned char *)data, len);
@@ -100,7 +101,7 @@ qp_yaml_load(const char *path, size_t max, struct qp_yaml *y, unsigned *line,
 	err = read_all(fd, path, max, &data, &len, msg);
 	close(fd);
 	if (err == QP_OK)
-		err = parse(path, data, len, y, line, msg);
+		err = qp_yaml_parse(path, data, len, y, line, msg);
 	if (data != NULL)
 		sodium_memzero(data, len);
 	free(data);

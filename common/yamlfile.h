@@ -24,6 +24,9 @@ struct qp_yaml {
  */
 int qp_yaml_load(const char *path, size_t max, struct qp_yaml *y, unsigned *line,
 	struct qp_errmsg *msg) __attribute__((warn_unused_result));
+/* The same of text; `path` is what mistakes call it. */
+int qp_yaml_parse(const char *path, const char *data, size_t len, struct qp_yaml *y,
+	unsigned *line, struct qp_errmsg *msg) __attribute__((warn_unused_result));
 /* Wipes what it read: there may be secrets in it. Repeated calls are harmless. */
 void qp_yaml_free(struct qp_yaml *y);
 

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 
 #include "controlplane/access.h"
+#include "controlplane/api_clients.h"
 #include "controlplane/blocks.h"
 #include "controlplane/event_stream.h"
 #include "controlplane/http.h"
@@ -43,6 +44,16 @@ struct qp_admin {
 	void (*metrics)(void *ctx, struct qp_metrics *out);
 	/* Whether new clients are served. */
 	bool (*serving)(void *ctx);
+	/* The policy in force; borrowed until the loop turns. */
+	const struct qp_policy *(*policy)(void *ctx);
+	struct qp_api_clients *clients;
+	/*
+	 * Writes a client of the API's (`entry` as the configuration's; NULL: removes
+	 * it) and brings it into force, which reads the configuration again. QP_E_…,
+	 * and msg says why nothing has changed.
+	 */
+	int (*write_client)(void *ctx, const char *actor, const char *name, json_t *entry,
+		struct qp_errmsg *msg);
 	/* Ends an authenticated tunnel; its client reads the phrase. */
 	void (*end_tunnel)(void *ctx, struct qp_tunnel *tun, const char *phrase);
 	void *ctx;

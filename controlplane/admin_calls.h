@@ -29,6 +29,10 @@ void qp_admin_kick_tunnel(struct qp_admin_call *c);
 void qp_admin_list_connections(struct qp_admin_call *c);
 void qp_admin_get_connections(struct qp_admin_call *c);
 void qp_admin_kick_connection(struct qp_admin_call *c);
+void qp_admin_list_clients(struct qp_admin_call *c);
+void qp_admin_get_client(struct qp_admin_call *c);
+void qp_admin_put_client(struct qp_admin_call *c);
+void qp_admin_delete_client(struct qp_admin_call *c);
 void qp_admin_list_ports(struct qp_admin_call *c);
 void qp_admin_block_source(struct qp_admin_call *c);
 void qp_admin_unblock_source(struct qp_admin_call *c);
@@ -48,6 +52,7 @@ void qp_admin_audit(const struct qp_admin_call *c, const char *action, json_t *a
 
 /* A data plane's row, as ListDataPlanes and the stats event have it. */
 json_t *qp_admin_data_plane_row(const struct qp_generation *g);
+json_t *qp_admin_client_row(const struct qp_admin *a, const struct qp_policy_client *client);
 json_t *qp_admin_tunnel_row(const struct qp_tunnel *t);
 /* IPPROTO_TCP, IPPROTO_UDP: "tcp", "udp". */
 const char *qp_admin_protocol(uint8_t ipproto);

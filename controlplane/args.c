@@ -64,9 +64,9 @@ is_secret(const char *name)
 }
 
 void
-qp_args_fail(struct qp_args *a, const char *field, const char *expected)
+qp_args_fail_value(
+	struct qp_args *a, const char *field, const json_t *value, const char *expected)
 {
-	const json_t *value = json_object_get(a->object, field);
 	char text[100];
 
 	if (a->failed)
@@ -76,6 +76,12 @@ qp_args_fail(struct qp_args *a, const char *field, const char *expected)
 		qp_problem_field(a->out, field, expected, "%s is wrong", field);
 	else
 		qp_problem_field(a->out, field, expected, "%s is %s", field, shown(value, text));
+}
+
+void
+qp_args_fail(struct qp_args *a, const char *field, const char *expected)
+{
+	qp_args_fail_value(a, field, json_object_get(a->object, field), expected);
 }
 
 static const json_t *

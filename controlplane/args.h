@@ -32,6 +32,9 @@ void qp_args_close(struct qp_args *a);
 bool qp_args_ok(struct qp_args *a);
 /* One more mistake, found by the handler itself. */
 void qp_args_fail(struct qp_args *a, const char *field, const char *expected);
+/* The same of a part of a field, which is `value` (NULL: missing). */
+void qp_args_fail_value(
+	struct qp_args *a, const char *field, const json_t *value, const char *expected);
 
 /* NULL: not given (or wrong, which qp_args_ok tells). max: bytes. */
 const char *qp_args_text(struct qp_args *a, const char *name, size_t min, size_t max);

@@ -33,7 +33,7 @@ check_clients(struct qp_options *o, struct qp_mistakes *unreadable, struct qp_mi
 	if (err != 0)
 		qp_mistakes_add(m, err, "%s", msg.text);
 	else
-		err = qp_options_policy(o, psk, "--psk", unreadable, &policy, m);
+		err = qp_options_policy(o, psk, "--psk", NULL, unreadable, &policy, m);
 	qp_policy_free(policy);
 	qp_secret_free(psk);
 	return err;

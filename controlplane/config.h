@@ -38,12 +38,21 @@ struct qp_config_counts {
 };
 struct qp_config_counts qp_config_count(struct qp_config *c);
 
+/* What mistakes and origins call the API's text. */
+#define QP_CONFIG_API_PATH "(api)"
+
 /* What the options say of clients. */
 struct qp_config_base {
 	const struct qp_allow *locals; /* --allow-local-forward; NULL: none */
 	const char *client_pubkeys, *client_pubkeys_file; /* NULL: none */
 	const struct qp_secret *psk;   /* copied; NULL: none */
 	const char *psk_origin;
+	/*
+	 * Clients that the API has written: text as of a file, whose `clients` and
+	 * `psks` come last. A name that is there already is left out, and logged.
+	 * NULL: none.
+	 */
+	const char *api;
 	/* NULL, or gets what is no mistake because this user may not read a file. */
 	struct qp_mistakes *unreadable;
 };

@@ -5,10 +5,12 @@
  * are config_entry.c's. Main or loop thread; blocks on the files of secrets.
  */
 
+#define QP_LOG_MODULE QP_LOG_M_config
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/log.h"
 #include "controlplane/config_impl.h"
 
 struct group {
@@ -224,6 +226,64 @@ take_sections(struct building *b)
 	each_entry(b, "psks", take_psk);
 }
 
+/* The operator's file goes before what the API wrote. */
+static bool
+is_free(struct building *b, const struct qp_config_at *at)
+{
+	const char *name = qp_yaml_text(qp_yaml_member(&at->file->yaml, at->node, "name"));
+	const struct qp_policy_client *there =
+		name != NULL ? qp_policy_by_name(b->p, name) : NULL;
+
+	if (there != NULL)
+		qp_log(QP_LOG_WARN, "a client that the API has written is left out: its name is taken",
+			QP_LOG_STR("client", name), QP_LOG_STR("by", there->origin));
+	return there == NULL;
+}
+
+static void
+take_api_client(struct building *b, const struct qp_config_at *at)
+{
+	if (is_free(b, at))
+		take_client(b, at);
+}
+
+static void
+take_api_psk(struct building *b, const struct qp_config_at *at)
+{
+	if (is_free(b, at))
+		take_psk(b, at);
+}
+
+static void
+take_api(struct building *b)
+{
+	struct qp_config *own = b->c, *api = calloc(1, sizeof(*api));
+	struct qp_errmsg msg;
+	int err;
+
+	if (api != NULL)
+		api->file[0].path = strdup(QP_CONFIG_API_PATH);
+	if (api == NULL || api->file[0].path == NULL) {
+		free(api);
+		qp_mistakes_add(b->m, QP_E_NOMEM, "out of memory");
+		return;
+	}
+	err = qp_yaml_parse(QP_CONFIG_API_PATH, b->base->api, strlen(b->base->api),
+		&api->file[0].yaml, NULL, &msg);
+	if (err != 0) {
+		qp_mistakes_add(b->m, err, "%s", msg.text);
+		free(api->file[0].path);
+		free(api);
+		return;
+	}
+	api->nfiles = 1;
+	b->c = api;
+	each_entry(b, "clients", take_api_client);
+	each_entry(b, "psks", take_api_psk);
+	b->c = own;
+	qp_config_free(api);
+}
+
 int
 qp_config_build(struct qp_config *c, const struct qp_config_base *base, struct qp_policy *p,
 	struct qp_mistakes *m)
@@ -236,6 +296,8 @@ qp_config_build(struct qp_config *c, const struct qp_config_base *base, struct q
 		take_sections(&b);
 	(void)grants_of(&b, NULL, &grants);
 	qp_config_build_others(base, &grants, p, m);
+	if (base->api != NULL && base->api[0] != '\0')
+		take_api(&b);
 	qp_config_grants_free(&b.defaults);
 	for (unsigned i = 0; i < b.ngroups; i++)
 		qp_config_grants_free(&b.group[i].grants);

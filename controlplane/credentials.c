@@ -60,7 +60,8 @@ qp_credentials_policy(const struct qp_credentials *c, const struct qp_options *o
 {
 	struct qp_mistakes m = {0};
 	int err = qp_options_policy(
-		o, c->psk, c->psk_path[0] != '\0' ? c->psk_path : "--psk", NULL, out, &m);
+		o, c->psk, c->psk_path[0] != '\0' ? c->psk_path : "--psk", c->api_clients, NULL,
+		out, &m);
 
 	if (err != 0)
 		qp_mistakes_sum_up(&m, msg);
@@ -114,5 +115,6 @@ qp_credentials_free(struct qp_credentials *c)
 	qp_policy_free(c->policy);
 	qp_secret_free(c->private_key);
 	qp_secret_free(c->psk);
+	free(c->api_clients);
 	memset(c, 0, sizeof(*c));
 }

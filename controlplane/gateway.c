@@ -386,6 +386,8 @@ open_modules(struct qp_gateway *g, struct qp_errmsg *msg)
 	if (err == 0)
 		err = qp_gateway_open_keeping(g, msg);
 	if (err == 0)
+		err = qp_gateway_open_clients(g, msg);
+	if (err == 0)
 		err = qp_gateway_api_listen(g, msg);
 	if (err == 0)
 		err = open_owner(g, msg);
@@ -408,6 +410,7 @@ close_modules(struct qp_gateway *g)
 	qp_file_watch_free(g->file_watch);
 	qp_gateway_api_close(g);
 	qp_blocks_free(g->blocks);
+	qp_api_clients_free(g->api_clients);
 	qp_usage_free(g->usage);
 	qp_queries_free(g->queries);
 	qp_locals_free(g->locals);

@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The gateway's two HTTP APIs: where they listen, and whom they ask. Loop thread. */
 #define QP_LOG_MODULE QP_LOG_M_http
-#include <stdio.h>
 #include <unistd.h>
 
-#include "common/wire.h"
 #include "controlplane/gateway_internal.h"
 
 #define PRIVATE_API_CONNS 256u
@@ -113,10 +111,16 @@ static void
 end_tunnel(void *ctx, struct qp_tunnel *tun, const char *phrase)
 {
 	struct qp_gateway *g = ctx;
-	struct qp_msg m = {.type = QP_MSG_TUNNEL_CLOSE, .tunnel_close = {.code = QP_APP_SHUTDOWN}};
 
-	snprintf(m.tunnel_close.phrase, sizeof(m.tunnel_close.phrase), "%s", phrase);
-	qp_supervisor_send(g->supervisor, &tun->origin, &m);
+	qp_enforce_end(g->enforce, tun, phrase);
+}
+
+static const struct qp_policy *
+policy(void *ctx)
+{
+	struct qp_gateway *g = ctx;
+
+	return qp_enforce_policy(g->enforce);
 }
 
 static int
@@ -143,6 +147,9 @@ open_private_api(struct qp_gateway *g, struct qp_errmsg *msg)
 	a->metrics = snapshot;
 	a->serving = is_serving;
 	a->end_tunnel = end_tunnel;
+	a->policy = policy;
+	a->clients = g->api_clients;
+	a->write_client = qp_gateway_write_client;
 	a->sender = (struct qp_sender) {.send = qp_supervisor_send, .ctx = g->supervisor};
 	a->ctx = g;
 	a->stream = qp_event_stream_new(&(struct qp_event_stream_config) {.loop = g->loop,

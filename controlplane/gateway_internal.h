@@ -49,6 +49,7 @@ struct qp_gateway {
 	struct qp_queries *queries;
 	struct qp_usage *usage;
 	struct qp_blocks *blocks;
+	struct qp_api_clients *api_clients;
 	struct qp_public_api *public_api; /* NULL: there is none */
 	struct qp_http *private_api;
 	struct qp_http *private_api_unix; /* NULL: there is none */
@@ -78,6 +79,12 @@ int qp_gateway_api_open(struct qp_gateway *g, struct qp_errmsg *msg);
 /* Certificate and token are read again; what cannot be read stays as it was. */
 int qp_gateway_api_reload(struct qp_gateway *g, struct qp_errmsg *msg);
 void qp_gateway_api_close(struct qp_gateway *g);
+
+/* gateway_clients.c: clients that the API writes, from the state into the policy. */
+int qp_gateway_open_clients(struct qp_gateway *g, struct qp_errmsg *msg);
+/* struct qp_admin's function; ctx is the gateway. */
+int qp_gateway_write_client(void *ctx, const char *actor, const char *name, json_t *entry,
+	struct qp_errmsg *msg);
 
 /* gateway_wiring.c */
 extern const struct qp_supervisor_ops qp_gateway_supervisor_ops;

@@ -231,6 +231,9 @@ record(struct qp_gateway *g, const char *actor, const struct qp_reload_result *o
 		json_object_set_new(details, "tunnels_ended", json_integer(out->ended));
 	}
 	qp_record_admin(&g->records, actor, "reload", details);
+	qp_events_emit(g->events, QP_EVENT_CONFIG,
+		json_pack("{s:s, s:s*}", "status", msg != NULL ? "failed" : "reloaded", "detail",
+			msg != NULL ? msg->text : NULL));
 }
 
 int

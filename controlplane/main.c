@@ -61,7 +61,6 @@ main(int argc, char **argv)
 			cred.psk_created ? " (made now)" : "");
 		fflush(stdout);
 	}
-	qp_config_forget(o.file); /* its secrets are in guarded memory now */
 	allow_many_files();
 	status = qp_gateway_run(&o, &cred, &msg);
 	if (status != 0)

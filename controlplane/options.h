@@ -129,10 +129,11 @@ void qp_options_free(struct qp_options *o);
 
 /*
  * The clients of all options and of the file. `psk`: of --psk, or the one that
- * was made; NULL: none. QP_E_INVAL with what is in `m`.
+ * was made; NULL: none. `api`: what the API has written; NULL: nothing.
+ * QP_E_INVAL with what is in `m`.
  */
 int qp_options_policy(const struct qp_options *o, const struct qp_secret *psk, const char *psk_origin,
-	struct qp_mistakes *unreadable, struct qp_policy **out, struct qp_mistakes *m);
+	const char *api, struct qp_mistakes *unreadable, struct qp_policy **out, struct qp_mistakes *m);
 
 /* A path in the configuration folder; as long as a ring message can tell it to a data plane. */
 #define QP_CONFIG_PATH_BYTES 192u
@@ -142,6 +143,7 @@ struct qp_credentials {
 	struct qp_secret *private_key; /* NULL: no client may come by X25519 */
 	uint8_t public_key[QP_KEY_BYTES];
 	struct qp_secret *psk; /* NULL: none is given and X25519 is on, so none is made */
+	char *api_clients; /* what the API has written, see struct qp_config_base; from malloc, or NULL */
 	struct qp_policy *policy; /* the first one; the gateway takes it, and leaves NULL */
 	char psk_path
 		[QP_CONFIG_PATH_BYTES]; /* the file, when no option gave a credential; else "" */

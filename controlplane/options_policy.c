@@ -25,7 +25,7 @@ qp_options_locate(const struct qp_options *o, struct qp_errmsg *msg)
 
 int
 qp_options_policy(const struct qp_options *o, const struct qp_secret *psk, const char *psk_origin,
-	struct qp_mistakes *unreadable, struct qp_policy **out, struct qp_mistakes *m)
+	const char *api, struct qp_mistakes *unreadable, struct qp_policy **out, struct qp_mistakes *m)
 {
 	const struct qp_config_base base = {
 		.locals = o->allow.any || o->allow.n > 0 ? &o->allow : NULL,
@@ -33,6 +33,7 @@ qp_options_policy(const struct qp_options *o, const struct qp_secret *psk, const
 		.client_pubkeys_file = o->client_pubkeys_file,
 		.psk = psk,
 		.psk_origin = psk_origin,
+		.api = api,
 		.unreadable = unreadable,
 	};
 	struct qp_policy *p = qp_policy_new();

@@ -79,7 +79,7 @@ mistake_of(const char *text)
 	struct qp_options o;
 
 	if (read_text(&o, text) == 0) {
-		cr_assert_neq(qp_options_policy(&o, NULL, NULL, NULL, &p, &mistakes), 0,
+		cr_assert_neq(qp_options_policy(&o, NULL, NULL, NULL, NULL, &p, &mistakes), 0,
 			"there is no mistake in: %s", text);
 		qp_options_free(&o);
 	}
@@ -94,7 +94,7 @@ policy_of(const char *text)
 	struct qp_options o;
 
 	cr_assert_eq(read_text(&o, text), 0, "%s", mistakes.v[0].text);
-	cr_assert_eq(qp_options_policy(&o, NULL, NULL, NULL, &p, &mistakes), 0, "%s",
+	cr_assert_eq(qp_options_policy(&o, NULL, NULL, NULL, NULL, &p, &mistakes), 0, "%s",
 		mistakes.v[0].text);
 	qp_options_free(&o);
 	return p;
@@ -204,7 +204,7 @@ Test(config, no_mistake_shows_a_secret)
 		struct qp_options o;
 
 		if (read_text(&o, texts[i]) == 0) {
-			cr_expect_neq(qp_options_policy(&o, NULL, NULL, NULL, &p, &mistakes), 0, "%s",
+			cr_expect_neq(qp_options_policy(&o, NULL, NULL, NULL, NULL, &p, &mistakes), 0, "%s",
 				texts[i]);
 			qp_options_free(&o);
 		}
@@ -356,7 +356,7 @@ Test(config, ten_thousand_clients_are_read_in_under_a_second)
 	write_clients(10000);
 	before = cpu_ms();
 	cr_assert_eq(read_with(&o, NULL, &(struct qp_options_how) {0}), 0);
-	cr_assert_eq(qp_options_policy(&o, NULL, NULL, NULL, &p, &mistakes), 0);
+	cr_assert_eq(qp_options_policy(&o, NULL, NULL, NULL, NULL, &p, &mistakes), 0);
 	ms = cpu_ms() - before;
 	fprintf(stderr, "10,000 clients: %u ms of CPU time\n", (unsigned)ms);
 	cr_expect_eq(qp_policy_count(p), 10000u);

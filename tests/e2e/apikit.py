@@ -123,10 +123,10 @@ class Api:
         check(answer, "post", CALL + name)
         return answer
 
-    def call(self, name, **arguments):
+    def call(self, method, /, **arguments):
         """A call that must succeed; its answer's object."""
-        answer = self.post(name, arguments)
-        assert answer.status == 200, f"{name} {arguments}: {answer}"
+        answer = self.post(method, arguments)
+        assert answer.status == 200, f"{method} {arguments}: {answer}"
         return answer.json()
 
     def raw(self, data, timeout=10, half_close=False):

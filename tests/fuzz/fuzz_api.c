@@ -13,6 +13,7 @@
 
 #include "common/log.h"
 #include "controlplane/admin.h"
+#include "controlplane/options.h"
 
 /* The supervisor as far as the private API looks at it. */
 static struct qp_generations generations = TAILQ_HEAD_INITIALIZER(generations);
@@ -79,7 +80,47 @@ end_tunnel(void *ctx, struct qp_tunnel *tun, const char *phrase)
 	ended++;
 }
 
+static const struct qp_policy *
+policy(void *ctx)
+{
+	static struct qp_policy *made;
+	const struct qp_grants grants = {.nports = 1,
+		.ports = &(const struct qp_port_range) {1, 9000, 9099},
+		.limits = {.tunnels = 4}};
+	uint8_t key[QP_KEY_BYTES] = {1};
+
+	if (made != NULL)
+		return made;
+	made = qp_policy_new();
+	FUZZ_CHECK(made != NULL);
+	FUZZ_CHECK(qp_policy_add_key(made, "alice", "homes", "/etc/x.yaml:12", key, &grants, NULL) == 0);
+	key[0] = 2;
+	FUZZ_CHECK(qp_policy_add_key(made, "bob", NULL, NULL, key, &grants, NULL) == 0);
+	return made;
+}
+
+/* A write that is well-formed gets as far as here. */
+static int
+write_client(void *ctx, const char *actor, const char *name, json_t *entry,
+	struct qp_errmsg *msg)
+{
+	FUZZ_CHECK(strlen(name) <= 63 && (entry == NULL || json_is_object(entry)));
+	return qp_fail(msg, QP_E_INVAL, "(api):1: group: expected a group that is under `groups`");
+}
+
+static int
+reload(void *ctx, const char *actor, struct qp_reload_result *out, struct qp_errmsg *msg)
+{
+	return qp_fail(msg, QP_E_INVAL, "/etc/x.yaml:3: workers: expected a number");
+}
+
+static struct qp_options options;
+
 static struct qp_admin admin = {
+	.policy = policy,
+	.write_client = write_client,
+	.reload = reload,
+	.options = &options,
 	.access = {.loopback = true},
 	.metrics = fill_metrics,
 	.serving = is_serving,
@@ -105,6 +146,7 @@ set_up(void)
 
 	TAILQ_INSERT_TAIL(&generations, &gen, next);
 	TAILQ_INIT(&admin.jobs);
+	FUZZ_CHECK(qp_keys_init() == 0);
 	admin.tunnels = qp_tunnels_new();
 	admin.ports = qp_ports_new(&(struct qp_ports_config) {.tunnels = admin.tunnels});
 	admin.events = qp_events_new();

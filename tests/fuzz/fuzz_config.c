@@ -54,7 +54,7 @@ read_config(char *path)
 		FUZZ_CHECK(msg.text[0] != '\0');
 		return;
 	}
-	if (qp_options_policy(&o, NULL, NULL, NULL, &p, &mistakes) == 0)
+	if (qp_options_policy(&o, NULL, NULL, NULL, NULL, &p, &mistakes) == 0)
 		check_policy(p);
 	else
 		check_mistakes(&mistakes);

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Clients that the API writes: how they come into the policy in force. Loop thread. */
+#define QP_LOG_MODULE QP_LOG_M_policy
+#include <stdlib.h>
+
+#include "controlplane/gateway_internal.h"
+#include "controlplane/reload.h"
+
+static void
+join_policy(struct qp_gateway *g)
+{
+	struct qp_credentials *cred = g->cred;
+	struct qp_policy *policy;
+	struct qp_errmsg why;
+
+	if (cred->api_clients[0] == '\0')
+		return;
+	if (qp_credentials_policy(cred, g->o, &policy, &why) != 0) {
+		qp_log(QP_LOG_ERROR, "clients that the API has written are not in force",
+			QP_LOG_STR("reason", why.text));
+		free(cred->api_clients);
+		cred->api_clients = NULL;
+		return;
+	}
+	qp_policy_free(cred->policy);
+	cred->policy = policy;
+}
+
+/* Into the first policy. One that cannot be in force keeps the gateway from nothing. */
+int
+qp_gateway_open_clients(struct qp_gateway *g, struct qp_errmsg *msg)
+{
+	struct qp_credentials *cred = g->cred;
+	int err = qp_api_clients_new(g->state, g->o->state_dir, &g->api_clients, msg);
+
+	if (err != 0)
+		return err;
+	cred->api_clients = qp_api_clients_text(g->api_clients, NULL, NULL);
+	if (cred->api_clients == NULL)
+		return qp_fail(msg, QP_E_NOMEM, "out of memory");
+	join_policy(g);
+	qp_config_forget(g->o->file); /* its secrets are in guarded memory now */
+	return 0;
+}
+
+int
+qp_gateway_write_client(void *ctx, const char *actor, const char *name, json_t *entry,
+	struct qp_errmsg *msg)
+{
+	struct qp_gateway *g = ctx;
+	char *old = g->cred->api_clients;
+	int err;
+
+	/* What the file says of groups and clients is not kept: it is read again. */
+	g->cred->api_clients = qp_api_clients_text(g->api_clients, name, entry);
+	err = g->cred->api_clients == NULL ? qp_fail(msg, QP_E_NOMEM, "out of memory")
+					   : qp_gateway_reload(g, actor, NULL, msg);
+	if (err != 0) {
+		free(g->cred->api_clients);
+		g->cred->api_clients = old;
+		return err;
+	}
+	free(old);
+	qp_api_clients_put(g->api_clients, name, entry);
+	return 0;
+}

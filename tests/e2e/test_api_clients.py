@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Clients that the API writes: in force at once, kept over restarts, never the operator's."""
+
+import base64
+import json
+import signal
+
+import pytest
+from apikit import Api
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from harness import Client, Gateway
+from test_api_lists import pages
+
+PORT = 5000
+LO = "127.0.0.1"
+
+
+def key_pair():
+    key = X25519PrivateKey.generate()
+    raw = serialization.Encoding.Raw
+    private = key.private_bytes(raw, serialization.PrivateFormat.Raw, serialization.NoEncryption())
+    public = key.public_key().public_bytes(raw, serialization.PublicFormat.Raw)
+    return base64.b64encode(private).decode(), base64.b64encode(public).decode()
+
+
+SERVER, SERVER_PUBLIC = key_pair()
+_, FILES_PUBLIC = key_pair()
+
+
+def auth(private):
+    return ("--privkey", private, "--server-pubkey", SERVER_PUBLIC)
+
+
+@pytest.fixture
+def config(logs):
+    path = logs / "gateway.yaml"
+    path.write_text(
+        "groups:\n- {name: homes, ports: [9000-9009/tcp], tunnels: 3}\n"
+        f"clients:\n- {{name: boss, public-key: {FILES_PUBLIC}}}\n"
+    )
+    return path
+
+
+def start(host, config, *args):
+    gateway = Gateway(host, PORT, "--config", str(config), *args, auth=("--privkey", SERVER))
+    return gateway, Api(host, PORT)
+
+
+def test_client_is_written_comes_and_goes(host, config):
+    gateway, api = start(host, config)
+    host.service(LO, 8000)
+    private, public = key_pair()
+    made = api.call("PutClient", name="alice", public_key=public, group="homes", ports=["9001/tcp"],
+                    bandwidth_in=8000000, expires="2099-01-01T00:00:00Z")  # fmt: skip
+    assert made["status"] == "created"
+    alice = made["client"]
+    assert alice["ports"] == ["9001/tcp"] and alice["tunnels"] == 3 and alice["group"] == "homes"
+    assert alice["origin"] == "api" and alice["public_keys"] == [public] and alice["kind"] == "x25519"
+    assert alice["bandwidth_in"] == 8000000 and alice["expires"] == "2099-01-01T00:00:00Z"
+    assert api.call("GetClient", name="alice")["client"] == alice
+
+    client = Client(host, f"{LO}:{PORT}", 9001, 8000, auth=auth(private))
+    client.opens(host, LO, 9001)
+    row = api.call("ListTunnels", client="alice")["tunnels"][0]
+    assert row["method"] == "x25519" and row["public_key"] == public
+    assert api.call("GetClient", name="alice")["client"]["tunnels_now"] == 1
+    denied = Client(host, f"{LO}:{PORT}", 9002, 8000, auth=auth(private), name="denied")
+    assert denied.wait() != 0
+
+    # Still allowed: nothing happens to its tunnel. Not any more: it ends within a second.
+    made = api.call("PutClient", name="alice", public_key=public, ports=["9001-9005"])
+    assert made["status"] == "replaced" and made["client"].get("group") is None
+    assert api.call("ListTunnels", client="alice")["tunnels"][0]["tunnel_id"] == row["tunnel_id"]
+    assert api.call("DeleteClient", name="alice") == {"status": "deleted"}
+    assert client.wait(3) != 0
+    assert api.call("ListTunnels")["tunnels"] == []
+    assert api.post("GetClient", {"name": "alice"}).status == 404
+    assert api.post("DeleteClient", {"name": "alice"}).status == 404
+    gateway.end()
+
+
+def test_psk_is_written_and_never_shown(host, config, logs):
+    state = logs / "state"
+    gateway, api = start(host, config, "--state-dir", str(state), "--audit-log", str(logs / "audit"))
+    host.service(LO, 8000)
+    secret = "a secret of the shop's"
+    shop = api.call("PutClient", name="shop", psk=secret, ports=["9000"])["client"]
+    assert shop["kind"] == "psk" and secret not in json.dumps(shop)
+    client = Client(host, f"{LO}:{PORT}", 9000, 8000, auth=("--psk", secret))
+    client.opens(host, LO, 9000)
+    assert api.call("ListTunnels")["tunnels"][0]["client"] == "shop"
+    files = [p for p in state.glob("psk-shop-*")]
+    assert len(files) == 1 and files[0].stat().st_mode & 0o777 == 0o600
+
+    # Another one: who has the old one is out.
+    other = "another secret of the shop's"
+    api.call("PutClient", name="shop", psk=other, ports=["9000"])
+    assert client.wait(3) != 0
+    late = Client(host, f"{LO}:{PORT}", 9000, 8000, auth=("--psk", secret), name="late")
+    assert late.wait() != 0
+    now = Client(host, f"{LO}:{PORT}", 9000, 8000, auth=("--psk", other), name="now")
+    now.opens(host, LO, 9000)
+    assert len(list(state.glob("psk-shop-*"))) == 1
+
+    bad = api.post("PutClient", {"name": "shop", "psk": "too short"})
+    assert bad.status == 400 and "too short" not in bad.body.decode()
+    api.call("DeleteClient", name="shop")
+    assert list(state.glob("psk-*")) == []
+    gateway.end()
+    for text in (gateway.output(), (logs / "audit").read_text()):
+        assert secret not in text and other not in text
+
+
+def test_clients_of_the_operator_are_not_written(host, config):
+    gateway, api = start(host, config)
+    _, public = key_pair()
+    for name, body in (("PutClient", {"name": "boss", "public_key": public}), ("DeleteClient", {"name": "boss"})):
+        answer = api.post(name, body)
+        assert answer.status == 409, answer
+        problem = answer.json()
+        assert problem["file"] == str(config) and problem["line"] == 4
+    answer = api.post("PutClient", {"name": "thief", "public_key": FILES_PUBLIC})
+    assert answer.status == 409 and "boss" in answer.json()["detail"], answer
+    answer = api.post("PutClient", {"name": "x", "public_key": public, "group": "nobody"})
+    assert (answer.status, answer.json()["field"]) == (400, "group")
+    for wrong, field in (
+        ({"public_key": "x"}, "public_key"),
+        ({"public_keys": []}, "public_keys"),
+        ({"public_keys": [public, "x"]}, "public_keys[1]"),
+        ({}, "public_key"),
+        ({"public_key": public, "psk": "0123456789abcdef"}, "psk"),
+        ({"public_key": public, "ports": ["9000-8000"]}, "ports[0]"),
+        ({"public_key": public, "ports": ["80", "any"]}, "ports[1]"),
+        ({"public_key": public, "ports": ["80,81"]}, "ports[0]"),
+        ({"public_key": public, "local_forwards": ["10.0.0.0/33"]}, "local_forwards[0]"),
+        ({"public_key": public, "sources": ["198.51.100.1/24"]}, "sources[0]"),
+        ({"public_key": public, "expires": "2027-02-30"}, "expires"),
+        ({"public_key": public, "tunnels": -1}, "tunnels"),
+    ):
+        answer = api.post("PutClient", {"name": "x", **wrong})
+        assert (answer.status, answer.json()["field"]) == (400, field), f"{wrong}: {answer}"
+    assert [c["name"] for c in api.call("ListClients")["clients"]] == ["boss"]
+    gateway.end()
+
+
+def test_clients_are_kept_over_kills_and_reloads(host, config, logs):
+    args = ("--state-dir", str(logs / "state"))
+    gateway, api = start(host, config, *args)
+    keys = {f"c{n:02}": key_pair() for n in range(10)}
+    for name, (_, public) in keys.items():
+        api.call("PutClient", name=name, public_key=public, group="homes")
+    api.call("DeleteClient", name="c05")
+    api.call("PutClient", name="shop", psk="0123456789abcdef")
+    names = ["boss"] + [n for n in keys if n != "c05"] + ["shop"]
+    assert [c["name"] for c in pages(api, "ListClients", "clients", 3)] == names
+    assert [c["name"] for c in api.call("ListClients", prefix="c0")["clients"]] == names[1:10]
+    assert [c["name"] for c in pages(api, "ListClients", "clients", 2, group="homes")] == names[1:10]
+    assert api.call("ReloadConfig")["status"] == "reloaded"
+    assert [c["name"] for c in api.call("ListClients")["clients"]] == names
+
+    # Killed right behind an answer: what it said is there.
+    members = gateway.members()
+    gateway.send(signal.SIGKILL)
+    gateway.wait()
+    for pid in members[1:]:
+        host.run("kill", "-9", pid, check=False)
+    before = gateway.before
+    gateway, api = start(host, config, *args)
+    gateway.before = before
+    assert [c["name"] for c in api.call("ListClients")["clients"]] == names
+
+    # A name that the operator takes is the operator's.
+    _, public = key_pair()
+    config.write_text(config.read_text() + f"- {{name: c03, public-key: {public}}}\n")
+    api.call("ReloadConfig")
+    assert api.call("GetClient", name="c03")["client"]["origin"] == f"{config}:5"
+    assert api.post("PutClient", {"name": "c03", "public_key": public}).status == 409
+    # A file that is wrong changes nothing.
+    config.write_text(config.read_text() + "workers: many\n")
+    answer = api.post("ReloadConfig", {})
+    assert answer.status == 400 and answer.json()["file"] == str(config), answer
+    assert answer.json()["line"] == 6
+    assert [c["name"] for c in api.call("ListClients")["clients"]] == names
+    gateway.end()
