@@ -22,7 +22,7 @@ class Tunnel:
         self.outside, self.inside = new_port(), new_port()
         self.gateway = Gateway(host, new_port())
         self.client = Client(host, f"{LO}:{self.gateway.port}", self.outside, self.inside)
-        self.client.wait_for_line("open|forward|listening")
+        self.client.wait_for_line("forward open")
 
     def service(self, *args):
         return self.host.service(LO, self.inside, *args)
