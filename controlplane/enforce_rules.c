@@ -55,7 +55,7 @@ unsigned
 qp_enforce_forwards(const struct qp_tunnel *tun)
 {
 	const struct qp_port *port;
-	unsigned n = tun->local.n > 0;
+	unsigned n = tun->local.open;
 
 	LIST_FOREACH (port, &tun->ports, of_tunnel)
 		n++;

@@ -113,7 +113,7 @@ decide(struct qp_locals *l, const struct qp_tunnel *tun, const struct qp_resolve
 	int err = allow != NULL ? choose(l, allow, r, g, msg) : QP_E_PERM;
 
 	/* One that is open and asks where its name leads now is counted already. */
-	if (err == 0 && tun->local.n == 0 && l->cfg.room != NULL)
+	if (err == 0 && !tun->local.open && l->cfg.room != NULL)
 		err = l->cfg.room(l->cfg.rights_ctx, tun, msg);
 	if (err != 0)
 		return err;
@@ -178,7 +178,7 @@ grant(struct qp_locals *l, const struct qp_resolved *r, struct qp_msg *answer)
 static void
 remember(struct qp_tunnel *tun, const struct qp_msg_local_grant *g)
 {
-	tun->local = (struct qp_tunnel_local) {.n = g->naddrs, .port = g->port};
+	tun->local = (struct qp_tunnel_local) {.open = true, .n = g->naddrs, .port = g->port};
 	for (unsigned i = 0; i < g->naddrs; i++)
 		memcpy(&tun->local.addr[i], g->addr[i].addr, sizeof(tun->local.addr[i]));
 }
@@ -232,24 +232,42 @@ qp_locals_free(struct qp_locals *l)
 	free(l);
 }
 
-/* What the client asks for: "host:port", or a port of the gateway's host. */
+/* What a client asks for: "host:port", or a port of the gateway's host. */
+static int
+read_target(const char *destination, size_t len, struct qp_target *out, struct qp_errmsg *msg)
+{
+	char text[QP_MSG_DESTINATION_BYTES + 1];
+
+	if (len >= sizeof(text) || memchr(destination, '\0', len) != NULL)
+		return qp_fail(msg, QP_E_INVAL, "the destination is no text");
+	memcpy(text, destination, len);
+	text[len] = '\0';
+	if (qp_target_parse(text, QP_ADDR_HOST, out, msg) != 0)
+		return QP_E_INVAL;
+	if (out->host[0] == '\0')
+		strcpy(out->host, "127.0.0.1");
+	return 0;
+}
+
 static int
 read_question(const struct qp_msg_local *m, struct qp_resolved *r, struct qp_errmsg *msg)
 {
-	char text[QP_MSG_DESTINATION_BYTES + 1];
-	size_t len = m->destination_len;
-
-	if (len > sizeof(m->destination) || memchr(m->destination, '\0', len) != NULL)
-		return qp_fail(msg, QP_E_INVAL, "the destination is no text");
-	memcpy(text, m->destination, len);
-	text[len] = '\0';
 	r->protocol = m->protocol;
 	r->again = m->again;
-	if (qp_target_parse(text, QP_ADDR_HOST, &r->target, msg) != 0)
-		return QP_E_INVAL;
-	if (r->target.host[0] == '\0')
-		strcpy(r->target.host, "127.0.0.1");
-	return 0;
+	return read_target(m->destination, m->destination_len, &r->target, msg);
+}
+
+void
+qp_locals_adopt(struct qp_tunnel *tun, const struct qp_msg_tunnel_state *s)
+{
+	struct qp_target target;
+	size_t len = s->destination_len;
+
+	tun->local = (struct qp_tunnel_local) {.open = true};
+	if (len > sizeof(s->destination) || read_target(s->destination, len, &target, NULL) != 0)
+		return;
+	tun->local.port = target.port;
+	tun->local.n = qp_ip_parse_text(target.host, &tun->local.addr[0], NULL) == 0;
 }
 
 void

@@ -18,8 +18,9 @@
 /*
  * Local forwards: a tunnel asks where its client's destination is; the name is
  * resolved, the policy decides on each address, the kernel tells the way, and
- * the tunnel is answered in words that its client's user reads. Nothing is kept
- * of a forward: the tunnel asks again when its answer has grown old.
+ * the tunnel is answered in words that its client's user reads. Of a
+ * forward only its addresses are kept, for the day when the policy changes; the
+ * tunnel asks again when its answer has grown old.
  * Owner: the loop thread.
  */
 struct qp_locals_config {
@@ -49,6 +50,11 @@ int qp_locals_new(const struct qp_locals_config *cfg, struct qp_locals **out,
 /* NULL is allowed. */
 void qp_locals_free(struct qp_locals *l);
 
+/*
+ * A tunnel of a data plane that was taken over has a local forward: where it leads
+ * is known again, if that is an address; what a name means is asked for in its time.
+ */
+void qp_locals_adopt(struct qp_tunnel *tun, const struct qp_msg_tunnel_state *s);
 /* LOCAL_REQUEST: answers with LOCAL_GRANT or LOCAL_DENY, now or once the name is resolved. */
 void qp_locals_request(struct qp_locals *l, const struct qp_origin *from, const struct qp_msg *m);
 

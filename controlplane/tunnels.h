@@ -26,7 +26,8 @@ struct qp_usage_account;
 
 /* Where a local forward leads, as it was granted last. */
 struct qp_tunnel_local {
-	unsigned n; /* 0: the tunnel has no local forward */
+	bool open; /* the tunnel has one */
+	unsigned n; /* 0 while open: taken over, and its name not asked for again yet */
 	uint16_t port;
 	struct in6_addr addr[QP_LOCAL_ADDRS];
 };

@@ -289,7 +289,7 @@ Test(enforce, local_forward_that_is_not_granted_any_more_ends_its_tunnel)
 	apply();
 	kept = keyed(1, "alice");
 	gone = keyed(2, "alice");
-	kept->local = gone->local = (struct qp_tunnel_local) {.n = 1, .port = 443};
+	kept->local = gone->local = (struct qp_tunnel_local) {.open = true, .n = 1, .port = 443};
 	cr_assert_eq(qp_ip_parse_text("10.0.0.1", &kept->local.addr[0], NULL), 0);
 	cr_assert_eq(qp_ip_parse_text("10.0.0.2", &gone->local.addr[0], NULL), 0);
 	client("alice", &(struct qp_grants) {.any_port = true, .locals = &narrow});
@@ -364,7 +364,7 @@ Test(enforce, forwards_are_counted_over_all_tunnels)
 	apply();
 	one = keyed(1, "alice");
 	two = keyed(2, "alice");
-	one->local.n = 1;
+	one->local.open = true;
 	cr_expect_eq(qp_enforce_room(enforce, two, &msg), 0);
 	hold(two, IPPROTO_UDP, 53);
 	cr_expect_eq(qp_enforce_room(enforce, one, &msg), QP_E_PERM);

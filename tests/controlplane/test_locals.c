@@ -376,3 +376,43 @@ Test(locals, port_in_use_within_a_block_another_block_is_taken)
 	cr_assert_eq(count_open(), COUNT);
 	cr_assert_not(open_ports[taken]);
 }
+
+Test(locals, granted_addresses_are_kept_for_a_change_of_policy)
+{
+	struct qp_origin o = tunnel(1);
+	const struct qp_tunnel_local *local = &qp_tunnels_find(tunnels, &o)->local;
+	struct in6_addr want;
+
+	permit("192.0.2.0/24");
+	ask(&o, "198.51.100.1:80");
+	cr_expect_not(local->open, "it was refused");
+	ask(&o, "192.0.2.9:80");
+	cr_assert(local->open);
+	cr_expect_eq(local->n, 1u);
+	cr_expect_eq(local->port, 80);
+	cr_assert_eq(qp_ip_parse_text("192.0.2.9", &want, NULL), 0);
+	cr_expect_arr_eq(local->addr[0].s6_addr, want.s6_addr, 16);
+}
+
+Test(locals, adopted_forward_leads_where_it_did)
+{
+	struct qp_tunnel *tun;
+	struct qp_origin o = tunnel(1);
+	struct qp_msg_tunnel_state s = {.local = 1, .destination_len = 11,
+		.destination = "[::1]:65535"};
+
+	tun = qp_tunnels_find(tunnels, &o);
+	qp_locals_adopt(tun, &s);
+	cr_expect(tun->local.open);
+	cr_expect_eq(tun->local.n, 1u);
+	cr_expect_eq(tun->local.port, 65535);
+	memcpy(s.destination, "localhost:8", 11);
+	qp_locals_adopt(tun, &s);
+	cr_expect(tun->local.open);
+	cr_expect_eq(tun->local.n, 0u);
+	/* Cut, or from a broken data plane. */
+	s.destination_len = 65535;
+	qp_locals_adopt(tun, &s);
+	cr_expect(tun->local.open);
+	cr_expect_eq(tun->local.n, 0u);
+}
