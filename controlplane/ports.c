@@ -164,7 +164,8 @@ give_to_tunnel(struct qp_ports *p, struct qp_port *port, const struct qp_port_wi
 		return QP_E_NOMEM;
 	free(port->destination);
 	port->destination = destination;
-	port->opened_at = p->cfg.unix_time();
+	port->adopted = w->adopted;
+	port->opened_at = w->adopted ? w->tunnel->identity.since : p->cfg.unix_time();
 	port->tunnel = w->tunnel;
 	port->leased = leased;
 	LIST_INSERT_HEAD(&w->tunnel->ports, port, of_tunnel);
@@ -450,6 +451,7 @@ qp_ports_adopt(struct qp_ports *p, struct qp_tunnel *tun, const struct qp_msg_tu
 		return err;
 	if (*qp_ports_slot(p, w.protocol, s->port) != NULL)
 		return qp_fail(msg, QP_E_INUSE, "port %u is another tunnel's already", s->port);
+	w.adopted = true;
 	/* Its lease says whether it was asked for as 0. */
 	who = (struct qp_lessee) {w.rights.client, w.destination, w.peer};
 	lessee = p->cfg.leases != NULL

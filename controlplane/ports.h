@@ -37,6 +37,7 @@ struct qp_port {
 	uint16_t port;
 	uint8_t protocol; /* IPPROTO_TCP, IPPROTO_UDP */
 	bool leased;      /* asked for as 0: its client gets it again */
+	bool adopted;     /* from a control plane before this one; `opened_at` is its tunnel's start */
 	uint64_t opened_at; /* Unix time, seconds */
 	char *destination;  /* the client's own, as it told it, made printable */
 	uint64_t takeovers_since; /* Unix time, seconds; and how many since then */

@@ -17,6 +17,7 @@ struct qp_ports {
 struct qp_port_wish {
 	struct qp_tunnel *tunnel;
 	struct qp_port_rights rights;
+	bool adopted;              /* the port was open before this process started */
 	int protocol;              /* IPPROTO_TCP, IPPROTO_UDP */
 	uint8_t wire_protocol;
 	char destination[QP_LEASE_TEXT_BYTES]; /* printable */

@@ -274,8 +274,16 @@ void
 qp_record_port_opened(
 	const struct qp_records *r, const struct qp_port *port, const struct in6_addr *addr)
 {
-	if (wanted(r))
-		tell(r, QP_EVENT_PORT_OPENED, port_row(port, addr));
+	json_t *row;
+
+	if (!wanted(r))
+		return;
+	row = port_row(port, addr);
+	if (port->adopted) {
+		set_time(row, "since", port->opened_at);
+		json_object_set_new(row, "adopted", json_true());
+	}
+	tell(r, QP_EVENT_PORT_OPENED, row);
 }
 
 void
