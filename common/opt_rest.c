@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define MAX_MISTAKES 16u /* of a file, about one option */
+
 bool
 qp_opt_is_again(const struct qp_opt_parse *p)
 {
@@ -160,12 +162,17 @@ find_for_file(const struct qp_opt_parse *p, const char *name)
 	return SIZE_MAX;
 }
 
-/* `first`, by option: its first value in the file. */
+/* What the file has said of an option so far. */
+struct in_file {
+	const struct qp_opt_value *first;
+	unsigned mistakes;
+};
+
+/* `i`: the option, or SIZE_MAX. */
 static int
-take_file_value(struct qp_opt_parse *p, const struct qp_opt_value *v,
-	const struct qp_opt_value **first, struct qp_errmsg *msg)
+take_file_value(struct qp_opt_parse *p, size_t i, const struct qp_opt_value *v,
+	struct in_file *so_far, struct qp_errmsg *msg)
 {
-	size_t i = find_for_file(p, v->name);
 	char key[QP_OPT_SHOWN_BYTES], source[512];
 	const char *text;
 
@@ -174,11 +181,11 @@ take_file_value(struct qp_opt_parse *p, const struct qp_opt_value *v,
 	if (i == SIZE_MAX)
 		return qp_fail(msg, QP_E_INVAL, "%s: unknown key: expected an option's name without "
 			"its dashes (%s --help lists them)", source, p->cmd->name);
-	if (first[i] != NULL && !p->cmd->opts[i].repeat)
+	if (so_far->first != NULL && !p->cmd->opts[i].repeat)
 		return qp_fail(msg, QP_E_INVAL, "%s: expected once, but %s:%u has it already", source,
-			first[i]->file, first[i]->line);
-	if (first[i] == NULL)
-		first[i] = v;
+			so_far->first->file, so_far->first->line);
+	if (so_far->first == NULL)
+		so_far->first = v;
 	/* The command line or the environment knows better. */
 	if (p->seen[i])
 		return QP_OK;
@@ -193,26 +200,35 @@ static int
 take_file(struct qp_opt_parse *p)
 {
 	const struct qp_opt_source *source = p->cmd->source;
-	const struct qp_opt_value *v = NULL, **first;
+	const struct qp_opt_value *v = NULL;
+	struct in_file *in_file, *so_far;
 	struct qp_errmsg mistake;
-	size_t n = 0;
+	size_t n = 0, i;
 	int err = source->read(source->ctx, &v, &n, p->msg), result;
 
 	if (err != QP_OK || n == 0)
 		return err;
-	first = calloc(p->nopts, sizeof(struct qp_opt_value *));
-	if (first == NULL)
+	in_file = calloc(p->nopts + 1, sizeof(*in_file)); /* the last: of unknown ones */
+	if (in_file == NULL)
 		return qp_fail(p->msg, QP_E_NOMEM, "out of memory");
 	for (size_t k = 0; k < n; k++) {
-		result = take_file_value(p, &v[k], first, &mistake);
-		if (result != QP_OK && source->mistake != NULL)
+		i = find_for_file(p, v[k].name);
+		so_far = &in_file[i == SIZE_MAX ? p->nopts : i];
+		/* A list that is wrong all the way is no news after a while. */
+		if (so_far->mistakes == MAX_MISTAKES)
+			continue;
+		result = take_file_value(p, i, &v[k], so_far, &mistake);
+		if (result == QP_OK)
+			continue;
+		so_far->mistakes++;
+		if (source->mistake != NULL)
 			source->mistake(source->ctx, &mistake);
-		if (result != QP_OK && err == QP_OK)
+		if (err == QP_OK)
 			err = qp_fail(p->msg, result, "%s", mistake.text);
 	}
-	for (size_t i = 0; i < p->nopts; i++)
-		p->seen[i] |= first[i] != NULL;
-	free(first);
+	for (i = 0; i < p->nopts; i++)
+		p->seen[i] |= in_file[i].first != NULL;
+	free(in_file);
 	return err;
 }
 

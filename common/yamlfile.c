@@ -14,6 +14,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define MAX_DEPTH 64u
+
 static void
 wipe(unsigned char *start, const unsigned char *end)
 {
@@ -34,22 +36,91 @@ explain(const char *path, const yaml_parser_t *parser, unsigned *line, struct qp
 		parser->problem != NULL ? parser->problem : "cannot be read");
 }
 
+static bool
+begin(yaml_parser_t *parser, const char *data, size_t len)
+{
+	if (!yaml_parser_initialize(parser))
+		return false;
+	yaml_parser_set_input_string(parser, (const unsigned char *)data, len);
+	return true;
+}
+
+static void
+end(yaml_parser_t *parser)
+{
+	wipe(parser->raw_buffer.start, parser->raw_buffer.end);
+	wipe(parser->buffer.start, parser->buffer.end);
+	yaml_parser_delete(parser);
+}
+
+/* Levels of the document, from 1; 0: it is over. */
+static unsigned
+depth_after(const yaml_event_t *e, unsigned depth)
+{
+	switch (e->type) {
+	case YAML_SEQUENCE_START_EVENT:
+	case YAML_MAPPING_START_EVENT:
+		return depth + 1;
+	case YAML_SEQUENCE_END_EVENT:
+	case YAML_MAPPING_END_EVENT:
+		return depth - 1;
+	case YAML_SCALAR_EVENT:
+		wipe(e->data.scalar.value, e->data.scalar.value + e->data.scalar.length);
+		return depth;
+	case YAML_DOCUMENT_END_EVENT:
+	case YAML_STREAM_END_EVENT:
+		return 0;
+	default:
+		return depth;
+	}
+}
+
+/*
+ * libyaml's time grows with the square of how deep brackets are nested: a
+ * megabyte of them would take hours. QP_E_INVAL where nobody would go; what else
+ * is wrong is left to be found by who reads the document.
+ */
+static int
+check_depth(const char *path, const char *data, size_t len, unsigned *line, struct qp_errmsg *msg)
+{
+	yaml_parser_t parser;
+	yaml_event_t event;
+	unsigned depth = 1, at;
+
+	if (!begin(&parser, data, len))
+		return qp_fail(msg, QP_E_NOMEM, "%s: out of memory", path);
+	do {
+		if (!yaml_parser_parse(&parser, &event))
+			break;
+		depth = depth_after(&event, depth);
+		yaml_event_delete(&event);
+	} while (depth > 0 && depth <= MAX_DEPTH);
+	at = (unsigned)parser.mark.line + 1;
+	end(&parser);
+	if (depth <= MAX_DEPTH)
+		return QP_OK;
+	if (line != NULL)
+		*line = at;
+	return qp_fail(msg, QP_E_INVAL, "%s:%u: not YAML: more than %u levels deep",
+		path, at, MAX_DEPTH);
+}
+
 int
 qp_yaml_parse(const char *path, const char *data, size_t len, struct qp_yaml *y, unsigned *line,
 	struct qp_errmsg *msg)
 {
 	yaml_parser_t parser;
-	int err = QP_OK;
+	int err;
 
 	memset(y, 0, sizeof(*y));
-	if (!yaml_parser_initialize(&parser))
+	err = check_depth(path, data, len, line, msg);
+	if (err != QP_OK)
+		return err;
+	if (!begin(&parser, data, len))
 		return qp_fail(msg, QP_E_NOMEM, "%s: out of memory", path);
-	yaml_parser_set_input_string(&parser, (const unsigned char *)data, len);
 	if (!yaml_parser_load(&parser, &y->doc))
 		err = explain(path, &parser, line, msg);
-	wipe(parser.raw_buffer.start, parser.raw_buffer.end);
-	wipe(parser.buffer.start, parser.buffer.end);
-	yaml_parser_delete(&parser);
+	end(&parser);
 	return err;
 }
 

@@ -9,6 +9,8 @@
 
 #include "controlplane/config_impl.h"
 
+#define MAX_KEYS 32 /* each is compared with all before it */
+
 static const char *const expected_keys[] = {
 	[QP_CONFIG_DEFAULTS] = "", [QP_CONFIG_GROUP] = "name, ", [QP_CONFIG_CLIENT] = "name, public-key, group, ",
 	[QP_CONFIG_PSK] = "name, secret, secret-file, group, "};
@@ -76,6 +78,10 @@ qp_config_entry_read(struct qp_mistakes *m, enum qp_config_kind kind, const stru
 		qp_yaml_line(at->node));
 	if (at->node->type != YAML_MAPPING_NODE) {
 		qp_config_expected(m, at, "keys with values, such as {name: alice}");
+		return false;
+	}
+	if (at->node->data.mapping.pairs.top - at->node->data.mapping.pairs.start > MAX_KEYS) {
+		qp_config_expected(m, at, "32 keys at most");
 		return false;
 	}
 	for (yaml_node_pair_t *p = at->node->data.mapping.pairs.start;

@@ -581,12 +581,14 @@ check_authentication(const struct qp_options *o, struct qp_errmsg *msg)
 			"%s needs --client-pubkeys or --client-pubkeys-file: without them no client "
 			"may come",
 			o->privkey_file != NULL ? "--privkey-file" : "--privkey");
+	if (clients && !key && o->client_pubkeys == NULL && o->client_pubkeys_file == NULL)
+		return qp_fail(msg, QP_E_INVAL,
+			"%.200s: clients: expected the server's own key as well: add privkey or "
+			"privkey-file", o->config);
 	if (clients && !key)
 		return qp_fail(msg, QP_E_INVAL,
 			"%s needs the server's own key: add --privkey or --privkey-file",
-			o->client_pubkeys != NULL        ? "--client-pubkeys"
-			: o->client_pubkeys_file != NULL ? "--client-pubkeys-file"
-							 : "`clients` in the configuration file");
+			o->client_pubkeys != NULL ? "--client-pubkeys" : "--client-pubkeys-file");
 	return 0;
 }
 

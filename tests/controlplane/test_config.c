@@ -47,7 +47,20 @@ write_file(const char *name, const char *text)
 {
 	FILE *f = fopen(name, "w");
 
-	cr_assert(f != NULL && fputs(text, f) >= 0 && fclose(f) == 0);
+	cr_assert(f != NULL && fchmod(fileno(f), 0600) == 0);
+	cr_assert(fputs(text, f) >= 0 && fclose(f) == 0);
+}
+
+static void
+write_repeated(const char *before, const char *text, const char *after, unsigned n)
+{
+	FILE *f = fopen("gateway.yaml", "w");
+
+	cr_assert_not_null(f);
+	fputs(before, f);
+	while (n-- > 0)
+		fputs(text, f);
+	cr_assert(fputs(after, f) >= 0 && fclose(f) == 0);
 }
 
 static int
@@ -175,6 +188,8 @@ Test(config, mistakes_name_file_line_key_and_what_was_expected)
 		{"groups: [{name: a}, {name: a}]\n", "gateway.yaml:1: groups: expected each name once"},
 		{"include: nothere.yaml\n",
 			"gateway.yaml:1: include: expected a file, but there is no nothere.yaml"},
+		{"clients: [{name: a, public-key: " PUBLIC "}]\n",
+			"gateway.yaml: clients: expected the server's own key"},
 		{"include: gateway.yaml\n", "gateway.yaml:1: include: expected each file once"},
 	};
 
@@ -365,6 +380,35 @@ Test(config, ten_thousand_clients_are_read_in_under_a_second)
 #endif
 	qp_options_free(&o);
 	qp_policy_free(p);
+}
+
+Test(config, mangled_files_are_refused_without_long_thought)
+{
+	static const struct {
+		const char *before, *text, *after, *mistake;
+	} cases[] = {
+		{"a: ", "[", "", "gateway.yaml:1: not YAML: more than 64 levels deep"},
+		{"a: ", "{a: ", "", "gateway.yaml:1: not YAML: more than 64 levels deep"},
+		{"psks:\n [{a: 1", ", a: 1", "}]\n", "gateway.yaml:2: psks: expected 32 keys at most"},
+		{"interface:\n", " - x\n", "", "gateway.yaml:66: interface 'x': expected at most 64 of it"},
+	};
+	struct qp_policy *p = NULL;
+	struct qp_options o;
+	uint64_t before = cpu_ms();
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		write_repeated(cases[i].before, cases[i].text, cases[i].after, 100000);
+		mistakes.n = 0;
+		if (read_with(&o, NULL, &(struct qp_options_how) {.mistakes = &mistakes}) == 0) {
+			cr_expect_neq(qp_options_policy(&o, NULL, NULL, NULL, NULL, &p, &mistakes), 0);
+			qp_options_free(&o);
+		}
+		cr_expect(strncmp(mistakes.v[0].text, cases[i].mistake, strlen(cases[i].mistake)) == 0,
+			"%s", mistakes.v[0].text);
+	}
+#ifndef __SANITIZE_ADDRESS__
+	cr_expect_lt(cpu_ms() - before, 2000u);
+#endif
 }
 
 struct change {
