@@ -213,6 +213,26 @@ def test_source_is_blocked_and_let_in_again(hosts):
     assert "expected" in admin.fails("block", "nonsense")
 
 
+def test_clients_are_written_and_removed(host, logs):
+    gateway, _, _, admin = gateway_with_client(host)
+    wish = {"name": "shop", "psk": "0123456789abcdef", "ports": ["20000-29999/tcp"], "tunnels": 2}
+    (logs / "shop.json").write_text(json.dumps(wish))
+    shown = admin.ok("put-client", logs / "shop.json")
+    assert shown.startswith("created\n") and wish["psk"] not in shown
+    assert re.search(r"(?m)^shop +psk .*20000-29999/tcp +api$", admin.ok("list-clients"))
+    assert [c["name"] for c in admin.json("list-clients", "--prefix", "sh")["clients"]] == ["shop"]
+    port, inside = new_port(), new_port()
+    host.service(LO, inside, "--echo")
+    client = Client(host, f"{LO}:{gateway.port}", port, inside, auth=("--psk", wish["psk"]))
+    client.opens(host, LO, port)
+    assert admin.json("get-client", "shop")["client"]["tunnels_now"] == 1
+    assert [t["client"] for t in admin.json("list-tunnels", "--client", "shop")["tunnels"]] == ["shop"]
+    admin.ok("delete-client", "shop")
+    client.wait()
+    eventually(lambda: admin.json("list-tunnels", "--client", "shop")["tunnels"] == [], 2, "its tunnel has ended")
+    assert admin.fails("get-client", "shop")
+
+
 def test_top_shows_the_tunnel(host):
     _, _, port, admin = gateway_with_client(host)
     shown = admin.ok("top", "--once")
