@@ -15,9 +15,9 @@ LO = "127.0.0.1"
 class World:
     """A gateway, a service, and a client a forward."""
 
-    def __init__(self, host, *args):
+    def __init__(self, host, *args, **more):
         self.host = host
-        self.gateway = Gateway(host, PORT, *args)
+        self.gateway = Gateway(host, PORT, *args, **more)
         self.api = Api(host, PORT)
         host.service(LO, 8000)
         self.clients = []
