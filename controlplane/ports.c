@@ -21,8 +21,6 @@
 #include "controlplane/ports_impl.h"
 #include "controlplane/records.h"
 
-#define TAKEOVER_WINDOW_S 120u /* longer than our client waits between two attempts */
-
 /* From the wire's number; 0: unknown. */
 static int
 protocol_of(uint8_t wire)
@@ -71,9 +69,8 @@ qp_ports_set_ranges(struct qp_ports *p, const struct qp_port_range *any,
 	p->cfg.nexcluded = nexcluded;
 }
 
-/* Of a port whose tunnel has given it up, or loses it: told, and no tunnel's any more. */
-static void
-take_from_tunnel(struct qp_ports *p, struct qp_port *port, const char *reason,
+void
+qp_ports_take_from_tunnel(struct qp_ports *p, struct qp_port *port, const char *reason,
 	const struct qp_msg_usage *usage)
 {
 	qp_record_port_closed(p->cfg.records, port, &p->cfg.forward_addr, reason, usage);
@@ -87,16 +84,22 @@ take_from_tunnel(struct qp_ports *p, struct qp_port *port, const char *reason,
 	port->tunnel = NULL;
 }
 
-static void
-close_port(struct qp_ports *p, struct qp_port *port, const char *reason,
-	const struct qp_msg_usage *usage)
+void
+qp_ports_forget(struct qp_ports *p, struct qp_port *port)
 {
-	take_from_tunnel(p, port, reason, usage);
 	p->cfg.host.close(p->cfg.host.ctx, port->protocol, port->port);
 	*qp_ports_slot(p, port->protocol, port->port) = NULL;
 	p->count--;
 	free(port->destination);
 	free(port);
+}
+
+static void
+close_port(struct qp_ports *p, struct qp_port *port, const char *reason,
+	const struct qp_msg_usage *usage)
+{
+	qp_ports_take_from_tunnel(p, port, reason, usage);
+	qp_ports_forget(p, port);
 }
 
 void
@@ -154,9 +157,9 @@ qp_ports_check(const struct qp_ports *p, int protocol, uint16_t number, struct q
 	return 0;
 }
 
-/* The port is this tunnel's from now on. */
-static int
-give_to_tunnel(struct qp_ports *p, struct qp_port *port, const struct qp_port_wish *w, bool leased)
+int
+qp_ports_give_to_tunnel(
+	struct qp_ports *p, struct qp_port *port, const struct qp_port_wish *w, bool leased)
 {
 	char *destination = strdup(w->destination);
 
@@ -197,7 +200,7 @@ qp_ports_open(struct qp_ports *p, const struct qp_port_wish *w, uint16_t number,
 	}
 	port->port = number;
 	port->protocol = (uint8_t)w->protocol;
-	if (give_to_tunnel(p, port, w, leased) != 0) {
+	if (qp_ports_give_to_tunnel(p, port, w, leased) != 0) {
 		p->cfg.host.close(p->cfg.host.ctx, w->protocol, number);
 		free(port);
 		return qp_fail(msg, QP_E_NOMEM, "the gateway is out of memory");
@@ -205,86 +208,6 @@ qp_ports_open(struct qp_ports *p, const struct qp_port_wish *w, uint16_t number,
 	*qp_ports_slot(p, w->protocol, number) = port;
 	p->count++;
 	return 0;
-}
-
-/* Two programs with one key would take the port from each other for ever. */
-static int
-count_takeover(struct qp_ports *p, struct qp_port *port, struct qp_errmsg *msg)
-{
-	uint64_t now = p->cfg.unix_time();
-
-	if (port->takeovers == 0 || now - port->takeovers_since > TAKEOVER_WINDOW_S) {
-		port->takeovers_since = now;
-		port->takeovers = 0;
-	}
-	if (port->takeovers >= QP_PORTS_TAKEOVERS) {
-		port->takeovers_since = now; /* as long as it is tried, who has it keeps it */
-		return qp_fail(msg, QP_E_INUSE,
-			"port %u/%s has gone from one tunnel of '%s' to another %u times within "
-			"two minutes: do two programs run with its key?",
-			port->port, qp_ports_protocol_name(port->protocol),
-			port->tunnel->identity.name, port->takeovers);
-	}
-	port->takeovers++;
-	return 0;
-}
-
-static bool
-is_same_client(const struct qp_ports *p, const struct qp_port_wish *w, const struct qp_tunnel *old)
-{
-	struct qp_port_rights theirs = {.client = old->identity.name};
-
-	if (old == w->tunnel || !w->rights.takeover)
-		return false;
-	/* A client whose right has ended meanwhile is still itself. */
-	if (p->cfg.rights != NULL)
-		(void)p->cfg.rights(p->cfg.rights_ctx, old, &theirs, NULL);
-	return old->identity.method == w->tunnel->identity.method &&
-	       strcmp(theirs.client, w->rights.client) == 0;
-}
-
-/*
- * The old tunnel is told first and its data plane closes the port before it
- * hears of the grant, when one worker has both; else the packets' way is moved.
- */
-int
-qp_ports_take_over(struct qp_ports *p, const struct qp_port_wish *w, struct qp_port *port,
-	bool leased, struct qp_errmsg *msg)
-{
-	struct qp_msg bye = {.type = QP_MSG_TUNNEL_CLOSE, .tunnel_close = {.code = QP_APP_NONE}};
-	struct qp_origin old = port->tunnel->origin;
-	struct qp_tunnel *loser = port->tunnel;
-	int err;
-
-	if (!is_same_client(p, w, loser))
-		return qp_fail(msg, QP_E_INUSE, "port %u/%s is taken by another tunnel", port->port,
-			qp_ports_protocol_name(port->protocol));
-	err = count_takeover(p, port, msg);
-	if (err != 0)
-		return err;
-	if (old.server_id != w->tunnel->origin.server_id || old.worker != w->tunnel->origin.worker)
-		err = p->cfg.host.move(
-			p->cfg.host.ctx, w->protocol, port->port, &w->tunnel->origin);
-	if (err != 0)
-		return qp_fail(msg, err, "port %u cannot be moved to the new tunnel: %s", port->port,
-			qp_strerror(err));
-	take_from_tunnel(p, port, "taken over", NULL);
-	snprintf(bye.tunnel_close.phrase, sizeof(bye.tunnel_close.phrase),
-		"a new tunnel of '%.64s' has taken its port over", w->rights.client);
-	qp_send(&p->cfg.sender, &old, &bye);
-	if (!loser->ending)
-		loser->told = true; /* nobody has to tell it once more */
-	loser->ending = true;
-	err = give_to_tunnel(p, port, w, leased);
-	if (err == 0)
-		return 0;
-	/* It is nobody's now. */
-	p->cfg.host.close(p->cfg.host.ctx, port->protocol, port->port);
-	*qp_ports_slot(p, port->protocol, port->port) = NULL;
-	p->count--;
-	free(port->destination);
-	free(port);
-	return qp_fail(msg, err, "the gateway is out of memory");
 }
 
 int

@@ -4,7 +4,10 @@
 
 #include "controlplane/ports.h"
 
-/* What ports.c (the table, and who is answered what) and ports_pick.c (which port) share. */
+/*
+ * What ports.c (the table, and who is answered what), ports_pick.c (which port)
+ * and ports_takeover.c share.
+ */
 
 struct qp_ports {
 	struct qp_ports_config cfg;
@@ -40,16 +43,25 @@ qp_ports_protocol_name(int protocol)
 /* ports.c: takes the port for the tunnel, on the host too. QP_E_INUSE, QP_E_PERM, the host's. */
 int qp_ports_open(struct qp_ports *p, const struct qp_port_wish *w, uint16_t number, bool leased,
 	struct qp_errmsg *msg);
-/*
- * Takes an open port from another tunnel of the same client. QP_E_INUSE when it
- * is no other's of the same client, or has been taken too often.
- */
-int qp_ports_take_over(struct qp_ports *p, const struct qp_port_wish *w, struct qp_port *port,
-	bool leased, struct qp_errmsg *msg);
+/* The port's tunnel has given it up, or loses it: told, and no tunnel's any more. */
+void qp_ports_take_from_tunnel(struct qp_ports *p, struct qp_port *port, const char *reason,
+	const struct qp_msg_usage *usage);
+/* The port, which is no tunnel's, is this one's from now on. QP_E_NOMEM. */
+int qp_ports_give_to_tunnel(
+	struct qp_ports *p, struct qp_port *port, const struct qp_port_wish *w, bool leased);
+/* The port, which is no tunnel's, is free. */
+void qp_ports_forget(struct qp_ports *p, struct qp_port *port);
 /* QP_E_PERM and a line when the tunnel may not have one more. */
 int qp_ports_room(const struct qp_ports *p, const struct qp_tunnel *tun, struct qp_errmsg *msg);
 /* QP_E_INUSE or QP_E_PERM when nobody may have it. */
 int qp_ports_check(const struct qp_ports *p, int protocol, uint16_t number, struct qp_errmsg *msg);
+
+/*
+ * ports_takeover.c: takes an open port from another tunnel of the same client.
+ * QP_E_INUSE when it is no other's of the same client, or has been taken too often.
+ */
+int qp_ports_take_over(struct qp_ports *p, const struct qp_port_wish *w, struct qp_port *port,
+	bool leased, struct qp_errmsg *msg);
 
 /* ports_pick.c: the answer to 0; the number is told in `*number`. */
 int qp_ports_open_any(struct qp_ports *p, const struct qp_port_wish *w, uint16_t *number,
