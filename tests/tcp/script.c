@@ -41,6 +41,16 @@ peer_byte(uint64_t at)
 	return (uint8_t)(at * 31 + 7);
 }
 
+static bool
+on_may_connect(void *listener_ctx, const struct qp_flow *flow)
+{
+	struct script *t = listener_ctx;
+
+	t->asked++;
+	cr_assert_neq(flow->rport_be, 0);
+	return !t->forbid;
+}
+
 static int
 on_accept(void *listener_ctx, struct qp_tcp_conn *c)
 {
@@ -100,6 +110,7 @@ on_ended(void *ctx, enum qp_tcp_end why)
 }
 
 static const struct qp_tcp_ops ops = {
+	.may_connect = on_may_connect,
 	.accept = on_accept,
 	.connected = on_connected,
 	.receive = on_receive,

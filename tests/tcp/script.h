@@ -41,8 +41,9 @@ struct script {
 	/* What the application saw. */
 	struct qp_tcp_conn *c;
 	bool refuse;             /* answer accept() so */
+	bool forbid;             /* answer may_connect() so */
 	bool hold;               /* do not consume what is received */
-	unsigned accepted, connected, ends;
+	unsigned asked, accepted, connected, ends;
 	uint64_t received, acked;
 	bool wrong;              /* a received byte was not what the peer's pattern says, or none was there */
 	bool ended;

@@ -265,6 +265,24 @@ Test(tcp, syn_received_no_answer_repeats_with_backoff_and_gives_up)
 	CLOSE();
 }
 
+Test(tcp, listen_application_forbids_syn_meets_a_closed_port_and_nothing_is_kept)
+{
+	OPEN();
+	t.forbid = true;
+	IN("S 0 win 9000 mss 1460");
+	OUT("RA 0 ack 1");
+	QUIET();
+	cr_expect_eq(qp_tcp_counters(t.tcp)->conns, 0u);
+	cr_expect_eq(t.asked, 1u);
+	t.forbid = false;
+	IN("S 0 win 9000 mss 1460");
+	OUT("SA 0 ack 1 mss 1460");
+	t.forbid = true; /* who is let in stays */
+	IN("A 1 ack 1 win 9000");
+	cr_expect_eq(t.accepted, 1u);
+	CLOSE();
+}
+
 Test(tcp, syn_received_application_refuses_peer_is_reset)
 {
 	OPEN();

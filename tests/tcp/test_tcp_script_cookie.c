@@ -222,6 +222,19 @@ Test(tcp_cookie, listen_lost_third_ack_first_data_opens)
 	CLOSE();
 }
 
+Test(tcp_cookie, listen_application_forbids_meanwhile_third_ack_is_reset)
+{
+	open_cookies();
+	IN("S 0 win 9000 mss 1460");
+	OUT("SA 0 ack 1 mss 1460");
+	t.forbid = true;
+	IN("A 1 ack 1 win 9000");
+	OUT("R 1");
+	cr_expect_eq(t.accepted, 0u);
+	cr_expect_eq(COUNTER(conns), 0u);
+	CLOSE();
+}
+
 Test(tcp_cookie, listen_third_ack_with_fin_closes_half)
 {
 	open_cookies();
