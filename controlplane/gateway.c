@@ -401,6 +401,11 @@ open_modules(struct qp_gateway *g, struct qp_errmsg *msg)
 		err = open_hostnet(g, msg);
 	if (err == 0)
 		err = open_blocks(g, msg);
+	if (err == 0) {
+		/* Before what a predecessor left is told again. */
+		qp_record_gateway_started(&g->records, g->instance.name);
+		g->start_recorded = true;
+	}
 	return err;
 }
 

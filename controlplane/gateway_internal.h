@@ -67,6 +67,7 @@ struct qp_gateway {
 	struct qp_watchdog watchdog;
 	struct qp_watch hostnet_watch;
 	bool started; /* has been ready once */
+	bool start_recorded; /* in the audit log: its end is owed */
 	bool stopping;
 	bool data_planes_ended; /* while stopping: only the port owner is left */
 	int status;

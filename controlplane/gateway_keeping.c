@@ -49,7 +49,7 @@ qp_gateway_open_keeping(struct qp_gateway *g, struct qp_errmsg *msg)
 void
 qp_gateway_close_keeping(struct qp_gateway *g)
 {
-	if (g->started)
+	if (g->start_recorded)
 		qp_record_gateway_stopped(
 			&g->records, g->status == 0 ? "ended by a signal" : g->msg->text);
 	qp_leases_free(g->leases);

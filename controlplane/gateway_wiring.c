@@ -165,7 +165,6 @@ on_active(void *ctx, const struct qp_generation *gen)
 		return;
 	}
 	g->started = true;
-	qp_record_gateway_started(&g->records, g->instance.name);
 	qp_log(QP_LOG_INFO, "ready",
 		QP_LOG_STR("clients", qp_sockaddr_format(&g->o->data_plane_addr.sa, quic)),
 		QP_LOG_STR("private_api", qp_sockaddr_format(&g->o->private_api_listen.sa, api)),
