@@ -50,6 +50,7 @@ for unit in "$root"/{lib,etc}/systemd/system/*.target.wants/*; do
 	esac
 done
 rm -rf "$root"/{var/lib,var/log,etc}/quicport # this machine's own gateways
+rm -f "$root"/etc/dpkg/dpkg.cfg.d/* # a container's may leave documentation out
 : >"$root/etc/fstab"
 rm -f "$root/var/lib/man-db/auto-update" # an index of all man pages for each package takes seconds
 rm -f "$root/usr/sbin/policy-rc.d"
