@@ -12,6 +12,9 @@
 #include "controlplane/apitext.h"
 #include "controlplane/policy.h"
 
+/* How long an answer waits for the disk. */
+#define SYNC_MS 2000u
+
 struct qp_blocks {
 	struct qp_blocks_config cfg;
 	struct qp_loop_timer timer; /* the next expiry, at most a minute away */
@@ -140,6 +143,14 @@ write_down(struct qp_blocks *b, const struct qp_block *block)
 			.reason = block->reason});
 }
 
+/* Before somebody is told that it is done. */
+static void
+sync_state(struct qp_blocks *b)
+{
+	if (qp_state_sync(b->cfg.state, SYNC_MS) != 0)
+		qp_log(QP_LOG_WARN, "a change of blocked sources is in force, but not on the disk yet");
+}
+
 int
 qp_blocks_add(struct qp_blocks *b, const struct qp_msg_network *n, uint64_t seconds,
 	const char *reason, const struct qp_block **out, struct qp_errmsg *msg)
@@ -160,6 +171,7 @@ qp_blocks_add(struct qp_blocks *b, const struct qp_msg_network *n, uint64_t seco
 	block->expires_at = seconds != 0 ? block->since + seconds : 0;
 	snprintf(block->reason, sizeof(block->reason), "%s", reason != NULL ? reason : "");
 	write_down(b, block);
+	sync_state(b);
 	set_timer(b);
 	*out = block;
 	return 0;
@@ -173,6 +185,7 @@ qp_blocks_remove(struct qp_blocks *b, const struct qp_msg_network *n)
 	if (block == NULL)
 		return QP_E_NOTFOUND;
 	let_in(b, block);
+	sync_state(b);
 	set_timer(b);
 	return 0;
 }

@@ -4,6 +4,7 @@
  * pieces, at last the call that wants an answer, and the same once more for an
  * answer that came later. Loop thread.
  */
+#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -154,10 +155,15 @@ take_body(struct upload *up, const char *data, size_t *data_len)
 	}
 	if (up->len + n + 1 > up->cap) {
 		size_t cap = 2 * (up->len + n + 1);
-		char *grown = realloc(up->body, cap);
+		char *grown = malloc(cap);
 
 		if (grown == NULL)
 			return MHD_NO;
+		if (up->len > 0) {
+			memcpy(grown, up->body, up->len);
+			sodium_memzero(up->body, up->len);
+		}
+		free(up->body);
 		up->body = grown;
 		up->cap = cap;
 	}
@@ -249,6 +255,9 @@ qp_http_on_request_end(
 		return;
 	qp_http_conn_set_phase(ctx, up->c, CONN_WAITING);
 	qp_http_response_clear(&up->resp);
+	/* There may be a secret in it, as in what it grew out of. */
+	if (up->body != NULL)
+		sodium_memzero(up->body, up->len);
 	free(up->body);
 	free(up);
 	*state = NULL;

@@ -3,7 +3,11 @@
  * `quicport control-plane`: options, log, credentials, then the gateway. Every
  * mistake of the operator's ends in one line and a status that is not 0.
  */
+#include <jansson.h>
+#include <malloc.h>
+#include <sodium.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/resource.h>
 #include <systemd/sd-journal.h>
 #include <unistd.h>
@@ -34,6 +38,15 @@ allow_many_files(void)
 	(void)setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+/* A request's JSON may hold a PSK. */
+static void
+wipe_and_free(void *p)
+{
+	if (p != NULL)
+		sodium_memzero(p, malloc_usable_size(p));
+	free(p);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -42,6 +55,7 @@ main(int argc, char **argv)
 	struct qp_errmsg msg;
 	int status;
 
+	json_set_alloc_funcs(malloc, wipe_and_free);
 	if (qp_keys_init() != 0) {
 		fprintf(stderr, "quicport control-plane: libsodium does not start\n");
 		return 1;
