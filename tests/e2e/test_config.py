@@ -247,3 +247,29 @@ def test_ten_thousand_clients_are_reloaded_in_under_a_second(host, logs):
     assert last["clients"] == 10003 and last["tunnels_ended"] == 0
     assert last["took_ms"] < 1000
     assert alice.running() and host.port_opens("127.0.0.1", 9001)
+
+
+def test_ports_audit_log_and_levels_change_while_it_runs(host, logs):
+    audit = "audit-log: {folder}/%s.jsonl\n"
+    c = Configured(host, logs, BOTH + audit % "one" + "log-level: info\n")
+    alice = c.client("alice", 9001)
+    alice.opens(host, "127.0.0.1", 9001)
+    lines = c.reload(BOTH + audit % "two" + "log-level: info,ports=debug\nreserved-ports: [9002, 9001]\n")
+    changed = {line["option"] for line in lines if line["message"] == "an option has changed"}
+    assert changed == {"audit-log", "log-level", "reserved-ports"}
+    assert Api(host, PORT).call("GetLogLevels")["modules"]["ports"] == "debug"
+    assert c.client("bob", 9002).wait() != 0  # reserved for nobody now
+    assert alice.running() and host.port_opens("127.0.0.1", 9001)  # what is open stays
+
+    def events(name):
+        return [json.loads(line)["event"] for line in (logs / f"{name}.jsonl").read_text().splitlines()]
+
+    assert "port_opened" in events("one") and "reload" not in str(events("one")[-1:])
+    assert alice.stop() == 0
+    eventually(lambda: "tunnel_closed" in events("two"), what="its end is told in the new file")
+    assert "tunnel_closed" not in events("one")
+
+    lines = c.reload(BOTH + "audit-log: {folder}/no/such/folder\n")
+    assert lines[-1]["message"] == "nothing was reloaded" and "no/such/folder" in lines[-1]["reason"]
+    c.client("shop", 9003).opens(host, "127.0.0.1", 9003)
+    eventually(lambda: "port_opened" in events("two"), what="the file is still the one before")
