@@ -124,10 +124,28 @@ qp_yaml_parse(const char *path, const char *data, size_t len, struct qp_yaml *y,
 	return err;
 }
 
+/* Twice as much room; what was there is wiped. */
+static bool
+grow(char **data, size_t len, size_t *cap)
+{
+	char *more = malloc(*cap * 2);
+
+	if (more == NULL)
+		return false;
+	memcpy(more, *data, len);
+	sodium_memzero(*data, len);
+	free(*data);
+	*data = more;
+	*cap *= 2;
+	return true;
+}
+
+/* To its end, whatever its size is said to be: files of /proc have none. */
 static int
 read_all(int fd, const char *path, size_t max, char **data, size_t *len, struct qp_errmsg *msg)
 {
 	struct stat st;
+	size_t cap;
 	ssize_t n;
 
 	if (fstat(fd, &st) < 0)
@@ -135,20 +153,21 @@ read_all(int fd, const char *path, size_t max, char **data, size_t *len, struct 
 			strerror(errno));
 	if (!S_ISREG(st.st_mode))
 		return qp_fail(msg, QP_E_INVAL, "cannot read %s: not a regular file", path);
-	if ((size_t)st.st_size > max)
-		return qp_fail(msg, QP_E_FULL, "cannot read %s: more than %zu bytes", path, max);
+	cap = (size_t)st.st_size < max ? (size_t)st.st_size + 64 : max + 1;
 	*len = 0;
-	*data = malloc((size_t)st.st_size + 1);
+	*data = malloc(cap);
 	if (*data == NULL)
 		return qp_fail(msg, QP_E_NOMEM, "%s: out of memory", path);
-	/* A file that grows meanwhile is read as far as it was. */
-	while (*len < (size_t)st.st_size &&
-		(n = read(fd, *data + *len, (size_t)st.st_size - *len)) != 0) {
-		if (n > 0)
-			*len += (size_t)n;
-		else if (errno != EINTR)
+	while ((n = read(fd, *data + *len, cap - *len)) != 0) {
+		if (n < 0 && errno != EINTR)
 			return qp_fail(msg, qp_err_from_errno(errno), "cannot read %s: %s", path,
 				strerror(errno));
+		*len += n > 0 ? (size_t)n : 0;
+		if (*len > max)
+			return qp_fail(msg, QP_E_FULL, "cannot read %s: more than %zu bytes", path,
+				max);
+		if (*len == cap && !grow(data, *len, &cap))
+			return qp_fail(msg, QP_E_NOMEM, "%s: out of memory", path);
 	}
 	return QP_OK;
 }

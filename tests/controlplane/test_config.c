@@ -230,6 +230,17 @@ Test(config, no_mistake_shows_a_secret)
 	}
 }
 
+Test(config, a_file_without_a_size_is_read_to_its_end)
+{
+	struct qp_options o;
+
+	mistakes.n = 0;
+	unlink("gateway.yaml");
+	cr_assert_eq(symlink("/proc/self/status", "gateway.yaml"), 0);
+	cr_expect_neq(read_with(&o, NULL, &(struct qp_options_how) {.mistakes = &mistakes}), 0);
+	cr_expect(strncmp(mistakes.v[0].text, "gateway.yaml:", 13) == 0, "%s", mistakes.v[0].text);
+}
+
 Test(config, all_mistakes_are_told_at_once)
 {
 	struct qp_options o;

@@ -62,10 +62,11 @@ BAD = {
     ),
     "gateway: private key without clients": (gateway("--privkey", KEY), "client-pubkeys"),
     "gateway: clients without a private key": (gateway("--client-pubkeys", KEY), "privkey"),
-    "gateway: psk and keys": (
-        gateway("--psk", "x", "--privkey", KEY, "--client-pubkeys", KEY),
-        "psk",
+    "gateway: configuration file that is not there": (
+        gateway("--config", "/nowhere/gateway.yaml"),
+        "/nowhere/gateway.yaml",
     ),
+    "gateway: configuration file that is no YAML": (gateway("--config", "/proc/self/status"), "status:"),
     "gateway: log file that cannot be made": (
         gateway("--psk", "x", "--log-output", "/nowhere/log"),
         "/nowhere/log",
