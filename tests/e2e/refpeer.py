@@ -601,8 +601,10 @@ class Client:
 
 
 @contextlib.asynccontextmanager
-async def dial(server, idle_timeout=90):
-    """A Link to a quicport server, handshake done; the certificate is taken as it is."""
+async def dial(server, idle_timeout=90, source=None):
+    """A Link to a quicport server, handshake done; the certificate is taken as it is.
+
+    `source` is the address that it comes from."""
     config = QuicConfiguration(
         is_client=True,
         alpn_protocols=[q.ALPN],
@@ -615,7 +617,7 @@ async def dial(server, idle_timeout=90):
     family = address_family(server[0])
     transport, link = await asyncio.get_running_loop().create_datagram_endpoint(
         lambda: Link(QuicConnection(configuration=config)),
-        sock=udp_socket(("0.0.0.0" if family == socket.AF_INET else "::", 0)),
+        sock=udp_socket((source or ("0.0.0.0" if family == socket.AF_INET else "::"), 0)),
     )
     try:
         link.connect(server if family == socket.AF_INET else (*server, 0, 0))

@@ -66,6 +66,10 @@ BAD = {
         gateway("--config", "/nowhere/gateway.yaml"),
         "/nowhere/gateway.yaml",
     ),
+    "gateway: psk and a private key without clients": (
+        gateway("--psk", "x", "--privkey", KEY),
+        "client-pubkeys",
+    ),
     "gateway: configuration file that is no YAML": (gateway("--config", "/proc/self/status"), "status:"),
     "gateway: log file that cannot be made": (
         gateway("--psk", "x", "--log-output", "/nowhere/log"),
