@@ -60,6 +60,15 @@ def test_mistakes_have_a_status_and_lines_of_their_own(logs):
     assert "topsecret" not in done.stderr
 
 
+def test_every_option_is_a_key(logs):
+    shown = subprocess.run([QUICPORT, "control-plane", "--help"], capture_output=True, text=True).stdout
+    options = set(re.findall(r"^ {2,6}--([a-z0-9-]+)", shown, re.M))
+    assert len(options) > 50
+    (logs / "gateway.yaml").write_text("".join(f"{option}: '?'\n" for option in sorted(options)))
+    unknown = re.findall(r": ([a-z0-9-]+): unknown key", check("gateway.yaml", cwd=logs).stderr)
+    assert set(unknown) == {"config"}
+
+
 @pytest.mark.parametrize("args", [(), ("a", "b"), ("nothere.yaml",), ("--no-such-option", "a")])
 def test_usage_mistakes_have_status_2(args, logs):
     done = check(*args, cwd=logs)
