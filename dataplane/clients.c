@@ -134,6 +134,8 @@ add_sources(struct qp_tunnels *ts, const struct qp_msg_client_sources *in)
 	c->nnetworks = all;
 	c->arriving = NULL;
 	c->narrived = 0;
+	if (c->conns_now > 0)
+		qp_sweep_begin(ts);
 }
 
 static void

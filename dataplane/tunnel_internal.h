@@ -138,6 +138,8 @@ struct qp_tunnels {
 	uint32_t epoch;                      /* control planes that there were before the present one */
 	bool replaying;                      /* the present one is being told the tunnels: */
 	uint32_t replay_at;                  /* … from this slot on */
+	bool sweeping;                       /* connections are looked for whose sources came to be kept out: */
+	uint32_t sweep_tunnel, sweep_conn;   /* … from these slots on */
 };
 
 /* tunnel.c */
@@ -184,6 +186,12 @@ void qp_replay_begin(struct qp_tunnels *ts);
 void qp_replay_go_on(struct qp_tunnels *ts);
 /* TUNNEL_STATE of one, unless the control plane knows it; the tunnel may end by it. */
 void qp_replay_tell(struct qp_tunnel *t);
+
+/* sweep.c */
+/* Some client serves fewer networks than before. */
+void qp_sweep_begin(struct qp_tunnels *ts);
+/* Once a turn. */
+void qp_sweep_go_on(struct qp_tunnels *ts);
 
 /* local.c: local forwards */
 /* Where the client wants it to lead; borrowed from the tunnel. */

@@ -299,6 +299,7 @@ qp_tunnels_flush(struct qp_tunnels *ts)
 	qp_relay_flush(ts);
 	qp_udp_flush(ts->env.udp);
 	qp_replay_go_on(ts);
+	qp_sweep_go_on(ts);
 	if (ts->owed && *ts->env.mem_level == QP_MEM_PLENTY)
 		pay_credit(ts);
 }
@@ -332,7 +333,7 @@ qp_tunnels_sample(struct qp_tunnels *ts, struct qp_rtt_histogram *rtt)
 bool
 qp_tunnels_busy(const struct qp_tunnels *ts)
 {
-	return ts->replaying;
+	return ts->replaying || ts->sweeping;
 }
 
 uint32_t

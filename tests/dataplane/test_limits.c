@@ -302,6 +302,33 @@ ParameterizedTest(struct prefix_case *p, limits, network_holds_its_addresses)
 	cr_assert_eq(tried()->reset, !p->in);
 }
 
+Test(limits, networks_are_narrowed_who_is_connected_from_elsewhere_is_reset)
+{
+	const struct qp_msg_network here = network(0xcb007100, 24), elsewhere = network(0xc6336400, 24);
+	struct outside_conn *o[20], *other;
+	struct client *another;
+
+	open_port();
+	for (unsigned i = 0; i < 20; i++)
+		relayed(&o[i]);
+	w->cp.identity.client_id = ID + 1;
+	another = client_new(w, PORT + 1, NULL);
+	cr_assert_not_null(client_forward(another, FORWARDED + 1));
+	other = outside_connect(w, FORWARDED + 1);
+	cr_assert(world_until(w, WORLD_S, other->established));
+	limit((struct qp_msg_client_limits) {.nsources = 1});
+	sources(0, 1, &here);
+	world_run(w, 100 * WORLD_MS);
+	cr_assert_not(o[0]->reset);
+	limit((struct qp_msg_client_limits) {.nsources = 1});
+	sources(0, 1, &elsewhere);
+	for (unsigned i = 0; i < 20; i++)
+		cr_assert(world_until(w, 100 * WORLD_MS, o[i]->reset), "connection %u goes on", i);
+	cr_assert_not(other->reset);
+	cr_assert(world_until(w, WORLD_S, cp_count(w, QP_MSG_CONN_CLOSED) == 20));
+	cr_assert_eq(cp_find(w, QP_MSG_CONN_CLOSED, 0)->conn_closed.reason, QP_END_LIMIT);
+}
+
 /* Bandwidth. */
 
 struct rate_case {
