@@ -17,12 +17,16 @@
 
 /* Of a source's failures all these are told, then each that doubles their number. */
 #define TOLD_FAILURES 4u
+/* Of all sources together: a flood of addresses must not fill a disk. */
+#define TOLD_A_SECOND 50u
 
 struct qp_authd {
 	struct qp_authd_config cfg;
 	struct qp_authd_counters counters;
 	struct qp_slowdown *slowdown;
 	struct qp_loop_timer timeout; /* of the tunnel that waits longest */
+	uint64_t told_at; /* the second, and how many were told in it */
+	unsigned told;
 };
 
 /* One that is refused: who, from where, and why. */
@@ -105,11 +109,19 @@ count(struct qp_authd *a, enum qp_auth_method method, bool success)
 		success ? c->x25519_success++ : c->x25519_failed++;
 }
 
-/* What one address does over and over must not fill log and audit. */
+/* What one address does over and over must not fill log and audit, nor what a thousand do. */
 static bool
-is_worth_telling(unsigned failures)
+is_worth_telling(struct qp_authd *a, unsigned failures)
 {
-	return failures <= TOLD_FAILURES || (failures & (failures - 1)) == 0;
+	uint64_t now = a->cfg.unix_time();
+
+	if (failures > TOLD_FAILURES && (failures & (failures - 1)) != 0)
+		return false;
+	if (now != a->told_at) {
+		a->told_at = now;
+		a->told = 0;
+	}
+	return a->told++ < TOLD_A_SECOND;
 }
 
 static void
@@ -117,7 +129,7 @@ tell(struct qp_authd *a, const struct refusal *r, unsigned failures)
 {
 	char peer[QP_ADDR_TEXT_BYTES];
 
-	if (!is_worth_telling(failures))
+	if (!is_worth_telling(a, failures))
 		return;
 	qp_record_auth_failed(a->cfg.records, r->addr, r->port_be, r->method, r->client, r->why);
 	qp_log(QP_LOG_WARN, "authentication failed",

@@ -36,6 +36,19 @@ golden_time(void)
 	return now;
 }
 
+static struct qp_events *events;
+static struct qp_records records;
+static unsigned failures_told;
+
+static void
+count_failures(void *ctx, const struct qp_event *e)
+{
+	(void)ctx;
+	failures_told += strcmp(e->type, QP_EVENT_AUTH_FAILED) == 0;
+}
+
+static struct qp_listener listener = {.event = count_failures};
+
 static void
 open_authd(void)
 {
@@ -46,12 +59,16 @@ open_authd(void)
 		.private_key = server_private,
 		.public_key = server_public,
 		.random = {.fill = draw},
+		.records = &records,
 		.unix_time = golden_time});
 }
 
 static void
 open_all(void)
 {
+	events = qp_events_new();
+	qp_events_listen(events, &listener);
+	records.events = events;
 	loop = qp_loop_new();
 	tunnels = qp_tunnels_new();
 	enforce = qp_enforce_new(&(struct qp_enforce_config) {.loop = loop,
@@ -131,6 +148,8 @@ stop(void)
 	qp_enforce_free(enforce);
 	qp_tunnels_free(tunnels);
 	qp_loop_free(loop);
+	qp_events_unlisten(events, &listener);
+	qp_events_free(events);
 	qp_secret_free(server_private);
 	json_decref(golden);
 }
@@ -467,4 +486,25 @@ Test(authd_psk, address_with_many_failures_is_not_looked_at_and_others_are)
 	begin.auth_begin.peer_addr[15] = 2;
 	qp_authd_begin(authd, &one, &begin);
 	outbox_last(&box, QP_MSG_AUTH_REPLY);
+}
+
+Test(authd_psk, flood_of_failures_is_told_in_part)
+{
+	struct qp_msg wrong = step1("psk");
+
+	wrong.auth_begin.bytes[83] ^= 1;
+	for (unsigned i = 0; i < 3; i++)
+		qp_authd_begin(authd, &(struct qp_origin) {.server_id = 1000, .id = 1 + i}, &wrong);
+	cr_expect_eq(failures_told, 3u);
+	for (unsigned i = 0; i < 1000; i++) {
+		wrong.auth_begin.peer_addr[14] = (uint8_t)(i >> 8);
+		wrong.auth_begin.peer_addr[15] = (uint8_t)i;
+		qp_authd_begin(authd, &(struct qp_origin) {.server_id = 1000, .id = 10 + i}, &wrong);
+	}
+	cr_expect_eq(failures_told, 50u);
+	now++;
+	wrong.auth_begin.peer_addr[13] = 7;
+	qp_authd_begin(authd, &one, &wrong);
+	cr_expect_eq(failures_told, 51u);
+	cr_expect_eq(qp_authd_counters(authd)->psk_failed, 1004u, "all are counted");
 }
