@@ -77,8 +77,8 @@ is_token(const struct qp_secret *token, const char *given)
 
 	randombytes_buf(key, sizeof(key));
 	crypto_generichash(want, sizeof(want), token->bytes, token->len, key, sizeof(key));
-	crypto_generichash(got, sizeof(got), (const unsigned char *)given, strlen(given), key,
-		sizeof(key));
+	crypto_generichash(
+		got, sizeof(got), (const unsigned char *)given, strlen(given), key, sizeof(key));
 	return sodium_memcmp(want, got, sizeof(want)) == 0;
 }
 
@@ -132,8 +132,8 @@ is_same_origin(const struct qp_access *a, const struct qp_http_request *req, con
 
 /* Of a browser, by what it says of itself; other programs say nothing. */
 static bool
-check_browser(const struct qp_access *a, const struct qp_http_request *req,
-	struct qp_http_response *out)
+check_browser(
+	const struct qp_access *a, const struct qp_http_request *req, struct qp_http_response *out)
 {
 	const char *host = qp_http_header(req, "Host");
 	const char *origin = qp_http_header(req, "Origin");

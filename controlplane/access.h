@@ -17,9 +17,9 @@
 struct qp_access {
 	bool loopback; /* TCP listens there: the Host header must say so too */
 	bool tls;
-	const char *token_file;		/* NULL: no token; borrowed */
-	struct qp_secret *token;	/* read from it */
-	const char *socket_path;	/* borrowed; NULL: none */
+	const char *token_file; /* NULL: no token; borrowed */
+	struct qp_secret *token; /* read from it */
+	const char *socket_path; /* borrowed; NULL: none */
 };
 
 #define QP_ACCESS_TOKEN_MIN 16u

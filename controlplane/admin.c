@@ -59,8 +59,7 @@ qp_admin_reply(struct qp_http_response *out, json_t *body)
 }
 
 void
-qp_admin_reply_rows(
-	struct qp_http_response *out, const char *key, json_t *rows, const char *cursor)
+qp_admin_reply_rows(struct qp_http_response *out, const char *key, json_t *rows, const char *cursor)
 {
 	json_t *body = json_pack("{s:o}", key, rows);
 
@@ -112,11 +111,8 @@ answer_call(struct qp_admin *a, const char *name, const char *actor,
 	else if (!is_json(req->content_type))
 		qp_problem(out, 415, "Content-Type must be application/json");
 	else if (check_query(req, out) && qp_args_open(&args, req, out)) {
-		calls[i].run(&(struct qp_admin_call) {.admin = a,
-			.req = req,
-			.args = &args,
-			.out = out,
-			.actor = actor});
+		calls[i].run(&(struct qp_admin_call) {
+			.admin = a, .req = req, .args = &args, .out = out, .actor = actor});
 		qp_args_close(&args);
 	}
 }

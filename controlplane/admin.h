@@ -28,18 +28,19 @@ struct qp_admin {
 	struct qp_access access;
 	struct qp_supervisor *supervisor;
 	struct qp_tunnels *tunnels;
-	struct qp_queries *queries; /* what the data planes know: traffic, round trips, connections */
+	struct qp_queries
+		*queries; /* what the data planes know: traffic, round trips, connections */
 	struct qp_ports *ports;
 	struct qp_blocks *blocks; /* NULL: sources cannot be kept out */
 	struct qp_state *state;
-	struct qp_sender sender;    /* to tunnels' workers */
+	struct qp_sender sender; /* to tunnels' workers */
 	const struct qp_records *records; /* NULL: nobody is told; borrowed */
 	struct qp_events *events;
 	struct qp_event_stream *stream; /* NULL: there is none */
 	const struct qp_options *options; /* NULL: nothing is told of them */
 	/* qp_gateway_reload's contract. NULL: there is nothing to read. */
-	int (*reload)(void *ctx, const char *actor, struct qp_reload_result *out,
-		struct qp_errmsg *msg);
+	int (*reload)(
+		void *ctx, const char *actor, struct qp_reload_result *out, struct qp_errmsg *msg);
 	/* Fills the snapshot that /metrics prints. */
 	void (*metrics)(void *ctx, struct qp_metrics *out);
 	/* Whether new clients are served. */

@@ -65,8 +65,10 @@ qp_admin_block_source(struct qp_admin_call *c)
 	/* Everybody is more likely a slip of the hand than a wish. */
 	if (qp_args_network(c->args, "source", true, &n) && (n.prefix == 0 || n.prefix == 96))
 		qp_args_fail(c->args, "source", "a part of the Internet: /1 or longer");
-	if (qp_args_ok(c->args) && qp_admin_can_block(c) && qp_admin_block(c, &n, seconds, reason, &row))
-		qp_admin_reply(c->out, json_pack("{s:s, s:o}", "status", "blocked", "blocked", row));
+	if (qp_args_ok(c->args) && qp_admin_can_block(c) &&
+		qp_admin_block(c, &n, seconds, reason, &row))
+		qp_admin_reply(
+			c->out, json_pack("{s:s, s:o}", "status", "blocked", "blocked", row));
 }
 
 void

@@ -51,7 +51,7 @@ row_of(const struct qp_admin *a, const struct qp_policy_client *c, unsigned tunn
 	bool ours = qp_api_client_is(c);
 	json_t *row = json_pack("{s:s, s:s, s:s, s:i}", "name", c->name, "kind",
 		c->kind == QP_CLIENT_PSK ? "psk" : "x25519", "origin",
-		ours		   ? "api"
+		ours                ? "api"
 		: c->origin != NULL ? c->origin
 				    : "",
 		"tunnels_now", (int)tunnels);
@@ -175,6 +175,6 @@ qp_admin_get_client(struct qp_admin_call *c)
 	if (client == NULL)
 		qp_problem(c->out, 404, "there is no client %s", name);
 	else
-		qp_admin_reply(
-			c->out, json_pack("{s:o}", "client", qp_admin_client_row(c->admin, client)));
+		qp_admin_reply(c->out,
+			json_pack("{s:o}", "client", qp_admin_client_row(c->admin, client)));
 }

@@ -68,7 +68,8 @@ take_list(struct qp_args *a, json_t *entry, const char *name, const char *key, s
 
 	if (list == NULL)
 		return;
-	json_array_foreach (list, i, item) {
+	json_array_foreach(list, i, item)
+	{
 		const char *text = json_string_value(item);
 
 		snprintf(field, sizeof(field), "%s[%zu]", name, i);
@@ -145,8 +146,8 @@ take_credential(struct qp_args *a, json_t *entry)
 		qp_args_fail(a, "public_keys", "one key or more");
 	if (given != 1)
 		qp_args_fail(a, given == 0 ? "public_key" : "psk", one);
-	if (psk != NULL && (psk[strspn(psk, " \t\r\n\v\f")] == '\0' ||
-				   strpbrk(psk, "\r\n") != NULL))
+	if (psk != NULL &&
+		(psk[strspn(psk, " \t\r\n\v\f")] == '\0' || strpbrk(psk, "\r\n") != NULL))
 		qp_args_fail(a, "psk", "one line of 16 to 1024 bytes");
 	return psk;
 }
@@ -155,8 +156,8 @@ take_credential(struct qp_args *a, json_t *entry)
 static bool
 is_ours_to_write(struct qp_admin_call *c, const char *name, bool must_exist)
 {
-	const struct qp_policy_client *client =
-		qp_policy_by_name(c->admin->policy(c->admin->ctx), name);
+	const struct qp_policy_client *client = qp_policy_by_name(
+		c->admin->policy(c->admin->ctx), name);
 	const char *colon;
 	char why[512];
 
@@ -231,8 +232,8 @@ put(struct qp_admin_call *c, const char *name, json_t *entry, const char *psk)
 	tell(c, "put_client", "PutClient", name, json_incref(entry));
 	row = qp_admin_client_row(
 		c->admin, qp_policy_by_name(c->admin->policy(c->admin->ctx), name));
-	qp_admin_reply(c->out, json_pack("{s:s, s:o}", "status", there ? "replaced" : "created",
-				       "client", row));
+	qp_admin_reply(c->out,
+		json_pack("{s:s, s:o}", "status", there ? "replaced" : "created", "client", row));
 }
 
 void

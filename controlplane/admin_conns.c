@@ -16,7 +16,7 @@ struct list {
 	uint32_t dp_id; /* 0: all */
 	bool by_peer;
 	struct qp_msg_network peer;
-	uint16_t port;	  /* 0: all */
+	uint16_t port; /* 0: all */
 	uint8_t protocol; /* 0: all */
 };
 
@@ -109,9 +109,11 @@ start(struct qp_admin_call *c, const struct list *wanted, const struct qp_origin
 		free(l);
 		return;
 	}
-	if ((wanted->dp_id != 0 && qp_supervisor_find(c->admin->supervisor, wanted->dp_id) == NULL) ||
+	if ((wanted->dp_id != 0 &&
+		    qp_supervisor_find(c->admin->supervisor, wanted->dp_id) == NULL) ||
 		(of != NULL && qp_tunnels_find(c->admin->tunnels, of) == NULL)) {
-		qp_problem(c->out, 404, "there is no such %s", of != NULL ? "tunnel" : "data plane");
+		qp_problem(
+			c->out, 404, "there is no such %s", of != NULL ? "tunnel" : "data plane");
 		free(l);
 		return;
 	}
@@ -194,9 +196,8 @@ qp_admin_kick_connection(struct qp_admin_call *c)
 		free(k);
 		return;
 	}
-	*k = (struct kick) {.job = {.answer = kick, .keep = is_the_one},
-		.tunnel = of,
-		.conn_id = conn_id};
+	*k = (struct kick) {
+		.job = {.answer = kick, .keep = is_the_one}, .tunnel = of, .conn_id = conn_id};
 	ask.of = &k->tunnel;
 	/* Before it is done: who asks for it is known now. */
 	qp_admin_audit(c, "KickConnection",

@@ -91,8 +91,8 @@ qp_admin_get_data_plane_status(struct qp_admin_call *c)
 	if (row != NULL) {
 		json_object_set_new(row, "started_at", json_integer((json_int_t)g->started_at));
 		json_object_set_new(row, "workers", json_integer((json_int_t)g->nworkers));
-		json_object_set_new(row, "active_connections",
-			json_integer((json_int_t)t.c.conns_active));
+		json_object_set_new(
+			row, "active_connections", json_integer((json_int_t)t.c.conns_active));
 		json_object_set_new(row, "drops", qp_totals_drops(&t));
 	}
 	qp_admin_reply(c->out, row);

@@ -19,9 +19,9 @@ struct place {
 struct gathering {
 	const struct qp_ports *ports;
 	const char *client; /* NULL: all */
-	uint8_t protocol;   /* IPPROTO_…; 0: both */
-	uint16_t port;	    /* 0: all */
-	uint32_t after;	    /* 0: from the first */
+	uint8_t protocol; /* IPPROTO_…; 0: both */
+	uint16_t port; /* 0: all */
+	uint32_t after; /* 0: from the first */
 	size_t n, cap;
 	bool no_memory;
 	struct place *v;
@@ -108,8 +108,8 @@ row_of(const struct place *p)
 	json_object_set_new(
 		row, "dp_id", json_string(qp_dp_id_format(open->tunnel->origin.server_id, dp)));
 	json_object_set_new(row, "peer",
-		json_string(qp_addr_format(
-			open->tunnel->peer_addr, open->tunnel->peer_port_be, peer)));
+		json_string(
+			qp_addr_format(open->tunnel->peer_addr, open->tunnel->peer_port_be, peer)));
 	if (open->destination != NULL)
 		json_object_set_new(row, "destination", json_string(open->destination));
 	return row;

@@ -32,8 +32,8 @@ compare_origins(const struct qp_origin *a, const struct qp_origin *b)
 static int
 compare(const void *a, const void *b)
 {
-	return compare_origins(&(*(struct qp_tunnel *const *)a)->origin,
-		&(*(struct qp_tunnel *const *)b)->origin);
+	return compare_origins(
+		&(*(struct qp_tunnel *const *)a)->origin, &(*(struct qp_tunnel *const *)b)->origin);
 }
 
 static void
@@ -73,9 +73,9 @@ ports_of(const struct qp_tunnel *t)
 	const struct qp_port *p;
 
 	LIST_FOREACH (p, &t->ports, of_tunnel)
-		json_array_append_new(ports, json_pack("{s:s, s:i}", "protocol",
-						     qp_admin_protocol(p->protocol), "port",
-						     (int)p->port));
+		json_array_append_new(
+			ports, json_pack("{s:s, s:i}", "protocol", qp_admin_protocol(p->protocol),
+				       "port", (int)p->port));
 	return ports;
 }
 
@@ -292,8 +292,8 @@ qp_admin_kick_tunnel(struct qp_admin_call *c)
 	}
 	memcpy(peer.addr, tun->peer_addr, sizeof(peer.addr));
 	/* Out before it is told to go: it would be back at once. */
-	if (seconds != 0 && (!qp_admin_can_block(c) ||
-				    !qp_admin_block(c, &peer, seconds, reason, &blocked)))
+	if (seconds != 0 &&
+		(!qp_admin_can_block(c) || !qp_admin_block(c, &peer, seconds, reason, &blocked)))
 		return;
 	qp_admin_audit(c, "KickTunnel",
 		json_pack("{s:s, s:s, s:s*}", "tunnel_id", qp_tunnel_id_format(&of, id), "client",

@@ -43,8 +43,8 @@ take_row(void *ctx, const char *name, const char *text)
 }
 
 int
-qp_api_clients_new(struct qp_state *state, const char *dir, struct qp_api_clients **out,
-	struct qp_errmsg *msg)
+qp_api_clients_new(
+	struct qp_state *state, const char *dir, struct qp_api_clients **out, struct qp_errmsg *msg)
 {
 	struct qp_api_clients *ac = calloc(1, sizeof(*ac));
 
@@ -81,7 +81,8 @@ write_list(FILE *f, const json_t *all, const char *title, bool psks)
 	json_t *entry;
 	bool any = false;
 
-	json_object_foreach ((json_t *)(uintptr_t)all, name, entry) {
+	json_object_foreach((json_t *)(uintptr_t)all, name, entry)
+	{
 		char *text;
 
 		if ((secret_file(entry) != NULL) != psks)
@@ -147,9 +148,9 @@ qp_api_clients_put(struct qp_api_clients *ac, const char *name, json_t *entry)
 	if (err != 0)
 		qp_log(QP_LOG_WARN, "a change of a client is in force, but not on the disk yet",
 			QP_LOG_STR("client", name));
-	if (old != NULL && (entry == NULL || secret_file(entry) == NULL ||
-				   secret_file(old) == NULL ||
-				   strcmp(secret_file(entry), secret_file(old)) != 0))
+	if (old != NULL &&
+		(entry == NULL || secret_file(entry) == NULL || secret_file(old) == NULL ||
+			strcmp(secret_file(entry), secret_file(old)) != 0))
 		remove_file(secret_file(old));
 	json_decref(old);
 	free(text);
@@ -180,6 +181,7 @@ qp_api_client_is(const struct qp_policy_client *c)
 json_t *
 qp_api_client_keys(const struct qp_api_clients *ac, const char *name)
 {
-	return ac == NULL ? NULL
-			  : json_copy(json_object_get(json_object_get(ac->all, name), "public-keys"));
+	return ac == NULL
+		       ? NULL
+		       : json_copy(json_object_get(json_object_get(ac->all, name), "public-keys"));
 }

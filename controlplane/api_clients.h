@@ -28,8 +28,7 @@ const json_t *qp_api_clients_get(const struct qp_api_clients *ac, const char *na
  * All as the text of a configuration file, with `name` as `entry` says (NULL:
  * without it). From malloc; NULL: out of memory.
  */
-char *qp_api_clients_text(
-	const struct qp_api_clients *ac, const char *name, const json_t *entry);
+char *qp_api_clients_text(const struct qp_api_clients *ac, const char *name, const json_t *entry);
 /*
  * What the text says is in force: written down, and on the disk when this
  * returns, if that can be. A PSK's file that is needed no more goes.

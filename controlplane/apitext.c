@@ -69,7 +69,8 @@ qp_time_format(uint64_t unix_s, char out[QP_TIME_BYTES])
 	time_t t = (time_t)unix_s;
 	struct tm tm;
 
-	if (gmtime_r(&t, &tm) == NULL || strftime(out, QP_TIME_BYTES, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
+	if (gmtime_r(&t, &tm) == NULL ||
+		strftime(out, QP_TIME_BYTES, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
 		snprintf(out, QP_TIME_BYTES, "1970-01-01T00:00:00Z");
 	return out;
 }

@@ -64,8 +64,7 @@ is_secret(const char *name)
 }
 
 void
-qp_args_fail_value(
-	struct qp_args *a, const char *field, const json_t *value, const char *expected)
+qp_args_fail_value(struct qp_args *a, const char *field, const json_t *value, const char *expected)
 {
 	char text[100];
 
@@ -102,7 +101,8 @@ qp_args_ok(struct qp_args *a)
 	const char *key;
 	json_t *value;
 
-	json_object_foreach (a->object, key, value) {
+	json_object_foreach(a->object, key, value)
+	{
 		bool known = false;
 
 		for (unsigned i = 0; i < a->nknown && !known; i++)
@@ -253,7 +253,8 @@ qp_args_protocol(struct qp_args *a)
 const char *
 qp_args_client_name(struct qp_args *a, const char *name, bool needed)
 {
-	static const char expected[] = "a name of 1 to 63 letters, digits, \".\", \"_\", \"-\", \"@\"";
+	static const char expected[] =
+		"a name of 1 to 63 letters, digits, \".\", \"_\", \"-\", \"@\"";
 	static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 				      "0123456789._-@";
 	const json_t *value = take(a, name);

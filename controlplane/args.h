@@ -39,8 +39,8 @@ void qp_args_fail_value(
 /* NULL: not given (or wrong, which qp_args_ok tells). max: bytes. */
 const char *qp_args_text(struct qp_args *a, const char *name, size_t min, size_t max);
 /* `otherwise` when not given. */
-uint64_t qp_args_number(struct qp_args *a, const char *name, uint64_t min, uint64_t max,
-	uint64_t otherwise);
+uint64_t qp_args_number(
+	struct qp_args *a, const char *name, uint64_t min, uint64_t max, uint64_t otherwise);
 /* NULL: not given. */
 const json_t *qp_args_array(struct qp_args *a, const char *name, size_t max);
 /* Fails unless it is there. */
@@ -52,8 +52,7 @@ uint32_t qp_args_dp_id(struct qp_args *a, bool needed);
 /* "3039-0-1f". False: not given. */
 bool qp_args_tunnel_id(struct qp_args *a, bool needed, struct qp_origin *out);
 /* An address or a network. False: not given. */
-bool qp_args_network(
-	struct qp_args *a, const char *name, bool needed, struct qp_msg_network *out);
+bool qp_args_network(struct qp_args *a, const char *name, bool needed, struct qp_msg_network *out);
 /* 1 TCP, 2 UDP; 0: not given. */
 uint8_t qp_args_protocol(struct qp_args *a);
 /* A client's or a group's name. NULL: not given. */

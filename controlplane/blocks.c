@@ -148,7 +148,8 @@ static void
 sync_state(struct qp_blocks *b)
 {
 	if (qp_state_sync(b->cfg.state, SYNC_MS) != 0)
-		qp_log(QP_LOG_WARN, "a change of blocked sources is in force, but not on the disk yet");
+		qp_log(QP_LOG_WARN,
+			"a change of blocked sources is in force, but not on the disk yet");
 }
 
 int
@@ -160,8 +161,8 @@ qp_blocks_add(struct qp_blocks *b, const struct qp_msg_network *n, uint64_t seco
 
 	if (block == NULL) {
 		if (b->n == QP_BLOCKS_MAX)
-			return qp_fail(msg, QP_E_FULL, "%u sources are blocked already: let some in",
-				QP_BLOCKS_MAX);
+			return qp_fail(msg, QP_E_FULL,
+				"%u sources are blocked already: let some in", QP_BLOCKS_MAX);
 		err = b->cfg.block(b->cfg.ctx, n, msg);
 		if (err != 0)
 			return err;
@@ -231,7 +232,8 @@ read_row(void *ctx, const struct qp_block_row *row)
 	block = insert(b, &n);
 	block->since = row->since;
 	block->expires_at = row->expires_at;
-	snprintf(block->reason, sizeof(block->reason), "%s", row->reason != NULL ? row->reason : "");
+	snprintf(
+		block->reason, sizeof(block->reason), "%s", row->reason != NULL ? row->reason : "");
 }
 
 int

@@ -13,20 +13,12 @@
 #include <string.h>
 
 #include "common/log.h"
+#include "controlplane/event_frames.h"
 #include "controlplane/event_types.h"
 #include "controlplane/problem.h"
 
 #define TICK_MS 1000u
 #define HEARTBEAT_MS 15000u
-
-/* Shared text. Life: as long as a queue or the replay buffer has it. */
-struct frame {
-	unsigned refs;
-	uint32_t type; /* a bit of event_types.h */
-	uint64_t id;   /* 0: none */
-	size_t len;
-	char text[];
-};
 
 struct listener {
 	struct qp_event_stream *stream;
@@ -35,9 +27,9 @@ struct listener {
 	uint32_t types;
 	uint64_t written_ms;
 	unsigned head, n; /* of the queue */
-	size_t offset;	  /* of the frame at its head, already written */
+	size_t offset; /* of the frame at its head, already written */
 	bool cut;
-	struct frame *queue[QP_EVENT_QUEUE];
+	struct qp_frame *queue[QP_EVENT_QUEUE];
 	struct listener *next;
 };
 
@@ -47,8 +39,7 @@ struct qp_event_stream {
 	struct qp_loop_timer tick;
 	struct listener *first;
 	unsigned nlisteners;
-	unsigned replay_head, nreplay;
-	struct frame *replay[QP_EVENT_REPLAY];
+	struct qp_replay replay;
 };
 
 static uint64_t
@@ -57,53 +48,10 @@ now_ms(void)
 	return qp_now_ns() / 1000000u;
 }
 
-static void
-unref(struct frame *f)
-{
-	if (f != NULL && --f->refs == 0)
-		free(f);
-}
-
-/* A frame with one reference; NULL when out of memory. `data` is an object's text. */
-static struct frame *
-make_frame(uint32_t type, const char *name, uint64_t id, uint64_t time_ms, const char *data)
-{
-	char head[160];
-	int n = 0;
-	size_t len;
-	struct frame *f;
-
-	if (id != 0)
-		n = snprintf(head, sizeof(head), "id: %" PRIu64 "\n", id);
-	n += snprintf(head + n, sizeof(head) - (size_t)n,
-		"event: %s\ndata: {\"time_ms\":%" PRIu64 "%s", name, time_ms,
-		data[1] == '}' ? "" : ",");
-	len = (size_t)n + strlen(data + 1) + 2;
-	f = malloc(sizeof(*f) + len + 1);
-	if (f == NULL)
-		return NULL;
-	*f = (struct frame) {.refs = 1, .type = type, .id = id, .len = len};
-	snprintf(f->text, len + 1, "%s%s\n\n", head, data + 1);
-	return f;
-}
-
-static struct frame *
-make_plain(const char *text)
-{
-	size_t len = strlen(text);
-	struct frame *f = malloc(sizeof(*f) + len + 1);
-
-	if (f == NULL)
-		return NULL;
-	*f = (struct frame) {.refs = 1, .len = len};
-	memcpy(f->text, text, len + 1);
-	return f;
-}
-
 /* ---- a listener's queue ---- */
 
 static void
-push(struct listener *l, struct frame *f)
+push(struct listener *l, struct qp_frame *f)
 {
 	if (l->cut || f == NULL)
 		return;
@@ -123,7 +71,7 @@ push(struct listener *l, struct frame *f)
 static void
 pop(struct listener *l)
 {
-	unref(l->queue[l->head]);
+	qp_frame_unref(l->queue[l->head]);
 	l->head = (l->head + 1) % QP_EVENT_QUEUE;
 	l->n--;
 	l->offset = 0;
@@ -138,7 +86,7 @@ on_read(void *ctx, char *buf, size_t max)
 	if (l->cut)
 		return -1;
 	while (l->n > 0 && got < max) {
-		const struct frame *f = l->queue[l->head];
+		const struct qp_frame *f = l->queue[l->head];
 		size_t part = f->len - l->offset < max - got ? f->len - l->offset : max - got;
 
 		memcpy(buf + got, f->text + l->offset, part);
@@ -175,7 +123,7 @@ on_closed(void *ctx)
 /* ---- what they are told ---- */
 
 static void
-tell(struct qp_event_stream *s, struct frame *f)
+tell(struct qp_event_stream *s, struct qp_frame *f)
 {
 	for (struct listener *l = s->first; l != NULL; l = l->next) {
 		if ((l->types & f->type) != 0)
@@ -184,45 +132,30 @@ tell(struct qp_event_stream *s, struct frame *f)
 }
 
 static void
-keep(struct qp_event_stream *s, struct frame *f)
-{
-	unsigned at = (s->replay_head + s->nreplay) % QP_EVENT_REPLAY;
-
-	if (s->nreplay == QP_EVENT_REPLAY) {
-		unref(s->replay[at]);
-		s->replay_head = (s->replay_head + 1) % QP_EVENT_REPLAY;
-		s->nreplay--;
-	}
-	s->replay[at] = f;
-	f->refs++;
-	s->nreplay++;
-}
-
-static void
 on_event(void *ctx, const struct qp_event *e)
 {
 	struct qp_event_stream *s = ctx;
 	char *data = json_dumps(e->data, JSON_COMPACT);
-	struct frame *f = data != NULL ? make_frame(qp_event_type_bit(e->type), e->type, e->id,
-						 e->time_ms, data)
-				       : NULL;
+	struct qp_frame *f = data != NULL ? qp_frame_of_event(qp_event_type_bit(e->type), e->type,
+						    e->id, e->time_ms, data)
+					  : NULL;
 
 	free(data);
 	if (f == NULL)
 		return;
-	keep(s, f);
+	qp_replay_keep(&s->replay, f);
 	tell(s, f);
-	unref(f);
+	qp_frame_unref(f);
 }
 
-static struct frame *
+static struct qp_frame *
 make_stats(struct qp_event_stream *s)
 {
 	json_t *stats = s->cfg.stats(s->cfg.ctx);
 	char *data = stats != NULL ? json_dumps(stats, JSON_COMPACT) : NULL;
-	struct frame *f = data != NULL ? make_frame(QP_EVENT_STATS_BIT, QP_EVENT_STATS, 0,
-						 qp_unix_ms(), data)
-				       : NULL;
+	struct qp_frame *f = data != NULL ? qp_frame_of_event(QP_EVENT_STATS_BIT, QP_EVENT_STATS, 0,
+						    qp_unix_ms(), data)
+					  : NULL;
 
 	json_decref(stats);
 	free(data);
@@ -243,27 +176,27 @@ static void
 on_tick(void *ctx)
 {
 	struct qp_event_stream *s = ctx;
-	struct frame *comment = NULL;
+	struct qp_frame *comment = NULL;
 	uint64_t now = now_ms();
 
 	if (s->first == NULL)
 		return;
 	qp_loop_timer_set(s->cfg.loop, &s->tick, TICK_MS);
 	if (wants_stats(s)) {
-		struct frame *f = make_stats(s);
+		struct qp_frame *f = make_stats(s);
 
 		if (f != NULL)
 			tell(s, f);
-		unref(f);
+		qp_frame_unref(f);
 	}
 	for (struct listener *l = s->first; l != NULL; l = l->next) {
 		if (l->n > 0 || now - l->written_ms < s->cfg.heartbeat_ms)
 			continue;
 		if (comment == NULL)
-			comment = make_plain(": still here\n\n");
+			comment = qp_frame_of_text(": still here\n\n");
 		push(l, comment);
 	}
-	unref(comment);
+	qp_frame_unref(comment);
 }
 
 /* ---- a new one ---- */
@@ -271,22 +204,22 @@ on_tick(void *ctx)
 static void
 replay(struct qp_event_stream *s, struct listener *l, uint64_t after)
 {
-	bool whole = s->nreplay > 0 && s->replay[s->replay_head]->id <= after + 1 &&
+	bool whole = s->replay.n > 0 && qp_replay_at(&s->replay, 0)->id <= after + 1 &&
 		     qp_events_last_id(s->cfg.events) >= after;
 	char text[80];
-	struct frame *lost;
+	struct qp_frame *lost;
 
 	if (!whole && qp_events_last_id(s->cfg.events) != after) {
 		snprintf(text, sizeof(text),
 			"event: lost\ndata: {\"last_event_id\":%" PRIu64 "}\n\n", after);
-		lost = make_plain(text);
+		lost = qp_frame_of_text(text);
 		push(l, lost);
-		unref(lost);
+		qp_frame_unref(lost);
 	}
 	/* No more than leaves room for what comes next: a newcomer is not cut off for the past. */
-	for (unsigned i = s->nreplay > QP_EVENT_QUEUE / 2 ? s->nreplay - QP_EVENT_QUEUE / 2 : 0;
-		i < s->nreplay; i++) {
-		struct frame *f = s->replay[(s->replay_head + i) % QP_EVENT_REPLAY];
+	for (unsigned i = s->replay.n > QP_EVENT_QUEUE / 2 ? s->replay.n - QP_EVENT_QUEUE / 2 : 0;
+		i < s->replay.n; i++) {
+		struct qp_frame *f = qp_replay_at(&s->replay, i);
 
 		if (f->id > after && (f->type & l->types) != 0)
 			push(l, f);
@@ -305,8 +238,8 @@ parse_last_id(const struct qp_http_request *req, uint64_t *id, struct qp_http_re
 		*id = strtoull(text, NULL, 10);
 		return true;
 	}
-	qp_problem_field(out, "Last-Event-ID", "the number of an event", "Last-Event-ID is \"%s\"",
-		text);
+	qp_problem_field(
+		out, "Last-Event-ID", "the number of an event", "Last-Event-ID is \"%s\"", text);
 	return false;
 }
 
@@ -332,24 +265,24 @@ add_listener(struct qp_event_stream *s, uint32_t types)
 static void
 greet(struct qp_event_stream *s, struct listener *l, uint64_t after)
 {
-	struct frame *f = make_plain(": events of the gateway\nretry: 2000\n\n");
+	struct qp_frame *f = qp_frame_of_text(": events of the gateway\nretry: 2000\n\n");
 
 	push(l, f);
-	unref(f);
+	qp_frame_unref(f);
 	if (after != 0)
 		replay(s, l, after);
 	if ((l->types & QP_EVENT_STATS_BIT) != 0) {
 		f = make_stats(s);
 		push(l, f);
-		unref(f);
+		qp_frame_unref(f);
 	}
 	if (!s->tick.armed)
 		qp_loop_timer_set(s->cfg.loop, &s->tick, TICK_MS);
 }
 
 void
-qp_event_stream_answer(struct qp_event_stream *s, const struct qp_http_request *req,
-	struct qp_http_response *out)
+qp_event_stream_answer(
+	struct qp_event_stream *s, const struct qp_http_request *req, struct qp_http_response *out)
 {
 	struct listener *l;
 	uint32_t types;
@@ -406,7 +339,6 @@ qp_event_stream_free(struct qp_event_stream *s)
 	assert(s->first == NULL);
 	qp_loop_timer_cancel(s->cfg.loop, &s->tick);
 	qp_events_unlisten(s->cfg.events, &s->events);
-	for (unsigned i = 0; i < s->nreplay; i++)
-		unref(s->replay[(s->replay_head + i) % QP_EVENT_REPLAY]);
+	qp_replay_clear(&s->replay);
 	free(s);
 }

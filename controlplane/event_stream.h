@@ -4,6 +4,7 @@
 
 #include <jansson.h>
 
+#include "controlplane/event_frames.h"
 #include "controlplane/events.h"
 #include "controlplane/http.h"
 #include "controlplane/loop.h"
@@ -16,8 +17,7 @@
 struct qp_event_stream;
 
 #define QP_EVENT_LISTENERS 32u
-#define QP_EVENT_QUEUE 256u  /* events that a listener may be behind */
-#define QP_EVENT_REPLAY 512u /* events that are kept */
+#define QP_EVENT_QUEUE 256u /* events that a listener may be behind */
 
 struct qp_event_stream_config {
 	struct qp_loop *loop;
@@ -33,8 +33,8 @@ struct qp_event_stream *qp_event_stream_new(const struct qp_event_stream_config 
 /* The HTTP server that serves its listeners must be gone. NULL is allowed. */
 void qp_event_stream_free(struct qp_event_stream *s);
 
-void qp_event_stream_answer(struct qp_event_stream *s, const struct qp_http_request *req,
-	struct qp_http_response *out);
+void qp_event_stream_answer(
+	struct qp_event_stream *s, const struct qp_http_request *req, struct qp_http_response *out);
 unsigned qp_event_stream_listeners(const struct qp_event_stream *s);
 
 #endif

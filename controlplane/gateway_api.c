@@ -78,8 +78,8 @@ qp_gateway_api_listen(struct qp_gateway *g, struct qp_errmsg *msg)
 	if (err == 0 && o->tls_cert != NULL)
 		err = qp_http_tls_new(o->tls_cert, o->tls_key, &g->api_tls, msg);
 	if (err == 0)
-		err = qp_http_listen(&addr->sa, addr->len, qp_options_private_api_name(g->o),
-			&g->api_fd, msg);
+		err = qp_http_listen(
+			&addr->sa, addr->len, qp_options_private_api_name(g->o), &g->api_fd, msg);
 	if (err == 0 && o->socket != NULL)
 		err = qp_http_listen_unix(
 			o->socket, (mode_t)o->socket_mode, o->socket_group, &g->api_unix_fd, msg);
@@ -152,10 +152,8 @@ open_private_api(struct qp_gateway *g, struct qp_errmsg *msg)
 	a->write_client = qp_gateway_write_client;
 	a->sender = (struct qp_sender) {.send = qp_supervisor_send, .ctx = g->supervisor};
 	a->ctx = g;
-	a->stream = qp_event_stream_new(&(struct qp_event_stream_config) {.loop = g->loop,
-		.events = g->events,
-		.stats = qp_admin_stats,
-		.ctx = a});
+	a->stream = qp_event_stream_new(&(struct qp_event_stream_config) {
+		.loop = g->loop, .events = g->events, .stats = qp_admin_stats, .ctx = a});
 	if (a->stream == NULL)
 		return qp_fail(msg, QP_E_NOMEM, "out of memory");
 	err = open_server(g, &g->api_fd, false, &g->private_api, msg);

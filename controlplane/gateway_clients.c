@@ -44,8 +44,8 @@ qp_gateway_open_clients(struct qp_gateway *g, struct qp_errmsg *msg)
 }
 
 int
-qp_gateway_write_client(void *ctx, const char *actor, const char *name, json_t *entry,
-	struct qp_errmsg *msg)
+qp_gateway_write_client(
+	void *ctx, const char *actor, const char *name, json_t *entry, struct qp_errmsg *msg)
 {
 	struct qp_gateway *g = ctx;
 	char *old = g->cred->api_clients;

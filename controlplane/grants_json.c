@@ -46,8 +46,8 @@ rule_text(const struct qp_allow_rule *r)
 		snprintf(behind, sizeof(behind), ":%u", r->first);
 	else if (r->first > 1 || r->last < 65535)
 		snprintf(behind, sizeof(behind), ":%u-%u", r->first, r->last);
-	snprintf(text, sizeof(text), v4 ? "%s/%u%s" : "[%s]/%u%s", addr,
-		r->bits - (v4 ? 96u : 0u), behind);
+	snprintf(text, sizeof(text), v4 ? "%s/%u%s" : "[%s]/%u%s", addr, r->bits - (v4 ? 96u : 0u),
+		behind);
 	return json_string(text);
 }
 
@@ -98,5 +98,6 @@ qp_grants_to_json(const struct qp_grants *g, json_t *row)
 	set_number(row, "bandwidth_in", l->in_bytes_per_s * 8);
 	set_number(row, "bandwidth_out", l->out_bytes_per_s * 8);
 	if (g->expires_at != 0)
-		json_object_set_new(row, "expires", json_string(qp_time_format(g->expires_at, text)));
+		json_object_set_new(
+			row, "expires", json_string(qp_time_format(g->expires_at, text)));
 }

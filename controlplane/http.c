@@ -118,8 +118,8 @@ qp_http_conn_set_phase(struct qp_http *h, struct conn *c, enum conn_phase phase)
 struct conn *
 qp_http_conn_of(struct MHD_Connection *conn)
 {
-	const union MHD_ConnectionInfo *info =
-		MHD_get_connection_info(conn, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+	const union MHD_ConnectionInfo *info = MHD_get_connection_info(
+		conn, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
 
 	return info != NULL ? info->socket_context : NULL;
 }
@@ -127,8 +127,8 @@ qp_http_conn_of(struct MHD_Connection *conn)
 static void
 conn_started(struct qp_http *h, struct MHD_Connection *conn, void **socket_ctx)
 {
-	const union MHD_ConnectionInfo *info =
-		MHD_get_connection_info(conn, MHD_CONNECTION_INFO_CONNECTION_FD);
+	const union MHD_ConnectionInfo *info = MHD_get_connection_info(
+		conn, MHD_CONNECTION_INFO_CONNECTION_FD);
 	struct conn *c = calloc(1, sizeof(*c));
 	struct ucred cred;
 	socklen_t len = sizeof(cred);
@@ -139,8 +139,7 @@ conn_started(struct qp_http *h, struct MHD_Connection *conn, void **socket_ctx)
 	c->fd = info->connect_fd;
 	c->phase = CONN_FREE_OF_TIME;
 	c->uid = (uid_t)-1;
-	if (h->cfg.unix_socket &&
-		getsockopt(c->fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0)
+	if (h->cfg.unix_socket && getsockopt(c->fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0)
 		c->uid = cred.uid;
 	qp_http_conn_set_phase(h, c, CONN_WAITING);
 	/* Those that only wait do not keep a newcomer out: the oldest goes. */

@@ -21,7 +21,7 @@ struct qp_http_response;
 
 #define QP_HTTP_BODY_BYTES 65536u
 #define QP_HTTP_HEAD_BYTES 8192u /* request line and headers */
-#define QP_HTTP_FIELDS 64u	 /* headers a request, and as many query parameters */
+#define QP_HTTP_FIELDS 64u /* headers a request, and as many query parameters */
 
 struct qp_http_field {
 	const char *name;
@@ -40,7 +40,7 @@ struct qp_http_request {
 	const char *method;
 	const char *path;
 	const char *content_type; /* "" when not given */
-	const char *body;	  /* NUL-terminated beyond body_len */
+	const char *body; /* NUL-terminated beyond body_len */
 	size_t body_len;
 	const struct qp_http_field *header;
 	unsigned nheaders;
@@ -49,7 +49,7 @@ struct qp_http_request {
 	bool http10;
 	bool unix_socket;
 	uid_t uid; /* of a Unix socket's peer, as it connected */
-	int fd;	   /* the connection's, to ask the kernel about; -1: none */
+	int fd; /* the connection's, to ask the kernel about; -1: none */
 	struct qp_http_later *later; /* NULL: this answer cannot be deferred */
 };
 
@@ -69,8 +69,8 @@ struct qp_http_source {
 struct qp_http_response {
 	unsigned status;
 	const char *content_type; /* a static string; NULL: no body */
-	char *body;		  /* from malloc; taken over */
-	const void *constant;	  /* instead of `body`: never freed */
+	char *body; /* from malloc; taken over */
+	const void *constant; /* instead of `body`: never freed */
 	size_t body_len;
 	struct qp_http_field header[8]; /* static strings; further ones of this answer */
 	unsigned nheaders;
@@ -83,7 +83,8 @@ struct qp_http_config {
 	bool unix_socket;
 	struct qp_http_tls *tls; /* NULL: plain; borrowed */
 	unsigned max_connections;
-	unsigned timeout_s; /* in which a request must be there whole, counted from the one before */
+	unsigned
+		timeout_s; /* in which a request must be there whole, counted from the one before */
 	bool close_each; /* one request a connection */
 	/* Fills `out`, which is all zero; status 0 becomes a 500. */
 	void (*answer)(void *ctx, const struct qp_http_request *req, struct qp_http_response *out);

@@ -10,7 +10,7 @@
 /* What http.c (connections), http_request.c and http_respond.c (answers) share. */
 
 enum conn_phase {
-	CONN_WAITING,	/* for a whole request */
+	CONN_WAITING, /* for a whole request */
 	CONN_ANSWERING, /* for the peer to take the answer */
 	CONN_PHASES,
 	CONN_FREE_OF_TIME = CONN_PHASES, /* a handler or a stream has it */
@@ -35,7 +35,7 @@ struct qp_http {
 	struct qp_http_config cfg;
 	struct MHD_Daemon *daemon;
 	struct qp_watch watch;
-	struct qp_loop_timer timer;    /* libmicrohttpd's own */
+	struct qp_loop_timer timer; /* libmicrohttpd's own */
 	struct qp_loop_timer patience; /* ours */
 	struct conns conns[CONN_PHASES];
 	unsigned nwaiting;

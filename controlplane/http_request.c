@@ -105,13 +105,15 @@ check_framing(const struct upload *up, bool http10, struct qp_http_response *out
 
 	if (lengths > 1 || codings > 1 || (lengths > 0 && codings > 0))
 		qp_problem(out, 400, "the length of the body is given in two ways");
-	else if (lengths == 1 && (length[0] == '\0' || length[strspn(length, "0123456789")] != '\0'))
+	else if (lengths == 1 &&
+		 (length[0] == '\0' || length[strspn(length, "0123456789")] != '\0'))
 		qp_problem(out, 400, "Content-Length is not a number");
 	else if (codings == 1 && (http10 || strcasecmp(coding, "chunked") != 0))
 		qp_problem(out, 501, "Transfer-Encoding: only chunked is known here");
 	else if (hosts > 1 || (hosts == 0 && !http10))
 		qp_problem(out, 400, "one Host header is needed");
-	else if (lengths == 1 && (strlen(length) > 9 || strtoul(length, NULL, 10) > QP_HTTP_BODY_BYTES))
+	else if (lengths == 1 &&
+		 (strlen(length) > 9 || strtoul(length, NULL, 10) > QP_HTTP_BODY_BYTES))
 		qp_problem(out, 413, "the body is longer than %u bytes", QP_HTTP_BODY_BYTES);
 	else
 		return true;

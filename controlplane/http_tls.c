@@ -117,8 +117,9 @@ check(const struct qp_http_tls *t, const struct pem *pem, struct qp_errmsg *msg)
 	int err = import_chain(pem, &chain, &n);
 
 	if (err != 0)
-		return qp_fail(msg, QP_E_INVAL, "--private-api-tls-cert %s: %s: a certificate in "
-						"PEM is expected, its chain after it",
+		return qp_fail(msg, QP_E_INVAL,
+			"--private-api-tls-cert %s: %s: a certificate in "
+			"PEM is expected, its chain after it",
 			t->cert_path, gnutls_strerror(err));
 	err = import_key(pem, &key);
 	if (err != 0) {
@@ -161,8 +162,7 @@ load(const struct qp_http_tls *t, struct pem *out, struct qp_errmsg *msg)
 }
 
 int
-qp_http_tls_new(
-	const char *cert, const char *key, struct qp_http_tls **out, struct qp_errmsg *msg)
+qp_http_tls_new(const char *cert, const char *key, struct qp_http_tls **out, struct qp_errmsg *msg)
 {
 	struct qp_http_tls *t = calloc(1, sizeof(*t));
 	int err;

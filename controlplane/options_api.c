@@ -26,8 +26,7 @@ qp_options_check_api(struct qp_options *o, struct qp_errmsg *msg)
 	char addr[QP_ADDR_TEXT_BYTES];
 
 	if ((api->tls_cert == NULL) != (api->tls_key == NULL))
-		return qp_fail(msg, QP_E_INVAL,
-			"%s needs %s: give both",
+		return qp_fail(msg, QP_E_INVAL, "%s needs %s: give both",
 			api->tls_cert != NULL ? "--private-api-tls-cert" : "--private-api-tls-key",
 			api->tls_cert != NULL ? "--private-api-tls-key" : "--private-api-tls-cert");
 	if (!qp_sockaddr_is_loopback(&o->private_api_listen.sa) &&

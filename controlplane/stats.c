@@ -61,8 +61,8 @@ qp_stats_take(struct qp_stats *s, const struct qp_metrics *m, uint64_t now_ms)
 
 		json_object_set_new(totals, names[i], json_integer((json_int_t)total[i]));
 		json_object_set_new(rates, names[i],
-			json_integer((json_int_t)(grown * 1000 /
-						  (interval_ms > 0 ? interval_ms : 1))));
+			json_integer(
+				(json_int_t)(grown * 1000 / (interval_ms > 0 ? interval_ms : 1))));
 	}
 	s->at_ms = now_ms;
 	memcpy(s->total, total, sizeof(total));

@@ -49,7 +49,8 @@ open_all(void)
 {
 	struct qp_errmsg msg;
 
-	cr_assert_eq(qp_state_open(&(struct qp_state_config) {.dir = dir, .name = "x"}, &state, &msg),
+	cr_assert_eq(
+		qp_state_open(&(struct qp_state_config) {.dir = dir, .name = "x"}, &state, &msg),
 		0);
 	cr_assert_eq(qp_blocks_new(&(struct qp_blocks_config) {.loop = loop,
 					   .state = state,

@@ -317,7 +317,8 @@ Test(http_server, who_comes_back_too_late_is_told)
 
 Test(http_server, slow_listener_is_cut_off_and_others_go_on)
 {
-	struct peer *slow = dial(GET("/events?types=config")), *quick = dial(GET("/events?types=config"));
+	struct peer *slow = dial(GET("/events?types=config")),
+		    *quick = dial(GET("/events?types=config"));
 	char *padding = malloc(8001);
 	uint64_t end = qp_now_ns() + 30000000000u;
 
@@ -355,7 +356,8 @@ Test(http_server, listeners_are_bounded_and_their_places_given_back)
 	end = qp_now_ns() + 5000000000u;
 	while (qp_event_stream_listeners(stream) > 0 && qp_now_ns() < end)
 		qp_loop_turn(loop, 10);
-	cr_expect_eq(qp_event_stream_listeners(stream), 0u, "a peer that leaves is noticed at once");
+	cr_expect_eq(
+		qp_event_stream_listeners(stream), 0u, "a peer that leaves is noticed at once");
 }
 
 Test(http_server, listeners_that_are_still_there_end_with_the_server)
@@ -410,11 +412,12 @@ Test(access, names_that_were_rebound_to_loopback_are_refused)
 
 Test(access, pages_from_elsewhere_are_refused)
 {
-	static const char *const bad[] = {"http://example.com", "null", "", "https://127.0.0.1:39000",
-		"http://127.0.0.1", "http://127.0.0.1:39001", "http://localhost:39000",
-		"http://127.0.0.1:39000.example.com"};
+	static const char *const bad[] = {"http://example.com", "null", "",
+		"https://127.0.0.1:39000", "http://127.0.0.1", "http://127.0.0.1:39001",
+		"http://localhost:39000", "http://127.0.0.1:39000.example.com"};
 
-	cr_expect_eq(enters("127.0.0.1:39000", "http://127.0.0.1:39000", "same-origin", NULL), 200u);
+	cr_expect_eq(
+		enters("127.0.0.1:39000", "http://127.0.0.1:39000", "same-origin", NULL), 200u);
 	cr_expect_eq(enters("127.0.0.1:39000", NULL, "none", NULL), 200u);
 	cr_expect_eq(enters("127.0.0.1:39000", NULL, "cross-site", NULL), 403u);
 	cr_expect_eq(enters("127.0.0.1:39000", NULL, "same-site", NULL), 403u);

@@ -200,3 +200,15 @@ def test_kicked_tunnel_stays_out_for_a_while(host, outside):
     world.api.call("UnblockSource", source=address)
     client.opens(host, LO, 9000)
     assert world.gateway.stop() == 0
+
+
+def test_gateway_ends_while_somebody_listens(world):
+    events = [Events(world.api) for _ in range(5)]
+    for one in events:
+        next_of(one, "stats")
+    world.gateway.end()
+    for one in events:
+        while one.next() is not None:
+            pass
+        one.close()
+    world.gateway = Gateway(world.host, PORT)

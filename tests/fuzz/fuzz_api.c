@@ -93,7 +93,8 @@ policy(void *ctx)
 		return made;
 	made = qp_policy_new();
 	FUZZ_CHECK(made != NULL);
-	FUZZ_CHECK(qp_policy_add_key(made, "alice", "homes", "/etc/x.yaml:12", key, &grants, NULL) == 0);
+	FUZZ_CHECK(qp_policy_add_key(
+			   made, "alice", "homes", "/etc/x.yaml:12", key, &grants, NULL) == 0);
 	key[0] = 2;
 	FUZZ_CHECK(qp_policy_add_key(made, "bob", NULL, NULL, key, &grants, NULL) == 0);
 	return made;
@@ -101,8 +102,7 @@ policy(void *ctx)
 
 /* A write that is well-formed gets as far as here. */
 static int
-write_client(void *ctx, const char *actor, const char *name, json_t *entry,
-	struct qp_errmsg *msg)
+write_client(void *ctx, const char *actor, const char *name, json_t *entry, struct qp_errmsg *msg)
 {
 	FUZZ_CHECK(strlen(name) <= 63 && (entry == NULL || json_is_object(entry)));
 	return qp_fail(msg, QP_E_INVAL, "(api):1: group: expected a group that is under `groups`");
@@ -135,7 +135,8 @@ add_tunnel(uint64_t id)
 
 	FUZZ_CHECK(t != NULL);
 	qp_tunnels_authenticated(admin.tunnels, t);
-	t->identity = (struct qp_msg_identity) {.client_id = 1, .name = "alice", .since = 1700000000};
+	t->identity = (struct qp_msg_identity) {
+		.client_id = 1, .name = "alice", .since = 1700000000};
 	t->peer_addr[15] = (uint8_t)id;
 }
 
@@ -211,8 +212,7 @@ parse(char *text, const char *end, struct qp_http_request *req, struct qp_http_f
 		if (value == NULL || req->nheaders == QP_HTTP_FIELDS)
 			return false;
 		*value++ = '\0';
-		header[req->nheaders++] =
-			(struct qp_http_field) {line, value + strspn(value, " ")};
+		header[req->nheaders++] = (struct qp_http_field) {line, value + strspn(value, " ")};
 	}
 	type = qp_http_header(req, "Content-Type");
 	req->content_type = type != NULL ? type : "";
