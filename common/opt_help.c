@@ -115,26 +115,41 @@ make_page(const struct qp_opt_command *cmd, struct argp *argp)
 	return page;
 }
 
+/* How many of a line's first characters argp should not have written before an option's names. */
+static size_t
+hole_in(const char *line, size_t len)
+{
+	size_t spaces = strspn(line, " ");
+
+	if (len > 8 && strncmp(line, "  -", 3) == 0 && strncmp(line + 4, ",  ", 3) == 0)
+		return 5 + strspn(line + 5, " ");
+	return spaces > DOC_COLUMN && spaces < len ? spaces : 0;
+}
+
 /*
- * Where an option's names end just beyond what argp has in its buffer, it breaks the line between
- * the letter and the name: "-R,", a hole, the name, and the text at the margin. Made good here.
+ * Where an option's names end just beyond what argp has in its buffer, it breaks the line before
+ * them: "-R,", or nothing, a hole, the names, and text at the margin there or some lines below,
+ * where only a page's last words may be. Made good here.
  */
 static void
 print_page(const char *page, FILE *to)
 {
-	bool broken = false;
+	bool in_options = false, after_empty = false;
 
 	for (const char *line = page; *line != '\0';) {
-		size_t len = strcspn(line, "\n");
-		bool hole = len > 8 && strncmp(line, "  -", 3) == 0 && strncmp(line + 4, ",  ", 3) == 0;
-		const char *rest = hole ? line + 5 + strspn(line + 5, " ") : line;
+		size_t len = strcspn(line, "\n"), hole = hole_in(line, len);
+		bool blank = strspn(line, " ") == len;
 
-		if (hole)
+		in_options |= strncmp(line, "  -", 3) == 0 || strncmp(line, "      --", 8) == 0;
+		if (hole > 0 && line[2] == '-')
 			fprintf(to, "%.5s ", line);
-		else if (broken && line[0] != ' ')
+		else if (hole > 0)
+			fprintf(to, "%*s", strncmp(line + hole, "--", 2) == 0 ? 6 : DOC_COLUMN, "");
+		else if (in_options && !blank && !after_empty && line[0] != ' ')
 			fprintf(to, "%*s", DOC_COLUMN, "");
-		fprintf(to, "%.*s\n", (int)(line + len - rest), rest);
-		broken = hole;
+		if (len == 0 || !blank)
+			fprintf(to, "%.*s\n", (int)(len - hole), line + hole);
+		after_empty = len == 0;
 		line += len + (line[len] == '\n');
 	}
 }

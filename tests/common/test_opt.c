@@ -270,6 +270,70 @@ Test(opt, help_is_tidy_at_80_columns)
 	free(page);
 }
 
+#define MANY 40
+
+/* Options whose names and texts have all lengths. */
+static void
+make_many(struct qp_opt many[MANY + 1], char names[MANY][48], char help[MANY][128])
+{
+	static uint32_t value;
+
+	for (int i = 0; i < MANY; i++) {
+		int n = snprintf(names[i], sizeof(names[i]), "option-%c%c%.*s", 'a' + i / 26,
+			'a' + i % 26, i % 17, "-with-a-long-name");
+
+		for (int k = 0; k < (i * 7) % 100; k++)
+			help[i][k] = k % 6 == 5 ? ' ' : 'x';
+		many[i] = (struct qp_opt) {.name = names[i], .arg = i % 3 == 0 ? NULL : "SECONDS",
+			.help = help[i], .parse = qp_opt_u32, .value = &value};
+		cr_assert(lt(int, n, 48));
+	}
+}
+
+static void
+check_page(char *page, struct qp_opt many[MANY + 1])
+{
+	bool in_options = false, after_empty = false;
+	char *next;
+	int found = 0;
+
+	for (char *l = page; l != NULL; l = next) {
+		next = strchr(l, '\n');
+		if (next != NULL)
+			*next++ = '\0';
+		if (strncmp(l, "      --", 8) == 0 && found < MANY &&
+			strncmp(l + 8, many[found].name, strlen(many[found].name)) == 0)
+			found++;
+		in_options |= strncmp(l, "      --", 8) == 0;
+		cr_assert(le(sz, strlen(l), 80), "%s", l);
+		cr_assert(not(in_options && l[0] != '\0' && l[0] != ' ' && !after_empty), "%s", l);
+		after_empty = l[0] == '\0';
+	}
+	cr_assert(eq(int, found, MANY), "%s is not where it should be", many[found].name);
+}
+
+Test(opt, help_is_tidy_however_long_what_goes_before_is)
+{
+	static char names[MANY][48], help[MANY][128];
+	struct qp_opt many[MANY + 1] = {0};
+	char summary[401], *page = NULL;
+	size_t len;
+	FILE *f;
+
+	make_many(many, names, help);
+	for (size_t n = 0; n < sizeof(summary) - 1; n++) {
+		const struct qp_opt_command c = {.name = "quicport test", .summary = summary, .opts = many};
+
+		summary[n] = n % 9 == 8 ? ' ' : 'y';
+		summary[n + 1] = '\0';
+		f = open_memstream(&page, &len);
+		qp_opt_help(&c, f);
+		fclose(f);
+		check_page(page, many);
+		free(page);
+	}
+}
+
 Test(opt, numbers_reach_their_bounds_and_no_further)
 {
 	uint64_t big = 0;
