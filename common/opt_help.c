@@ -141,6 +141,8 @@ print_page(const char *page, FILE *to)
 		bool blank = strspn(line, " ") == len;
 
 		in_options |= strncmp(line, "  -", 3) == 0 || strncmp(line, "      --", 8) == 0;
+		if (after_empty && !blank && line[0] != ' ')
+			in_options = false; /* the epilogue */
 		if (hole > 0 && line[2] == '-')
 			fprintf(to, "%.5s ", line);
 		else if (hole > 0)

@@ -271,6 +271,7 @@ Test(opt, help_is_tidy_at_80_columns)
 }
 
 #define MANY 40
+#define EPILOGUE "Files:\n  one   is a file\nSignals: there are some\n"
 
 /* Options whose names and texts have all lengths. */
 static void
@@ -305,10 +306,12 @@ check_page(char *page, struct qp_opt many[MANY + 1])
 			strncmp(l + 8, many[found].name, strlen(many[found].name)) == 0)
 			found++;
 		in_options |= strncmp(l, "      --", 8) == 0;
+		in_options &= !(after_empty && l[0] != '\0' && l[0] != ' ');
 		cr_assert(le(sz, strlen(l), 80), "%s", l);
-		cr_assert(not(in_options && l[0] != '\0' && l[0] != ' ' && !after_empty), "%s", l);
+		cr_assert(not(in_options && l[0] != '\0' && l[0] != ' ' ), "%s", l);
 		after_empty = l[0] == '\0';
 	}
+	cr_assert(not(in_options), "the epilogue is missing");
 	cr_assert(eq(int, found, MANY), "%s is not where it should be", many[found].name);
 }
 
@@ -322,13 +325,15 @@ Test(opt, help_is_tidy_however_long_what_goes_before_is)
 
 	make_many(many, names, help);
 	for (size_t n = 0; n < sizeof(summary) - 1; n++) {
-		const struct qp_opt_command c = {.name = "quicport test", .summary = summary, .opts = many};
+		const struct qp_opt_command c = {.name = "quicport test", .summary = summary,
+			.epilogue = EPILOGUE, .opts = many};
 
 		summary[n] = n % 9 == 8 ? ' ' : 'y';
 		summary[n + 1] = '\0';
 		f = open_memstream(&page, &len);
 		qp_opt_help(&c, f);
 		fclose(f);
+		cr_assert(ne(ptr, strstr(page, "\n\n" EPILOGUE), NULL), "%s", page);
 		check_page(page, many);
 		free(page);
 	}
