@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the private API shows of tunnels, ports and connections, in pages and through filters."""
 
+import concurrent.futures
 import json
+import os
+import signal
 import socket
+import time
 
 import pytest
 from apikit import Api, Events
@@ -231,3 +235,27 @@ def test_cursors_of_others_are_refused_or_lead_nowhere(world):
             assert answer.status in (200, 400), answer
             if answer.status == 400:
                 assert answer.json()["field"] == "cursor"
+
+
+def test_silent_data_plane_holds_nobody_else_up(world):
+    api = world.api
+    world.forward(9000)
+    pid = api.call("ListDataPlanes")["data_planes"][0]["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        with concurrent.futures.ThreadPoolExecutor(80) as pool:
+            lists = [pool.submit(api.post, "ListConnections", {}) for _ in range(80)]
+            start = time.monotonic()
+            assert api.ask("GET", "/healthcheck").status in (200, 503)
+            assert api.ask("GET", "/metrics").status == 200
+            assert time.monotonic() - start < 1.5, "others waited, too"
+            answers = [done.result() for done in lists]
+        assert {answer.status for answer in answers} == {503}
+        took = time.monotonic() - start
+        assert took < 6, f"{took} s for what gives up after two"
+        (tunnel,) = api.call("ListTunnels")["tunnels"]
+        assert tunnel["ports"] == [{"protocol": "tcp", "port": 9000}]
+        assert "rtt_us" not in tunnel
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    eventually(lambda: "rtt_us" in api.call("ListTunnels")["tunnels"][0], what="figures are back")
