@@ -22,6 +22,7 @@
 #include "common/log.h"
 
 #define COMPLAIN_EVERY_S 60
+#define MAX_HALF_ROW     16384 /* more than a row has */
 
 struct qp_audit {
 	char *path;
@@ -104,26 +105,40 @@ want_sync(struct qp_audit *a)
 	pthread_mutex_unlock(&a->mutex);
 }
 
-/* Whether the file ends in the middle of a line, as a full disk leaves it. */
+/*
+ * A process that was killed in the middle of a row, where that crosses a page,
+ * leaves half of it at the end: nothing had come of it yet. Away with it, or
+ * whoever reads the file stumbles. A file without any line is left alone: true,
+ * what is there has no end.
+ */
 static bool
-ends_torn(const char *path)
+drop_half_row(const char *path, int fd)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	char last = '\n';
-	off_t size;
+	int in = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	char tail[MAX_HALF_ROW];
+	ssize_t n = -1;
+	off_t size = 0;
 
-	if (fd < 0)
+	if (in >= 0) {
+		size = lseek(in, 0, SEEK_END);
+		n = pread(in, tail, sizeof(tail),
+			size > (off_t)sizeof(tail) ? size - (off_t)sizeof(tail) : 0);
+		close(in);
+	}
+	const char *last = n > 0 ? memrchr(tail, '\n', (size_t)n) : NULL;
+	off_t half = last != NULL ? tail + n - (last + 1) : 0;
+	if (n <= 0 || tail[n - 1] == '\n')
 		return false;
-	size = lseek(fd, 0, SEEK_END);
-	if (size > 0 && pread(fd, &last, 1, size - 1) != 1)
-		last = '\n';
-	close(fd);
-	return last != '\n';
+	if (last == NULL || ftruncate(fd, size - half) < 0)
+		return true;
+	qp_log(QP_LOG_WARN, "half a row at the end of the audit log was removed",
+		QP_LOG_STR("file", path), QP_LOG_U64("bytes", (uint64_t)half));
+	return false;
 }
 
 /* The descriptor, or a negative code. */
 static int
-open_file(const char *path, struct qp_errmsg *msg)
+open_file(const char *path, bool *torn, struct qp_errmsg *msg)
 {
 	/* Not blocking: a FIFO without a reader would hold us up before we can refuse it. */
 	int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0640);
@@ -143,6 +158,7 @@ open_file(const char *path, struct qp_errmsg *msg)
 		return qp_fail(msg, QP_E_INUSE,
 			"the audit log %s is another gateway's: give each its own", path);
 	}
+	*torn = S_ISREG(st.st_mode) && drop_half_row(path, fd);
 	return fd;
 }
 
@@ -175,9 +191,8 @@ qp_audit_open(const char *path, struct qp_audit **out, struct qp_errmsg *msg)
 		return qp_fail(msg, QP_E_NOMEM, "out of memory");
 	a->sync_fd = -1;
 	a->path = strdup(path);
-	a->fd = a->path != NULL ? open_file(path, msg) : QP_E_NOMEM;
+	a->fd = a->path != NULL ? open_file(path, &a->torn, msg) : QP_E_NOMEM;
 	if (a->fd >= 0) {
-		a->torn = ends_torn(path);
 		err = start_syncer(a);
 		if (err == 0) {
 			*out = a;
@@ -214,6 +229,7 @@ int
 qp_audit_reopen(struct qp_audit *a, struct qp_errmsg *msg)
 {
 	struct stat old, now;
+	bool torn;
 	int fd;
 
 	if (a == NULL)
@@ -222,13 +238,13 @@ qp_audit_reopen(struct qp_audit *a, struct qp_errmsg *msg)
 	if (fstat(a->fd, &old) == 0 && stat(a->path, &now) == 0 && old.st_dev == now.st_dev &&
 		old.st_ino == now.st_ino)
 		return 0;
-	fd = open_file(a->path, msg);
+	fd = open_file(a->path, &torn, msg);
 	if (fd < 0)
 		return fd;
 	want_sync(a);
 	close(a->fd);
 	a->fd = fd;
-	a->torn = ends_torn(a->path);
+	a->torn = torn;
 	return 0;
 }
 
@@ -281,6 +297,16 @@ complain(struct qp_audit *a, int errnum)
 		QP_LOG_U64("lost", a->lost), QP_LOG_ERRNO(errnum));
 }
 
+/* The first bytes of a row that did not fit. Nobody else writes: they are the file's last ones. */
+static bool
+take_back(struct qp_audit *a, ssize_t n)
+{
+	struct stat st;
+
+	return fstat(a->fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size >= n &&
+	       ftruncate(a->fd, st.st_size - n) == 0;
+}
+
 static bool
 append(struct qp_audit *a, const char *event, json_t *row)
 {
@@ -298,8 +324,10 @@ append(struct qp_audit *a, const char *event, json_t *row)
 		a->torn = false;
 		a->stats.rows++;
 	} else {
-		a->torn |= n > 0;
-		complain(a, n < 0 ? errno : ENOSPC);
+		int errnum = n < 0 ? errno : ENOSPC;
+
+		a->torn |= n > 0 && !take_back(a, n);
+		complain(a, errnum);
 	}
 	free(line);
 	return n == (ssize_t)(len - skip);

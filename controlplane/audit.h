@@ -8,8 +8,8 @@
 #include "common/error.h"
 
 /*
- * The audit log: one JSON object a line, appended whole with one write, so that
- * a killed process leaves no half row behind that others would read as whole.
+ * The audit log: one JSON object a line, appended whole with one write. What a
+ * kill in the middle of that leaves is removed by the next start.
  * A row is with the kernel when qp_audit_write returns, so that nothing is lost
  * by a SIGKILL; a thread of its own syncs to the disk, once a second at most.
  * Owner: the loop thread. Lock: none; one gateway a file.
@@ -26,7 +26,8 @@ struct qp_audit_stats {
 };
 
 /*
- * Opens, or makes, the file (0640): a regular one, or a character device.
+ * Opens, or makes, the file (0640): a regular one, whose last line is cut off if
+ * it has no end, or a character device.
  * QP_E_INUSE when another process has it open as its audit log.
  */
 int qp_audit_open(const char *path, struct qp_audit **out, struct qp_errmsg *msg);

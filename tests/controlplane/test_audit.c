@@ -171,16 +171,35 @@ Test(audit, fifo_is_refused_at_once)
 	close(reader);
 }
 
-Test(audit, torn_last_line_spoils_no_row)
+Test(audit, half_a_row_at_the_end_is_removed)
 {
-	int fd = open(path, O_WRONLY | O_CREAT, 0600);
+	int fd;
 
+	start();
+	row(1);
+	qp_audit_close(audit);
+	fd = open(path, O_WRONLY | O_APPEND);
 	cr_assert_eq(write(fd, "{\"time\":\"2026", 13), 13);
 	close(fd);
 	start();
-	row(1);
 	row(2);
-	expect_rows(path, 3, (int[]) {-1, 1, 2});
+	expect_rows(path, 2, (int[]) {1, 2});
+}
+
+Test(audit, file_that_is_no_audit_log_is_not_cut)
+{
+	char text[16] = "";
+	int fd = open(path, O_WRONLY | O_CREAT, 0600);
+
+	cr_assert_eq(write(fd, "precious", 8), 8);
+	close(fd);
+	start();
+	row(1);
+	fd = open(path, O_RDONLY);
+	cr_assert_eq(read(fd, text, 9), 9);
+	close(fd);
+	cr_expect_str_eq(text, "precious\n");
+	expect_rows(path, 2, (int[]) {-1, 1});
 }
 
 /* `room` more bytes fit into the file. */
@@ -212,7 +231,7 @@ Test(audit, full_disk_loses_rows_and_says_how_many_afterwards)
 	limit(path, SIZE_MAX);
 	row(5);
 	row(6);
-	expect_rows(path, 5, (int[]) {1, -1, 5, 0, 6});
+	expect_rows(path, 4, (int[]) {1, 5, 0, 6});
 	fd = open(path, O_RDONLY);
 	cr_assert_gt(read(fd, text, sizeof(text) - 1), 0);
 	close(fd);
@@ -243,7 +262,7 @@ write_until_killed(int out)
 	}
 }
 
-Test(audit, killed_writer_has_lost_nothing_and_left_no_half_row)
+Test(audit, killed_writer_has_lost_nothing)
 {
 	for (int round = 0; round < 20; round++) {
 		int pipe_fd[2], told = 0, got = 0, *numbers = calloc(1u << 20, sizeof(int));
@@ -262,6 +281,9 @@ Test(audit, killed_writer_has_lost_nothing_and_left_no_half_row)
 		while (read(pipe_fd[0], &got, sizeof(got)) == (ssize_t)sizeof(got))
 			told = got;
 		close(pipe_fd[0]);
+		start(); /* removes what the kill has torn: a write may end between two pages */
+		qp_audit_close(audit);
+		audit = NULL;
 		n = rows_of(path, numbers, 1u << 20);
 		cr_expect_geq(n, (unsigned)told);
 		for (unsigned i = 0; i < n; i++)
