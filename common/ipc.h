@@ -16,23 +16,27 @@
  *
  * Rendezvous: the control plane listens on the Unix SOCK_SEQPACKET socket
  * QP_RUN_DIR "/INSTANCE/control.sock". A data plane connects and sends struct
- * qp_attach (SCM_RIGHTS: one eventfd for each worker, its doorbell); it gets
- * struct qp_attach_reply (SCM_RIGHTS: the control plane's doorbell eventfd and
- * the write end of the lifeline pipe), makes the memzone and the rings under
- * the names below, and sends struct qp_attach_ready. From then on the socket
- * only tells, by its end, that the other side is gone. The port owner ends
- * when no process holds the lifeline's write end any more.
+ * qp_attach (SCM_RIGHTS: one eventfd for each worker, its doorbell; one that
+ * runs already adds its lifeline); it gets struct qp_attach_reply (SCM_RIGHTS:
+ * the control plane's doorbell eventfd and the write end of the lifeline pipe),
+ * makes the memzone and the rings in it, and sends struct qp_attach_ready. From
+ * then on the socket only tells, by its end, that the other side is gone. The
+ * port owner ends when no process holds the lifeline's write end any more.
+ *
+ * A data plane whose control plane is gone goes on, and connects again until
+ * one is there: "I am server_id N, running". Each attachment has an epoch of
+ * its own and fresh rings: those that somebody was killed at are never used
+ * again. The control plane then sends CONFIG (of a worker that runs already
+ * only the HELLO comes back) and REPLAY.
  */
-#define QP_IPC_VERSION 2u
+#define QP_IPC_VERSION 3u
 #define QP_RUN_DIR "/run/quicport"
 #define QP_ATTACH_MAGIC 0x51504154u /* "QPAT" */
 #define QP_MAX_WORKERS 16u
 #define QP_RING_MESSAGES 1024u
 
-/* rte_memzone and rte_ring names; the argument is the server id, and the worker. */
+/* rte_memzone's name; the argument is the server id. The rings are in it, see qp_ring_at. */
 #define QP_SHARED_NAME "qp_gen_%u"
-#define QP_RING_D2C_NAME "qp_d2c_%u_%u"
-#define QP_RING_C2D_NAME "qp_c2d_%u_%u"
 /* A worker's mempools, named so that what a crash left can be found and freed. */
 #define QP_POOL_NAME "qp_mb_%u_%u"
 #define QP_INDIRECT_NAME "qp_in_%u_%u"
@@ -42,6 +46,9 @@ struct qp_attach {
 	uint32_t version;    /* QP_IPC_VERSION */
 	int32_t pid;
 	uint32_t nworkers;   /* 1 … QP_MAX_WORKERS, and as many eventfds */
+	uint32_t server_id;  /* 0: it starts; else it runs, and sends its lifeline as well */
+	uint32_t epoch;      /* of this attachment: which rings are meant; the first is 0 */
+	uint32_t lcore_base; /* EAL's lcore id of its main thread; 0: unknown */
 };
 
 struct qp_attach_reply {
@@ -218,10 +225,31 @@ struct qp_gen_shared {
 	uint32_t state;        /* enum qp_dp_state */
 	uint32_t layout;       /* qp_counters_layout(): the counters have the reader's names and order */
 	uint64_t started_at;   /* Unix time, seconds */
+	uint32_t ring_bytes;   /* of each ring behind this block */
+	uint32_t orphan_timeout_s; /* as CONFIG says; 0: for ever */
 	/* Written by the control plane: 1 = it sleeps on its doorbell. Seq_cst as above. */
 	uint32_t d2c_sleeping __attribute__((aligned(64)));
 	struct qp_worker_shared worker[QP_MAX_WORKERS] __attribute__((aligned(64)));
 };
+
+/*
+ * Where a ring starts in the zone, behind the block. Two sets of pairs take
+ * turns, so that one is at rest while the other is in use; they are set up in
+ * place, which takes none of the locks that a killed process may hold.
+ */
+static inline uint64_t
+qp_ring_at(uint32_t nworkers, uint32_t ring_bytes, uint32_t epoch, uint32_t worker, int to_cp)
+{
+	uint64_t index = ((uint64_t)(epoch & 1) * nworkers + worker) * 2 + (to_cp != 0);
+
+	return sizeof(struct qp_gen_shared) + index * ring_bytes;
+}
+
+static inline uint64_t
+qp_shared_bytes(uint32_t nworkers, uint32_t ring_bytes)
+{
+	return sizeof(struct qp_gen_shared) + 4ull * nworkers * ring_bytes;
+}
 
 enum qp_msg_type {
 	QP_MSG_CONFIG = 1,      /* c2d, first message to each worker */
@@ -296,6 +324,7 @@ struct qp_msg_config {
 	uint16_t public_port_be;     /* 0: no public API */
 	uint32_t keep_alive_s;       /* 0: off */
 	uint32_t idle_timeout_s;
+	uint32_t orphan_timeout_s;   /* without control plane and tunnels for so long: ends; 0: never */
 	uint32_t name_hash;          /* the instance's, for interface names */
 	uint8_t reset_key[32];       /* derives stateless reset tokens; survives generations */
 	struct qp_msg_tcp tcp;
@@ -417,10 +446,24 @@ enum qp_end_reason {
 	QP_END_REFUSED,      /* not authenticated, not granted, or the destination said no */
 };
 
+struct qp_msg_tunnel_state {
+	struct qp_msg_identity identity;
+	uint8_t peer_addr[16];
+	uint16_t peer_port_be;
+	uint16_t port;         /* that it holds, host order; 0: none */
+	uint8_t protocol;
+	uint8_t local;         /* 1: a local forward; `destination` is where it leads */
+	uint16_t source_first; /* of a local forward: its worker's own local ports */
+	uint16_t source_count; /* 0: none yet */
+	uint16_t destination_len;
+	char destination[256];
+};
+
 struct qp_msg_tunnel_closed { /* TUNNEL_CLOSED */
 	uint32_t reason;      /* enum qp_end_reason */
-	uint32_t pad;
+	uint32_t authenticated; /* 1: `state` is what it was, for a control plane that does not know it */
 	struct qp_msg_usage usage;
+	struct qp_msg_tunnel_state state;
 };
 
 /* One outside connection or UDP flow; in CONN_CLOSED as it was at its end. */
@@ -473,17 +516,6 @@ struct qp_msg_tunnel_rows {
 	uint32_t n;
 	uint32_t more;
 	struct qp_msg_tunnel_row row[QP_MSG_TUNNEL_ROWS_MAX];
-};
-
-struct qp_msg_tunnel_state {
-	struct qp_msg_identity identity;
-	uint8_t peer_addr[16];
-	uint16_t peer_port_be;
-	uint16_t port;         /* that it holds, host order; 0: none */
-	uint8_t protocol;
-	uint8_t local;         /* 1: a local forward; `destination` is where it leads */
-	uint16_t destination_len;
-	char destination[256];
 };
 
 struct qp_msg_forward {  /* FORWARD_REQUEST */
@@ -596,6 +628,7 @@ struct qp_msg {
 
 _Static_assert(sizeof(struct qp_msg_conn_rows) <= QP_MSG_BYTES - 16, "rows fit");
 _Static_assert(sizeof(struct qp_msg_tunnel_rows) <= QP_MSG_BYTES - 16, "rows fit");
+_Static_assert(sizeof(struct qp_msg_tunnel_closed) <= QP_MSG_BYTES - 16, "an end fits");
 _Static_assert(sizeof(struct qp_msg_client_sources) <= QP_MSG_BYTES - 16, "networks fit");
 _Static_assert(sizeof(struct qp_msg) == QP_MSG_BYTES, "a ring element has a fixed size");
 

@@ -36,21 +36,16 @@ struct qp_dp_link {
 	} worker[QP_MAX_WORKERS];
 };
 
+/* A ring of smaller elements, or beyond the zone's end, would be read where nothing is. */
 static int
-find_ring(const char *format, uint32_t server_id, unsigned worker, struct rte_ring **out,
-	struct qp_errmsg *msg)
+find_ring(const struct qp_gen_shared *shared, uint32_t epoch, unsigned worker, int to_cp,
+	struct rte_ring **out, struct qp_errmsg *msg)
 {
-	char name[NAME_BYTES];
-
-	snprintf(name, sizeof(name), format, server_id, worker);
-	*out = rte_ring_lookup(name);
-	if (*out == NULL)
-		return qp_fail(msg, QP_E_NOTFOUND, "the data plane made no ring %s", name);
-	/* A ring of smaller elements would be read beyond its end. */
-	if (rte_ring_get_capacity(*out) + 1 < QP_RING_MESSAGES || (*out)->memzone == NULL ||
-		(*out)->memzone->len <
-			(size_t)rte_ring_get_memsize_elem(QP_MSG_BYTES, QP_RING_MESSAGES))
-		return qp_fail(msg, QP_E_VERSION, "the data plane's ring %s is too small", name);
+	*out = (struct rte_ring *)((char *)(uintptr_t)shared + qp_ring_at(shared->nworkers,
+		shared->ring_bytes, epoch, worker, to_cp));
+	if (rte_ring_get_size(*out) != QP_RING_MESSAGES ||
+		rte_ring_get_capacity(*out) + 1 != QP_RING_MESSAGES)
+		return qp_fail(msg, QP_E_PROTO, "the data plane set up no ring for worker %u", worker);
 	return 0;
 }
 
@@ -64,11 +59,14 @@ check_shared(
 	if (s->server_id != server_id || s->nworkers != nworkers)
 		return qp_fail(msg, QP_E_PROTO, "the data plane's block is of 0x%x with %u workers",
 			s->server_id, s->nworkers);
+	if (s->ring_bytes != (uint32_t)rte_ring_get_memsize_elem(QP_MSG_BYTES, QP_RING_MESSAGES))
+		return qp_fail(msg, QP_E_VERSION, "the data plane's rings have %u bytes: it was built "
+			"with another DPDK", s->ring_bytes);
 	return 0;
 }
 
 int
-qp_dp_link_open(uint32_t server_id, unsigned nworkers, const int *doorbells,
+qp_dp_link_open(uint32_t server_id, unsigned nworkers, uint32_t epoch, const int *doorbells,
 	struct qp_dp_link **out, struct qp_errmsg *msg)
 {
 	const struct rte_memzone *zone;
@@ -81,6 +79,9 @@ qp_dp_link_open(uint32_t server_id, unsigned nworkers, const int *doorbells,
 	if (zone == NULL || zone->len < sizeof(struct qp_gen_shared))
 		return qp_fail(msg, QP_E_NOTFOUND, "the data plane made no memory zone %s", name);
 	err = check_shared(zone->addr, server_id, nworkers, msg);
+	if (err == 0 && zone->len < qp_shared_bytes(nworkers,
+		((const struct qp_gen_shared *)zone->addr)->ring_bytes))
+		err = qp_fail(msg, QP_E_PROTO, "the data plane's memory zone is too small");
 	if (err != 0)
 		return err;
 	l = calloc(1, sizeof(*l));
@@ -90,9 +91,9 @@ qp_dp_link_open(uint32_t server_id, unsigned nworkers, const int *doorbells,
 	l->nworkers = nworkers;
 	l->shared = zone->addr;
 	for (unsigned w = 0; err == 0 && w < nworkers; w++) {
-		err = find_ring(QP_RING_D2C_NAME, server_id, w, &l->worker[w].d2c, msg);
+		err = find_ring(l->shared, epoch, w, 1, &l->worker[w].d2c, msg);
 		if (err == 0)
-			err = find_ring(QP_RING_C2D_NAME, server_id, w, &l->worker[w].c2d, msg);
+			err = find_ring(l->shared, epoch, w, 0, &l->worker[w].c2d, msg);
 	}
 	if (err != 0) {
 		free(l);

@@ -15,8 +15,8 @@
  */
 struct qp_dp_link;
 
-/* `doorbells`: one eventfd for each worker; taken over on success. */
-int qp_dp_link_open(uint32_t server_id, unsigned nworkers, const int *doorbells,
+/* `epoch`: of the attachment. `doorbells`: one eventfd for each worker; taken over on success. */
+int qp_dp_link_open(uint32_t server_id, unsigned nworkers, uint32_t epoch, const int *doorbells,
 	struct qp_dp_link **out, struct qp_errmsg *msg);
 /* Closes the doorbells. The memory stays: see qp_dp_link_reclaim. NULL is allowed. */
 void qp_dp_link_close(struct qp_dp_link *l);

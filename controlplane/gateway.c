@@ -7,6 +7,9 @@
  *	→ HELLO of all workers → ready → … → signal
  *	→ data planes end → port owner ends → host and files as before
  *
+ * After a control plane that was killed: port owner and data planes are there,
+ * they come to us, and gateway_adopt.c puts what they tell in its place.
+ *
  * Loop thread. Every failure during the start takes the same way down as a
  * signal. What happens between up and down is gateway_wiring.c's.
  */
@@ -16,6 +19,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
 #include <systemd/sd-daemon.h>
@@ -45,7 +49,19 @@ qp_gateway_fail(void *ctx, const char *why)
 		return;
 	g->status = 1;
 	qp_fail(g->msg, 0, "%s", why);
-	qp_gateway_shutdown(g);
+	/* What lived without us lives on: the next start may have more luck. */
+	if (qp_supervisor_adopting(g->supervisor))
+		qp_gateway_leave(g, why);
+	else
+		qp_gateway_shutdown(g);
+}
+
+void
+qp_gateway_check_owner(struct qp_gateway *g)
+{
+	if (!g->stopping && !qp_owner_alive(g->owner) &&
+		TAILQ_EMPTY(qp_supervisor_generations(g->supervisor)))
+		qp_gateway_fail(g, "the port owner has ended, and the last data plane: start again");
 }
 
 /* The last data plane has ended: our part of the shared memory goes, then its owner. */
@@ -73,6 +89,7 @@ on_owner_ended(void *ctx, const char *how)
 			"THE PORT OWNER IS GONE: tunnels run on, but no data plane can be started any "
 			"more: restart the gateway when its tunnels can be spared",
 			QP_LOG_STR("how", how));
+	qp_gateway_check_owner(g);
 }
 
 static void
@@ -191,19 +208,20 @@ open_supervisor(struct qp_gateway *g, struct qp_errmsg *msg)
 static int
 open_owner(struct qp_gateway *g, struct qp_errmsg *msg)
 {
-	return qp_owner_new(
-		&(struct qp_owner_config) {
-			.loop = g->loop,
-			.instance = &g->instance,
-			.memory_mib = g->o->memory_mib,
-			.socket_path = g->o->port_owner_socket,
-			.log = g->o->log,
-			.ready = on_owner_ready,
-			.failed = qp_gateway_fail,
-			.ended = on_owner_ended,
-			.ctx = g,
-		},
-		&g->owner, msg);
+	const struct qp_owner_config cfg = {
+		.loop = g->loop,
+		.instance = &g->instance,
+		.memory_mib = g->o->memory_mib,
+		.socket_path = g->o->port_owner_socket,
+		.log = g->o->log,
+		.ready = on_owner_ready,
+		.failed = qp_gateway_fail,
+		.ended = on_owner_ended,
+		.ctx = g,
+	};
+
+	return g->instance.adopted ? qp_owner_adopt(&cfg, &g->owner, msg)
+				   : qp_owner_new(&cfg, &g->owner, msg);
 }
 
 static int
@@ -297,6 +315,7 @@ open_hostnet(struct qp_gateway *g, struct qp_errmsg *msg)
 		.ninterfaces = g->o->interfaces.n,
 		.quic_port = qp_sockaddr_port(&g->o->data_plane_addr.sa),
 		.public_port = qp_options_public_port(g->o),
+		.adopt = g->instance.adopted,
 	};
 	int err;
 
@@ -406,6 +425,8 @@ open_modules(struct qp_gateway *g, struct qp_errmsg *msg)
 		qp_record_gateway_started(&g->records, g->instance.name);
 		g->start_recorded = true;
 	}
+	if (err == 0 && g->instance.adopted)
+		err = qp_supervisor_adopt(g->supervisor, msg);
 	return err;
 }
 
@@ -428,7 +449,12 @@ close_modules(struct qp_gateway *g)
 	qp_owner_free(g->owner);
 	qp_events_free(g->events);
 	qp_loop_unwatch(g->loop, &g->hostnet_watch);
-	qp_hostnet_close(g->hostnet);
+	qp_loop_timer_cancel(g->loop, &g->reserve);
+	free(g->waiting);
+	if (g->leaving)
+		qp_hostnet_leave(g->hostnet);
+	else
+		qp_hostnet_close(g->hostnet);
 	qp_gateway_close_keeping(g);
 	qp_watchdog_stop(&g->watchdog);
 	qp_loop_unwatch(g->loop, &g->signal_watch);
@@ -442,6 +468,11 @@ static void
 end_what_started(struct qp_gateway *g)
 {
 	g->stopping = true;
+	if (g->instance.adopted) {
+		g->leaving = true;
+		qp_supervisor_leave(g->supervisor);
+		return;
+	}
 	if (g->owner == NULL)
 		return;
 	qp_owner_release(g->owner);
@@ -449,8 +480,9 @@ end_what_started(struct qp_gateway *g)
 		qp_loop_turn(g->loop, -1);
 }
 
-int
-qp_gateway_run(struct qp_options *o, struct qp_credentials *cred, struct qp_errmsg *msg)
+/* `*again`: what was to be taken over has died while we started. */
+static int
+run_once(struct qp_options *o, struct qp_credentials *cred, bool *again, struct qp_errmsg *msg)
 {
 	struct qp_gateway g = {.o = o,
 		.cred = cred,
@@ -470,7 +502,10 @@ qp_gateway_run(struct qp_options *o, struct qp_credentials *cred, struct qp_errm
 	g.loop = qp_loop_new();
 	if (g.loop == NULL) {
 		qp_fail(msg, QP_E_IO, "cannot make an event loop: %s", strerror(errno));
-		qp_instance_close(&g.instance);
+		if (g.instance.adopted)
+			qp_instance_leave(&g.instance);
+		else
+			qp_instance_close(&g.instance);
 		return 1;
 	}
 	qp_watchdog_start(&g.watchdog, g.loop);
@@ -482,7 +517,26 @@ qp_gateway_run(struct qp_options *o, struct qp_credentials *cred, struct qp_errm
 		end_what_started(&g);
 	}
 	close_modules(&g);
+	if (g.leaving) {
+		*again = !qp_eal_attached() && !qp_instance_lives(&g.instance);
+		qp_instance_leave(&g.instance);
+		return g.status;
+	}
 	qp_host_eal_cleanup(g.instance.name);
 	qp_instance_close(&g.instance);
 	return g.status;
+}
+
+int
+qp_gateway_run(struct qp_options *o, struct qp_credentials *cred, struct qp_errmsg *msg)
+{
+	bool again;
+	int status;
+
+	/* Each time there is less that could die. */
+	do {
+		again = false;
+		status = run_once(o, cred, &again, msg);
+	} while (again);
+	return status;
 }

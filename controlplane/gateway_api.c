@@ -13,7 +13,8 @@ is_serving(void *ctx)
 {
 	struct qp_gateway *g = ctx;
 
-	return !g->stopping && qp_supervisor_serving(g->supervisor);
+	return !g->stopping && !qp_supervisor_adopting(g->supervisor) &&
+	       qp_supervisor_serving(g->supervisor);
 }
 
 /* Also those that were replayed, and those whose client has not moved a byte yet. */

@@ -69,6 +69,12 @@ struct qp_gateway {
 	bool started; /* has been ready once */
 	bool start_recorded; /* in the audit log: its end is owed */
 	bool stopping;
+	bool leaving; /* while stopping: data planes and host stay as they are */
+	/* Taking over, see gateway_adopt.c. */
+	bool restoring; /* a port that is opened now was open before */
+	struct qp_waiting *waiting;
+	unsigned nwaiting, waiting_cap;
+	struct qp_loop_timer reserve;
 	bool data_planes_ended; /* while stopping: only the port owner is left */
 	int status;
 	struct qp_errmsg *msg; /* why, if status is not 0 */
@@ -114,7 +120,23 @@ const struct qp_allow *qp_gateway_local_rights(
 /* struct qp_enforce_config's workers. */
 unsigned qp_gateway_workers(void *ctx, uint32_t server_id);
 
-/* gateway.c: begins the way down; when called again, without patience. */
+/* gateway_adopt.c */
+/* True: the message waits until the take-over is complete. */
+bool qp_gateway_waits(struct qp_gateway *g, const struct qp_origin *from, const struct qp_msg *m);
+void qp_gateway_tunnel_state(
+	struct qp_gateway *g, const struct qp_origin *from, const struct qp_msg *m);
+/* TUNNEL_CLOSED of a tunnel that nobody has told yet: puts it into the tables, to be closed. */
+void qp_gateway_learn_end(
+	struct qp_gateway *g, const struct qp_origin *from, const struct qp_msg *m);
+/* struct qp_supervisor_ops' adopted and lifeline. */
+void qp_gateway_adopted(void *ctx);
+void qp_gateway_lifeline(void *ctx, int fd);
+/* Ends this process only. */
+void qp_gateway_leave(struct qp_gateway *g, const char *why);
+
+/* gateway.c: without port owner and data planes there is no way on. */
+void qp_gateway_check_owner(struct qp_gateway *g);
+/* Begins the way down; when called again, without patience. */
 void qp_gateway_shutdown(struct qp_gateway *g);
 /* The same after a failure; ctx is the gateway. The first reason counts. */
 void qp_gateway_fail(void *ctx, const char *why);

@@ -23,7 +23,7 @@ qp_gateway_port_open(void *ctx, int protocol, uint16_t port, const struct in6_ad
 
 	if (gen == NULL)
 		return qp_fail(msg, QP_E_CLOSED, "the data plane is gone");
-	return qp_hostnet_port_open(
+	return (g->restoring ? qp_hostnet_port_adopt : qp_hostnet_port_open)(
 		g->hostnet, protocol, port, addr, gen->worker[worker->worker].ifindex, msg);
 }
 
@@ -32,7 +32,8 @@ qp_gateway_port_close(void *ctx, int protocol, uint16_t port)
 {
 	struct qp_gateway *g = ctx;
 
-	qp_hostnet_port_close(g->hostnet, protocol, port);
+	if (!g->leaving)
+		qp_hostnet_port_close(g->hostnet, protocol, port);
 }
 
 int
@@ -108,6 +109,7 @@ configure(void *ctx, struct qp_msg_config *out)
 	};
 	out->idle_timeout_s = g->o->idle_timeout_s;
 	out->audit_conns = g->o->audit_conns && g->audit != NULL;
+	out->orphan_timeout_s = g->o->orphan_timeout_s;
 	out->name_hash = g->instance.hash;
 	derive_reset_key(g, out->reset_key);
 	_Static_assert(sizeof(out->cert_file) == sizeof(g->cred->cert_path), "paths fit");
@@ -224,6 +226,7 @@ on_generation_ended(void *ctx, const struct qp_generation *gen)
 		if (gen->worker[w].ifindex != 0)
 			qp_hostnet_worker_remove(g->hostnet, gen->server_id, (uint8_t)w);
 	}
+	qp_gateway_check_owner(g);
 }
 
 static void
@@ -275,6 +278,8 @@ on_message(void *ctx, const struct qp_origin *from, const struct qp_msg *m)
 {
 	struct qp_gateway *g = ctx;
 
+	if (qp_gateway_waits(g, from, m))
+		return;
 	switch (m->type) {
 	case QP_MSG_AUTH_BEGIN:
 		qp_authd_begin(g->authd, from, m);
@@ -291,7 +296,11 @@ on_message(void *ctx, const struct qp_origin *from, const struct qp_msg *m)
 	case QP_MSG_LOCAL_REQUEST:
 		qp_locals_request(g->locals, from, m);
 		break;
+	case QP_MSG_TUNNEL_STATE:
+		qp_gateway_tunnel_state(g, from, m);
+		break;
 	case QP_MSG_TUNNEL_CLOSED:
+		qp_gateway_learn_end(g, from, m);
 		on_tunnel_closed(g, from, m);
 		break;
 	case QP_MSG_CONN_CLOSED:
@@ -319,6 +328,8 @@ const struct qp_supervisor_ops qp_gateway_supervisor_ops = {
 	.activate = activate,
 	.active = on_active,
 	.message = on_message,
+	.lifeline = qp_gateway_lifeline,
+	.adopted = qp_gateway_adopted,
 	.ended = on_generation_ended,
 	.failed = qp_gateway_fail,
 	.all_ended = qp_gateway_all_ended,

@@ -70,6 +70,12 @@ qp_generation_process_ended(void *ctx, uint32_t events)
 
 	(void)events;
 	TAILQ_REMOVE(&s->generations, g, next);
+	if (server_id == 0 && g->adopted) {
+		qp_log(QP_LOG_ERROR, "a data plane died before it could be taken over",
+			QP_LOG_I64("pid", g->pid));
+		s->stats.deaths += !g->told_to_end;
+		qp_instance_remove_process(s->cfg.instance, g->pid);
+	}
 	if (server_id != 0) {
 		g->state = QP_DP_TERMINATED;
 		s->stats.deaths += !g->told_to_end;
@@ -81,6 +87,8 @@ qp_generation_process_ended(void *ctx, uint32_t events)
 		log_end(g, zones);
 	}
 	qp_generation_free(g);
+	qp_supervisor_check_adopted(s);
+	qp_supervisor_refill(s);
 	if (s->shutting_down && TAILQ_EMPTY(&s->generations) && !qp_launcher_busy(s->launcher))
 		s->cfg.ops->all_ended(s->cfg.ctx);
 }
@@ -130,6 +138,11 @@ qp_generation_end(struct qp_generation *g)
 	g->told_to_end = true;
 	if (g->state == QP_DP_ACTIVE)
 		g->state = QP_DP_DRAINING;
+	if (g->adopted && g->server_id == 0) { /* it has not found us: a signal reaches it */
+		pidfd_send_signal(g->pidfd, SIGTERM, NULL, 0);
+		qp_loop_timer_set(s->cfg.loop, &g->patience, QP_END_PATIENCE_MS);
+		return;
+	}
 	if (g->link == NULL) { /* it does not listen yet, and has no tunnels */
 		qp_generation_kill(g);
 		return;

@@ -14,7 +14,7 @@ struct qp_supervisor;
 
 /*
  * A data plane, from its attaching to its end. Owner: the loop thread
- * (supervisor.c). Life: STARTING at the attach request, TERMINATED when its
+ * (supervisor.c). Life: STARTING at the attach request, or from our start on, TERMINATED when its
  * socket or process has ended, then freed. Lock: none.
  */
 struct qp_generation {
@@ -24,6 +24,11 @@ struct qp_generation {
 	pid_t pid;
 	enum qp_dp_state state;
 	bool told_to_end; /* SHUTDOWN was sent: its end is no accident */
+	bool adopted; /* it ran before us; server_id is 0 until it has found us */
+	bool drained; /* its predecessor told it to drain, or we did */
+	unsigned nreplaying; /* workers that still tell their tunnels */
+	uint32_t epoch; /* of its attachment */
+	uint32_t lcore_base; /* EAL's lcore id of its main thread; 0: unknown */
 	unsigned nworkers;
 	unsigned nworkers_up;
 	uint64_t started_at; /* Unix time, seconds */

@@ -94,6 +94,7 @@ static int
 load_classifier(struct qp_hostnet *h, const struct qp_hostnet_config *cfg, struct qp_errmsg *msg)
 {
 	uint32_t seed;
+	int rc;
 
 	libbpf_set_print(on_libbpf_print);
 	h->bpf = qp_classifier__open();
@@ -105,6 +106,14 @@ load_classifier(struct qp_hostnet *h, const struct qp_hostnet_config *cfg, struc
 	if (getrandom(&seed, sizeof(seed), 0) != sizeof(seed))
 		return explain_load(errno, msg);
 	h->bpf->rodata->strangers_seed = seed;
+	if (cfg->adopt) {
+		rc = qp_hostnet_reuse(h, msg);
+		if (rc == QP_E_NOTFOUND)
+			qp_log(QP_LOG_WARN, "the classifier is set up again: clients may have "
+				"missed some packets", QP_LOG_STR("reason", msg->text));
+		else if (rc != 0)
+			return rc;
+	}
 	if (qp_classifier__load(h->bpf) != 0)
 		return explain_load(errno, msg);
 	h->ethernet_id = program_id(h->bpf->progs.qp_ingress);
@@ -142,6 +151,14 @@ choose_interfaces(struct qp_hostnet *h, const struct qp_hostnet_config *cfg, str
 }
 
 static int
+reserve(struct qp_hostnet *h, bool adopt, int protocol, uint16_t port, const struct in6_addr *addr,
+	struct qp_errmsg *msg)
+{
+	return adopt ? qp_hostnet_reclaim(h, protocol, port, addr, msg)
+		     : qp_reserve_take(h->reserve, protocol, port, addr, msg);
+}
+
+static int
 reserve_own_ports(struct qp_hostnet *h, const struct qp_hostnet_config *cfg, struct qp_errmsg *msg)
 {
 	int rc;
@@ -149,16 +166,15 @@ reserve_own_ports(struct qp_hostnet *h, const struct qp_hostnet_config *cfg, str
 	h->reserve = qp_reserve_new();
 	if (h->reserve == NULL)
 		return qp_fail(msg, QP_E_NOMEM, "no memory for the ports");
-	rc = qp_reserve_take(h->reserve, IPPROTO_UDP, cfg->quic_port, &cfg->quic_addr, msg);
+	rc = reserve(h, cfg->adopt, IPPROTO_UDP, cfg->quic_port, &cfg->quic_addr, msg);
 	if (rc == 0 && cfg->public_port != 0)
-		rc = qp_reserve_take(h->reserve, IPPROTO_TCP, cfg->public_port, &cfg->quic_addr,
-			msg);
+		rc = reserve(h, cfg->adopt, IPPROTO_TCP, cfg->public_port, &cfg->quic_addr, msg);
 	return rc;
 }
 
 /* From here on the host is changed; everything is written down before. */
 static int
-take_hold(struct qp_hostnet *h, struct qp_errmsg *msg)
+take_hold(struct qp_hostnet *h, bool adopt, struct qp_errmsg *msg)
 {
 	int rc;
 
@@ -168,7 +184,8 @@ take_hold(struct qp_hostnet *h, struct qp_errmsg *msg)
 		return rc;
 	rc = qp_host_shared_join(h->dir, msg);
 	if (rc != 0) {
-		qp_host_state_remove(h->dir);
+		if (!adopt)
+			qp_host_state_remove(h->dir);
 		return rc;
 	}
 	h->joined = true;
@@ -176,7 +193,7 @@ take_hold(struct qp_hostnet *h, struct qp_errmsg *msg)
 	if (h->monitor == NULL)
 		return qp_fail(msg, qp_err_from_errno(errno),
 			"cannot watch the host's interfaces: %s", strerror(errno));
-	return qp_hostnet_sync(h, true, msg);
+	return qp_hostnet_sync(h, !adopt, msg);
 }
 
 int
@@ -193,12 +210,25 @@ qp_hostnet_open(const struct qp_hostnet_config *cfg, struct qp_hostnet **out,
 	/* What a person may have got wrong first, then what changes the host. */
 	if ((rc = choose_interfaces(h, cfg, msg)) != 0 ||
 		(rc = reserve_own_ports(h, cfg, msg)) != 0 ||
-		(rc = load_classifier(h, cfg, msg)) != 0 || (rc = take_hold(h, msg)) != 0) {
+		(rc = load_classifier(h, cfg, msg)) != 0 || (rc = take_hold(h, cfg->adopt, msg)) != 0) {
+		if (cfg->adopt)
+			h->joined = false;
 		qp_hostnet_close(h);
 		return rc;
 	}
+	if (cfg->adopt)
+		qp_hostnet_prune_host(h);
 	*out = h;
 	return 0;
+}
+
+void
+qp_hostnet_leave(struct qp_hostnet *h)
+{
+	if (h == NULL)
+		return;
+	h->joined = false;
+	qp_hostnet_close(h);
 }
 
 /* Takes back what a state says, in the namespace that it speaks of. */
@@ -235,6 +265,7 @@ qp_hostnet_close(struct qp_hostnet *h)
 	qp_reserve_free(h->reserve);
 	qp_host_view_clear(&h->view);
 	qp_host_state_clear(&h->state);
+	free(h->unreserved);
 	free(h->workers);
 	free(h->names);
 	free(h);
@@ -406,23 +437,38 @@ port_key(int protocol, uint16_t port)
 	return (struct qp_cls_port) {.protocol = (uint8_t)protocol, .port = htons(port)};
 }
 
-int
-qp_hostnet_port_open(struct qp_hostnet *h, int protocol, uint16_t port,
+static int
+port_open(struct qp_hostnet *h, bool adopt, int protocol, uint16_t port,
 	const struct in6_addr *addr, uint32_t ifindex, struct qp_errmsg *msg)
 {
 	const struct qp_cls_port key = port_key(protocol, port);
 	const struct qp_cls_port_owner owner = {.ifindex = ifindex, .addr = map_addr(addr)};
-	int rc = qp_reserve_take(h->reserve, protocol, port, addr, msg);
+	int rc = reserve(h, adopt, protocol, port, addr, msg);
 
 	if (rc != 0)
 		return rc;
 	rc = update_map(h->bpf->maps.ports, &key, &owner);
 	if (rc != 0) {
+		(void)qp_hostnet_unclaim(h, protocol, port);
 		(void)qp_reserve_drop(h->reserve, protocol, port);
 		return qp_fail(msg, rc, "cannot steer port %u to its worker: %s", port,
 			qp_strerror(rc));
 	}
 	return 0;
+}
+
+int
+qp_hostnet_port_open(struct qp_hostnet *h, int protocol, uint16_t port,
+	const struct in6_addr *addr, uint32_t ifindex, struct qp_errmsg *msg)
+{
+	return port_open(h, false, protocol, port, addr, ifindex, msg);
+}
+
+int
+qp_hostnet_port_adopt(struct qp_hostnet *h, int protocol, uint16_t port,
+	const struct in6_addr *addr, uint32_t ifindex, struct qp_errmsg *msg)
+{
+	return port_open(h, true, protocol, port, addr, ifindex, msg);
 }
 
 void
@@ -431,7 +477,8 @@ qp_hostnet_port_close(struct qp_hostnet *h, int protocol, uint16_t port)
 	const struct qp_cls_port key = port_key(protocol, port);
 
 	(void)bpf_map_delete_elem(bpf_map__fd(h->bpf->maps.ports), &key);
-	(void)qp_reserve_drop(h->reserve, protocol, port);
+	if (!qp_hostnet_unclaim(h, protocol, port))
+		(void)qp_reserve_drop(h->reserve, protocol, port);
 }
 
 int

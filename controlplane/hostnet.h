@@ -29,6 +29,7 @@ struct qp_hostnet_config {
 	struct in6_addr quic_addr;   /* v4-mapped; all zero: every local address */
 	uint16_t quic_port;          /* UDP, host order */
 	uint16_t public_port;        /* TCP, host order; 0: none */
+	bool adopt;                  /* a predecessor's data planes live: go on with its classifier */
 };
 
 /*
@@ -39,6 +40,8 @@ int qp_hostnet_open(const struct qp_hostnet_config *cfg, struct qp_hostnet **out
 	struct qp_errmsg *msg);
 /* Takes everything back. NULL is allowed. */
 void qp_hostnet_close(struct qp_hostnet *h);
+/* Takes nothing back: filters and maps go on working for the next control plane. NULL is allowed. */
+void qp_hostnet_leave(struct qp_hostnet *h);
 
 /* A readable descriptor (netlink) for the event loop, and what to call then. */
 int qp_hostnet_fd(const struct qp_hostnet *h);
@@ -68,6 +71,17 @@ int qp_hostnet_set_active(struct qp_hostnet *h, uint32_t server_id, uint8_t nwor
 int qp_hostnet_port_open(struct qp_hostnet *h, int protocol, uint16_t port,
 	const struct in6_addr *addr, uint32_t ifindex, struct qp_errmsg *msg);
 void qp_hostnet_port_close(struct qp_hostnet *h, int protocol, uint16_t port);
+/*
+ * The same for a port that a living tunnel held before we started: steering
+ * goes on, and a reservation that the host is in the way of is tried again by
+ * qp_hostnet_retry.
+ */
+int qp_hostnet_port_adopt(struct qp_hostnet *h, int protocol, uint16_t port,
+	const struct in6_addr *addr, uint32_t ifindex, struct qp_errmsg *msg);
+/* Reserves what could not be. How many ports are left without; then call it again in a while. */
+unsigned qp_hostnet_retry(struct qp_hostnet *h);
+/* All living tunnels' ports are adopted: forgets what else the predecessor steered. */
+void qp_hostnet_prune(struct qp_hostnet *h);
 /* Moves an open port to another TAP. */
 int qp_hostnet_port_move(struct qp_hostnet *h, int protocol, uint16_t port, uint32_t ifindex);
 

@@ -35,7 +35,29 @@ struct qp_hostnet {
 	struct qp_host_view view;   /* what the maps say of the host now */
 	struct qp_host_worker *workers;
 	unsigned nworkers, workers_cap;
+	struct qp_host_claim *unreserved; /* ports of ours that the host took while nobody held them */
+	unsigned nunreserved, unreserved_cap;
 };
+
+/* A port that is steered to us, and not reserved in the kernel. */
+struct qp_host_claim {
+	int protocol;
+	uint16_t port;
+	struct in6_addr addr;
+};
+
+/*
+ * hostnet_adopt.c: what a killed predecessor left working in the kernel. Finds
+ * the maps that its filters use, for the classifier that is open and not loaded
+ * yet, and h->state gets those filters. QP_E_NOTFOUND: no filter is left.
+ */
+int qp_hostnet_reuse(struct qp_hostnet *h, struct qp_errmsg *msg);
+/* After the first sync: addresses and links that went while nobody watched. */
+void qp_hostnet_prune_host(struct qp_hostnet *h);
+/* Reserves a port of ours; one that the host has now is kept and tried again later. */
+int qp_hostnet_reclaim(struct qp_hostnet *h, int protocol, uint16_t port,
+	const struct in6_addr *addr, struct qp_errmsg *msg);
+bool qp_hostnet_unclaim(struct qp_hostnet *h, int protocol, uint16_t port);
 
 /*
  * Brings filters and maps in line with the host's interfaces and addresses.

@@ -153,6 +153,12 @@ qp_reserve_take(struct qp_reserve *r, int protocol, uint16_t port, const struct 
 	return 0;
 }
 
+bool
+qp_reserve_has(const struct qp_reserve *r, int protocol, uint16_t port)
+{
+	return (protocol == IPPROTO_UDP ? r->udp[port] : r->tcp[port]) != 0;
+}
+
 int
 qp_reserve_drop(struct qp_reserve *r, int protocol, uint16_t port)
 {

@@ -3,6 +3,7 @@
 #define QP_CONTROLPLANE_HOSTNET_RESERVE_H
 
 #include <netinet/in.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "common/error.h"
@@ -26,6 +27,7 @@ void qp_reserve_free(struct qp_reserve *r);
  */
 int qp_reserve_take(struct qp_reserve *r, int protocol, uint16_t port, const struct in6_addr *addr,
 	struct qp_errmsg *msg);
+bool qp_reserve_has(const struct qp_reserve *r, int protocol, uint16_t port);
 /* QP_E_NOTFOUND: it is not reserved. */
 int qp_reserve_drop(struct qp_reserve *r, int protocol, uint16_t port);
 

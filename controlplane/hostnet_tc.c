@@ -180,6 +180,14 @@ qp_tc_detach(const struct qp_host_filter *f)
 	return -bpf_tc_detach(&hook, &opts);
 }
 
+bool
+qp_tc_stands(const struct qp_host_filter *f)
+{
+	uint32_t prog_id;
+
+	return query(f, &prog_id) == 0 && prog_id == f->prog_id;
+}
+
 int
 qp_tc_attach_alone(uint32_t ifindex, int prog_fd)
 {

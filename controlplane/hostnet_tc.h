@@ -29,6 +29,8 @@ int qp_tc_attach(struct qp_host_filter *f, int prog_fd, uint32_t start,
 	int (*before)(void *ctx, const struct qp_host_filter *f), void *ctx);
 /* Detaches the filter if it is still ours; that it is gone already is success. */
 int qp_tc_detach(const struct qp_host_filter *f);
+/* Whether the filter stands where it was written down, with the same program. */
+bool qp_tc_stands(const struct qp_host_filter *f);
 /* A single filter on an interface that is ours alone (a TAP). */
 int qp_tc_attach_alone(uint32_t ifindex, int prog_fd);
 

@@ -111,7 +111,9 @@ refuse_second(const char *dir, struct qp_errmsg *msg)
 static void
 undo_other_instances(const char *root, const char *own_name)
 {
+	struct qp_proc_id ids[QP_INSTANCE_MAX_PROCESSES];
 	char dir[PATH_MAX];
+	unsigned n;
 	struct dirent *e;
 	DIR *d = opendir(root);
 	int lock;
@@ -124,8 +126,11 @@ undo_other_instances(const char *root, const char *own_name)
 		lock = take_lock(dir, false);
 		if (lock < 0)
 			continue;
-		qp_stale_undo(dir, e->d_name);
-		qp_stale_remove_dir(dir);
+		/* Data planes without a control plane wait for theirs, or end by themselves. */
+		if (!qp_stale_lives(dir, ids, &n)) {
+			qp_stale_undo(dir, e->d_name);
+			qp_stale_remove_dir(dir);
+		}
 		close(lock);
 	}
 	if (d != NULL)
@@ -141,8 +146,15 @@ move_in(struct qp_instance *inst, const struct qp_sockaddr *addr, bool was_there
 	int len = snprintf(text, sizeof(text), "%d %s\n", (int)getpid(),
 		qp_sockaddr_format(&addr->sa, addr_text));
 
-	if (was_there)
+	if (was_there && qp_stale_lives(inst->dir, inst->processes, &inst->nprocesses)) {
+		inst->adopted = true;
+		if (qp_stale_write_processes(
+			    inst->dir, inst->processes, inst->nprocesses, msg) != 0)
+			return QP_E_IO;
+	} else if (was_there) {
+		inst->nprocesses = 0;
 		qp_stale_undo(inst->dir, inst->name);
+	}
 	if (ftruncate(inst->lock_fd, 0) != 0 || pwrite(inst->lock_fd, text, (size_t)len, 0) != len)
 		return qp_fail(
 			msg, QP_E_IO, "cannot write %s/lock: %s", inst->dir, strerror(errno));
@@ -174,6 +186,8 @@ qp_instance_open(const char *root, const struct qp_sockaddr *data_plane_addr,
 		err = move_in(out, data_plane_addr, was_there, msg);
 		if (err == 0)
 			undo_other_instances(root, out->name);
+		else if (out->adopted)
+			qp_instance_leave(out);
 		else
 			qp_instance_close(out);
 	}
@@ -185,6 +199,22 @@ void
 qp_instance_close(struct qp_instance *inst)
 {
 	qp_stale_remove_dir(inst->dir);
+	close(inst->lock_fd);
+	inst->lock_fd = -1;
+}
+
+bool
+qp_instance_lives(const struct qp_instance *inst)
+{
+	struct qp_proc_id ids[QP_INSTANCE_MAX_PROCESSES];
+	unsigned n;
+
+	return qp_stale_lives(inst->dir, ids, &n);
+}
+
+void
+qp_instance_leave(struct qp_instance *inst)
+{
 	close(inst->lock_fd);
 	inst->lock_fd = -1;
 }

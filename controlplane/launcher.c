@@ -16,7 +16,7 @@
 #include "common/ipc.h"
 #include "controlplane/proc.h"
 
-#define PROGRAM "quicport-data-plane"
+#define PROGRAM QP_DATA_PLANE_PROGRAM
 /* One that lived so long was well: its end starts no back-off. */
 #define HEALTHY_NS 30000000000ull
 /*
@@ -171,6 +171,13 @@ int
 qp_launcher_start(struct qp_launcher *l, struct qp_errmsg *msg)
 {
 	return spawn(l, msg);
+}
+
+void
+qp_launcher_skip(struct qp_launcher *l, uint32_t lcore_base)
+{
+	if (l != NULL && lcore_base > 0)
+		l->starts = (lcore_base - 1) / (l->cfg.workers + 1) + 1;
 }
 
 void

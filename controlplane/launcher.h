@@ -36,6 +36,8 @@ int qp_launcher_new(
 /* Its process has ended, or is let go of. */
 void qp_launcher_free(struct qp_launcher *l);
 int qp_launcher_start(struct qp_launcher *l, struct qp_errmsg *msg);
+/* EAL's lcore ids from this one on are a living data plane's: the next start takes others. */
+void qp_launcher_skip(struct qp_launcher *l, uint32_t lcore_base);
 /* Starts no more. `kill_it`: ends the one that runs, at once. */
 void qp_launcher_stop(struct qp_launcher *l, bool kill_it);
 /* The one that runs now serves. */

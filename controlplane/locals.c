@@ -119,9 +119,9 @@ decide(struct qp_locals *l, const struct qp_tunnel *tun, const struct qp_resolve
 		return err;
 	g->port = r->target.port;
 	g->protocol = r->protocol;
-	g->source_count = (uint16_t)l->cfg.source_count;
 	return qp_sources_take(l->cfg.sources, &r->from,
-		r->protocol == QP_WIRE_UDP ? IPPROTO_UDP : IPPROTO_TCP, &g->source_first, msg);
+		r->protocol == QP_WIRE_UDP ? IPPROTO_UDP : IPPROTO_TCP, &g->source_first,
+		&g->source_count, msg);
 }
 
 static void

@@ -18,7 +18,7 @@
 #include "controlplane/owner_socket.h"
 #include "controlplane/proc.h"
 
-#define PROGRAM "quicport-port-owner"
+#define PROGRAM QP_PORT_OWNER_PROGRAM
 #define START_PATIENCE_MS 15000u /* zeroing memory takes about 0.2 s a GiB */
 #define END_PATIENCE_MS 300u
 
@@ -254,6 +254,43 @@ qp_owner_new(const struct qp_owner_config *cfg, struct qp_owner **out, struct qp
 	qp_loop_timer_set(cfg->loop, &o->patience, START_PATIENCE_MS);
 	*out = o;
 	return 0;
+}
+
+int
+qp_owner_adopt(const struct qp_owner_config *cfg, struct qp_owner **out, struct qp_errmsg *msg)
+{
+	const struct qp_instance *inst = cfg->instance;
+	struct qp_owner *o = calloc(1, sizeof(*o));
+	int err = QP_E_NOTFOUND;
+
+	if (o == NULL)
+		return qp_fail(msg, QP_E_NOMEM, "out of memory");
+	*o = (struct qp_owner) {.cfg = *cfg, .child = QP_CHILD_NONE, .lifeline = -1,
+		.ready_fd = -1, .ready_watch = QP_WATCH_NONE, .ready = true,
+		.patience = {.fire = on_patience_over, .ctx = o}};
+	qp_fail(msg, err, "the port owner has just ended");
+	for (unsigned i = 0; i < inst->nprocesses; i++) {
+		if (strcmp(inst->processes[i].program, PROGRAM) != 0)
+			continue;
+		o->pid = inst->processes[i].pid;
+		err = qp_child_adopt(
+			cfg->loop, &o->child, &inst->processes[i], on_ended, o, msg);
+	}
+	if (err != 0) {
+		free(o);
+		return err;
+	}
+	*out = o;
+	return 0;
+}
+
+void
+qp_owner_hold(struct qp_owner *o, int lifeline)
+{
+	if (o->lifeline >= 0)
+		close(lifeline);
+	else
+		o->lifeline = lifeline;
 }
 
 int

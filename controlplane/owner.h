@@ -31,8 +31,16 @@ struct qp_owner_config {
 
 /* Starts it. */
 int qp_owner_new(const struct qp_owner_config *cfg, struct qp_owner **out, struct qp_errmsg *msg);
-/* The lifeline's write end, borrowed. */
+/*
+ * Takes over the one of an instance that was adopted: it is ready, and `ready`
+ * is not called. Data planes have its lifeline until qp_owner_hold gets it from one.
+ */
+int qp_owner_adopt(const struct qp_owner_config *cfg, struct qp_owner **out,
+	struct qp_errmsg *msg);
+/* The lifeline's write end, borrowed; -1: we have none yet. */
 int qp_owner_lifeline(const struct qp_owner *o);
+/* Takes `lifeline`, which is closed when there is one already. */
+void qp_owner_hold(struct qp_owner *o, int lifeline);
 /*
  * Lets the lifeline go, which ends it when no data plane holds on; by SIGKILL
  * when it takes too long and is our child. `ended` is called in either case.
@@ -41,7 +49,7 @@ void qp_owner_release(struct qp_owner *o);
 /* SIGUSR1: it opens its log file anew. */
 void qp_owner_reopen_log(struct qp_owner *o);
 bool qp_owner_alive(const struct qp_owner *o);
-/* NULL is allowed. */
+/* Lets it live. NULL is allowed. */
 void qp_owner_free(struct qp_owner *o);
 
 #endif

@@ -177,7 +177,9 @@ child_ended(void *ctx, uint32_t events)
 	pid_t pid = c->pid;
 
 	(void)events;
-	if (waitpid(pid, &status, WNOHANG) == 0)
+	if (c->adopted)
+		status = QP_STATUS_UNKNOWN;
+	else if (waitpid(pid, &status, WNOHANG) == 0)
 		return;
 	qp_child_forget(c);
 	c->ended(c->ctx, status);
@@ -220,6 +222,22 @@ qp_child_start(struct qp_loop *loop, struct qp_child *c, const char *path, const
 	return 0;
 }
 
+int
+qp_child_adopt(struct qp_loop *loop, struct qp_child *c, const struct qp_proc_id *id,
+	void (*ended)(void *ctx, int status), void *ctx, struct qp_errmsg *msg)
+{
+	*c = (struct qp_child) {.pid = id->pid, .pidfd = pidfd_open(id->pid, 0), .adopted = true,
+		.loop = loop, .ended = ended, .ctx = ctx, .watch = QP_WATCH_NONE};
+	/* Identified after the pidfd was opened: the pidfd is that process from here on. */
+	if (c->pidfd < 0 || !qp_proc_alive(id) ||
+		qp_loop_watch(loop, &c->watch, c->pidfd, EPOLLIN, child_ended, c) != 0) {
+		qp_child_forget(c);
+		return qp_fail(msg, QP_E_NOTFOUND, "%s (process %d) has just ended", id->program,
+			(int)id->pid);
+	}
+	return 0;
+}
+
 void
 qp_child_signal(const struct qp_child *c, int signum)
 {
@@ -241,7 +259,9 @@ qp_child_forget(struct qp_child *c)
 const char *
 qp_proc_status_text(int status, char out[96])
 {
-	if (WIFSIGNALED(status))
+	if (status == QP_STATUS_UNKNOWN)
+		snprintf(out, 96, "ended");
+	else if (WIFSIGNALED(status))
 		snprintf(out, 96, "was killed by signal %d (%s)", WTERMSIG(status),
 			strsignal(WTERMSIG(status)));
 	else

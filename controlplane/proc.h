@@ -15,6 +15,10 @@
  * Main thread.
  */
 
+/* The gateway's other programs, as files beside this one or in libexecdir. */
+#define QP_PORT_OWNER_PROGRAM "quicport-port-owner"
+#define QP_DATA_PLANE_PROGRAM "quicport-data-plane"
+
 /* A process, beyond doubt in a boot: pid, start time, program. */
 struct qp_proc_id {
 	pid_t pid;
@@ -36,9 +40,10 @@ bool qp_proc_end(const struct qp_proc_id *id, unsigned patience_ms);
 struct qp_child {
 	pid_t pid; /* 0: none */
 	int pidfd;
+	bool adopted; /* another process started it: nobody tells us its status */
 	struct qp_watch watch;
 	struct qp_loop *loop;
-	/* It has ended and was waited for; `status` as of waitpid. The struct is free again. */
+	/* It has ended and was waited for; `status` as of waitpid, or QP_STATUS_UNKNOWN. The struct is free again. */
 	void (*ended)(void *ctx, int status);
 	void *ctx;
 };
@@ -56,6 +61,10 @@ struct qp_child {
  */
 int qp_child_start(struct qp_loop *loop, struct qp_child *c, const char *path,
 	const char *const argv[], const int fds[], unsigned nfds,
+	void (*ended)(void *ctx, int status), void *ctx, struct qp_errmsg *msg);
+#define QP_STATUS_UNKNOWN (-1)
+/* Takes over a process that a predecessor of ours started. QP_E_NOTFOUND: it has ended. */
+int qp_child_adopt(struct qp_loop *loop, struct qp_child *c, const struct qp_proc_id *id,
 	void (*ended)(void *ctx, int status), void *ctx, struct qp_errmsg *msg);
 /* Nothing happens when there is none. */
 void qp_child_signal(const struct qp_child *c, int signum);

@@ -61,7 +61,7 @@ receive(int fd, void *buf, size_t cap, int *fds, unsigned max, unsigned *nfds)
 {
 	union {
 		struct cmsghdr align;
-		char bytes[CMSG_SPACE(sizeof(int) * QP_MAX_WORKERS)];
+		char bytes[CMSG_SPACE(sizeof(int) * QP_RENDEZVOUS_FDS)];
 	} control;
 	struct iovec iov = {.iov_base = buf, .iov_len = cap};
 	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
@@ -101,25 +101,26 @@ check_attach(const struct qp_attach *a, ssize_t len, unsigned nfds, struct qp_er
 			"the data plane speaks version %u, the control plane %u: install both from "
 			"one release",
 			a->version, QP_IPC_VERSION);
-	if (a->nworkers == 0 || a->nworkers > QP_MAX_WORKERS || a->nworkers != nfds)
-		return qp_fail(msg, QP_E_PROTO, "a data plane with %u workers sent %u doorbells",
+	if (a->nworkers == 0 || a->nworkers > QP_MAX_WORKERS ||
+		nfds != a->nworkers + (a->server_id != 0))
+		return qp_fail(msg, QP_E_PROTO, "a data plane with %u workers sent %u descriptors",
 			a->nworkers, nfds);
 	return 0;
 }
 
 int
 qp_rendezvous_receive(
-	int fd, struct qp_attach *out, int doorbells[QP_MAX_WORKERS], struct qp_errmsg *msg)
+	int fd, struct qp_attach *out, int fds[QP_RENDEZVOUS_FDS], struct qp_errmsg *msg)
 {
 	unsigned nfds = 0;
-	ssize_t n = receive(fd, out, sizeof(*out), doorbells, QP_MAX_WORKERS, &nfds);
+	ssize_t n = receive(fd, out, sizeof(*out), fds, QP_RENDEZVOUS_FDS, &nfds);
 	int err;
 
 	if (n <= 0)
 		return receive_error(n);
 	err = check_attach(out, n, nfds, msg);
 	for (unsigned i = 0; err != 0 && i < nfds; i++)
-		close(doorbells[i]);
+		close(fds[i]);
 	return err;
 }
 

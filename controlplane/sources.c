@@ -17,6 +17,7 @@ struct block {
 	uint32_t server_id;
 	uint16_t worker;
 	uint16_t first;
+	uint32_t count;
 	int protocol;
 	LIST_ENTRY(block) link;
 };
@@ -50,7 +51,7 @@ close_ports(struct qp_sources *s, int protocol, uint16_t first, uint32_t count)
 static void
 drop_block(struct qp_sources *s, struct block *b)
 {
-	close_ports(s, b->protocol, b->first, s->cfg.count);
+	close_ports(s, b->protocol, b->first, b->count);
 	LIST_REMOVE(b, link);
 	free(b);
 }
@@ -80,9 +81,9 @@ qp_sources_drop_generation(struct qp_sources *s, uint32_t server_id)
 /* All of them, or none. */
 static int
 open_ports(struct qp_sources *s, const struct qp_origin *worker, int protocol, uint16_t first,
-	struct qp_errmsg *msg)
+	uint32_t count, struct qp_errmsg *msg)
 {
-	for (uint32_t i = 0; i < s->cfg.count; i++) {
+	for (uint32_t i = 0; i < count; i++) {
 		int err = s->cfg.host.open(s->cfg.host.ctx, protocol, (uint16_t)(first + i), NULL,
 			worker, msg);
 
@@ -101,7 +102,7 @@ open_block(struct qp_sources *s, const struct qp_origin *worker, int protocol, u
 	for (unsigned i = 0; i < TRIES; i++) {
 		uint16_t candidate =
 			(uint16_t)(FIRST_PORT + s->cfg.random(65536 - s->cfg.count - FIRST_PORT + 1));
-		int err = open_ports(s, worker, protocol, candidate, msg);
+		int err = open_ports(s, worker, protocol, candidate, s->cfg.count, msg);
 
 		if (err == 0)
 			*first = candidate;
@@ -113,19 +114,39 @@ open_block(struct qp_sources *s, const struct qp_origin *worker, int protocol, u
 		"--local-forward-ports", s->cfg.count);
 }
 
-int
-qp_sources_take(struct qp_sources *s, const struct qp_origin *worker, int protocol,
-	uint16_t *first, struct qp_errmsg *msg)
+static struct block *
+find_block(struct qp_sources *s, const struct qp_origin *worker, int protocol)
 {
 	struct block *b;
-	int err;
 
 	LIST_FOREACH(b, &s->blocks, link) {
 		if (b->server_id == worker->server_id && b->worker == worker->worker &&
-			b->protocol == protocol) {
-			*first = b->first;
-			return 0;
-		}
+			b->protocol == protocol)
+			return b;
+	}
+	return NULL;
+}
+
+static void
+fill_block(struct qp_sources *s, struct block *b, const struct qp_origin *worker, int protocol,
+	uint16_t first, uint32_t count)
+{
+	*b = (struct block) {.server_id = worker->server_id, .worker = worker->worker,
+		.first = first, .count = count, .protocol = protocol};
+	LIST_INSERT_HEAD(&s->blocks, b, link);
+}
+
+int
+qp_sources_take(struct qp_sources *s, const struct qp_origin *worker, int protocol,
+	uint16_t *first, uint16_t *count, struct qp_errmsg *msg)
+{
+	struct block *b = find_block(s, worker, protocol);
+	int err;
+
+	if (b != NULL) {
+		*first = b->first;
+		*count = (uint16_t)b->count;
+		return 0;
 	}
 	b = calloc(1, sizeof(*b));
 	if (b == NULL)
@@ -135,8 +156,29 @@ qp_sources_take(struct qp_sources *s, const struct qp_origin *worker, int protoc
 		free(b);
 		return err;
 	}
-	*b = (struct block) {.server_id = worker->server_id, .worker = worker->worker,
-		.first = *first, .protocol = protocol};
-	LIST_INSERT_HEAD(&s->blocks, b, link);
+	*count = (uint16_t)s->cfg.count;
+	fill_block(s, b, worker, protocol, *first, s->cfg.count);
 	return 0;
+}
+
+int
+qp_sources_adopt(struct qp_sources *s, const struct qp_origin *worker, int protocol,
+	uint16_t first, uint16_t count, struct qp_errmsg *msg)
+{
+	struct block *b;
+	int err;
+
+	if (count == 0 || find_block(s, worker, protocol) != NULL)
+		return 0;
+	if (first == 0 || first + count > 65536)
+		return qp_fail(msg, QP_E_INVAL, "%u ports from %u on are no block", count, first);
+	b = calloc(1, sizeof(*b));
+	if (b == NULL)
+		return qp_fail(msg, QP_E_NOMEM, "the gateway is out of memory");
+	err = open_ports(s, worker, protocol, first, count, msg);
+	if (err == 0)
+		fill_block(s, b, worker, protocol, first, count);
+	else
+		free(b);
+	return err;
 }

@@ -28,11 +28,17 @@ struct qp_sources *qp_sources_new(const struct qp_sources_config *cfg);
 void qp_sources_free(struct qp_sources *s);
 
 /*
- * The first of the worker's `count` ports for that protocol (IPPROTO_TCP or
- * IPPROTO_UDP). QP_E_INUSE when the host leaves no block free, or as the host says.
+ * The worker's block for that protocol (IPPROTO_TCP or IPPROTO_UDP): its first
+ * port, and how many there are. QP_E_INUSE when the host leaves no block free, or as the host says.
  */
 int qp_sources_take(struct qp_sources *s, const struct qp_origin *worker, int protocol,
-	uint16_t *first, struct qp_errmsg *msg);
+	uint16_t *first, uint16_t *count, struct qp_errmsg *msg);
+/*
+ * A worker that was taken over has this block (TUNNEL_STATE): it keeps it, and
+ * qp_sources_take gives it this one from then on. Told again: nothing happens.
+ */
+int qp_sources_adopt(struct qp_sources *s, const struct qp_origin *worker, int protocol,
+	uint16_t first, uint16_t count, struct qp_errmsg *msg);
 /* The generation has ended. */
 void qp_sources_drop_generation(struct qp_sources *s, uint32_t server_id);
 

@@ -17,6 +17,13 @@
  */
 void qp_stale_undo(const char *dir, const char *name);
 
+/*
+ * Whether the instance lives although its control plane does not: its port
+ * owner and a data plane run, in this network namespace or another. `ids` gets
+ * those that do, `*n` how many: the owner first, then by age.
+ */
+bool qp_stale_lives(const char *dir, struct qp_proc_id *ids, unsigned *n);
+
 /* Removes a run folder and the files in it. */
 void qp_stale_remove_dir(const char *dir);
 

@@ -140,7 +140,7 @@ qp_supervisor_shutdown(struct qp_supervisor *s)
 	s->shutting_down = true;
 	for (g = TAILQ_FIRST(&s->generations); g != NULL; g = next) {
 		next = TAILQ_NEXT(g, next);
-		if (g->server_id == 0)
+		if (g->server_id == 0 && !g->adopted)
 			qp_generation_refuse(g, "the gateway is ending");
 		else
 			qp_generation_end(g);

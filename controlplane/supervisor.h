@@ -35,6 +35,10 @@ struct qp_supervisor_ops {
 	void (*active)(void *ctx, const struct qp_generation *g);
 	/* Any other message; `worker` is in `from`. */
 	void (*message)(void *ctx, const struct qp_origin *from, const struct qp_msg *m);
+	/* It ran before us: its port owner's lifeline, to be kept or closed. */
+	void (*lifeline)(void *ctx, int fd);
+	/* Those that ran before us have told all their tunnels, or have ended. */
+	void (*adopted)(void *ctx);
 	/* It is dead: forget what belongs to it. Its shared block can still be read. */
 	void (*ended)(void *ctx, const struct qp_generation *g);
 	/* The first data plane cannot start: trying again would not help. */
@@ -48,7 +52,7 @@ struct qp_supervisor_config {
 	struct qp_instance *instance;
 	const struct qp_supervisor_ops *ops;
 	void *ctx;
-	int lifeline_fd; /* the write end; borrowed */
+	int lifeline_fd; /* the write end; borrowed; -1: an adopted data plane brings it */
 	bool auto_start; /* start data planes, and only take those */
 	unsigned workers;
 	bool busy_poll;
@@ -67,6 +71,12 @@ int qp_supervisor_new(
 /* No data plane may be left. NULL is allowed. */
 void qp_supervisor_free(struct qp_supervisor *s);
 
+/* Waits for the data planes of an adopted instance, in place of qp_supervisor_start. */
+int qp_supervisor_adopt(struct qp_supervisor *s, struct qp_errmsg *msg);
+/* Lets go of all data planes, which run on, so that qp_supervisor_free may be called. NULL is allowed. */
+void qp_supervisor_leave(struct qp_supervisor *s);
+/* An adopted data plane has not attached yet, or not told all its tunnels. */
+bool qp_supervisor_adopting(const struct qp_supervisor *s);
 /* Starts the first data plane, if `auto_start`. The port owner is ready. */
 int qp_supervisor_start(struct qp_supervisor *s, struct qp_errmsg *msg);
 /*

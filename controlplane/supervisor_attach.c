@@ -6,6 +6,7 @@
 #define QP_LOG_MODULE QP_LOG_M_process
 #include <sodium.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/pidfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -29,7 +30,8 @@ on_ready(struct qp_generation *g)
 	if (err == QP_E_AGAIN)
 		return;
 	if (err == 0)
-		err = qp_dp_link_open(g->server_id, g->nworkers, g->doorbell, &g->link, &msg);
+		err = qp_dp_link_open(
+			g->server_id, g->nworkers, g->epoch, g->doorbell, &g->link, &msg);
 	if (err != 0) {
 		qp_generation_give_up(g, msg.text);
 		return;
@@ -42,6 +44,18 @@ on_ready(struct qp_generation *g)
 		if (qp_dp_link_send(g->link, w, &m) != 0)
 			qp_generation_give_up(g, "its ring takes no message");
 	}
+	if (g->adopted && qp_generation_ask_replay(g) != 0)
+		qp_generation_give_up(g, "its ring takes no message");
+}
+
+static void
+close_doorbells(struct qp_generation *g)
+{
+	for (unsigned w = 0; w < g->nworkers; w++) {
+		if (g->doorbell[w] >= 0)
+			close(g->doorbell[w]);
+		g->doorbell[w] = -1;
+	}
 }
 
 static void
@@ -52,6 +66,11 @@ on_socket_end(struct qp_generation *g)
 	qp_loop_unwatch(s->cfg.loop, &g->watch);
 	close(g->fd);
 	g->fd = -1;
+	if (g->adopted && g->link == NULL) { /* our answer was too late for it: it comes again */
+		close_doorbells(g);
+		g->server_id = 0;
+		return;
+	}
 	if (!g->told_to_end || !g->patience.armed)
 		qp_loop_timer_set(s->cfg.loop, &g->patience, LINGER_MS);
 }
@@ -97,6 +116,36 @@ qp_generation_refuse(struct qp_generation *g, const char *why)
 	qp_generation_free(g);
 }
 
+/* Why it may not attach; NULL: it may, and has an id if it ran before us. */
+static const char *
+judge(struct qp_generation *g, const struct qp_attach *req, int fds[QP_RENDEZVOUS_FDS])
+{
+	struct qp_supervisor *s = g->supervisor;
+
+	memcpy(g->doorbell, fds, sizeof(g->doorbell));
+	g->nworkers = req->nworkers;
+	g->epoch = req->epoch;
+	g->lcore_base = req->lcore_base;
+	if (req->server_id == 0)
+		return refusal(s, g);
+	return qp_generation_adopt(g, req, fds[req->nworkers]);
+}
+
+/* What it sent is no request that we can answer. */
+static void
+refuse_request(struct qp_generation *g, int err, struct qp_errmsg *msg)
+{
+	struct qp_supervisor *s = g->supervisor;
+	bool ours = qp_supervisor_awaited(s, g->pid) != NULL;
+
+	if (err == QP_E_CLOSED || err == QP_E_IO)
+		qp_fail(msg, err, "it went away");
+	qp_generation_refuse(g, msg->text);
+	/* Its tunnels are worth more than our start: another release can take it over. */
+	if (ours && err == QP_E_VERSION)
+		s->cfg.ops->failed(s->cfg.ctx, msg->text);
+}
+
 static void
 on_attach(struct qp_generation *g)
 {
@@ -104,15 +153,16 @@ on_attach(struct qp_generation *g)
 	struct qp_errmsg msg;
 	struct qp_attach req;
 	const char *why;
-	int err = qp_rendezvous_receive(g->fd, &req, g->doorbell, &msg);
+	int fds[QP_RENDEZVOUS_FDS];
+	int err = qp_rendezvous_receive(g->fd, &req, fds, &msg);
 
 	if (err == QP_E_AGAIN)
 		return;
-	if (err == 0)
-		g->nworkers = req.nworkers;
-	else if (err == QP_E_CLOSED || err == QP_E_IO)
-		qp_fail(&msg, err, "it went away");
-	why = err != 0 ? msg.text : refusal(s, g);
+	if (err != 0) {
+		refuse_request(g, err, &msg);
+		return;
+	}
+	why = judge(g, &req, fds);
 	/* Written down before it gets the lifeline: from then on it can outlive us. */
 	if (why == NULL && qp_instance_add_process(s->cfg.instance, g->pid, &msg) != 0)
 		why = msg.text;
@@ -120,13 +170,18 @@ on_attach(struct qp_generation *g)
 		qp_generation_refuse(g, why);
 		return;
 	}
-	g->server_id = pick_server_id(s);
-	g->started_at = (uint64_t)time(NULL);
+	if (req.server_id == 0) {
+		g->server_id = pick_server_id(s);
+		g->started_at = (uint64_t)time(NULL);
+		s->stats.starts++;
+	}
 	if (qp_rendezvous_reply(g->fd, g->server_id, NULL, s->doorbell, s->cfg.lifeline_fd) != 0) {
-		qp_generation_refuse(g, "it went away");
+		if (g->adopted)
+			on_socket_end(g);
+		else
+			qp_generation_refuse(g, "it went away");
 		return;
 	}
-	s->stats.starts++;
 	qp_loop_timer_set(s->cfg.loop, &g->patience, QP_START_PATIENCE_MS);
 	qp_log(QP_LOG_DEBUG, "data plane attached", QP_LOG_HEX("dp_id", g->server_id),
 		QP_LOG_I64("pid", g->pid), QP_LOG_U64("workers", g->nworkers));

@@ -16,6 +16,7 @@ struct qp_supervisor {
 	int listen_fd;
 	bool once_active;
 	bool shutting_down;
+	bool adopting; /* see qp_supervisor_adopting */
 	struct qp_watch doorbell_watch;
 	struct qp_watch listen_watch;
 	struct qp_loop_hook hook;
@@ -29,6 +30,22 @@ struct qp_generation *qp_supervisor_lookup(const struct qp_supervisor *s, uint32
 void qp_supervisor_on_connection(void *supervisor, uint32_t events);
 /* Tells one that has not got its id yet why it may not attach, and frees it. */
 void qp_generation_refuse(struct qp_generation *g, const char *why);
+
+/* supervisor_adopt.c: data planes that ran before us. */
+/* Finds the entry that waits for this process; NULL: it is none of them. */
+struct qp_generation *qp_supervisor_awaited(const struct qp_supervisor *s, pid_t pid);
+/* It has asked: `req` is checked. Why it may not; NULL: it has its id, and state. */
+const char *qp_generation_adopt(struct qp_generation *g, const struct qp_attach *req, int lifeline);
+/* Its rings are there: each worker is asked for its tunnels. */
+int qp_generation_ask_replay(struct qp_generation *g);
+/* REPLAY_END of a worker. */
+void qp_generation_replayed(struct qp_generation *g);
+/* All its workers are up: is it the one for new clients? */
+bool qp_generation_takes_clients(const struct qp_generation *g);
+/* One that ran before us has ended, or told all: perhaps the last one. */
+void qp_supervisor_check_adopted(struct qp_supervisor *s);
+/* A data plane has ended: starts another when none is left for new clients, and none by itself. */
+void qp_supervisor_refill(struct qp_supervisor *s);
 
 /* supervisor_rings.c: hooks of the loop. */
 bool qp_supervisor_prepare_sleep(void *supervisor);

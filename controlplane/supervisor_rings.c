@@ -45,11 +45,15 @@ on_hello(struct qp_generation *g, unsigned worker, const struct qp_msg *m)
 	}
 	if (++g->nworkers_up < g->nworkers)
 		return;
+	qp_loop_timer_cancel(s->cfg.loop, &g->patience);
+	if (!qp_generation_takes_clients(g)) {
+		g->state = QP_DP_DRAINING;
+		return;
+	}
 	if (s->cfg.ops->activate(s->cfg.ctx, g, &msg) != 0) {
 		qp_generation_give_up(g, msg.text);
 		return;
 	}
-	qp_loop_timer_cancel(s->cfg.loop, &g->patience);
 	g->state = QP_DP_ACTIVE;
 	s->once_active = true;
 	qp_launcher_succeeded(s->launcher);
@@ -78,6 +82,8 @@ take_messages(struct qp_generation *g, unsigned worker)
 		from.id = m.id;
 		if (m.type == QP_MSG_HELLO)
 			on_hello(g, worker, &m);
+		else if (m.type == QP_MSG_REPLAY_END)
+			qp_generation_replayed(g);
 		else if (m.type != 0)
 			s->cfg.ops->message(s->cfg.ctx, &from, &m);
 	}

@@ -7,6 +7,7 @@
 
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define BUCKETS 4096u
 
@@ -77,6 +78,27 @@ qp_tunnels_add(struct qp_tunnels *t, const struct qp_origin *origin, uint64_t no
 	LIST_INSERT_HEAD(&t->bucket[bucket_of(origin)], tun, in_bucket);
 	TAILQ_INSERT_TAIL(&t->waiting, tun, in_waiting);
 	t->count[QP_TUNNEL_CHALLENGED]++;
+	return tun;
+}
+
+struct qp_tunnel *
+qp_tunnels_restore(struct qp_tunnels *t, const struct qp_origin *origin,
+	const struct qp_msg_tunnel_state *state)
+{
+	struct qp_tunnel *tun = calloc(1, sizeof(*tun));
+
+	if (tun == NULL)
+		return NULL;
+	tun->origin = *origin;
+	tun->state = QP_TUNNEL_AUTHENTICATED;
+	memcpy(tun->peer_addr, state->peer_addr, sizeof(tun->peer_addr));
+	tun->peer_port_be = state->peer_port_be;
+	tun->identity = state->identity;
+	tun->identity.name[sizeof(tun->identity.name) - 1] = '\0';
+	memcpy(tun->client_key, state->identity.key, sizeof(tun->client_key));
+	LIST_INIT(&tun->ports);
+	LIST_INSERT_HEAD(&t->bucket[bucket_of(origin)], tun, in_bucket);
+	t->count[QP_TUNNEL_AUTHENTICATED]++;
 	return tun;
 }
 

@@ -67,6 +67,12 @@ struct qp_tunnel *qp_tunnels_find(struct qp_tunnels *t, const struct qp_origin *
 struct qp_tunnel *qp_tunnels_add(
 	struct qp_tunnels *t, const struct qp_origin *origin, uint64_t now_ns);
 void qp_tunnels_authenticated(struct qp_tunnels *t, struct qp_tunnel *tun);
+/*
+ * One of a data plane that was taken over: authenticated already, by a control
+ * plane before us. NULL: out of memory.
+ */
+struct qp_tunnel *qp_tunnels_restore(struct qp_tunnels *t, const struct qp_origin *origin,
+	const struct qp_msg_tunnel_state *state);
 /* Wipes and frees. It must hold no port any more. */
 void qp_tunnels_remove(struct qp_tunnels *t, struct qp_tunnel *tun);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Rendezvous with the control plane. Runs on the data plane's main thread,
- * before the workers start and after they have ended.
+ * Rendezvous with the control plane, the first one and those that start later.
+ * Runs on the data plane's main thread, which does nothing else.
  */
 #include "dataplane/attach.h"
 
@@ -14,11 +14,22 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
 #define REPLY_FDS 2 /* the control plane's doorbell, the lifeline */
+#define ANSWER_S 5  /* a control plane that starts has other things to do first */
+
+static void
+limit_waiting(int sock)
+{
+	const struct timeval answer = {.tv_sec = ANSWER_S};
+
+	(void)setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &answer, sizeof(answer));
+	(void)setsockopt(sock, SOL_SOCKET, SO_SNDTIMEO, &answer, sizeof(answer));
+}
 
 static int
 connect_socket(struct qp_attachment *a, const char *instance, struct qp_errmsg *msg)
@@ -31,8 +42,10 @@ connect_socket(struct qp_attachment *a, const char *instance, struct qp_errmsg *
 	a->sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	if (a->sock < 0)
 		return qp_fail(msg, QP_E_IO, "socket: %s", strerror(errno));
+	if (a->server_id != 0)
+		limit_waiting(a->sock);
 	if (connect(a->sock, (struct sockaddr *)&sun, sizeof(sun)) < 0)
-		return qp_fail(msg, qp_err_from_errno(errno),
+		return qp_fail(msg, errno == ECONNREFUSED ? QP_E_CLOSED : qp_err_from_errno(errno),
 			"%s: %s: is `quicport control-plane` of instance %s running?", sun.sun_path,
 			strerror(errno), instance);
 	return 0;
@@ -46,13 +59,18 @@ send_hello(struct qp_attachment *a, struct qp_errmsg *msg)
 		.version = QP_IPC_VERSION,
 		.pid = getpid(),
 		.nworkers = a->nworkers,
+		.server_id = a->server_id,
+		.epoch = a->epoch,
+		.lcore_base = a->lcore_base,
 	};
 	struct iovec iov = {&hello, sizeof(hello)};
 	union {
 		struct cmsghdr align;
-		char buf[CMSG_SPACE(sizeof(a->doorbell))];
+		char buf[CMSG_SPACE(sizeof(a->doorbell) + sizeof(int))];
 	} control;
-	const size_t fds = a->nworkers * sizeof(int);
+	/* One that runs holds the lifeline, perhaps as the only one. */
+	const size_t doorbells = a->nworkers * sizeof(int);
+	const size_t fds = doorbells + (a->server_id != 0 ? sizeof(int) : 0);
 	struct msghdr mh = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.buf,
 		.msg_controllen = CMSG_SPACE(fds)};
 	struct cmsghdr *cm;
@@ -62,7 +80,9 @@ send_hello(struct qp_attachment *a, struct qp_errmsg *msg)
 	cm->cmsg_level = SOL_SOCKET;
 	cm->cmsg_type = SCM_RIGHTS;
 	cm->cmsg_len = CMSG_LEN(fds);
-	memcpy(CMSG_DATA(cm), a->doorbell, fds);
+	memcpy(CMSG_DATA(cm), a->doorbell, doorbells);
+	if (a->server_id != 0)
+		memcpy(CMSG_DATA(cm) + doorbells, &a->lifeline, sizeof(int));
 	if (sendmsg(a->sock, &mh, MSG_NOSIGNAL) != (ssize_t)sizeof(hello))
 		return qp_fail(msg, QP_E_IO, "control.sock: %s", strerror(errno));
 	return 0;
@@ -79,7 +99,10 @@ take_fds(struct qp_attachment *a, struct msghdr *mh)
 		return;
 	memcpy(fds, CMSG_DATA(cm), sizeof(fds));
 	a->cp_doorbell = fds[0];
-	a->lifeline = fds[1];
+	if (a->lifeline < 0)
+		a->lifeline = fds[1];
+	else
+		close(fds[1]); /* the same pipe */
 }
 
 static int
@@ -108,18 +131,20 @@ receive_reply(struct qp_attachment *a, struct qp_errmsg *msg)
 		return qp_fail(msg, QP_E_PERM, "the control plane refuses: %s", reply.why);
 	if (a->cp_doorbell < 0 || a->lifeline < 0)
 		return qp_fail(msg, QP_E_PROTO, "the control plane sent no doorbell");
+	if (a->server_id != 0 && a->server_id != reply.server_id)
+		return qp_fail(msg, QP_E_PROTO, "the control plane takes us for another");
 	a->server_id = reply.server_id;
 	return 0;
 }
 
 int
 qp_attach_connect(struct qp_attachment *a, const char *instance, uint32_t nworkers,
-	struct qp_errmsg *msg)
+	uint32_t lcore_base, struct qp_errmsg *msg)
 {
 	int rc;
 
 	*a = (struct qp_attachment) {.sock = -1, .cp_doorbell = -1, .lifeline = -1,
-		.nworkers = nworkers};
+		.nworkers = nworkers, .lcore_base = lcore_base};
 	for (uint32_t i = 0; i < QP_MAX_WORKERS; i++)
 		a->doorbell[i] = i < nworkers ? eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) : -1;
 	rc = connect_socket(a, instance, msg);
@@ -132,14 +157,30 @@ qp_attach_connect(struct qp_attachment *a, const char *instance, uint32_t nworke
 	return rc;
 }
 
-static struct rte_ring *
-make_ring(const char *format, const struct qp_attachment *a, uint32_t worker)
+static uint32_t
+ring_bytes(void)
 {
-	char name[RTE_RING_NAMESIZE];
+	return (uint32_t)rte_ring_get_memsize_elem(sizeof(struct qp_msg), QP_RING_MESSAGES);
+}
 
-	snprintf(name, sizeof(name), format, a->server_id, worker);
-	return rte_ring_create_elem(name, sizeof(struct qp_msg), QP_RING_MESSAGES, SOCKET_ID_ANY,
-		RING_F_SP_ENQ | RING_F_SC_DEQ);
+static struct rte_ring *
+make_ring(const struct qp_attachment *a, uint32_t worker, int to_cp)
+{
+	void *at = (char *)a->shared +
+		   qp_ring_at(a->nworkers, ring_bytes(), a->epoch, worker, to_cp);
+
+	/* Its size is a power of two: nothing can be wrong. */
+	(void)rte_ring_init(at, "", QP_RING_MESSAGES, RING_F_SP_ENQ | RING_F_SC_DEQ);
+	return at;
+}
+
+static void
+make_rings(struct qp_attachment *a)
+{
+	for (uint32_t i = 0; i < a->nworkers; i++) {
+		a->to_cp[i] = make_ring(a, i, 1);
+		a->from_cp[i] = make_ring(a, i, 0);
+	}
 }
 
 static int
@@ -149,8 +190,8 @@ make_shared(struct qp_attachment *a)
 	const struct rte_memzone *zone;
 
 	snprintf(name, sizeof(name), QP_SHARED_NAME, a->server_id);
-	zone = rte_memzone_reserve_aligned(name, sizeof(*a->shared), SOCKET_ID_ANY, 0,
-		RTE_CACHE_LINE_SIZE);
+	zone = rte_memzone_reserve_aligned(name, qp_shared_bytes(a->nworkers, ring_bytes()),
+		SOCKET_ID_ANY, 0, RTE_CACHE_LINE_SIZE);
 	if (zone == NULL)
 		return QP_E_NOMEM;
 	a->shared = zone->addr;
@@ -160,14 +201,10 @@ make_shared(struct qp_attachment *a)
 	a->shared->server_id = a->server_id;
 	a->shared->pid = getpid();
 	a->shared->nworkers = a->nworkers;
+	a->shared->ring_bytes = ring_bytes();
 	a->shared->started_at = (uint64_t)time(NULL);
 	a->shared->state = QP_DP_STARTING;
-	for (uint32_t i = 0; i < a->nworkers; i++) {
-		a->to_cp[i] = make_ring(QP_RING_D2C_NAME, a, i);
-		a->from_cp[i] = make_ring(QP_RING_C2D_NAME, a, i);
-		if (a->to_cp[i] == NULL || a->from_cp[i] == NULL)
-			return QP_E_NOMEM;
-	}
+	make_rings(a);
 	return 0;
 }
 
@@ -186,6 +223,52 @@ qp_attach_share(struct qp_attachment *a, struct qp_errmsg *msg)
 	if (send(a->sock, &ready, sizeof(ready), MSG_NOSIGNAL) != (ssize_t)sizeof(ready) && rc == 0)
 		rc = qp_fail(msg, QP_E_CLOSED, "the control plane is gone");
 	return rc;
+}
+
+int
+qp_attach_again(const struct qp_attachment *a, const char *instance,
+	struct qp_attachment *next, struct qp_errmsg *msg)
+{
+	int rc;
+
+	*next = *a;
+	next->sock = next->cp_doorbell = -1;
+	next->epoch++;
+	rc = connect_socket(next, instance, msg);
+	if (rc == 0)
+		rc = send_hello(next, msg);
+	if (rc == 0)
+		rc = receive_reply(next, msg);
+	if (rc == 0) {
+		make_rings(next);
+		return 0;
+	}
+	if (next->sock >= 0)
+		close(next->sock);
+	if (next->cp_doorbell >= 0)
+		close(next->cp_doorbell);
+	return rc;
+}
+
+int
+qp_attach_switch(struct qp_attachment *a, const struct qp_attachment *next, struct qp_errmsg *msg)
+{
+	const struct qp_attach_ready ready = {.magic = QP_ATTACH_MAGIC, .ok = 1};
+
+	qp_attach_lost(a);
+	close(a->cp_doorbell);
+	*a = *next;
+	if (send(a->sock, &ready, sizeof(ready), MSG_NOSIGNAL) != (ssize_t)sizeof(ready))
+		return qp_fail(msg, QP_E_CLOSED, "the control plane is gone again");
+	return 0;
+}
+
+void
+qp_attach_lost(struct qp_attachment *a)
+{
+	if (a->sock >= 0)
+		close(a->sock);
+	a->sock = -1;
 }
 
 void

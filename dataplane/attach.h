@@ -15,13 +15,16 @@ struct rte_ring;
  * thread. The workers borrow what it has made.
  */
 struct qp_attachment {
-	int sock;                                  /* ends when the control plane is gone */
+	int sock;                                  /* ends when the control plane is gone; -1: it is */
 	int cp_doorbell;
 	int lifeline;                              /* held, never used: keeps the port owner alive */
 	uint32_t server_id;
 	uint32_t nworkers;
+	uint32_t epoch;                            /* how many attachments were before */
+	uint32_t lcore_base;                       /* for the control plane to know */
 	int doorbell[QP_MAX_WORKERS];
 	struct qp_gen_shared *shared;
+	/* Of this epoch, in the zone behind `shared`. */
 	struct rte_ring *to_cp[QP_MAX_WORKERS];
 	struct rte_ring *from_cp[QP_MAX_WORKERS];
 };
@@ -31,9 +34,21 @@ struct qp_attachment {
  * when no control plane of that instance runs, QP_E_VERSION, QP_E_PERM.
  */
 int qp_attach_connect(struct qp_attachment *a, const char *instance, uint32_t nworkers,
-	struct qp_errmsg *msg);
+	uint32_t lcore_base, struct qp_errmsg *msg);
 /* After EAL's start: makes memzone and rings, and says that they are there. */
 int qp_attach_share(struct qp_attachment *a, struct qp_errmsg *msg);
+/*
+ * Introduces a data plane that runs to a new control plane: `next` is `a` with
+ * another socket, doorbell and epoch, and fresh rings. Once nobody uses those
+ * of `a`, qp_attach_switch makes `next` the one and tells the control plane.
+ * Blocks for its answer, some seconds at most. On failure `a` is as it was.
+ */
+int qp_attach_again(const struct qp_attachment *a, const char *instance,
+	struct qp_attachment *next, struct qp_errmsg *msg);
+int qp_attach_switch(struct qp_attachment *a, const struct qp_attachment *next,
+	struct qp_errmsg *msg);
+/* The control plane is gone: its socket is closed. */
+void qp_attach_lost(struct qp_attachment *a);
 /*
  * Closes the descriptors. Rings and memzone stay: the control plane still reads
  * the last counters, and frees them by name, as it must after a crash anyway.

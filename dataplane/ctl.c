@@ -7,6 +7,7 @@
 
 #include <rte_ring.h>
 #include <rte_ring_elem.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -76,6 +77,72 @@ bool
 qp_ctl_receive(struct qp_ctl *ctl, struct qp_msg *msg)
 {
 	return rte_ring_sc_dequeue_elem(ctl->from_cp, msg, sizeof(*msg)) == 0;
+}
+
+/* Nothing tells these again: a replay speaks of what there is, not of what has been. */
+static bool
+outlives(const struct qp_msg *msg)
+{
+	return msg->type == QP_MSG_TUNNEL_CLOSED || msg->type == QP_MSG_CONN_CLOSED;
+}
+
+/*
+ * What stands in a ring whose consumer is dead. It may have died after it moved
+ * the head, before it moved the tail: then it has not looked at those messages,
+ * and they are read again.
+ */
+static void
+take_unread(struct qp_ctl *ctl, struct rte_ring *ring)
+{
+	struct qp_msg msg;
+
+	ring->cons.head = ring->cons.tail;
+	while (rte_ring_sc_dequeue_elem(ring, &msg, sizeof(msg)) == 0) {
+		if (outlives(&msg))
+			delay(ctl, &msg);
+	}
+}
+
+/* Of an old backlog, what a new control plane does not ask for by itself. Frees it. */
+static void
+delay_again(struct qp_ctl *ctl, struct qp_ctl_block *b)
+{
+	while (b != NULL) {
+		struct qp_ctl_block *next = b->next;
+
+		for (uint32_t i = b->from; i < b->to; i++) {
+			if (outlives(&b->msg[i]))
+				delay(ctl, &b->msg[i]);
+		}
+		free(b);
+		b = next;
+	}
+}
+
+void
+qp_ctl_follow(struct qp_ctl *ctl)
+{
+	const uint64_t one = 1;
+	struct qp_ctl_block *later;
+	uint32_t epoch;
+
+	if (ctl->offer == NULL)
+		return;
+	epoch = atomic_load_explicit(&ctl->offer->epoch, memory_order_acquire);
+	if (epoch == ctl->epoch)
+		return;
+	later = ctl->backlog;
+	ctl->backlog = ctl->backlog_tail = NULL;
+	ctl->backlog_len = 0;
+	take_unread(ctl, ctl->to_cp); /* it is older than the backlog */
+	delay_again(ctl, later);
+	ctl->to_cp = ctl->offer->rings.to_cp;
+	ctl->from_cp = ctl->offer->rings.from_cp;
+	ctl->cp_doorbell = ctl->offer->rings.cp_doorbell;
+	ctl->epoch = epoch;
+	atomic_store_explicit(&ctl->offer->taken, epoch, memory_order_release);
+	if (write(ctl->offer->taken_fd, &one, sizeof(one)) < 0)
+		return; /* a counter at its maximum wakes as well */
 }
 
 static void

@@ -10,6 +10,25 @@
 
 struct rte_ring;
 
+/* One attachment's way to and from the control plane. */
+struct qp_ctl_rings {
+	struct rte_ring *to_cp;
+	struct rte_ring *from_cp;
+	int cp_doorbell;                    /* eventfd that the control plane sleeps on */
+};
+
+/*
+ * A new control plane's rings on their way to a worker. Owner: the main thread,
+ * which writes `rings`, then `epoch`; the worker stores it in `taken` when it
+ * uses them, and rings `taken_fd`. Until then the rings before are in use.
+ */
+struct qp_ctl_offer {
+	struct qp_ctl_rings rings;
+	_Atomic uint32_t epoch;             /* stored with release, loaded with acquire by the worker */
+	_Atomic uint32_t taken;             /* the other way round */
+	int taken_fd;
+};
+
 /*
  * A worker's end of the two rings to the control plane. Owner: the worker's
  * lcore. Life: the worker's. Lock: none (single producer, single consumer).
@@ -17,6 +36,8 @@ struct rte_ring;
 struct qp_ctl {
 	struct rte_ring *to_cp;
 	struct rte_ring *from_cp;
+	struct qp_ctl_offer *offer;         /* NULL: there will be no other control plane */
+	uint32_t epoch;                     /* whose rings these are */
 	struct qp_gen_shared *shared;
 	struct qp_worker_shared *mine;      /* shared->worker[index] */
 	int cp_doorbell;                    /* eventfd that the control plane sleeps on */
@@ -37,6 +58,12 @@ struct qp_ctl {
 bool qp_ctl_send(struct qp_ctl *ctl, const struct qp_msg *msg);
 /* The next message from the control plane, or false. */
 bool qp_ctl_receive(struct qp_ctl *ctl, struct qp_msg *msg);
+/*
+ * Goes over to a new control plane's rings if there is one; call it when
+ * qp_ctl_receive has nothing more. What the one before did not read and no
+ * replay will tell goes along: ends of tunnels and connections.
+ */
+void qp_ctl_follow(struct qp_ctl *ctl);
 /* Once a loop: sends what was delayed, and wakes the control plane if it sleeps. */
 void qp_ctl_flush(struct qp_ctl *ctl);
 /*

@@ -70,6 +70,13 @@ qp_local_destination(const struct qp_tunnel *t, size_t *len)
 }
 
 void
+qp_local_sources(const struct qp_tunnel *t, uint16_t *first, uint16_t *count)
+{
+	*first = t->local->to.source_first;
+	*count = t->local->to.source_count;
+}
+
+void
 qp_local_ask_again(struct qp_tunnel *t)
 {
 	if (t->local->asking)

@@ -7,6 +7,7 @@
 #define QP_LOG_MODULE QP_LOG_M_process
 #include <errno.h>
 #include <poll.h>
+#include <rte_common.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_launch.h>
@@ -20,12 +21,14 @@
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
 #include <systemd/sd-journal.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/host.h"
 #include "common/log.h"
 #include "common/opt.h"
 #include "dataplane/attach.h"
+#include "dataplane/reattach.h"
 #include "dataplane/worker.h"
 
 #define MAIN_ARGS 24
@@ -45,10 +48,13 @@ struct data_plane {
 	struct options opt;
 	unsigned cpu[QP_MAX_WORKERS];
 	struct qp_attachment attachment;
+	struct qp_reattach reattach;
 	struct qp_worker *worker[QP_MAX_WORKERS];
 	atomic_bool stop;
 	int signals;
 	int ended;             /* eventfd: a worker has returned */
+	int taken;             /* eventfd: a worker has gone over to a new control plane */
+	bool stopping;
 };
 
 static void
@@ -157,6 +163,7 @@ make_workers(struct data_plane *dp, struct qp_errmsg *msg)
 			.cp_doorbell = a->cp_doorbell,
 			.to_cp = a->to_cp[i],
 			.from_cp = a->from_cp[i],
+			.offer = &dp->reattach.offer[i],
 			.stop = &dp->stop,
 		};
 
@@ -170,6 +177,7 @@ stop_workers(struct data_plane *dp)
 {
 	const uint64_t one = 1;
 
+	dp->stopping = true;
 	atomic_store(&dp->stop, true);
 	for (uint32_t i = 0; i < dp->opt.workers; i++)
 		if (write(dp->attachment.doorbell[i], &one, sizeof(one)) < 0)
@@ -208,22 +216,55 @@ on_signal(struct data_plane *dp, uint32_t signum)
 	stop_workers(dp);
 }
 
+static uint64_t
+now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/* The control plane's socket says nothing but its end. */
+static void
+watch_control_plane(struct data_plane *dp, short events)
+{
+	struct qp_reattach *r = &dp->reattach;
+
+	if (events != 0 && !qp_reattach_away(r))
+		qp_reattach_lost(r);
+	if (dp->stopping)
+		return;
+	qp_reattach_turn(r);
+	if (qp_reattach_orphaned(r, now_ns())) {
+		qp_log(QP_LOG_WARN, "no control plane and no tunnels for the orphan timeout: ending",
+			QP_LOG_U64("seconds", dp->attachment.shared->orphan_timeout_s));
+		stop_workers(dp);
+	}
+}
+
 /* Sleeps until every worker has returned; a signal asks them to. */
 static void
 wait_for_workers(struct data_plane *dp)
 {
 	struct pollfd fds[] = {{.fd = dp->signals, .events = POLLIN},
-		{.fd = dp->ended, .events = POLLIN}};
+		{.fd = dp->ended, .events = POLLIN}, {.fd = dp->taken, .events = POLLIN},
+		{.fd = -1, .events = POLLIN}};
 	uint64_t ended = 0, n;
 	struct signalfd_siginfo si;
 
 	while (ended < dp->opt.workers) {
-		if (poll(fds, 2, -1) < 0 && errno != EINTR)
+		const bool away = qp_reattach_away(&dp->reattach);
+
+		fds[3].fd = dp->attachment.sock;
+		fds[3].revents = 0;
+		if (poll(fds, RTE_DIM(fds), away ? QP_REATTACH_EVERY_MS : -1) < 0 && errno != EINTR)
 			break;
 		if (read(dp->signals, &si, sizeof(si)) == (ssize_t)sizeof(si))
 			on_signal(dp, si.ssi_signo);
 		if (read(dp->ended, &n, sizeof(n)) == (ssize_t)sizeof(n))
 			ended += n;
+		watch_control_plane(dp, fds[3].revents);
 	}
 }
 
@@ -254,7 +295,8 @@ open_signals(struct data_plane *dp, struct qp_errmsg *msg)
 	sigprocmask(SIG_BLOCK, &set, NULL); /* before EAL makes threads */
 	dp->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	dp->ended = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (dp->signals < 0 || dp->ended < 0)
+	dp->taken = qp_reattach_init(&dp->reattach, &dp->attachment, dp->opt.instance);
+	if (dp->signals < 0 || dp->ended < 0 || dp->taken < 0)
 		return qp_fail(msg, QP_E_IO, "signalfd: %s", strerror(errno));
 	return 0;
 }
@@ -264,7 +306,8 @@ run(struct data_plane *dp, struct qp_errmsg *msg)
 {
 	int rc;
 
-	rc = qp_attach_connect(&dp->attachment, dp->opt.instance, dp->opt.workers, msg);
+	rc = qp_attach_connect(&dp->attachment, dp->opt.instance, dp->opt.workers,
+		dp->opt.lcore_base, msg);
 	if (rc < 0)
 		return rc;
 	qp_log_set_generation(dp->attachment.server_id);

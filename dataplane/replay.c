@@ -33,20 +33,29 @@ set_destination(const struct qp_tunnel *t, struct qp_msg_tunnel_state *s)
 	s->destination_len = (uint16_t)len;
 }
 
+void
+qp_replay_state(const struct qp_tunnel *t, struct qp_msg_tunnel_state *out)
+{
+	const struct qp_flow *flow = qp_quic_conn_flow(t->conn);
+
+	out->identity = t->identity;
+	memcpy(out->peer_addr, flow->remote.b, sizeof(out->peer_addr));
+	out->peer_port_be = flow->rport_be;
+	out->port = t->port;
+	out->protocol = t->protocol;
+	out->local = t->local != NULL;
+	if (t->local != NULL)
+		qp_local_sources(t, &out->source_first, &out->source_count);
+	set_destination(t, out);
+}
+
 static void
 tell_state(struct qp_tunnel *t)
 {
-	const struct qp_flow *flow = qp_quic_conn_flow(t->conn);
 	struct qp_msg msg;
 
 	qp_tunnel_message_init(t, &msg, QP_MSG_TUNNEL_STATE);
-	msg.tunnel_state.identity = t->identity;
-	memcpy(msg.tunnel_state.peer_addr, flow->remote.b, sizeof(msg.tunnel_state.peer_addr));
-	msg.tunnel_state.peer_port_be = flow->rport_be;
-	msg.tunnel_state.port = t->port;
-	msg.tunnel_state.protocol = t->protocol;
-	msg.tunnel_state.local = t->local != NULL;
-	set_destination(t, &msg.tunnel_state);
+	qp_replay_state(t, &msg.tunnel_state);
 	qp_tunnel_message_send(t, &msg);
 }
 

@@ -95,6 +95,7 @@ qp_tunnel_close_port(struct qp_tunnel *t)
 	msg.forward_closed.reason = t->why;
 	msg.forward_closed.usage = t->usage;
 	qp_tunnel_message_send(t, &msg);
+	t->was_port = t->port;
 	t->port = 0;
 }
 
@@ -206,29 +207,34 @@ opened(void *app, struct qp_quic_conn *c, void **conn_ctx)
 	return 0;
 }
 
+/* Before its port goes: a control plane that started anew must be told whose end it is. */
 static void
-tell_end(struct qp_tunnel *t)
+last_state(const struct qp_tunnel *t, struct qp_msg *msg)
 {
-	struct qp_msg msg;
-
-	qp_tunnel_message_init(t, &msg, QP_MSG_TUNNEL_CLOSED);
-	msg.tunnel_closed.reason = t->why;
-	msg.tunnel_closed.usage = t->usage;
-	qp_tunnel_message_send(t, &msg);
+	qp_tunnel_message_init(t, msg, QP_MSG_TUNNEL_CLOSED);
+	msg->tunnel_closed.authenticated = t->authenticated;
+	if (!t->authenticated)
+		return;
+	qp_replay_state(t, &msg->tunnel_closed.state);
+	if (t->port == 0)
+		msg->tunnel_closed.state.port = t->was_port;
 }
 
 static void
 closed(void *conn_ctx, enum qp_quic_end how)
 {
 	struct qp_tunnel *t = conn_ctx;
+	struct qp_msg msg;
 
+	last_state(t, &msg);
 	t->control = NULL;
 	t->state = QP_TUNNEL_ENDED;
 	qp_usage_why(&t->why, reason_of_quic(how));
 	qp_tunnel_close_port(t);
 	if (t->announced) {
-		qp_replay_tell(t); /* whose end it is */
-		tell_end(t);
+		msg.tunnel_closed.reason = t->why;
+		msg.tunnel_closed.usage = t->usage;
+		qp_tunnel_message_send(t, &msg);
 	}
 	qp_client_detach(t);
 	if (t->authenticated)

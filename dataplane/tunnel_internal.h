@@ -59,6 +59,7 @@ struct qp_tunnel {
 	struct qp_msg_usage usage;
 	uint32_t early_bytes;                /* of stream 0 before that: no credit is given back for them */
 	uint16_t port;                       /* host order; 0: none is held */
+	uint16_t was_port;                   /* the one it gave back */
 	uint8_t protocol;
 	struct qp_tcp_listener *listener;
 	struct qp_msg_forward *asked;        /* of a remote forward, from its request on */
@@ -186,6 +187,8 @@ void qp_replay_begin(struct qp_tunnels *ts);
 void qp_replay_go_on(struct qp_tunnels *ts);
 /* TUNNEL_STATE of one, unless the control plane knows it; the tunnel may end by it. */
 void qp_replay_tell(struct qp_tunnel *t);
+/* What TUNNEL_STATE says of it. `out` is zeroed. */
+void qp_replay_state(const struct qp_tunnel *t, struct qp_msg_tunnel_state *out);
 
 /* sweep.c */
 /* Some client serves fewer networks than before. */
@@ -198,6 +201,8 @@ void qp_sweep_go_on(struct qp_tunnels *ts);
 const char *qp_local_destination(const struct qp_tunnel *t, size_t *len);
 /* The control plane that was asked is gone. */
 void qp_local_ask_again(struct qp_tunnel *t);
+/* The worker's own local ports, as it was granted; a count of 0: not granted yet. */
+void qp_local_sources(const struct qp_tunnel *t, uint16_t *first, uint16_t *count);
 /* LocalForwardRequest: asks the control plane where it leads. */
 void qp_local_request(struct qp_tunnel *t, const struct qp_wire_msg *msg);
 /* LOCAL_GRANT and LOCAL_DENY. */

@@ -170,6 +170,8 @@ control(struct qp_worker *w)
 		message(w, &msg);
 		n++;
 	}
+	if (n < CTL_BURST)
+		qp_ctl_follow(&w->ctl);
 	if (atomic_load_explicit(w->cfg.stop, memory_order_relaxed))
 		leave(w);
 	return n;

@@ -26,6 +26,7 @@ struct qp_worker_config {
 	int doorbell;             /* eventfd that the control plane rings */
 	int cp_doorbell;
 	struct rte_ring *to_cp, *from_cp;
+	struct qp_ctl_offer *offer; /* how it learns of a new control plane; NULL: never */
 	const atomic_bool *stop;  /* set by the main thread, which then rings the doorbell */
 };
 

@@ -206,26 +206,41 @@ configure(struct qp_worker *w, const struct qp_msg_config *in, struct qp_errmsg 
 	return open_quic(w, &quic, msg);
 }
 
-void
-qp_worker_configure(struct qp_worker *w, const struct qp_msg_config *in)
+/* What the control plane must know of a worker, the first one and those after it. */
+static void
+say_hello(struct qp_worker *w, const char *why)
 {
 	struct qp_msg hello = {.type = QP_MSG_HELLO, .version = QP_IPC_VERSION};
-	struct qp_errmsg why = {""};
 
-	if (w->port != NULL || w->failed)
-		return;
-	w->failed = configure(w, in, &why) < 0;
 	hello.hello.ok = !w->failed;
 	if (w->failed) {
-		qp_log(QP_LOG_ERROR, why.text);
-		snprintf(hello.hello.why, sizeof(hello.hello.why), "%s", why.text);
+		snprintf(hello.hello.why, sizeof(hello.hello.why), "%s", why);
 	} else {
 		hello.hello.ifindex = w->port->ifindex;
 		memcpy(hello.hello.mac, w->port->mac, sizeof(hello.hello.mac));
-		qp_log(QP_LOG_DEBUG, "worker is up", QP_LOG_U64("worker", w->cfg.index),
-			QP_LOG_U64("ifindex", w->port->ifindex), QP_LOG_U64("mbufs", w->cfg.mbufs));
 	}
 	(void)qp_worker_send(w, &hello);
+}
+
+void
+qp_worker_configure(struct qp_worker *w, const struct qp_msg_config *in)
+{
+	struct qp_errmsg why = {"it did not start"};
+
+	if (w->cfg.index == 0)
+		__atomic_store_n(&w->cfg.shared->orphan_timeout_s, in->orphan_timeout_s,
+			__ATOMIC_RELAXED);
+	if (w->port != NULL || w->failed) {
+		say_hello(w, why.text); /* to another control plane than the first time */
+		return;
+	}
+	w->failed = configure(w, in, &why) < 0;
+	if (w->failed)
+		qp_log(QP_LOG_ERROR, why.text);
+	else
+		qp_log(QP_LOG_DEBUG, "worker is up", QP_LOG_U64("worker", w->cfg.index),
+			QP_LOG_U64("ifindex", w->port->ifindex), QP_LOG_U64("mbufs", w->cfg.mbufs));
+	say_hello(w, why.text);
 }
 
 static int
@@ -268,6 +283,7 @@ qp_worker_new(const struct qp_worker_config *cfg, struct qp_worker **out, struct
 	w->ctl = (struct qp_ctl) {
 		.to_cp = cfg->to_cp,
 		.from_cp = cfg->from_cp,
+		.offer = cfg->offer,
 		.shared = cfg->shared,
 		.mine = w->out,
 		.cp_doorbell = cfg->cp_doorbell,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A data plane without packets, for tests of the control plane: attaches with
- * the real code, has a TAP device and a mempool for each worker, and hands all
+ * the real code, again to a control plane that comes after one that was killed, has a TAP device and a mempool for each worker, and hands all
  * messages to and from the test (its brain) over a SOCK_SEQPACKET socket named
  * by FAKE_DP_BRAIN. FAKE_DP_MODE: "" well-behaved; "stubborn" ignores SHUTDOWN;
  * "broken" says HELLO with an error; "quits" exits before it attaches.
@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <rte_eal.h>
@@ -22,10 +23,22 @@
 #include "dataplane/attach.h"
 #include "dataplane/ctl.h"
 #include "dataplane/port_tap.h"
+#include "dataplane/reattach.h"
 #include "tests/controlplane/brain.h"
 
+static uint64_t
+now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
 static struct qp_attachment attachment;
+static struct qp_reattach reattach;
 static struct qp_ctl ctl[QP_MAX_WORKERS];
+static struct qp_tap tap[QP_MAX_WORKERS]; /* live as long as we do */
 static unsigned nworkers = 1;
 static const char *instance, *lcore_base = "1", *mode = "";
 static int brain = -1;
@@ -89,6 +102,7 @@ open_ctl(unsigned w)
 		.from_cp = attachment.from_cp[w],
 		.shared = attachment.shared,
 		.mine = &attachment.shared->worker[w],
+		.offer = &reattach.offer[w],
 		.cp_doorbell = attachment.cp_doorbell};
 	/* As large as the real ones, so that a leak soon shows. */
 	snprintf(name, sizeof(name), QP_POOL_NAME, attachment.server_id, w);
@@ -100,7 +114,6 @@ static void
 say_hello(unsigned w)
 {
 	struct qp_msg m = {.type = QP_MSG_HELLO, .worker = (uint16_t)w, .version = QP_IPC_VERSION};
-	struct qp_tap tap; /* the device lives as long as we do */
 	struct qp_errmsg msg;
 	char name[16];
 
@@ -110,10 +123,10 @@ say_hello(unsigned w)
 		return;
 	}
 	snprintf(name, sizeof(name), "fake%x.%u", attachment.server_id, w);
-	if (qp_tap_open(name, 1500, &tap, &msg) != 0)
+	if (tap[w].ifindex == 0 && qp_tap_open(name, 1500, &tap[w], &msg) != 0)
 		die(msg.text);
-	m.hello.ifindex = tap.ifindex;
-	memcpy(m.hello.mac, tap.mac, sizeof(m.hello.mac));
+	m.hello.ifindex = tap[w].ifindex;
+	memcpy(m.hello.mac, tap[w].mac, sizeof(m.hello.mac));
 	m.hello.ok = 1;
 	qp_ctl_send(&ctl[w], &m);
 }
@@ -129,9 +142,23 @@ take_from_control_plane(unsigned w)
 		if (m.type == QP_MSG_CONFIG)
 			say_hello(w);
 		/* The whole data plane ends: no good-byes, its clients are made up. */
+		if (m.type == QP_MSG_CONFIG && w == 0)
+			attachment.shared->orphan_timeout_s = m.config.orphan_timeout_s;
 		if (m.type == QP_MSG_SHUTDOWN && strcmp(mode, "stubborn") != 0)
 			_exit(0);
 	}
+	qp_ctl_follow(&ctl[w]);
+}
+
+/* As the real one's main thread does it, in between. */
+static void
+watch_control_plane(short events)
+{
+	if (events != 0 && !qp_reattach_away(&reattach))
+		qp_reattach_lost(&reattach);
+	qp_reattach_turn(&reattach);
+	if (qp_reattach_orphaned(&reattach, now_ns()))
+		_exit(0);
 }
 
 static void
@@ -167,21 +194,24 @@ take_from_brain(void)
 int
 main(int argc, char **argv)
 {
-	struct pollfd fds[QP_MAX_WORKERS + 1];
+	struct pollfd fds[QP_MAX_WORKERS + 2];
 	struct qp_errmsg msg;
 	uint64_t rings;
+	int timeout;
 
 	parse(argc, argv);
 	if (strcmp(mode, "quits") == 0)
 		return 3;
 	connect_brain();
-	if (qp_attach_connect(&attachment, instance, nworkers, &msg) != 0) {
+	if (qp_attach_connect(&attachment, instance, nworkers, (uint32_t)atoi(lcore_base), &msg) != 0) {
 		fprintf(stderr, "fake_dp: %s\n", msg.text);
 		return 1;
 	}
 	start_eal();
 	if (qp_attach_share(&attachment, &msg) != 0)
 		die(msg.text);
+	if (qp_reattach_init(&reattach, &attachment, instance) < 0)
+		die("eventfd");
 	for (unsigned w = 0; w < nworkers; w++)
 		open_ctl(w);
 	for (;;) {
@@ -195,8 +225,11 @@ main(int argc, char **argv)
 			fds[w] = (struct pollfd) {.fd = attachment.doorbell[w], .events = POLLIN};
 		}
 		fds[nworkers] = (struct pollfd) {.fd = room ? brain : -1, .events = POLLIN};
-		if (poll(fds, nworkers + 1, may_sleep ? -1 : 0) < 0 && errno != EINTR)
+		fds[nworkers + 1] = (struct pollfd) {.fd = attachment.sock, .events = POLLIN};
+		timeout = qp_reattach_away(&reattach) ? QP_REATTACH_EVERY_MS : -1;
+		if (poll(fds, nworkers + 2, may_sleep ? timeout : 0) < 0 && errno != EINTR)
 			die("poll");
+		watch_control_plane(fds[nworkers + 1].revents);
 		for (unsigned w = 0; w < nworkers; w++) {
 			qp_ctl_sleep_end(&ctl[w]);
 			if ((fds[w].revents & POLLIN) != 0 &&

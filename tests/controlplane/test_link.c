@@ -31,14 +31,17 @@ qp_eal_attached(void)
 	return true;
 }
 
-static struct rte_ring *
-make_ring(const char *format, unsigned worker, unsigned count)
-{
-	char name[64];
+/* Of the second attachment: an epoch that a mistake would take for the first. */
+#define EPOCH 1u
 
-	snprintf(name, sizeof(name), format, ID, worker);
-	return rte_ring_create_elem(
-		name, sizeof(struct qp_msg), count, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
+static struct rte_ring *
+make_ring(unsigned worker, int to_cp)
+{
+	struct rte_ring *r = (struct rte_ring *)((char *)shared + qp_ring_at(2,
+		shared->ring_bytes, EPOCH, worker, to_cp));
+
+	rte_ring_init(r, "", QP_RING_MESSAGES, RING_F_SP_ENQ | RING_F_SC_DEQ);
+	return r;
 }
 
 static void
@@ -50,14 +53,17 @@ start_data_plane(void)
 
 	cr_assert_geq(rte_eal_init(8, (char **)(uintptr_t)argv), 0);
 	snprintf(name, sizeof(name), QP_SHARED_NAME, ID);
-	shared = rte_memzone_reserve(name, sizeof(*shared), SOCKET_ID_ANY, 0)->addr;
-	memset(shared, 0, sizeof(*shared));
+	const uint32_t ring_bytes =
+		(uint32_t)rte_ring_get_memsize_elem(sizeof(struct qp_msg), QP_RING_MESSAGES);
+	shared = rte_memzone_reserve(name, qp_shared_bytes(2, ring_bytes), SOCKET_ID_ANY, 0)->addr;
+	memset(shared, 0, qp_shared_bytes(2, ring_bytes));
+	shared->ring_bytes = ring_bytes;
 	shared->version = QP_IPC_VERSION;
 	shared->server_id = ID;
 	shared->nworkers = 2;
 	for (unsigned w = 0; w < 2; w++) {
-		d2c[w] = make_ring(QP_RING_D2C_NAME, w, QP_RING_MESSAGES);
-		c2d[w] = make_ring(QP_RING_C2D_NAME, w, QP_RING_MESSAGES);
+		d2c[w] = make_ring(w, 1);
+		c2d[w] = make_ring(w, 0);
 		doorbell[w] = eventfd(0, EFD_NONBLOCK);
 	}
 }
@@ -68,7 +74,7 @@ start(void)
 	struct qp_errmsg msg;
 
 	start_data_plane();
-	cr_assert_eq(qp_dp_link_open(ID, 2, doorbell, &link_, &msg), 0, "%s", msg.text);
+	cr_assert_eq(qp_dp_link_open(ID, 2, EPOCH, doorbell, &link_, &msg), 0, "%s", msg.text);
 }
 
 TestSuite(link, .init = start, .timeout = 60);
@@ -148,10 +154,15 @@ Test(link, block_that_does_not_fit_is_refused)
 	struct qp_dp_link *other;
 	struct qp_errmsg msg;
 
-	cr_expect_eq(qp_dp_link_open(ID + 1, 2, doorbell, &other, &msg), QP_E_NOTFOUND);
-	cr_expect_eq(qp_dp_link_open(ID, 1, doorbell, &other, &msg), QP_E_PROTO);
+	cr_expect_eq(qp_dp_link_open(ID + 1, 2, EPOCH, doorbell, &other, &msg), QP_E_NOTFOUND);
+	cr_expect_eq(qp_dp_link_open(ID, 1, EPOCH, doorbell, &other, &msg), QP_E_PROTO);
+	cr_expect_eq(qp_dp_link_open(ID, 2, EPOCH + 1, doorbell, &other, &msg), QP_E_PROTO,
+		"rings that nobody has set up");
+	shared->ring_bytes++;
+	cr_expect_eq(qp_dp_link_open(ID, 2, EPOCH, doorbell, &other, &msg), QP_E_VERSION);
+	shared->ring_bytes--;
 	shared->version++;
-	cr_expect_eq(qp_dp_link_open(ID, 2, doorbell, &other, &msg), QP_E_VERSION);
+	cr_expect_eq(qp_dp_link_open(ID, 2, EPOCH, doorbell, &other, &msg), QP_E_VERSION);
 }
 
 static unsigned

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Taking over from a control plane that was killed: what the data planes tell
+ * of their tunnels is put where the predecessor had it. Until all have told
+ * all, questions wait, so that no port is given twice. Loop thread.
+ */
+#define QP_LOG_MODULE QP_LOG_M_process
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/wire.h"
+#include "controlplane/gateway_internal.h"
+
+/* What a gateway full of clients asks within the milliseconds that a take-over needs. */
+#define MAX_WAITING 16384u
+#define RESERVE_AGAIN_MS 1000u
+
+struct qp_waiting {
+	struct qp_origin from;
+	struct qp_msg msg;
+};
+
+/* Asks for something, or tells the end of what has not been told yet. */
+static bool
+must_wait(const struct qp_gateway *g, const struct qp_origin *from, const struct qp_msg *m)
+{
+	switch (m->type) {
+	case QP_MSG_AUTH_BEGIN:
+	case QP_MSG_FORWARD_REQUEST:
+	case QP_MSG_LOCAL_REQUEST:
+	case QP_MSG_CONN_CLOSED:
+		return true;
+	case QP_MSG_TUNNEL_CLOSED:
+		return m->tunnel_closed.authenticated != 0 &&
+		       qp_tunnels_find(g->tunnels, from) == NULL;
+	}
+	return false;
+}
+
+bool
+qp_gateway_waits(struct qp_gateway *g, const struct qp_origin *from, const struct qp_msg *m)
+{
+	if (!qp_supervisor_adopting(g->supervisor) || !must_wait(g, from, m))
+		return false;
+	if (g->nwaiting == g->waiting_cap) {
+		unsigned cap = g->waiting_cap ? g->waiting_cap * 2 : 64;
+		struct qp_waiting *grown = cap <= MAX_WAITING
+			? reallocarray(g->waiting, cap, sizeof(*g->waiting)) : NULL;
+
+		if (grown == NULL)
+			return false; /* answered without knowing all: its port may be refused */
+		g->waiting = grown;
+		g->waiting_cap = cap;
+	}
+	g->waiting[g->nwaiting++] = (struct qp_waiting) {*from, *m};
+	return true;
+}
+
+static int
+adopt_forward(struct qp_gateway *g, struct qp_tunnel *tun, const struct qp_msg_tunnel_state *s,
+	struct qp_errmsg *msg)
+{
+	int err = 0;
+
+	g->restoring = true;
+	if (s->local != 0)
+		err = qp_sources_adopt(g->sources, &tun->origin,
+			s->protocol == QP_WIRE_UDP ? IPPROTO_UDP : IPPROTO_TCP, s->source_first,
+			s->source_count, msg);
+	else if (s->port != 0)
+		err = qp_ports_adopt(g->ports, tun, s, msg);
+	g->restoring = false;
+	return err;
+}
+
+void
+qp_gateway_tunnel_state(struct qp_gateway *g, const struct qp_origin *from, const struct qp_msg *m)
+{
+	const struct qp_msg_tunnel_state *s = &m->tunnel_state;
+	struct qp_msg end = {.type = QP_MSG_TUNNEL_CLOSE,
+		.tunnel_close = {.code = QP_APP_SHUTDOWN,
+			.phrase = "the gateway could not take this tunnel over"}};
+	struct qp_tunnel *tun;
+	struct qp_errmsg msg;
+
+	if (qp_tunnels_find(g->tunnels, from) != NULL)
+		return;
+	tun = qp_tunnels_restore(g->tunnels, from, s);
+	if (tun != NULL && adopt_forward(g, tun, s, &msg) == 0) {
+		qp_enforce_adopt(g->enforce, tun);
+		return;
+	}
+	qp_log(QP_LOG_ERROR, "a tunnel cannot be taken over: it is ended",
+		QP_LOG_U64("port", s->port),
+		QP_LOG_STR("reason", tun == NULL ? "out of memory" : msg.text));
+	qp_supervisor_send(g->supervisor, from, &end);
+}
+
+void
+qp_gateway_learn_end(struct qp_gateway *g, const struct qp_origin *from, const struct qp_msg *m)
+{
+	const struct qp_msg_tunnel_state *s = &m->tunnel_closed.state;
+	struct qp_tunnel *tun;
+	struct qp_errmsg msg;
+
+	if (m->tunnel_closed.authenticated == 0 || qp_tunnels_find(g->tunnels, from) != NULL)
+		return;
+	tun = qp_tunnels_restore(g->tunnels, from, s);
+	/* Perhaps another tunnel has the port by now: then this one has none to give back. */
+	if (tun != NULL)
+		(void)adopt_forward(g, tun, s, &msg);
+}
+
+static void
+reserve_again(void *ctx)
+{
+	struct qp_gateway *g = ctx;
+
+	if (qp_hostnet_retry(g->hostnet) > 0)
+		qp_loop_timer_set(g->loop, &g->reserve, RESERVE_AGAIN_MS);
+}
+
+void
+qp_gateway_adopted(void *ctx)
+{
+	struct qp_gateway *g = ctx;
+	struct qp_waiting *waiting = g->waiting;
+	unsigned n = g->nwaiting;
+
+	qp_hostnet_prune(g->hostnet);
+	qp_log(QP_LOG_INFO, "took over from a control plane that was killed",
+		QP_LOG_U64("tunnels", qp_tunnels_count(g->tunnels, QP_TUNNEL_AUTHENTICATED)),
+		QP_LOG_U64("ports", qp_ports_count(g->ports)), QP_LOG_U64("waited", n),
+		QP_LOG_U64("ms", (qp_now_ns() - g->started_ns) / 1000000u));
+	g->waiting = NULL;
+	g->nwaiting = g->waiting_cap = 0;
+	for (unsigned i = 0; i < n; i++)
+		qp_gateway_supervisor_ops.message(g, &waiting[i].from, &waiting[i].msg);
+	free(waiting);
+	g->reserve = (struct qp_loop_timer) {.fire = reserve_again, .ctx = g};
+	reserve_again(g);
+	qp_gateway_check_owner(g);
+}
+
+void
+qp_gateway_lifeline(void *ctx, int fd)
+{
+	struct qp_gateway *g = ctx;
+
+	qp_owner_hold(g->owner, fd);
+}
+
+void
+qp_gateway_leave(struct qp_gateway *g, const char *why)
+{
+	qp_log(QP_LOG_ERROR, "cannot take over: the data planes run on and wait for another control "
+		"plane", QP_LOG_STR("reason", why));
+	g->leaving = g->stopping = true;
+	qp_supervisor_leave(g->supervisor);
+	qp_loop_stop(g->loop);
+}

@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A control plane that is killed, and the next one, which takes its data planes over. */
+#include <arpa/inet.h>
+#include <criterion/criterion.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "common/auth.h"
+#include "common/wire.h"
+#include "tests/controlplane/world.h"
+
+TestSuite(adopt, .init = world_open, .fini = world_close, .timeout = 120);
+
+#define PORT 39000
+#define PSK "correct horse battery staple"
+
+/* Starts the next control plane; the data plane, and its brain, are those that are there. */
+static void
+start_again(struct gw *gw, const char *more, const char *value)
+{
+	int brain = gw->brain;
+
+	gw_start(gw, PORT, "--psk", PSK, more, value, NULL);
+	gw->brain = brain;
+}
+
+static void
+kill_control_plane(struct gw *gw)
+{
+	cr_assert_eq(gw_end(gw, SIGKILL, NULL), -SIGKILL);
+	cr_assert_eq(world_processes("quicport-data-plane"), 1u, "the data plane died with it");
+	cr_assert_eq(world_processes("quicport-port-owner"), 1u, "the port owner died with it");
+}
+
+/* A gateway whose first control plane was killed; the next one has asked for the tunnels. */
+static void
+start_and_replace(struct gw *gw)
+{
+	gw_start(gw, PORT, "--psk", PSK, NULL);
+	gw_wait_ready(gw);
+	kill_control_plane(gw);
+	start_again(gw, NULL, NULL);
+	gw_expect(gw, QP_MSG_CONFIG);
+	gw_expect(gw, QP_MSG_REPLAY);
+}
+
+static bool
+serves(void *ctx)
+{
+	char body[256];
+
+	return gw_http(ctx, "GET", "/healthcheck", NULL, body, sizeof(body)) == 200;
+}
+
+static bool
+is_up(void *ctx)
+{
+	char body[256];
+
+	return gw_http(ctx, "GET", "/healthcheck", NULL, body, sizeof(body)) > 0;
+}
+
+static void
+tell_tunnel(struct gw *gw, uint64_t id, uint16_t port)
+{
+	/* As a client of --psk is known; one that is not is told to end. */
+	const struct qp_msg m = {.type = QP_MSG_TUNNEL_STATE, .id = id,
+		.tunnel_state = {.port = port, .protocol = QP_WIRE_TCP,
+			.identity = {.client_id = 1, .method = QP_AUTH_PSK, .name = "psk"}}};
+
+	gw_send(gw, &m);
+}
+
+static void
+tell_end(struct gw *gw)
+{
+	gw_send(gw, &(struct qp_msg) {.type = QP_MSG_REPLAY_END});
+}
+
+static void
+ask_port(struct gw *gw, uint64_t id, uint16_t port)
+{
+	gw_send(gw, &(struct qp_msg) {.type = QP_MSG_FORWARD_REQUEST, .id = id,
+			    .forward = {.port = port, .protocol = QP_WIRE_TCP}});
+}
+
+/* The answer to a port request; limits and lists may be told and asked for in between. */
+static struct qp_msg
+expect_answer(struct gw *gw, uint16_t type)
+{
+	struct qp_msg m = {0};
+
+	do
+		cr_assert_eq(recv(gw->brain, &m, sizeof(m), 0), (ssize_t)sizeof(m));
+	while (m.type != QP_MSG_FORWARD_GRANT && m.type != QP_MSG_FORWARD_DENY);
+	cr_assert_eq(m.type, type);
+	return m;
+}
+
+static void
+expect_in_use(struct gw *gw)
+{
+	cr_expect_eq(expect_answer(gw, QP_MSG_FORWARD_DENY).forward_answer.status,
+		QP_WIRE_PORT_IN_USE);
+}
+
+/* Nothing answers a question for a while; limits may be told. */
+static bool
+unanswered(struct gw *gw)
+{
+	struct qp_msg m;
+
+	while (!gw_silent(gw, 300)) {
+		if (recv(gw->brain, &m, sizeof(m), 0) != (ssize_t)sizeof(m) ||
+			m.type == QP_MSG_FORWARD_GRANT || m.type == QP_MSG_FORWARD_DENY)
+			return false;
+	}
+	return true;
+}
+
+static void
+end_cleanly(struct gw *gw)
+{
+	unsigned ms;
+
+	cr_expect_eq(gw_end(gw, SIGTERM, &ms), 0);
+	cr_expect_lt(ms, 2000u);
+	cr_expect_eq(world_processes(NULL), 0u, "processes are left");
+	cr_expect_not(world_run_dir(PORT, (char[256]) {0}, 256), "the run folder is left");
+}
+
+Test(adopt, tunnels_and_ports_are_the_ones_before)
+{
+	struct gw gw;
+
+	start_and_replace(&gw);
+	tell_tunnel(&gw, 1, 9000);
+	tell_tunnel(&gw, 2, 9001);
+	tell_end(&gw);
+	cr_assert(world_until(serves, &gw, 20000));
+	cr_expect_eq(gw_metric(&gw, "quicport_ports_open"), 2);
+	cr_expect_not(world_can_bind(9000), "the host can take a tunnel's port");
+	ask_port(&gw, 2, 9000);
+	expect_in_use(&gw);
+	gw_send(&gw, &(struct qp_msg) {.type = QP_MSG_TUNNEL_CLOSED, .id = 1});
+	ask_port(&gw, 2, 9000);
+	expect_answer(&gw, QP_MSG_FORWARD_GRANT);
+	cr_expect_eq(world_processes(NULL), 3u);
+	end_cleanly(&gw);
+}
+
+Test(adopt, questions_wait_until_all_tunnels_are_told)
+{
+	struct gw gw;
+
+	start_and_replace(&gw);
+	tell_tunnel(&gw, 2, 0);
+	ask_port(&gw, 2, 9000);
+	cr_assert(world_until(is_up, &gw, 20000));
+	cr_expect(unanswered(&gw), "a port was given out while tunnels were still told");
+	cr_expect_not(serves(&gw), "it says that it serves while it does not");
+	tell_tunnel(&gw, 1, 9000);
+	tell_end(&gw);
+	expect_in_use(&gw);
+	end_cleanly(&gw);
+}
+
+static bool
+is_reserved(void *ctx)
+{
+	(void)ctx;
+	return !world_can_bind(9000);
+}
+
+Test(adopt, tunnel_of_a_client_that_was_removed_meanwhile_is_ended)
+{
+	struct gw gw;
+
+	start_and_replace(&gw);
+	gw_send(&gw, &(struct qp_msg) {.type = QP_MSG_TUNNEL_STATE, .id = 1,
+			     .tunnel_state = {.port = 9000, .protocol = QP_WIRE_TCP,
+				     .identity = {.client_id = 9, .method = QP_AUTH_PSK,
+					     .name = "fired"}}});
+	cr_expect_eq(gw_expect(&gw, QP_MSG_TUNNEL_CLOSE).id, 1u);
+	tell_end(&gw);
+	cr_assert(world_until(serves, &gw, 20000));
+	end_cleanly(&gw);
+}
+
+Test(adopt, port_that_the_host_took_meanwhile_is_kept_and_reserved_later)
+{
+	struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons(9000)};
+	int thief = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct gw gw;
+
+	start_and_replace(&gw);
+	cr_assert_eq(bind(thief, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	tell_tunnel(&gw, 1, 9000);
+	tell_end(&gw);
+	cr_assert(world_until(serves, &gw, 20000));
+	cr_expect_eq(gw_metric(&gw, "quicport_ports_open"), 1, "the tunnel lost its port");
+	cr_expect(world_log_has(&gw, "cannot be reserved"));
+	close(thief);
+	cr_expect(world_until(is_reserved, NULL, 5000), "the port was never reserved");
+	end_cleanly(&gw);
+}
+
+Test(adopt, killed_again_and_again)
+{
+	struct gw gw;
+
+	start_and_replace(&gw);
+	for (unsigned i = 0; i < 4; i++) {
+		tell_tunnel(&gw, 1, 9000);
+		if (i % 2 == 0) { /* else killed while it waits for the tunnels */
+			tell_end(&gw);
+			cr_assert(world_until(serves, &gw, 20000));
+		}
+		kill_control_plane(&gw);
+		start_again(&gw, NULL, NULL);
+		gw_expect(&gw, QP_MSG_CONFIG);
+		gw_expect(&gw, QP_MSG_REPLAY);
+	}
+	tell_tunnel(&gw, 1, 9000);
+	tell_end(&gw);
+	cr_assert(world_until(serves, &gw, 20000));
+	cr_expect_eq(gw_metric(&gw, "quicport_ports_open"), 1);
+	end_cleanly(&gw);
+}
+
+Test(adopt, adopted_data_plane_that_dies_is_replaced)
+{
+	struct gw gw;
+	pid_t first;
+
+	start_and_replace(&gw);
+	tell_tunnel(&gw, 1, 9000);
+	tell_end(&gw);
+	cr_assert(world_until(serves, &gw, 20000));
+	first = gw_data_plane_pid(&gw);
+	kill(first, SIGKILL);
+	gw_wait_ready(&gw);
+	cr_expect_neq(gw_data_plane_pid(&gw), first);
+	cr_expect_eq(gw_metric(&gw, "quicport_ports_open"), 0);
+	cr_expect_eq(gw_metric(&gw, "quicport_data_plane_deaths_total"), 1);
+	end_cleanly(&gw);
+}
+
+Test(adopt, end_of_a_tunnel_that_nobody_read_is_not_lost)
+{
+	struct qp_msg end = {.type = QP_MSG_TUNNEL_CLOSED, .id = 5,
+		.tunnel_closed = {.authenticated = 1, .state = {.port = 9000,
+			.protocol = QP_WIRE_TCP, .identity = {.client_id = 7}}}};
+	struct gw gw;
+
+	gw_start(&gw, PORT, "--psk", PSK, NULL);
+	gw_wait_ready(&gw);
+	kill_control_plane(&gw);
+	gw_send(&gw, &end);
+	start_again(&gw, NULL, NULL);
+	gw_expect(&gw, QP_MSG_CONFIG);
+	gw_expect(&gw, QP_MSG_REPLAY);
+	tell_end(&gw);
+	cr_assert(world_until(serves, &gw, 20000));
+	cr_expect(world_log_has(&gw, "client left"), "nobody knows that the client left");
+	cr_expect_eq(gw_metric(&gw, "quicport_ports_open"), 0);
+	end_cleanly(&gw);
+}
+
+static bool
+nothing_runs(void *ctx)
+{
+	(void)ctx;
+	return world_processes(NULL) == 0;
+}
+
+Test(adopt, orphans_without_tunnels_end)
+{
+	struct gw gw;
+
+	gw_start(&gw, PORT, "--psk", PSK, "--orphan-timeout", "1", NULL);
+	gw_wait_ready(&gw);
+	kill_control_plane(&gw);
+	cr_expect(world_until(nothing_runs, NULL, 10000), "data plane and port owner live on");
+}
+
+Test(adopt, hung_data_plane_is_killed_and_the_gateway_says_why_it_ends)
+{
+	struct gw gw;
+	pid_t hung;
+
+	gw_start(&gw, PORT, "--psk", PSK, NULL);
+	gw_wait_ready(&gw);
+	hung = gw_data_plane_pid(&gw);
+	kill(hung, SIGSTOP);
+	kill_control_plane(&gw);
+	start_again(&gw, NULL, NULL);
+	cr_expect_eq(gw_wait_end(&gw, 20000), 1);
+	cr_expect(world_log_has(&gw, "the last data plane: start again"));
+	/* … and the next start finds nothing in its way. */
+	gw_start(&gw, PORT, "--psk", PSK, NULL);
+	gw_wait_ready(&gw);
+	end_cleanly(&gw);
+}
