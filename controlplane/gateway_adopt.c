@@ -88,6 +88,8 @@ qp_gateway_tunnel_state(struct qp_gateway *g, const struct qp_origin *from, cons
 		return;
 	tun = qp_tunnels_restore(g->tunnels, from, s);
 	if (tun != NULL && adopt_forward(g, tun, s, &msg) == 0) {
+		if (s->local != 0)
+			qp_locals_adopt(tun, s);
 		qp_enforce_adopt(g->enforce, tun);
 		return;
 	}
