@@ -187,7 +187,9 @@ qp_enforce_room(const struct qp_enforce *e, const struct qp_tunnel *tun, struct 
 	if (c == NULL)
 		return QP_E_PERM;
 	l = &c->grants.limits;
-	if ((l->tunnels == 0 && l->forwards == 0) || tun->member == NULL)
+	/* Below the limit nobody has to be counted, however many there are. */
+	if (tun->member == NULL ||
+		(l->forwards == 0 && (l->tunnels == 0 || tun->member->ntunnels <= l->tunnels)))
 		return 0;
 	count_others(tun, &with, &without, &forwards);
 	if (l->tunnels != 0 && with >= l->tunnels)

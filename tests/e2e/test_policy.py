@@ -159,6 +159,27 @@ def test_bad_file_changes_nothing(host, logs):
     assert policy.echoes(alice)
 
 
+def test_many_tunnels_of_a_revoked_client_end_within_a_second(host, logs):
+    many = 60
+    policy = Policy(host, logs, clients(alice="", bob=""))
+    bob = policy.tunnel(by_key(BOB))
+    file = logs / "client.yaml"
+    file.write_text(
+        f"server: {LO}:{policy.gateway.port}\ninsecure: true\nreconnect: no\n"
+        f"privkey: {ALICE.secret}\nserver-pubkey: {SERVER.shown}\nforwards:\n"
+        + "".join(f"  - {{name: f{n}, remote-source: 0, local-destination: {new_port()}}}\n" for n in range(many))
+    )
+    file.chmod(0o600)
+    alice = host.start("client", QUICPORT, "client", "--config", file)
+    eventually(lambda: policy.gateway.metric("quicport_tunnels_active") == many + 1,
+               what="all tunnels are there")  # fmt: skip
+    policy.change(clients(bob=""))
+    eventually(lambda: policy.gateway.metric("quicport_tunnels_active") == 1, within=1,
+               what="only bob's tunnel is left")  # fmt: skip
+    alice.wait()
+    assert policy.echoes(bob)
+
+
 @pytest.mark.parametrize(
     "before, after, words",
     [
