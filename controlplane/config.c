@@ -107,21 +107,29 @@ place(const struct including *in, const yaml_node_t *node, char out[256])
 	return out;
 }
 
+/* What a wildcard stands for may come and go: the folder that it begins in is watched. */
 static void
-watch_folder(struct qp_config *c, const char *pattern)
+watch_folder(struct qp_config *c, const char *including, const char *text)
 {
-	const char *slash = strrchr(pattern, '/');
-	char *folder = slash == NULL ? strdup(".")
-		: slash == pattern   ? strdup("/")
-				     : strndup(pattern, (size_t)(slash - pattern));
+	size_t plain = strcspn(text, "*?[\\");
+	const char *slash = strrchr(including, '/');
+	char *folder = NULL;
 
-	for (unsigned i = 0; folder != NULL && i < c->nfolders; i++) {
+	if (text[plain] == '\0')
+		return;
+	while (plain > 0 && text[plain - 1] != '/')
+		plain--;
+	if (asprintf(&folder, "%.*s%.*s",
+		    text[0] == '/' || slash == NULL ? 0 : (int)(slash + 1 - including), including,
+		    (int)plain, text) < 0)
+		return;
+	for (unsigned i = 0; i < c->nfolders; i++) {
 		if (strcmp(c->folder[i], folder) == 0) {
 			free(folder);
 			return;
 		}
 	}
-	if (folder != NULL && c->nfolders < QP_CONFIG_FILES)
+	if (c->nfolders < QP_CONFIG_FILES)
 		c->folder[c->nfolders++] = folder;
 	else
 		free(folder);
@@ -167,8 +175,7 @@ take_include(void *ctx, const char *text, const yaml_node_t *node)
 	else if (err != 0 && err != GLOB_NOMATCH)
 		in->err = qp_mistakes_add(in->m, QP_E_IO, "%scannot look for %s: %s",
 			place(in, node, where), text, strerror(errno));
-	if (pattern != NULL)
-		watch_folder(in->c, pattern);
+	watch_folder(in->c, in->by->path, text);
 	for (size_t i = 0; err == 0 && i < found.gl_pathc; i++) {
 		const char *path = found.gl_pathv[i];
 
@@ -283,7 +290,6 @@ qp_config_read(const char *path, struct qp_mistakes *m, struct qp_config **out)
 
 	if (c == NULL)
 		return qp_mistakes_add(m, QP_E_NOMEM, "%s: out of memory", path);
-	watch_folder(c, path);
 	err = read_one(&in, path, NULL);
 	if (err != 0) {
 		qp_config_free(c);

@@ -65,7 +65,10 @@ struct qp_config_base {
 int qp_config_build(struct qp_config *c, const struct qp_config_base *base, struct qp_policy *p,
 	struct qp_mistakes *m);
 
-/* Files that were read, and the folders of `include`: what to watch. NULL beyond the last. */
+/*
+ * What to watch: files that were read, and folders that wildcards begin in, each
+ * with a slash at its end ("": the working folder). NULL beyond the last.
+ */
 const char *qp_config_file(const struct qp_config *c, unsigned i);
 const char *qp_config_folder(const struct qp_config *c, unsigned i);
 

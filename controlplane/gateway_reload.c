@@ -274,43 +274,22 @@ on_files_changed(void *ctx)
 		(void)qp_gateway_reload(g, "file changed", NULL, &msg);
 }
 
-/* A folder's name, with a slash at its end; freed by the caller. */
-static char *
-folder_path(const char *folder)
-{
-	size_t len = strlen(folder);
-	char *path = malloc(len + 2);
-
-	if (path == NULL)
-		return NULL;
-	memcpy(path, folder, len);
-	path[len] = '/';
-	path[len + 1] = '\0';
-	return path;
-}
-
 void
 qp_gateway_watch_files(struct qp_gateway *g)
 {
 	const struct qp_config *file = g->o->watch_config ? g->o->file : NULL;
 	const char *paths[QP_FILE_WATCH_PATHS] = {NULL};
-	char *folders[QP_CONFIG_FILES];
-	unsigned n = 0, nfolders = 0;
+	unsigned n = 0;
 	const char *path;
 
 	if (g->o->client_pubkeys_file != NULL)
 		paths[n++] = g->o->client_pubkeys_file;
 	for (unsigned i = 0; file != NULL && (path = qp_config_file(file, i)) != NULL; i++)
 		paths[n++] = path;
-	for (unsigned i = 0; file != NULL && (path = qp_config_folder(file, i)) != NULL; i++) {
-		folders[nfolders] = folder_path(path);
-		if (folders[nfolders] != NULL)
-			paths[n++] = folders[nfolders++];
-	}
+	for (unsigned i = 0; file != NULL && (path = qp_config_folder(file, i)) != NULL; i++)
+		paths[n++] = path[0] != '\0' ? path : "./";
 	if (g->file_watch == NULL && n > 0)
 		g->file_watch = qp_file_watch_new(g->loop, on_files_changed, g);
 	if (g->file_watch == NULL ? n > 0 : qp_file_watch_set(g->file_watch, paths, n) != 0)
 		qp_log(QP_LOG_WARN, "files are not watched: after a change, send SIGHUP");
-	for (unsigned i = 0; i < nfolders; i++)
-		free(folders[i]);
 }

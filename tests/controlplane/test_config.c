@@ -265,7 +265,9 @@ Test(config, includes_are_relative_to_their_file_and_may_be_globs)
 	cr_expect_eq(o.memory_mib, 64u);
 	cr_expect_eq(qp_config_count(o.file).files, 4u);
 	cr_expect_null(qp_config_file(o.file, 4));
-	cr_expect_not_null(qp_config_folder(o.file, 2), "each folder is to be watched");
+	cr_expect_str_eq(qp_config_folder(o.file, 0), "", "the wildcard of gateway.yaml");
+	cr_expect_str_eq(qp_config_folder(o.file, 1), "[a]*/conf.d/");
+	cr_expect_null(qp_config_folder(o.file, 2));
 	qp_options_free(&o);
 }
 

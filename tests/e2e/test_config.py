@@ -206,6 +206,9 @@ def test_changed_files_are_seen_by_themselves(host, logs):
     seen = len(c.gateway.lines())
     (logs / "conf.d/one.yaml").unlink()
     assert c.reloaded(seen)[-1]["clients"] == 3
+    (logs / "unrelated").write_text("x")
+    c.write(BOTH + "include: conf.d/*.yaml\n# again\n")
+    assert eventually(lambda: c.gateway.output().count("configuration reloaded") == 3, what="the file itself")
 
 
 def test_the_file_of_client_keys_is_always_watched(host, logs):
