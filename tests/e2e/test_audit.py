@@ -162,6 +162,34 @@ def test_killed_control_plane_has_told_every_port_that_a_client_heard_of(host, l
     assert not named(rows, "gateway_stopped")
 
 
+def test_control_plane_that_takes_over_tells_again_what_lives_on(host, logs):
+    gateway, path = start(host, logs, env={"QUICPORT_STATE_DIR": str(logs / "state")})
+    inside = new_port()
+    host.service(LO, inside, "--echo")
+    client = Client(host, f"{LO}:{gateway.port}", 0, inside, auth=as_client(ALICE))
+    port = granted(client)
+    gateway.kill()
+    assert host.load(LO, port, "--echo", "--send", 1000, "--half-close")["ok"] == 1
+    again = Gateway(host, gateway.port, "--audit-log", path, auth=BOTH,
+                    env={"QUICPORT_STATE_DIR": str(logs / "state")})  # fmt: skip
+    eventually(lambda: len(named(rows_of(path), "port_opened")) == 2, what="the port is told again")
+    client.stop()
+    eventually(lambda: named(rows_of(path), "tunnel_closed"), what="its end is told")
+    again.stop()
+    rows = rows_of(path)
+    assert [row["event"] for row in rows] == [
+        "gateway_started", "tunnel_opened", "port_opened",
+        "gateway_started", "port_opened", "port_closed", "tunnel_closed", "gateway_stopped"]  # fmt: skip
+    first, second = named(rows, "port_opened")
+    assert second["adopted"] is True and "adopted" not in first
+    assert (second["tunnel"], second["port"], second["client"]) == (
+        first["tunnel"], port, first["client"])  # fmt: skip
+    assert named(rows, "port_closed")[0]["bytes_in"] == 1000  # what went over it meanwhile counts
+    # Its lease came along.
+    third = Gateway(host, gateway.port, auth=BOTH, env={"QUICPORT_STATE_DIR": str(logs / "state")})
+    assert granted(Client(host, f"{LO}:{third.port}", 0, inside, auth=as_client(ALICE))) == port
+
+
 def test_full_disk_is_told_and_stops_nobody(host, logs):
     gateway = Gateway(host, new_port(), "--audit-log", "/dev/full", auth=BOTH)
     outside = new_port()
