@@ -64,12 +64,14 @@ adopt_forward(struct qp_gateway *g, struct qp_tunnel *tun, const struct qp_msg_t
 	int err = 0;
 
 	g->restoring = true;
-	if (s->local != 0)
+	if (s->local != 0) {
+		qp_locals_adopt(tun, s);
 		err = qp_sources_adopt(g->sources, &tun->origin,
 			s->protocol == QP_WIRE_UDP ? IPPROTO_UDP : IPPROTO_TCP, s->source_first,
 			s->source_count, msg);
-	else if (s->port != 0)
+	} else if (s->port != 0) {
 		err = qp_ports_adopt(g->ports, tun, s, msg);
+	}
 	g->restoring = false;
 	return err;
 }

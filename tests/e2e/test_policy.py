@@ -112,6 +112,15 @@ class Traffic:
         return self.whole
 
 
+def forward(policy, own, service):
+    """A client's local forward to a service on the gateway's host, and its port there."""
+    port = new_port()
+    words = ["-s", f"{LO}:{policy.gateway.port}", "-L", port, "-R", f"{LO}:{service}"]
+    client = policy.host.start("local", QUICPORT, "client", *words, *by_key(own), "--insecure",
+                               "--reconnect", "no")  # fmt: skip
+    return client, port
+
+
 def ends_within_a_second(client, words):
     """From now on; the client's user reads why."""
     start = time.monotonic()
@@ -197,6 +206,26 @@ def test_narrowed_policy_ends_what_it_does_not_allow(host, logs, before, after, 
     assert policy.echoes(bob)
 
 
+def test_policy_that_changed_while_no_control_plane_was_there_counts(host, logs):
+    service = new_port()
+    host.service(LO, service, "--echo")
+    wide = clients(alice="ports: any", bob="local-forwards: ['127.0.0.1']")
+    policy = Policy(host, logs, wide)
+    one, other = policy.tunnel(by_key(ALICE)), policy.tunnel(by_key(ALICE))
+    local, port = forward(policy, BOB, service)
+    local.opens(host, LO, port)
+    traffic = Traffic(policy, one)
+    policy.gateway.kill()
+    policy.write(clients(alice=f"ports: [{one.outside}]", bob="ports: any"))
+    policy.gateway = Gateway(host, policy.gateway.port, "--config", policy.file, auth=PRIVATE,
+                             env={"QUICPORT_STATE_DIR": str(policy.gateway.state_dir)})  # fmt: skip
+    assert other.wait() != 0
+    assert f"port {other.outside}/tcp any more" in other.output()
+    assert local.wait() != 0
+    assert "does not allow this local forward any more" in local.output()
+    assert traffic.ended_whole(), "the tunnel that is allowed lost something"
+
+
 def test_widened_policy_touches_nothing(host, logs):
     policy = Policy(host, logs, clients(alice="ports: any, tunnels: 2, connections: 10"))
     alice = policy.tunnel(by_key(ALICE))
@@ -265,16 +294,9 @@ def test_local_forward_is_the_clients_own_matter_when_the_policy_says_so(host, l
     text = clients(alice="local-forwards: ['127.0.0.1']", bob="")
     policy = Policy(host, logs, text)
 
-    def forward(own):
-        port = new_port()
-        words = ["-s", f"{LO}:{policy.gateway.port}", "-L", port, "-R", f"{LO}:{service}"]
-        client = host.start("local", QUICPORT, "client", *words, *by_key(own), "--insecure",
-                            "--reconnect", "no")  # fmt: skip
-        return client, port
-
-    allowed, port = forward(ALICE)
+    allowed, port = forward(policy, ALICE, service)
     allowed.opens(host, LO, port)
-    refused, _ = forward(BOB)
+    refused, _ = forward(policy, BOB, service)
     assert refused.wait() != 0
     assert "local-forwards of the policy" in refused.output()
     policy.change(clients(alice="", bob=""))
