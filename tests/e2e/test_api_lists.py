@@ -259,3 +259,28 @@ def test_silent_data_plane_holds_nobody_else_up(world):
     finally:
         os.kill(pid, signal.SIGCONT)
     eventually(lambda: "rtt_us" in api.call("ListTunnels")["tunnels"][0], what="figures are back")
+
+
+def test_next_control_plane_shows_and_kicks_what_lives(world):
+    api, before = world.api, world.gateway.before
+    (client,) = world.forward(9000)
+    users = hold(world.host, 9000, 2)
+    eventually(lambda: len(api.call("ListConnections")["connections"]) == 2, what="two connections")
+    (tunnel,) = api.call("ListTunnels")["tunnels"]
+    world.gateway.send(signal.SIGKILL)
+    world.gateway.wait()
+    world.gateway = Gateway(world.host, PORT)
+    world.gateway.before = before
+    (again,) = eventually(lambda: api.call("ListTunnels")["tunnels"], what="the tunnel is known")
+    for key in ("tunnel_id", "dp_id", "client", "method", "peer", "since", "ports"):
+        assert again[key] == tunnel[key], key
+    (port,) = api.call("ListPorts")["ports"]
+    assert (port["port"], port["state"], port["tunnel_id"]) == (9000, "open", tunnel["tunnel_id"])
+    rows = api.call("ListConnections", tunnel_id=tunnel["tunnel_id"])["connections"]
+    assert {row["remote_addr"] for row in rows} == {f"{LO}:{u.getsockname()[1]}" for u in users}
+    victim = next(r for r in rows if r["remote_addr"] == f"{LO}:{users[0].getsockname()[1]}")
+    api.call("KickConnection", tunnel_id=tunnel["tunnel_id"], connection_id=victim["connection_id"])
+    assert is_cut(users[0])
+    api.call("KickTunnel", tunnel_id=tunnel["tunnel_id"], reason="by the next one")
+    client.wait()
+    assert "by the next one" in client.output()
