@@ -297,3 +297,21 @@ def test_page_outlives_its_gateway(page):
     Gateway(page.gateway.host, page.gateway.port)
     page.until("document.querySelector('#stream').dataset.state == 'live'", within=40)
     page.until("document.querySelectorAll('#planes tr').length == 1")
+
+
+def test_page_and_events_go_on_over_a_killed_control_plane(page):
+    """The tunnel is there all the time, and in the new control plane's table."""
+    host, gateway = page.gateway.host, page.gateway
+    events = host.start("events", QUICPORT, "admin", "events", "--json", "--reconnect",
+                        "--api", f"http://{LO}:{gateway.port}")  # fmt: skip
+    (tunnel,) = page.admin.json("list-tunnels")["tunnels"]
+    gateway.kill()
+    page.until("document.querySelector('#stream').dataset.state == 'lost'")
+    assert host.port_opens(LO, page.port)
+    Gateway(host, gateway.port)
+    page.until("document.querySelector('#stream').dataset.state == 'live'", within=40)
+    page.until(f"document.querySelector('#table-body').innerText.includes('{tunnel['tunnel_id']}')")
+    assert [t["tunnel_id"] for t in page.admin.json("list-tunnels")["tunnels"]] == [tunnel["tunnel_id"]]
+    page.client.stop()
+    events.wait_for_line('"tunnel_closed"')
+    page.until("document.querySelectorAll('#table-body tr').length == 0")
