@@ -126,11 +126,24 @@ attach_too(void *ctx, struct qp_errmsg *msg)
 	return qp_eal_attached() ? 0 : qp_eal_attach(g->instance.name, msg);
 }
 
+static void
+tell_state(struct qp_gateway *g, const struct qp_generation *gen, enum qp_dp_state state)
+{
+	char id[16];
+
+	if (gen->server_id != 0)
+		qp_events_emit(g->events, QP_EVENT_DATA_PLANE,
+			json_pack("{s:s, s:i, s:s}", "dp_id", qp_dp_id_format(gen->server_id, id),
+				"pid", (int)gen->pid, "state", qp_generation_state_name(state)));
+}
+
 static int
 worker_up(void *ctx, const struct qp_generation *gen, unsigned worker, struct qp_errmsg *msg)
 {
 	struct qp_gateway *g = ctx;
 
+	if (gen->state == QP_DP_STARTING && gen->nworkers_up == 0)
+		tell_state(g, gen, QP_DP_STARTING);
 	return qp_hostnet_worker_add(g->hostnet, gen->server_id, (uint8_t)worker,
 		gen->worker[worker].ifindex, gen->worker[worker].mac, msg);
 }
@@ -142,17 +155,6 @@ activate(void *ctx, const struct qp_generation *gen, struct qp_errmsg *msg)
 	int err = qp_hostnet_set_active(g->hostnet, gen->server_id, (uint8_t)gen->nworkers);
 
 	return err == 0 ? 0 : qp_fail(msg, err, "cannot steer clients to it: %s", qp_strerror(err));
-}
-
-static void
-tell_state(struct qp_gateway *g, const struct qp_generation *gen, enum qp_dp_state state)
-{
-	char id[16];
-
-	if (gen->server_id != 0)
-		qp_events_emit(g->events, QP_EVENT_DATA_PLANE,
-			json_pack("{s:s, s:i, s:s}", "dp_id", qp_dp_id_format(gen->server_id, id),
-				"pid", (int)gen->pid, "state", qp_generation_state_name(state)));
 }
 
 static void

@@ -115,9 +115,10 @@ def test_changes_by_the_operator_are_told(world):
     assert next_of(events, "config")[0]["status"] == "reloaded"
     dp = world.api.call("ListDataPlanes")["data_planes"][0]
     os.kill(dp["pid"], signal.SIGKILL)
-    gone, active = next_of(events, "data_plane", "data_plane")
+    gone, starting, active = next_of(events, "data_plane", "data_plane", "data_plane")
     assert (gone["dp_id"], gone["state"]) == (dp["dp_id"], "TERMINATED")
-    assert active["dp_id"] != dp["dp_id"]
+    assert (starting["state"], active["state"]) == ("STARTING", "ACTIVE")
+    assert starting["dp_id"] == active["dp_id"] != dp["dp_id"]
     events.close()
     eventually(world.gateway.healthy, what="the next data plane serves")
 
