@@ -218,6 +218,7 @@ qp_hostnet_open(const struct qp_hostnet_config *cfg, struct qp_hostnet **out,
 	}
 	if (cfg->adopt)
 		qp_hostnet_prune_host(h);
+	qp_hostnet_keep_maps(h);
 	*out = h;
 	return 0;
 }

@@ -18,6 +18,7 @@
 
 #include "classifier.skel.h"
 #include "common/log.h"
+#include "controlplane/fdstore.h"
 #include "controlplane/hostnet_reserve.h"
 #include "controlplane/hostnet_shared.h"
 #include "controlplane/hostnet_tc.h"
@@ -61,13 +62,14 @@ fits(const struct bpf_map *map, const struct bpf_map_info *info)
 		bpf_map__value_size(map) == info->value_size;
 }
 
+/* Closes `fd`. */
 static int
-reuse_map(struct qp_hostnet *h, uint32_t id, struct qp_errmsg *msg)
+reuse_map(struct qp_hostnet *h, int fd, struct qp_errmsg *msg)
 {
 	struct bpf_map_info info = {0};
 	uint32_t len = sizeof(info);
 	struct bpf_map *map;
-	int fd = bpf_map_get_fd_by_id(id), err = 0;
+	int err = 0;
 
 	if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &len) != 0) {
 		err = errno;
@@ -84,7 +86,38 @@ reuse_map(struct qp_hostnet *h, uint32_t id, struct qp_errmsg *msg)
 	if (fd >= 0)
 		close(fd);
 	return err == 0 ? 0 : qp_fail(msg, qp_err_from_errno(err),
-		"cannot take over the running classifier's map %u: %s", id, strerror(err));
+		"cannot take over the running classifier's map %s: %s", info.name, strerror(err));
+}
+
+/* Without CAP_SYS_ADMIN the kernel finds no map by its number: a service's are kept for it. */
+static bool
+reuse_kept_maps(struct qp_hostnet *h, int *rc, struct qp_errmsg *msg)
+{
+	int fds[MAX_MAPS];
+	unsigned n = qp_fdstore_take(QP_HOSTNET_FDS, fds, MAX_MAPS);
+
+	*rc = 0;
+	for (unsigned i = 0; i < n; i++) {
+		if (*rc == 0)
+			*rc = reuse_map(h, fds[i], msg);
+		else
+			close(fds[i]);
+	}
+	return n > 0;
+}
+
+void
+qp_hostnet_keep_maps(const struct qp_hostnet *h)
+{
+	struct bpf_map *map;
+	int fds[MAX_MAPS];
+	unsigned n = 0;
+
+	bpf_object__for_each_map(map, h->bpf->obj) {
+		if (n < MAX_MAPS && bpf_map__fd(map) >= 0)
+			fds[n++] = bpf_map__fd(map);
+	}
+	qp_fdstore_keep(QP_HOSTNET_FDS, fds, n);
 }
 
 static int
@@ -99,7 +132,7 @@ reuse_maps_of(struct qp_hostnet *h, uint32_t prog_id, struct qp_errmsg *msg)
 		rc = qp_fail(msg, qp_err_from_errno(errno),
 			"cannot look at the running classifier: %s", strerror(errno));
 	for (uint32_t i = 0; rc == 0 && i < info.nr_map_ids && i < MAX_MAPS; i++)
-		rc = reuse_map(h, ids[i], msg);
+		rc = reuse_map(h, bpf_map_get_fd_by_id(ids[i]), msg);
 	if (fd >= 0)
 		close(fd);
 	return rc;
@@ -127,7 +160,8 @@ qp_hostnet_reuse(struct qp_hostnet *h, struct qp_errmsg *msg)
 	drop_fallen_filters(h);
 	if (h->state.nfilters == 0)
 		return qp_fail(msg, QP_E_NOTFOUND, "no filter of the running gateway is left");
-	return reuse_maps_of(h, h->state.filters[0].prog_id, msg);
+	return reuse_kept_maps(h, &rc, msg) ? rc
+					    : reuse_maps_of(h, h->state.filters[0].prog_id, msg);
 }
 
 /* Deletes the keys of a map that `stays` does not want. */

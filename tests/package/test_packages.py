@@ -122,9 +122,34 @@ def test_control_plane_that_leaves_cuts_no_connection(forwarded):
     reachable(forwarded, 9022)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [("restart",), ("kill", "--kill-who=main", "--signal=SIGKILL")],
+    ids=["restarted", "killed"],
+)
+def test_connection_outlives_a_control_plane_that_is(words, forwarded):
+    talk = Conversation(forwarded, 9022)
+    assert talk.says("before")
+    before = {name: pids(forwarded, f"quicport-{name}") for name in ("port-owner", "data-plane")}
+    (old,) = pids(forwarded, "quicport-control-plane")
+    forwarded.run("systemctl", *words, "quicport-control-plane.service")
+    eventually(
+        lambda: pids(forwarded, "quicport-control-plane") not in ([], [old])
+        and forwarded.active("quicport-control-plane.service"),
+        what="the next control plane is ready",
+    )
+    assert talk.says("after")
+    for name, there in before.items():
+        assert pids(forwarded, f"quicport-{name}") == there, forwarded.journal("quicport*")
+    talk.end()
+    reachable(forwarded, 9022)
+    forwarded.run("systemctl", "stop", "quicport-control-plane.service")
+    eventually(lambda: pids(forwarded, "quicport-port-owner") == [], what="all end together")
+    assert pids(forwarded, "quicport-.*plane") == []
+
+
 def test_control_plane_that_hangs_is_found_and_replaced(forwarded):
     (pid,) = pids(forwarded, "quicport-control-plane")
-    forwarded.run("mkdir", "-p", "/run/systemd/system/quicport-control-plane.service.d")
     assert forwarded.property("quicport-control-plane.service", "WatchdogUSec") == "10s"
     forwarded.run("kill", "-STOP", pid)
     eventually(

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The service manager as a keeper of descriptors. Any thread. */
+#include "controlplane/fdstore.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <systemd/sd-daemon.h>
+
+unsigned
+qp_fdstore_take(const char *name, int *fds, unsigned max)
+{
+	char **names = NULL;
+	int n = sd_listen_fds_with_names(0, &names);
+	unsigned found = 0;
+
+	for (int i = 0; i < n; i++) {
+		if (found < max && strcmp(names[i], name) == 0)
+			fds[found++] = SD_LISTEN_FDS_START + i;
+		free(names[i]);
+	}
+	free(names);
+	return found;
+}
+
+void
+qp_fdstore_keep(const char *name, const int *fds, unsigned n)
+{
+	char text[96];
+
+	snprintf(text, sizeof(text), "FDSTOREREMOVE=1\nFDNAME=%s", name);
+	sd_notify(0, text);
+	/* FDPOLL: an eBPF map polls as broken, which would end its stay. */
+	snprintf(text, sizeof(text), "FDSTORE=1\nFDPOLL=0\nFDNAME=%s", name);
+	sd_pid_notify_with_fds(0, 0, text, fds, n);
+}
