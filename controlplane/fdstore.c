@@ -2,6 +2,7 @@
 /* The service manager as a keeper of descriptors. Any thread. */
 #include "controlplane/fdstore.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,12 +16,21 @@ qp_fdstore_take(const char *name, int *fds, unsigned max)
 	unsigned found = 0;
 
 	for (int i = 0; i < n; i++) {
-		if (found < max && strcmp(names[i], name) == 0)
-			fds[found++] = SD_LISTEN_FDS_START + i;
+		if (found < max && strcmp(names[i], name) == 0) {
+			if (fds != NULL)
+				fds[found] = SD_LISTEN_FDS_START + i;
+			found++;
+		}
 		free(names[i]);
 	}
 	free(names);
 	return found;
+}
+
+unsigned
+qp_fdstore_count(const char *name)
+{
+	return qp_fdstore_take(name, NULL, UINT_MAX);
 }
 
 void

@@ -9,6 +9,8 @@
 
 /* Those that a predecessor kept, at most `max`: the caller's. Once a name. */
 unsigned qp_fdstore_take(const char *name, int *fds, unsigned max);
+/* How many a predecessor kept. */
+unsigned qp_fdstore_count(const char *name);
 /* Has these kept in the place of others of the name. Nothing happens when nobody keeps any. */
 void qp_fdstore_keep(const char *name, const int *fds, unsigned n);
 

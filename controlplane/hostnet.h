@@ -22,6 +22,9 @@
  */
 struct qp_hostnet;
 
+/* The classifier's maps in the service manager's store (fdstore.h). */
+#define QP_HOSTNET_FDS "quicport-classifier"
+
 struct qp_hostnet_config {
 	const char *state_dir;       /* QP_RUN_DIR/INSTANCE: holds host.state */
 	const char *const *interfaces; /* names; NULL: all that are up (and come up later), lo included */

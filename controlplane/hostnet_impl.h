@@ -52,8 +52,7 @@ struct qp_host_claim {
  * yet, and h->state gets those filters. QP_E_NOTFOUND: no filter is left.
  */
 int qp_hostnet_reuse(struct qp_hostnet *h, struct qp_errmsg *msg);
-/* Has the service manager keep the classifier's maps for the next control plane, by this name. */
-#define QP_HOSTNET_FDS "quicport-classifier"
+/* Has the service manager keep the classifier's maps for the next control plane. */
 void qp_hostnet_keep_maps(const struct qp_hostnet *h);
 /* After the first sync: addresses and links that went while nobody watched. */
 void qp_hostnet_prune_host(struct qp_hostnet *h);

@@ -21,6 +21,9 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "controlplane/fdstore.h"
+#include "controlplane/hostnet.h"
+#include "controlplane/privilege.h"
 #include "controlplane/stale.h"
 
 #define NAME_PREFIX "quicport-"
@@ -137,6 +140,20 @@ undo_other_instances(const char *root, const char *own_name)
 		closedir(d);
 }
 
+/*
+ * Without the classifier's maps nothing can be taken over. A service finds them in its manager's
+ * store, unless it was stopped in between.
+ */
+static bool
+can_adopt(void)
+{
+	if (qp_privilege_sees_maps() || qp_fdstore_count(QP_HOSTNET_FDS) > 0)
+		return true;
+	qp_log(QP_LOG_WARN, "a predecessor's data planes live, and cannot be taken over: nobody has "
+			    "kept the classifier's maps, and there is no CAP_SYS_ADMIN to look for them");
+	return false;
+}
+
 /* The folder exists and is ours alone: what is in it is a dead gateway's. */
 static int
 move_in(struct qp_instance *inst, const struct qp_sockaddr *addr, bool was_there,
@@ -146,7 +163,8 @@ move_in(struct qp_instance *inst, const struct qp_sockaddr *addr, bool was_there
 	int len = snprintf(text, sizeof(text), "%d %s\n", (int)getpid(),
 		qp_sockaddr_format(&addr->sa, addr_text));
 
-	if (was_there && qp_stale_lives(inst->dir, inst->processes, &inst->nprocesses)) {
+	if (was_there && qp_stale_lives(inst->dir, inst->processes, &inst->nprocesses) &&
+		can_adopt()) {
 		inst->adopted = true;
 		if (qp_stale_write_processes(
 			    inst->dir, inst->processes, inst->nprocesses, msg) != 0)

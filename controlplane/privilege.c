@@ -34,6 +34,12 @@ effective(void)
 	return (uint64_t)data[1].effective << 32 | data[0].effective;
 }
 
+bool
+qp_privilege_sees_maps(void)
+{
+	return (effective() >> CAP_SYS_ADMIN & 1) != 0;
+}
+
 int
 qp_privilege_check(struct qp_errmsg *msg)
 {

@@ -2,6 +2,8 @@
 #ifndef QP_CONTROLPLANE_PRIVILEGE_H
 #define QP_CONTROLPLANE_PRIVILEGE_H
 
+#include <stdbool.h>
+
 #include "common/error.h"
 
 /*
@@ -10,5 +12,7 @@
  * names what is missing. Any thread.
  */
 int qp_privilege_check(struct qp_errmsg *msg) __attribute__((warn_unused_result));
+/* Whether the kernel gives us another process's eBPF maps by their numbers (CAP_SYS_ADMIN). */
+bool qp_privilege_sees_maps(void);
 
 #endif
