@@ -237,12 +237,14 @@ def newer(machine):
     return paths
 
 
-def test_upgrade_keeps_the_port_owner_and_what_was_configured(forwarded):
+def test_upgrade_keeps_what_runs_and_what_was_configured(forwarded):
     (before,) = pids(forwarded, "quicport-control-plane")
+    lives = pids(forwarded, "quicport-data-plane") + pids(forwarded, "quicport-port-owner")
     forwarded.run("dpkg", "-i", *newer(forwarded))
     eventually(lambda: forwarded.active("quicport-control-plane.service"), what="it runs again")
     (after,) = pids(forwarded, "quicport-control-plane")
     assert before != after
+    assert pids(forwarded, "quicport-data-plane") + pids(forwarded, "quicport-port-owner") == lives
     assert "packaged secret" in forwarded.read("/etc/default/quicport-gateway")
     reachable(forwarded, 9022)
 
