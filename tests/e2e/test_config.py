@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Configuration files: checked by hand, read by a gateway, read again while it runs."""
 
+import concurrent.futures
 import json
 import os
 import re
 import signal
 import subprocess
+import threading
 
 import pytest
 import quicport1 as q
@@ -285,3 +287,24 @@ def test_ports_audit_log_and_levels_change_while_it_runs(host, logs):
     assert lines[-1]["message"] == "nothing was reloaded" and "no/such/folder" in lines[-1]["reason"]
     c.client("shop", 9003).opens(host, "127.0.0.1", 9003)
     eventually(lambda: "port_opened" in events("two"), what="the file is still the one before")
+
+
+def test_reloads_under_load_cost_no_connection(host, logs):
+    c = Configured(host, logs, BOTH)
+    alice = c.client("alice", 9001)
+    alice.opens(host, "127.0.0.1", 9001)
+    done = threading.Event()
+
+    def reload_often():
+        for i in range(20):
+            if not done.is_set():
+                c.reload(BOTH + f"reserved-ports: {5000 + i}\n" + ("wrong: 1\n" if i % 5 == 4 else ""))
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        reloads = pool.submit(reload_often)
+        result = host.load("127.0.0.1", 9001, "--echo", "--send", 30_000_000, "--half-close",
+                           "--connections", 8, "--parallel", 8)  # fmt: skip
+        done.set()
+        reloads.result()
+    assert result["ok"] == 8
+    assert c.gateway.output().count("configuration reloaded") >= 5
