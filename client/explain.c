@@ -57,7 +57,7 @@ qpc_explain(const struct qp_forward *f, const struct qpc_session_end *end, struc
 			f->trust.host, end->text);
 	case QPC_SESSION_AUTHENTICATING:
 	case QPC_SESSION_REQUESTING:
-		if (end->by_peer || end->err == QP_E_AUTH)
+		if ((end->by_peer && !end->going_down) || end->err == QP_E_AUTH)
 			return explain_authentication(f, end, msg);
 		break;
 	default:
