@@ -98,6 +98,8 @@ struct qp_options {
 	struct qp_log_config log;
 };
 
+/* Whether options that are fine by themselves go together; calls the next one, too. */
+int qp_options_check(struct qp_options *o, struct qp_errmsg *msg);
 /* Whether the private API is safe where it listens; reads socket_mode out of its text. */
 int qp_options_check_api(struct qp_options *o, struct qp_errmsg *msg);
 /* Names the option that errors mean when the private API cannot listen. */
