@@ -43,15 +43,17 @@ static int
 check_private_key(struct qp_options *o, struct qp_mistakes *unreadable, struct qp_mistakes *m)
 {
 	struct qp_secret *key = NULL;
-	struct qp_errmsg msg;
+	struct qp_errmsg msg, why;
 	int err = 0;
 
 	if (o->privkey != NULL)
 		err = qp_private_key_from_text((const char *)o->privkey->bytes, "--privkey", &key,
 			&msg);
 	else if (o->privkey_file != NULL)
-		err = qp_private_key_from_file(o->privkey_file, &key, &msg);
+		err = qp_private_key_from_file(o->privkey_file, &key, &why);
 	qp_secret_free(key);
+	if (err != 0 && o->privkey == NULL)
+		qp_fail(&msg, err, "--privkey-file: %.350s", why.text);
 	if (err != 0)
 		qp_options_locate(o, &msg);
 	if (err == QP_E_PERM)

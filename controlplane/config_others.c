@@ -48,7 +48,7 @@ add_keys(struct adding *a, const char *text, const char *path, struct qp_mistake
 		qp_keyset_each(set, add_key, a);
 	else
 		qp_mistakes_add(err == QP_E_PERM && unreadable != NULL ? unreadable : a->m, err,
-			"%s", msg.text);
+			"%s%s", path != NULL ? "--client-pubkeys-file: " : "", msg.text);
 	qp_keyset_free(set);
 }
 

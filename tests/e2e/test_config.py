@@ -44,6 +44,13 @@ def test_the_example_of_the_package_is_fine(logs):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_files_that_are_not_there_are_named_where_they_are_named(logs):
+    (logs / "gateway.yaml").write_text("privkey-file: nokey\nclient-pubkeys-file: nopubkeys\n")
+    lines = check("gateway.yaml", cwd=logs).stderr.splitlines()
+    assert [line[: line.index(": cannot")] for line in sorted(lines)] == [
+        "gateway.yaml:1: privkey-file", "gateway.yaml:2: client-pubkeys-file"]  # fmt: skip
+
+
 def test_a_file_with_a_secret_that_others_can_read_is_told(logs):
     (logs / "gateway.yaml").write_text("psks: [{name: a, secret: topsecret}, {name: b, secret: another}]\n")
     (logs / "gateway.yaml").chmod(0o644)
