@@ -66,10 +66,12 @@ qp_eal_attach(const char *instance, struct qp_errmsg *msg)
 void
 qp_eal_detach(void)
 {
-	if (!attached)
-		return;
+	/*
+	 * Not by rte_eal_cleanup(): it waits for a lock in shared memory that a
+	 * control plane may have been killed with. The process's end unmaps all,
+	 * and EAL's files are removed by qp_host_eal_cleanup().
+	 */
 	attached = false;
-	rte_eal_cleanup();
 }
 
 bool

@@ -13,7 +13,7 @@
 
 /* The port owner of `instance` is ready. */
 int qp_eal_attach(const char *instance, struct qp_errmsg *msg);
-/* Unmaps; nothing of the memory may be touched after it. Harmless when not attached. */
+/* Nothing of the memory may be touched after it. Harmless when not attached. */
 void qp_eal_detach(void);
 bool qp_eal_attached(void);
 

@@ -322,7 +322,7 @@ run(struct data_plane *dp, struct qp_errmsg *msg)
 			qp_worker_free(dp->worker[i]);
 	}
 	qp_attach_close(&dp->attachment);
-	rte_eal_cleanup();
+	/* No rte_eal_cleanup(): it waits for a lock that a control plane may have been killed with. */
 	return rc;
 }
 

@@ -265,7 +265,10 @@ own(struct options *o, struct qp_owner_service *service, int signals)
 	}
 	succeed(o, service);
 	sleep_until_done(o, service, signals);
-	rte_eal_cleanup();
+	/*
+	 * Not by rte_eal_cleanup(): it waits for a lock that a control plane may
+	 * have been killed with. The kernel unmaps, and the files go here.
+	 */
 	qp_host_eal_cleanup(o->instance);
 	return 0;
 }
