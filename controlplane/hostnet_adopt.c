@@ -169,7 +169,7 @@ static void
 prune_map(int map, size_t key_bytes, bool (*stays)(const struct qp_hostnet *h, const void *key),
 	const struct qp_hostnet *h)
 {
-	char key[16], next[16];
+	char key[32], next[32];
 	bool more = bpf_map_get_next_key(map, NULL, next) == 0;
 
 	while (more) {
@@ -226,9 +226,37 @@ is_worker(const struct qp_hostnet *h, const void *key)
 	return false;
 }
 
+static bool
+is_blocked_now(const struct qp_hostnet *h, const void *key)
+{
+	uint8_t mark = 0;
+
+	return bpf_map_lookup_elem(bpf_map__fd(h->bpf->maps.blocked), key, &mark) != 0 ||
+		mark == h->block_mark;
+}
+
+/* Our blocks get a mark that no older one has: what a predecessor's time is over for has another. */
+static void
+choose_block_mark(struct qp_hostnet *h)
+{
+	const int map = bpf_map__fd(h->bpf->maps.blocked);
+	bool used[256] = {true};
+	struct qp_cls_network key;
+	uint8_t mark;
+	bool more;
+
+	for (more = bpf_map_get_next_key(map, NULL, &key) == 0; more;
+		more = bpf_map_get_next_key(map, &key, &key) == 0)
+		if (bpf_map_lookup_elem(map, &key, &mark) == 0)
+			used[mark] = true;
+	for (h->block_mark = 1; used[h->block_mark] && h->block_mark < 255; h->block_mark++)
+		;
+}
+
 void
 qp_hostnet_prune_host(struct qp_hostnet *h)
 {
+	choose_block_mark(h);
 	prune_map(bpf_map__fd(h->bpf->maps.links), sizeof(uint32_t), is_link, h);
 	prune_map(bpf_map__fd(h->bpf->maps.local), sizeof(struct qp_cls_addr), is_address, h);
 }
@@ -238,6 +266,8 @@ qp_hostnet_prune(struct qp_hostnet *h)
 {
 	prune_map(bpf_map__fd(h->bpf->maps.ports), sizeof(struct qp_cls_port), is_claimed, h);
 	prune_map(bpf_map__fd(h->bpf->maps.workers), sizeof(struct qp_cls_worker), is_worker, h);
+	prune_map(bpf_map__fd(h->bpf->maps.blocked), sizeof(struct qp_cls_network), is_blocked_now,
+		h);
 }
 
 static int

@@ -36,7 +36,7 @@ int
 qp_hostnet_block(struct qp_hostnet *h, const struct qp_msg_network *n, struct qp_errmsg *msg)
 {
 	const struct qp_cls_network key = key_of(n);
-	const uint8_t yes = 1;
+	const uint8_t yes = h->block_mark != 0 ? h->block_mark : 1;
 
 	if (n->prefix > 128)
 		return qp_fail(msg, QP_E_INVAL, "a network's prefix has 128 bits at most");

@@ -35,6 +35,7 @@ struct qp_hostnet {
 	struct qp_host_view view;   /* what the maps say of the host now */
 	struct qp_host_worker *workers;
 	unsigned nworkers, workers_cap;
+	uint8_t block_mark; /* what this control plane's entries of `blocked` hold; 0: not chosen */
 	struct qp_host_claim *unreserved; /* ports of ours that the host took while nobody held them */
 	unsigned nunreserved, unreserved_cap;
 };

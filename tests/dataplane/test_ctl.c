@@ -104,6 +104,37 @@ Test(ctl, ring_full_messages_wait_and_keep_their_order)
 	cr_assert_eq(drain(&next, 2), 1, "with the backlog gone, the ring is taken again");
 }
 
+Test(ctl, new_control_plane_gets_the_ends_that_nobody_read_and_nothing_else)
+{
+	struct qp_ctl_rings old = {ctl.to_cp, ctl.from_cp, ctl.cp_doorbell};
+	struct qp_ctl_offer offer = {.taken_fd = eventfd(0, EFD_NONBLOCK)};
+	const struct qp_msg question = {.type = QP_MSG_FORWARD_REQUEST, .version = QP_IPC_VERSION};
+	uint64_t next = 0;
+
+	ctl.offer = &offer;
+	qp_ctl_send(&ctl, &question);
+	for (unsigned i = 0; i < 2 * RING; i++) /* in the ring, then behind it */
+		send(i);
+	qp_ctl_send(&ctl, &question);
+	/* The reader was killed after it took a message's place, before it said so. */
+	ctl.to_cp->cons.head++;
+	offer.rings = (struct qp_ctl_rings) {ring("d2c2"), ring("c2d2"), old.cp_doorbell};
+	qp_ctl_follow(&ctl);
+	cr_assert_eq(ctl.to_cp, old.to_cp, "nobody has offered anything yet");
+
+	offer.epoch = 1;
+	qp_ctl_follow(&ctl);
+	cr_assert_eq(offer.taken, 1u);
+	cr_assert_eq(ctl.to_cp, offer.rings.to_cp);
+	do
+		qp_ctl_flush(&ctl);
+	while (drain(&next, RING) > 0);
+	cr_expect_eq(next, 2 * RING);
+	rte_ring_free(old.to_cp);
+	rte_ring_free(old.from_cp);
+	close(offer.taken_fd);
+}
+
 Test(ctl, long_outage_nothing_is_lost)
 {
 	uint64_t next = 0;
