@@ -364,6 +364,7 @@ qp_ports_adopt(struct qp_ports *p, struct qp_tunnel *tun, const struct qp_msg_tu
 	struct qp_port_wish w;
 	struct qp_lessee who;
 	const char *lessee;
+	bool leased;
 	int err;
 
 	if (len > sizeof(s->destination))
@@ -375,11 +376,16 @@ qp_ports_adopt(struct qp_ports *p, struct qp_tunnel *tun, const struct qp_msg_tu
 	if (*qp_ports_slot(p, w.protocol, s->port) != NULL)
 		return qp_fail(msg, QP_E_INUSE, "port %u is another tunnel's already", s->port);
 	w.adopted = true;
-	/* Its lease says whether it was asked for as 0. */
+	/*
+	 * Its lease says whether it was asked for as 0. A kill may have come before
+	 * that was written down: a port of that range without one gets one, which
+	 * does no harm to who asked by number.
+	 */
 	who = (struct qp_lessee) {w.rights.client, w.destination, w.peer};
 	lessee = p->cfg.leases != NULL
 			 ? qp_leases_client(p->cfg.leases, (uint8_t)w.protocol, s->port)
 			 : NULL;
-	return qp_ports_open(
-		p, &w, s->port, lessee != NULL && strcmp(lessee, who.client) == 0, msg);
+	leased = lessee != NULL ? strcmp(lessee, who.client) == 0
+				: s->port >= p->cfg.any_first && s->port <= p->cfg.any_last;
+	return qp_ports_open(p, &w, s->port, leased, msg);
 }

@@ -458,6 +458,12 @@ Test(port_choice, adopted_tunnel_has_its_port_and_lease)
 	o = tunnel(1, "alice");
 	cr_expect_eq(qp_ports_adopt(ports, qp_tunnels_find(tunnels, &o), &s, NULL), 0);
 	cr_expect(host.open[0][40000]);
+	/* Killed before its lease was written down: 40007 has none. */
+	s.port = 40007;
+	o = tunnel(9, "carol");
+	cr_expect_eq(qp_ports_adopt(ports, qp_tunnels_find(tunnels, &o), &s, NULL), 0);
+	cr_expect_str_eq(qp_leases_client(leases, IPPROTO_TCP, 40007), "carol");
+	s.port = 40000;
 	o = tunnel(2, "bob");
 	cr_expect_eq(qp_ports_adopt(ports, qp_tunnels_find(tunnels, &o), &s, NULL), QP_E_INUSE);
 	cr_expect_eq(granted_port(3, "alice", 0), 40003, "the first is in use");
