@@ -84,6 +84,7 @@ build_packages() {
 	env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/nonexistent LC_ALL=C.UTF-8 TZ=UTC \
 		SOURCE_DATE_EPOCH="$SOURCE_DATE_EPOCH" QUICPORT_DEPS_PREFIX="$prefix" \
 		CCACHE_DIR="${CCACHE_DIR:-$HOME/.cache/ccache}" CCACHE_NOHASHDIR=1 \
+		${CCACHE_DISABLE:+CCACHE_DISABLE=1} \
 		DEB_BUILD_OPTIONS="nocheck parallel=$(nproc)" \
 		dpkg-buildpackage --build=binary --no-sign --check-builddeps
 }
