@@ -100,14 +100,15 @@ parse_count(const char *text, uint64_t max, bool units, uint64_t *out)
 	if (p == text)
 		return false;
 	if (units && *p != '\0') {
-		const char *letter = strchr(letters, *p++ & ~0x20);
+		/* Not strchr(): of a space it would find the NUL that ends the letters. */
+		const char *letter = memchr(letters, *p++ & ~0x20, sizeof(letters) - 1);
 
-		for (; letter != NULL && letter >= letters; letter--) {
+		if (letter == NULL)
+			return false;
+		for (const char *l = letters; l <= letter; l++) {
 			if (__builtin_mul_overflow(value, (uint64_t)1000, &value))
 				return false;
 		}
-		if (*p != '\0' || strchr(letters, p[-1] & ~0x20) == NULL)
-			return false;
 	}
 	*out = value;
 	return *p == '\0' && value <= max;

@@ -180,6 +180,8 @@ Test(config, mistakes_name_file_line_key_and_what_was_expected)
 			"gateway.yaml:1: expires 'tomorrow': expected a time in UTC"},
 		{"psks: [{name: a, secret: x, bandwidth-in: 1T}]\n",
 			"gateway.yaml:1: bandwidth-in '1T': expected bits a second"},
+		{"psks: [{name: a, secret: x, bandwidth-in: '1 '}]\n",
+			"gateway.yaml:1: bandwidth-in '1 ': expected bits a second"},
 		{"psks: [{name: a, secret: x, tunnels: -1}]\n",
 			"gateway.yaml:1: tunnels '-1': expected a number"},
 		{"psks: [{name: a, secret: x, prots: any}]\n", "gateway.yaml:1: prots: unknown key"},
