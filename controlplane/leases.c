@@ -355,6 +355,22 @@ qp_leases_release(struct qp_leases *l, uint8_t protocol, uint16_t port)
 	write_down(l, le, l->cfg.unix_time());
 }
 
+/* Used in a future that the lease time does not reach: the clock was ahead. Used now, then. */
+static void
+mend_times(struct qp_leases *l, struct lease_order *order, uint64_t now)
+{
+	struct lease *le, *next;
+
+	for (le = TAILQ_FIRST(order); le != NULL; le = next) {
+		next = TAILQ_NEXT(le, in_order);
+		if (le->used_at <= now || le->used_at - now <= l->cfg.lease_time_s)
+			continue;
+		write_down(l, le, now);
+		TAILQ_REMOVE(order, le, in_order);
+		TAILQ_INSERT_TAIL(order, le, in_order);
+	}
+}
+
 void
 qp_leases_turn(struct qp_leases *l)
 {
@@ -362,6 +378,8 @@ qp_leases_turn(struct qp_leases *l)
 	uint64_t now = l->cfg.unix_time();
 	struct lease *le;
 
+	mend_times(l, &l->waiting, now);
+	mend_times(l, &l->used, now);
 	while ((le = TAILQ_FIRST(&l->waiting)) != NULL && is_over(l, le, now)) {
 		qp_log(QP_LOG_DEBUG, "lease is over", QP_LOG_U64("port", le->port),
 			QP_LOG_STR("client", le->client));

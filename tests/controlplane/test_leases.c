@@ -174,6 +174,23 @@ Test(leases, lease_in_use_does_not_age)
 	expect_found(&alice, (uint16_t[]) {40000, 0});
 }
 
+Test(leases, clock_that_was_ahead_keeps_no_port_for_years)
+{
+	uint16_t port;
+
+	now += 10 * 365 * 86400;
+	had(9000, &alice);
+	now -= 10 * 365 * 86400;
+	had(9001, &bob);
+	/* Beginning when it is noticed, which a restart does not change. */
+	qp_leases_turn(leases);
+	restart();
+	now += WEEK + 1;
+	qp_leases_turn(leases);
+	cr_expect_eq(qp_leases_find(leases, IPPROTO_TCP, &alice, &port, 1), 0u);
+	cr_expect_eq(qp_leases_count(leases), 0u);
+}
+
 Test(leases, restart_keeps_them)
 {
 	had(40000, &alice);
