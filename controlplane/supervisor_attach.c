@@ -19,35 +19,6 @@
 /* Ids below could be mistaken for a worker's index in the names of shared memory. */
 #define FIRST_SERVER_ID 256u
 
-/* Its memory is there: rings are opened, each worker learns what to do. */
-static void
-on_ready(struct qp_generation *g)
-{
-	struct qp_supervisor *s = g->supervisor;
-	struct qp_errmsg msg;
-	int err = qp_rendezvous_ready(g->fd, &msg);
-
-	if (err == QP_E_AGAIN)
-		return;
-	if (err == 0)
-		err = qp_dp_link_open(
-			g->server_id, g->nworkers, g->epoch, g->doorbell, &g->link, &msg);
-	if (err != 0) {
-		qp_generation_give_up(g, msg.text);
-		return;
-	}
-	for (unsigned w = 0; w < g->nworkers; w++) {
-		struct qp_msg m = {.type = QP_MSG_CONFIG};
-
-		g->doorbell[w] = -1;
-		s->cfg.ops->configure(s->cfg.ctx, &m.config);
-		if (qp_dp_link_send(g->link, w, &m) != 0)
-			qp_generation_give_up(g, "its ring takes no message");
-	}
-	if (g->adopted && qp_generation_ask_replay(g) != 0)
-		qp_generation_give_up(g, "its ring takes no message");
-}
-
 static void
 close_doorbells(struct qp_generation *g)
 {
@@ -69,10 +40,45 @@ on_socket_end(struct qp_generation *g)
 	if (g->adopted && g->link == NULL) { /* our answer was too late for it: it comes again */
 		close_doorbells(g);
 		g->server_id = 0;
+		if (!g->patience.armed)
+			qp_loop_timer_set(s->cfg.loop, &g->patience, QP_START_PATIENCE_MS);
 		return;
 	}
 	if (!g->told_to_end || !g->patience.armed)
 		qp_loop_timer_set(s->cfg.loop, &g->patience, LINGER_MS);
+}
+
+/* Its memory is there: rings are opened, each worker learns what to do. */
+static void
+on_ready(struct qp_generation *g)
+{
+	struct qp_supervisor *s = g->supervisor;
+	struct qp_errmsg msg;
+	int err = qp_rendezvous_ready(g->fd, &msg);
+
+	if (err == QP_E_AGAIN)
+		return;
+	if (err == QP_E_CLOSED && g->adopted) { /* it serves, whatever became of this socket */
+		on_socket_end(g);
+		return;
+	}
+	if (err == 0)
+		err = qp_dp_link_open(
+			g->server_id, g->nworkers, g->epoch, g->doorbell, &g->link, &msg);
+	if (err != 0) {
+		qp_generation_give_up(g, msg.text);
+		return;
+	}
+	for (unsigned w = 0; w < g->nworkers; w++) {
+		struct qp_msg m = {.type = QP_MSG_CONFIG};
+
+		g->doorbell[w] = -1;
+		s->cfg.ops->configure(s->cfg.ctx, &m.config);
+		if (qp_dp_link_send(g->link, w, &m) != 0)
+			qp_generation_give_up(g, "its ring takes no message");
+	}
+	if (g->adopted && qp_generation_ask_replay(g) != 0)
+		qp_generation_give_up(g, "its ring takes no message");
 }
 
 static uint32_t

@@ -4,7 +4,8 @@
  * the real code, again to a control plane that comes after one that was killed, has a TAP device and a mempool for each worker, and hands all
  * messages to and from the test (its brain) over a SOCK_SEQPACKET socket named
  * by FAKE_DP_BRAIN. FAKE_DP_MODE: "" well-behaved; "stubborn" ignores SHUTDOWN;
- * "broken" says HELLO with an error; "quits" exits before it attaches.
+ * "broken" says HELLO with an error; "quits" exits before it attaches; "fickle" hangs up on a new
+ * control plane's first answer, as one does that has waited for it too long, and comes again.
  */
 #include <errno.h>
 #include <poll.h>
@@ -150,12 +151,29 @@ take_from_control_plane(unsigned w)
 	qp_ctl_follow(&ctl[w]);
 }
 
+static void
+hang_up_once(void)
+{
+	static bool done;
+	struct qp_attachment next;
+	struct qp_errmsg msg;
+
+	if (done || !qp_reattach_away(&reattach) ||
+		qp_attach_again(&attachment, instance, &next, &msg) != 0)
+		return;
+	close(next.sock);
+	close(next.cp_doorbell);
+	done = true;
+}
+
 /* As the real one's main thread does it, in between. */
 static void
 watch_control_plane(short events)
 {
 	if (events != 0 && !qp_reattach_away(&reattach))
 		qp_reattach_lost(&reattach);
+	if (strcmp(mode, "fickle") == 0)
+		hang_up_once();
 	qp_reattach_turn(&reattach);
 	if (qp_reattach_orphaned(&reattach, now_ns()))
 		_exit(0);

@@ -4,6 +4,7 @@
 #include <criterion/criterion.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -275,6 +276,27 @@ nothing_runs(void *ctx)
 {
 	(void)ctx;
 	return world_processes(NULL) == 0;
+}
+
+Test(adopt, data_plane_that_hangs_up_on_the_answer_may_come_again)
+{
+	struct gw gw;
+	pid_t first;
+
+	setenv("FAKE_DP_MODE", "fickle", 1);
+	gw_start(&gw, PORT, "--psk", PSK, NULL);
+	gw_wait_ready(&gw);
+	first = gw_data_plane_pid(&gw);
+	kill_control_plane(&gw);
+	start_again(&gw, NULL, NULL);
+	gw_expect(&gw, QP_MSG_CONFIG);
+	gw_expect(&gw, QP_MSG_REPLAY);
+	tell_tunnel(&gw, 1, 9000);
+	tell_end(&gw);
+	cr_assert(world_until(serves, &gw, 20000));
+	cr_expect_eq(gw_data_plane_pid(&gw), first, "its tunnels died with it");
+	cr_expect_eq(gw_metric(&gw, "quicport_ports_open"), 1);
+	end_cleanly(&gw);
 }
 
 Test(adopt, orphans_without_tunnels_end)
