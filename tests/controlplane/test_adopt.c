@@ -271,6 +271,38 @@ Test(adopt, end_of_a_tunnel_that_nobody_read_is_not_lost)
 	end_cleanly(&gw);
 }
 
+Test(adopt, connections_that_end_with_their_tunnel_meanwhile_are_told_as_its)
+{
+	struct qp_msg gone = {.type = QP_MSG_CONN_CLOSED, .id = 1,
+		.conn_closed = {.tunnel_id = 1, .conn_id = 77, .port = 9000,
+			.protocol = QP_WIRE_TCP}};
+	char path[300], line[2048] = "";
+	struct gw gw;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/audit.log", world_dir());
+	gw_start(&gw, PORT, "--psk", PSK, "--audit-log", path, NULL);
+	gw_wait_ready(&gw);
+	kill_control_plane(&gw);
+	start_again(&gw, "--audit-log", path);
+	gw_expect(&gw, QP_MSG_CONFIG);
+	gw_expect(&gw, QP_MSG_REPLAY);
+	tell_tunnel(&gw, 1, 9000);
+	gw_send(&gw, &gone);
+	gw_send(&gw, &(struct qp_msg) {.type = QP_MSG_TUNNEL_CLOSED, .id = 1,
+			     .tunnel_closed = {.authenticated = 1}});
+	tell_end(&gw);
+	cr_assert(world_until(serves, &gw, 20000));
+	end_cleanly(&gw);
+	f = fopen(path, "re");
+	cr_assert_not_null(f);
+	while (strstr(line, "\"connection\":77") == NULL && fgets(line, sizeof(line), f) != NULL)
+		;
+	fclose(f);
+	cr_expect(strstr(line, "\"connection\":77") != NULL, "the connection's row is missing");
+	cr_expect(strstr(line, "\"client\":\"psk\"") != NULL, "whose connection? %s", line);
+}
+
 static bool
 nothing_runs(void *ctx)
 {
