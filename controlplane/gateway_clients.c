@@ -43,6 +43,21 @@ qp_gateway_open_clients(struct qp_gateway *g, struct qp_errmsg *msg)
 	return 0;
 }
 
+/*
+ * The operator's file may have the name since it was read last. It goes before
+ * ours: what was written is not in force, and is not kept to be one day.
+ */
+static int
+check_ours(const struct qp_gateway *g, const char *name, struct qp_errmsg *msg)
+{
+	const struct qp_policy_client *c = qp_policy_by_name(qp_enforce_policy(g->enforce), name);
+
+	if (c == NULL || qp_api_client_is(c))
+		return 0;
+	return qp_fail(msg, QP_E_INUSE, "there is a client %s already, by %s", name,
+		c->origin != NULL ? c->origin : "an option");
+}
+
 int
 qp_gateway_write_client(
 	void *ctx, const char *actor, const char *name, json_t *entry, struct qp_errmsg *msg)
@@ -55,6 +70,8 @@ qp_gateway_write_client(
 	g->cred->api_clients = qp_api_clients_text(g->api_clients, name, entry);
 	err = g->cred->api_clients == NULL ? qp_fail(msg, QP_E_NOMEM, "out of memory")
 					   : qp_gateway_reload(g, actor, NULL, msg);
+	if (err == 0 && entry != NULL)
+		err = check_ours(g, name, msg);
 	if (err != 0) {
 		free(g->cred->api_clients);
 		g->cred->api_clients = old;

@@ -344,6 +344,43 @@ Test(gateway, x25519_client_is_known_after_sighup)
 	cr_expect_eq(gw_end(&gw, SIGTERM, NULL), 0);
 }
 
+/* The file has a name that the policy in force does not know yet: writing it reads both. */
+Test(gateway, client_that_the_file_has_since_is_not_written)
+{
+	char file[256], request[256], body[2048];
+	struct keys k, other;
+	struct gw gw;
+	FILE *f;
+
+	make_keys(&k);
+	make_keys(&other);
+	snprintf(file, sizeof(file), "%s/gateway.yaml", world_dir());
+	f = fopen(file, "we");
+	fprintf(f, "clients: []\n");
+	fclose(f);
+	gw_start(&gw, 39000, "--privkey", k.server_text, "--config", file, NULL);
+	gw_wait_ready(&gw);
+	f = fopen(file, "we");
+	fprintf(f, "# alice\nclients:\n- {name: alice, public-key: %s}\n", k.client_text);
+	fclose(f);
+
+	snprintf(request, sizeof(request), "{\"name\":\"alice\",\"public_key\":\"%s\"}",
+		other.client_text);
+	cr_expect_eq(gw_http(&gw, "POST", "/api/v1/admin/PutClient", request, body, sizeof(body)),
+		409, "%s", body);
+	cr_expect_not_null(strstr(body, "\"line\":3"), "%s", body);
+
+	/* Nor is it there once the file has it no more. */
+	f = fopen(file, "we");
+	fprintf(f, "clients: []\n");
+	fclose(f);
+	cr_expect_eq(gw_http(&gw, "POST", "/api/v1/admin/ReloadConfig", "{}", body, sizeof(body)), 200,
+		"%s", body);
+	cr_expect_eq(gw_http(&gw, "POST", "/api/v1/admin/GetClient", "{\"name\":\"alice\"}", body,
+			     sizeof(body)), 404, "%s", body);
+	cr_expect_eq(gw_end(&gw, SIGTERM, NULL), 0);
+}
+
 /* Of the data plane that lives: the sum does not tell when it has changed. */
 static bool
 counters_are_set(void *ctx)
