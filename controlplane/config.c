@@ -271,8 +271,10 @@ read_one(struct including *in, const char *path, const yaml_node_t *node)
 	yaml_node_t *root = err == 0 ? qp_yaml_root(&f->yaml) : NULL;
 	struct including next;
 
-	if (root == NULL || qp_yaml_is_null(root)) /* an empty file is allowed */
+	if (root == NULL || qp_yaml_is_null(root)) { /* an empty file is allowed */
+		in->c->empty |= in->by == NULL;
 		return err;
+	}
 	if (root->type != YAML_MAPPING_NODE)
 		return qp_mistakes_add(in->m, QP_E_INVAL,
 			"%s:%u: expected keys with values, such as `workers: 2`", path,
@@ -297,6 +299,12 @@ qp_config_read(const char *path, struct qp_mistakes *m, struct qp_config **out)
 	}
 	*out = c;
 	return 0;
+}
+
+bool
+qp_config_is_empty(const struct qp_config *c)
+{
+	return c->empty;
 }
 
 void

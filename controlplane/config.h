@@ -30,6 +30,9 @@ void qp_config_free(struct qp_config *c);
 int qp_config_values(struct qp_config *c, const struct qp_opt_value **v, size_t *n,
 	struct qp_mistakes *m);
 
+/* Whether the file, not one that it includes, says nothing. Also after qp_config_forget. */
+bool qp_config_is_empty(const struct qp_config *c);
+
 /* Wipes what it read, but knows the files still. NULL is allowed. */
 void qp_config_forget(struct qp_config *c);
 

@@ -19,6 +19,7 @@ struct qp_config_file {
 };
 
 struct qp_config {
+	bool empty; /* the first file says nothing at all */
 	unsigned nfiles;
 	struct qp_config_file file[QP_CONFIG_FILES];
 	unsigned nfolders;

@@ -79,6 +79,20 @@ open_audit(struct reloading *r, struct qp_errmsg *msg)
 	return err;
 }
 
+/* An editor that writes a file in place empties it first: that is no wish to end every tunnel. */
+static int
+refuse_emptied(const struct reloading *r, struct qp_errmsg *msg)
+{
+	const struct qp_config *was = r->g->o->file, *is = r->options.file;
+
+	if (was == NULL || is == NULL || qp_config_is_empty(was) || !qp_config_is_empty(is))
+		return 0;
+	return qp_fail(msg, QP_E_INVAL,
+		"%s is empty now: write it under another name and rename it; to take back all "
+		"that it said, leave an empty list in it, such as `clients: []`",
+		qp_config_file(is, 0));
+}
+
 static int
 prepare(struct reloading *r, struct qp_errmsg *msg)
 {
@@ -86,6 +100,8 @@ prepare(struct reloading *r, struct qp_errmsg *msg)
 	const struct qp_options_how how = {.before = before};
 	int err = qp_options_read(&r->options, before->argc, before->argv, &how, msg);
 
+	if (err == 0)
+		err = refuse_emptied(r, msg);
 	if (err != 0)
 		return err;
 	err = make_policy(r, msg);

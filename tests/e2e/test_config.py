@@ -195,6 +195,18 @@ def test_a_bad_file_changes_nothing_and_says_why(host, logs):
     bob.opens(host, "127.0.0.1", 9002)
 
 
+def test_a_file_that_is_empty_all_of_a_sudden_changes_nothing(host, logs):
+    c = Configured(host, logs, BOTH, "--watch-config")
+    alice = c.client("alice", 9001)
+    alice.opens(host, "127.0.0.1", 9001)
+    seen = len(c.gateway.lines())
+    (logs / "gateway.yaml").write_text("")  # in place, as some editors begin
+    lines = c.reloaded(seen)
+    assert lines[-1]["message"] == "nothing was reloaded" and "is empty now" in lines[-1]["reason"]
+    assert alice.running() and host.port_opens("127.0.0.1", 9001)
+    assert c.reload(BOTH)[-1]["message"] == "configuration reloaded"
+
+
 def test_what_needs_a_restart_is_named_with_old_and_new_value(host, logs):
     c = Configured(host, logs, BOTH)
     for _ in range(2):  # again: it is still not in force
