@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/text.h"
 #include "controlplane/gateway_internal.h"
 #include "controlplane/reload.h"
 
@@ -239,17 +240,23 @@ record(struct qp_gateway *g, const char *actor, const struct qp_reload_result *o
 	const struct qp_errmsg *msg)
 {
 	json_t *details = json_object();
+	const char *why = msg != NULL ? msg->text : NULL;
+	char printable[2 * sizeof(msg->text)];
 
-	if (msg != NULL) {
-		json_object_set_new(details, "error", json_string(msg->text));
+	/* It quotes files, and may end in the middle of a character: JSON takes UTF-8 only. */
+	if (why != NULL && !qp_utf8_valid(why, strlen(why))) {
+		qp_slice_printable(qp_slice_of(why), printable, sizeof(printable));
+		why = printable;
+	}
+	if (why != NULL) {
+		json_object_set_new(details, "error", json_string(why));
 	} else {
 		json_object_set_new(details, "clients", json_integer(out->clients));
 		json_object_set_new(details, "tunnels_ended", json_integer(out->ended));
 	}
 	qp_record_admin(&g->records, actor, "reload", details);
 	qp_events_emit(g->events, QP_EVENT_CONFIG,
-		json_pack("{s:s, s:s*}", "status", msg != NULL ? "failed" : "reloaded", "detail",
-			msg != NULL ? msg->text : NULL));
+		json_pack("{s:s, s:s*}", "status", why != NULL ? "failed" : "reloaded", "detail", why));
 }
 
 int

@@ -381,6 +381,40 @@ Test(gateway, client_that_the_file_has_since_is_not_written)
 	cr_expect_eq(gw_end(&gw, SIGTERM, NULL), 0);
 }
 
+/* Its text is cut somewhere, also in the middle of a character. */
+Test(gateway, failed_reload_is_audited_with_its_reason)
+{
+	char file[256], audit[256], line[8192];
+	unsigned found = 0;
+	struct gw gw;
+	FILE *f;
+
+	snprintf(file, sizeof(file), "%s/gateway.yaml", world_dir());
+	snprintf(audit, sizeof(audit), "%s/audit", world_dir());
+	f = fopen(file, "we");
+	fclose(f);
+	gw_start(&gw, 39000, "--psk", PSK, "--config", file, "--audit-log", audit, NULL);
+	gw_wait_ready(&gw);
+	for (unsigned i = 0; i < 2; i++) {
+		f = fopen(file, "we");
+		fprintf(f, "include: [\"%s", i == 0 ? "" : "x");
+		for (unsigned k = 0; k < 150; k++)
+			fprintf(f, "\xc3\xa9");
+		fprintf(f, "\", nothere]\n");
+		fclose(f);
+		cr_expect_eq(gw_http(&gw, "POST", "/api/v1/admin/ReloadConfig", "{}", line,
+				     sizeof(line)), 400, "%s", line);
+	}
+	cr_expect_eq(gw_end(&gw, SIGTERM, NULL), 0);
+
+	f = fopen(audit, "re");
+	cr_assert_not_null(f);
+	while (fgets(line, sizeof(line), f) != NULL)
+		found += strstr(line, "\"reload\"") != NULL && strstr(line, "\"error\":\"") != NULL;
+	fclose(f);
+	cr_expect_eq(found, 2u);
+}
+
 /* Of the data plane that lives: the sum does not tell when it has changed. */
 static bool
 counters_are_set(void *ctx)
