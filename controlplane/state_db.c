@@ -175,11 +175,24 @@ check(struct qp_state_db *d, const char *path, int *version, struct qp_errmsg *m
 		return fail(d, path, rc, msg);
 	if (strcmp(text, "ok") != 0)
 		return qp_fail(msg, QP_E_PROTO, "%s: %s", path, text);
+	if (*version < 0)
+		return qp_fail(msg, QP_E_PROTO, "%s: a schema of version %d", path, *version);
 	if (*version > VERSION)
 		return qp_fail(msg, QP_E_VERSION,
 			"%s was made by a newer version (its schema is %d, ours %d)", path, *version,
 			VERSION);
 	return 0;
+}
+
+/* A file that is intact but lacks a table is as broken as one that is not. */
+static int
+prepare_file(struct qp_state_db *d, const char *path, struct qp_errmsg *msg)
+{
+	int rc = prepare(d);
+
+	if (rc == SQLITE_ERROR)
+		return qp_fail(msg, QP_E_PROTO, "%s: %s", path, sqlite3_errmsg(d->db));
+	return rc == SQLITE_OK ? 0 : fail(d, path, rc, msg);
 }
 
 int
@@ -203,10 +216,8 @@ qp_state_db_open_file(struct qp_state_db *d, const char *path, struct qp_errmsg 
 		rc = migrate(d, version);
 		err = rc == SQLITE_OK ? 0 : fail(d, path, rc, msg);
 	}
-	if (err == 0) {
-		rc = prepare(d);
-		err = rc == SQLITE_OK ? 0 : fail(d, path, rc, msg);
-	}
+	if (err == 0)
+		err = prepare_file(d, path, msg);
 	if (err != 0)
 		qp_state_db_close(d);
 	return err;
@@ -227,6 +238,8 @@ qp_state_db_open_readonly(struct qp_state_db *d, const char *path, struct qp_err
 	err = rc == SQLITE_OK ? check(d, path, &version, msg) : fail(d, path, rc, msg);
 	if (err == 0 && version != VERSION)
 		err = qp_fail(msg, QP_E_VERSION, "%s is of an older version", path);
+	if (err == 0)
+		err = prepare_file(d, path, msg);
 	if (err != 0)
 		qp_state_db_close(d);
 	return err;

@@ -304,6 +304,33 @@ Test(state, database_with_a_broken_page_is_moved_aside)
 	expect_begun_anew();
 }
 
+/* As no version of ours leaves it. */
+static void
+change_by_hand(const char *sql)
+{
+	sqlite3 *db;
+
+	start_in(dir);
+	put(9001, "alice");
+	qp_state_close(state);
+	state = NULL;
+	cr_assert_eq(sqlite3_open(path, &db), SQLITE_OK);
+	cr_assert_eq(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(db);
+}
+
+Test(state, database_of_a_version_below_all_is_moved_aside)
+{
+	change_by_hand("PRAGMA user_version = -2147483648");
+	expect_begun_anew();
+}
+
+Test(state, database_without_its_tables_is_moved_aside)
+{
+	change_by_hand("DROP TABLE leases");
+	expect_begun_anew();
+}
+
 Test(state, database_of_a_newer_version_is_left_alone)
 {
 	sqlite3 *db;
