@@ -18,8 +18,7 @@ join_policy(struct qp_gateway *g)
 	if (qp_credentials_policy(cred, g->o, &policy, &why) != 0) {
 		qp_log(QP_LOG_ERROR, "clients that the API has written are not in force",
 			QP_LOG_STR("reason", why.text));
-		free(cred->api_clients);
-		cred->api_clients = NULL;
+		g->api_clients_out = true;
 		return;
 	}
 	qp_policy_free(cred->policy);
@@ -66,10 +65,12 @@ qp_gateway_write_client(
 	char *old = g->cred->api_clients;
 	int err;
 
+	g->api_clients_needed = entry != NULL;
 	/* What the file says of groups and clients is not kept: it is read again. */
 	g->cred->api_clients = qp_api_clients_text(g->api_clients, name, entry);
 	err = g->cred->api_clients == NULL ? qp_fail(msg, QP_E_NOMEM, "out of memory")
 					   : qp_gateway_reload(g, actor, NULL, msg);
+	g->api_clients_needed = false;
 	if (err == 0 && entry != NULL)
 		err = check_ours(g, name, msg);
 	if (err != 0) {

@@ -50,6 +50,8 @@ struct qp_gateway {
 	struct qp_usage *usage;
 	struct qp_blocks *blocks;
 	struct qp_api_clients *api_clients;
+	bool api_clients_out; /* since the start: with the file as it is they cannot be in force */
+	bool api_clients_needed; /* one of them is being written */
 	struct qp_public_api *public_api; /* NULL: there is none */
 	struct qp_http *private_api;
 	struct qp_http *private_api_unix; /* NULL: there is none */

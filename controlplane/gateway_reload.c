@@ -24,6 +24,7 @@ struct reloading {
 	bool psk_changes;
 	struct qp_secret *psk; /* NULL: there is none any more */
 	struct qp_policy *policy;
+	bool api_clients_out;
 	bool audit_changes;
 	struct qp_audit *audit;
 	struct qp_reload_result *result;
@@ -43,6 +44,29 @@ static bool
 same_text(const char *a, const char *b)
 {
 	return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
+}
+
+/*
+ * Clients that the API has written, and that the start had to leave out, hold up
+ * no change of the file; they are back with the one that makes up for them.
+ */
+static int
+build_policy(struct reloading *r, struct qp_credentials *with, struct qp_errmsg *msg)
+{
+	int err = qp_credentials_policy(with, &r->options, &r->policy, msg);
+	struct qp_errmsg why;
+
+	if (err == 0 || !r->g->api_clients_out || r->g->api_clients_needed)
+		return err;
+	why = *msg;
+	with->api_clients = NULL;
+	err = qp_credentials_policy(with, &r->options, &r->policy, msg);
+	if (err != 0)
+		return err;
+	r->api_clients_out = true;
+	qp_log(QP_LOG_ERROR, "clients that the API has written are not in force",
+		QP_LOG_STR("reason", why.text));
+	return 0;
 }
 
 /* That of the command line, or the one that was made, stays. */
@@ -65,7 +89,7 @@ make_policy(struct reloading *r, struct qp_errmsg *msg)
 		with.psk = r->psk;
 		with.psk_path[0] = '\0';
 	}
-	return qp_credentials_policy(&with, &r->options, &r->policy, msg);
+	return build_policy(r, &with, msg);
 }
 
 static int
@@ -230,6 +254,7 @@ apply(struct reloading *r)
 	}
 	qp_enforce_replace(g->enforce, r->policy, &enforced);
 	r->policy = NULL;
+	g->api_clients_out = r->api_clients_out;
 	r->result->clients = enforced.clients;
 	r->result->ended = enforced.ended;
 	qp_gateway_watch_files(g);

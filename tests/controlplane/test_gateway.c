@@ -381,6 +381,66 @@ Test(gateway, client_that_the_file_has_since_is_not_written)
 	cr_expect_eq(gw_end(&gw, SIGTERM, NULL), 0);
 }
 
+static void
+write_config(const char *text)
+{
+	char file[256];
+	FILE *f;
+
+	snprintf(file, sizeof(file), "%s/gateway.yaml", world_dir());
+	f = fopen(file, "we");
+	fputs(text, f);
+	fclose(f);
+}
+
+static int
+call(struct gw *gw, const char *name, const char *request)
+{
+	char path[64], body[4096];
+
+	snprintf(path, sizeof(path), "/api/v1/admin/%s", name);
+	return gw_http(gw, "POST", path, request, body, sizeof(body));
+}
+
+/* A group was taken from the file while the gateway was down. */
+Test(gateway, clients_that_the_start_left_out_come_back_with_the_file)
+{
+	static const char alice[] = "{\"name\":\"alice\"}";
+	char file[256], state[256], request[256];
+	struct keys k;
+	struct gw gw;
+
+	make_keys(&k);
+	snprintf(file, sizeof(file), "%s/gateway.yaml", world_dir());
+	snprintf(state, sizeof(state), "%s/state", world_dir());
+	write_config("groups: [{name: homes}]\n");
+	gw_start(&gw, 39000, "--privkey", k.server_text, "--config", file, "--state-dir", state, NULL);
+	gw_wait_ready(&gw);
+	snprintf(request, sizeof(request),
+		"{\"name\":\"alice\",\"public_key\":\"%s\",\"group\":\"homes\"}", k.client_text);
+	cr_expect_eq(call(&gw, "PutClient", request), 200);
+	cr_expect_eq(gw_end(&gw, SIGTERM, NULL), 0);
+
+	write_config("groups: [{name: offices}]\n");
+	gw_start(&gw, 39000, "--privkey", k.server_text, "--config", file, "--state-dir", state, NULL);
+	gw_wait_ready(&gw);
+	cr_expect(world_log_has(&gw, "clients that the API has written are not in force"));
+	cr_expect_eq(call(&gw, "GetClient", alice), 404);
+	/* The file's own changes need not wait for it. */
+	write_config("groups: [{name: shops}]\n");
+	cr_expect_eq(call(&gw, "ReloadConfig", "{}"), 200);
+	cr_expect_eq(call(&gw, "GetClient", alice), 404);
+	cr_expect_eq(call(&gw, "PutClient", request), 400, "its group is not there");
+	write_config("groups: [{name: homes}]\n");
+	cr_expect_eq(call(&gw, "ReloadConfig", "{}"), 200);
+	cr_expect_eq(call(&gw, "GetClient", alice), 200);
+	/* In force again: nothing takes it away by the way. */
+	write_config("groups: [{name: offices}]\n");
+	cr_expect_eq(call(&gw, "ReloadConfig", "{}"), 400);
+	cr_expect_eq(call(&gw, "GetClient", alice), 200);
+	cr_expect_eq(gw_end(&gw, SIGTERM, NULL), 0);
+}
+
 /* Its text is cut somewhere, also in the middle of a character. */
 Test(gateway, failed_reload_is_audited_with_its_reason)
 {
