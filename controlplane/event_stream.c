@@ -201,27 +201,49 @@ on_tick(void *ctx)
 
 /* ---- a new one ---- */
 
+/*
+ * The first of those behind `after` that are repeated: no more than leaves room
+ * for what comes next, so that a newcomer is not cut off for the past. `*whole`:
+ * none of what the listener wants is missing before it.
+ */
+static unsigned
+first_to_repeat(const struct qp_replay *r, uint32_t types, uint64_t after, bool *whole)
+{
+	unsigned first = r->n, room = QP_EVENT_QUEUE / 2;
+
+	*whole = r->n > 0 && qp_replay_at(r, 0)->id <= after + 1;
+	for (; first > 0 && qp_replay_at(r, first - 1)->id > after; first--) {
+		if ((qp_replay_at(r, first - 1)->type & types) == 0)
+			continue;
+		if (room == 0) {
+			*whole = false;
+			break;
+		}
+		room--;
+	}
+	return first;
+}
+
 static void
 replay(struct qp_event_stream *s, struct listener *l, uint64_t after)
 {
-	bool whole = s->replay.n > 0 && qp_replay_at(&s->replay, 0)->id <= after + 1 &&
-		     qp_events_last_id(s->cfg.events) >= after;
+	uint64_t last = qp_events_last_id(s->cfg.events);
+	bool whole;
+	unsigned first = first_to_repeat(&s->replay, l->types, after, &whole);
 	char text[80];
 	struct qp_frame *lost;
 
-	if (!whole && qp_events_last_id(s->cfg.events) != after) {
+	if ((!whole || last < after) && last != after) {
 		snprintf(text, sizeof(text),
 			"event: lost\ndata: {\"last_event_id\":%" PRIu64 "}\n\n", after);
 		lost = qp_frame_of_text(text);
 		push(l, lost);
 		qp_frame_unref(lost);
 	}
-	/* No more than leaves room for what comes next: a newcomer is not cut off for the past. */
-	for (unsigned i = s->replay.n > QP_EVENT_QUEUE / 2 ? s->replay.n - QP_EVENT_QUEUE / 2 : 0;
-		i < s->replay.n; i++) {
+	for (unsigned i = first; i < s->replay.n; i++) {
 		struct qp_frame *f = qp_replay_at(&s->replay, i);
 
-		if (f->id > after && (f->type & l->types) != 0)
+		if ((f->type & l->types) != 0)
 			push(l, f);
 	}
 }

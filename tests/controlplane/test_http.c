@@ -315,6 +315,43 @@ Test(http_server, who_comes_back_too_late_is_told)
 	hang_up(p);
 }
 
+/* More than is repeated, and all of it is still kept. */
+Test(http_server, who_comes_back_is_told_of_what_is_not_repeated)
+{
+	struct peer *p;
+	char request[256];
+	uint64_t id = qp_events_last_id(events);
+
+	emit(QP_EVENT_CONFIG, QP_EVENT_QUEUE / 2 + 1);
+	snprintf(request, sizeof(request),
+		"GET /events?types=config HTTP/1.1\r\nHost: 127.0.0.1\r\nLast-Event-ID: %llu\r\n\r\n",
+		(unsigned long long)id);
+	p = dial(request);
+	snprintf(request, sizeof(request), "\"n\":%u}", QP_EVENT_QUEUE / 2);
+	cr_expect(reads(p, request));
+	cr_expect_null(strstr(p->text, "\"n\":0}"));
+	cr_expect_not_null(strstr(p->text, "event: lost"));
+	hang_up(p);
+}
+
+/* What the listener did not ask for takes nothing's place. */
+Test(http_server, who_comes_back_gets_its_few_among_many)
+{
+	struct peer *p;
+	char request[256];
+	uint64_t id = qp_events_last_id(events);
+
+	emit(QP_EVENT_CONFIG, 1);
+	emit(QP_EVENT_PORT_OPENED, QP_EVENT_QUEUE);
+	snprintf(request, sizeof(request),
+		"GET /events?types=config HTTP/1.1\r\nHost: 127.0.0.1\r\nLast-Event-ID: %llu\r\n\r\n",
+		(unsigned long long)id);
+	p = dial(request);
+	cr_expect(reads(p, "event: config"));
+	cr_expect_null(strstr(p->text, "event: lost"));
+	hang_up(p);
+}
+
 Test(http_server, slow_listener_is_cut_off_and_others_go_on)
 {
 	struct peer *slow = dial(GET("/events?types=config")),
