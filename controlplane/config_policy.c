@@ -6,9 +6,11 @@
  */
 
 #define QP_LOG_MODULE QP_LOG_M_config
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/log.h"
 #include "controlplane/config_impl.h"
@@ -247,10 +249,26 @@ take_api_client(struct building *b, const struct qp_config_at *at)
 		take_client(b, at);
 }
 
+/* One whose PSK is gone can't come, which is no reason to keep out the others. */
+static bool
+has_secret(const struct qp_config_at *at)
+{
+	struct qp_yaml *y = &at->file->yaml;
+	const char *path = qp_yaml_text(qp_yaml_member(y, at->node, "secret-file"));
+
+	if (path == NULL || access(path, F_OK) == 0 || errno != ENOENT)
+		return true;
+	qp_log(QP_LOG_ERROR,
+		"a client that the API has written is left out: its PSK's file is gone",
+		QP_LOG_STR("client", qp_yaml_text(qp_yaml_member(y, at->node, "name"))),
+		QP_LOG_STR("file", path));
+	return false;
+}
+
 static void
 take_api_psk(struct building *b, const struct qp_config_at *at)
 {
-	if (is_free(b, at))
+	if (is_free(b, at) && has_secret(at))
 		take_psk(b, at);
 }
 

@@ -441,6 +441,37 @@ Test(gateway, clients_that_the_start_left_out_come_back_with_the_file)
 	cr_expect_eq(gw_end(&gw, SIGTERM, NULL), 0);
 }
 
+/* By a restored backup, or a change that was in force and not on the disk before a crash. */
+Test(gateway, client_whose_psk_is_gone_takes_no_other_with_it)
+{
+	char state[256], request[256];
+	struct keys k;
+	glob_t found;
+	struct gw gw;
+
+	make_keys(&k);
+	snprintf(state, sizeof(state), "%s/state", world_dir());
+	gw_start(&gw, 39000, "--psk", PSK, "--state-dir", state, NULL);
+	gw_wait_ready(&gw);
+	snprintf(request, sizeof(request), "{\"name\":\"alice\",\"public_key\":\"%s\"}", k.client_text);
+	cr_expect_eq(call(&gw, "PutClient", request), 200);
+	cr_expect_eq(call(&gw, "PutClient", "{\"name\":\"shop\",\"psk\":\"a secret of the shop's\"}"), 200);
+	cr_expect_eq(gw_end(&gw, SIGTERM, NULL), 0);
+
+	snprintf(request, sizeof(request), "%s/state/psk-shop-*", world_dir());
+	cr_assert_eq(glob(request, 0, NULL, &found), 0);
+	cr_assert_eq(found.gl_pathc, 1u);
+	cr_assert_eq(unlink(found.gl_pathv[0]), 0);
+	globfree(&found);
+	gw_start(&gw, 39000, "--psk", PSK, "--state-dir", state, NULL);
+	gw_wait_ready(&gw);
+	cr_expect_eq(call(&gw, "GetClient", "{\"name\":\"alice\"}"), 200);
+	cr_expect_eq(call(&gw, "GetClient", "{\"name\":\"shop\"}"), 404);
+	cr_expect(world_log_has(&gw, "its PSK's file is gone"));
+	cr_expect_eq(call(&gw, "DeleteClient", "{\"name\":\"shop\"}"), 200);
+	cr_expect_eq(gw_end(&gw, SIGTERM, NULL), 0);
+}
+
 /* Its text is cut somewhere, also in the middle of a character. */
 Test(gateway, failed_reload_is_audited_with_its_reason)
 {
