@@ -191,9 +191,21 @@ qp_gateway_api_open(struct qp_gateway *g, struct qp_errmsg *msg)
 int
 qp_gateway_api_reload(struct qp_gateway *g, struct qp_errmsg *msg)
 {
-	int err = g->api_tls != NULL ? qp_http_tls_reload(g->api_tls, msg) : 0;
+	struct qp_access fresh = g->admin.access;
+	int err;
 
-	return err != 0 ? err : qp_access_load(&g->admin.access, msg);
+	/* Both or neither: the token is only read here, until the certificate is good, too. */
+	fresh.token = NULL;
+	err = qp_access_load(&fresh, msg);
+	if (err == 0 && g->api_tls != NULL)
+		err = qp_http_tls_reload(g->api_tls, msg);
+	if (err != 0) {
+		qp_access_clear(&fresh);
+		return err;
+	}
+	qp_access_clear(&g->admin.access);
+	g->admin.access = fresh;
+	return 0;
 }
 
 void

@@ -120,7 +120,14 @@ def test_tls_is_new_enough_and_its_certificate_is_exchanged(host, logs):
     gateway.send(signal.SIGHUP)
     gateway.wait_for_line("does not belong to the certificate")
     assert shown_certificate(api) == before
+    # Both or neither: with a token that is too short the good pair waits.
     os.replace(new_cert, cert)
+    write(logs / "token", "short")
+    gateway.send(signal.SIGHUP)
+    gateway.wait_for_line("characters or more is expected")
+    assert shown_certificate(api) == before
+    assert api.post("ListDataPlanes", {}).status == 200
+    write(logs / "token", TOKEN)
     gateway.send(signal.SIGHUP)
     eventually(lambda: shown_certificate(api) != before, what="the new certificate is shown")
     kept.request("GET", "/healthcheck")
