@@ -482,6 +482,12 @@ struct qp_msg_conn {
 	uint64_t out_bytes;
 };
 
+/* Whole by itself: a row of the audit log waits for nothing that its reader may have to learn. */
+struct qp_msg_conn_closed {
+	struct qp_msg_conn conn;
+	char client[64];      /* qp_msg_identity.name */
+};
+
 struct qp_msg_list {
 	uint64_t query;       /* echoed */
 	uint64_t cursor;      /* 0: from the first; else as the last answer said */
@@ -616,7 +622,7 @@ struct qp_msg {
 		struct qp_msg_tunnel_close tunnel_close;
 		struct qp_msg_tunnel_closed tunnel_closed;
 		struct qp_msg_conn_close conn_close;
-		struct qp_msg_conn conn_closed;
+		struct qp_msg_conn_closed conn_closed;
 		struct qp_msg_list list;
 		struct qp_msg_log_levels log_levels;
 		struct qp_msg_conn_rows conn_rows;

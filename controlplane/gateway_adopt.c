@@ -21,20 +21,18 @@ struct qp_waiting {
 	struct qp_msg msg;
 };
 
-/*
- * Asks for something, or tells an end: of what has not been told yet, or behind
- * a question or a connection's end that waits for the same tunnel.
- */
+/* Asks for something, or tells the end of what has not been told yet. */
 static bool
-must_wait(const struct qp_msg *m)
+must_wait(const struct qp_gateway *g, const struct qp_origin *from, const struct qp_msg *m)
 {
 	switch (m->type) {
 	case QP_MSG_AUTH_BEGIN:
 	case QP_MSG_FORWARD_REQUEST:
 	case QP_MSG_LOCAL_REQUEST:
-	case QP_MSG_CONN_CLOSED:
-	case QP_MSG_TUNNEL_CLOSED:
 		return true;
+	case QP_MSG_TUNNEL_CLOSED:
+		return m->tunnel_closed.authenticated != 0 &&
+		       qp_tunnels_find(g->tunnels, from) == NULL;
 	}
 	return false;
 }
@@ -42,7 +40,7 @@ must_wait(const struct qp_msg *m)
 bool
 qp_gateway_waits(struct qp_gateway *g, const struct qp_origin *from, const struct qp_msg *m)
 {
-	if (!qp_supervisor_adopting(g->supervisor) || !must_wait(m))
+	if (!qp_supervisor_adopting(g->supervisor) || !must_wait(g, from, m))
 		return false;
 	if (g->nwaiting == g->waiting_cap) {
 		unsigned cap = g->waiting_cap ? g->waiting_cap * 2 : 64;

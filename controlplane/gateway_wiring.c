@@ -257,9 +257,11 @@ on_tunnel_closed(struct qp_gateway *g, const struct qp_origin *from, const struc
 static void
 on_conn_closed(struct qp_gateway *g, const struct qp_origin *from, const struct qp_msg *m)
 {
-	const struct qp_origin of = {from->server_id, from->worker, m->conn_closed.tunnel_id};
+	const struct qp_msg_conn_closed *c = &m->conn_closed;
+	const struct qp_origin of = {from->server_id, from->worker, c->conn.tunnel_id};
 
-	qp_record_connection(&g->records, &of, qp_tunnels_find(g->tunnels, &of), &m->conn_closed);
+	qp_record_connection(&g->records, &of,
+		(struct qp_slice) {c->client, strnlen(c->client, sizeof(c->client))}, &c->conn);
 }
 
 static void

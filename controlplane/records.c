@@ -338,7 +338,7 @@ qp_record_local_refused(const struct qp_records *r, const struct qp_tunnel *tun,
 
 void
 qp_record_connection(const struct qp_records *r, const struct qp_origin *of,
-	const struct qp_tunnel *tun, const struct qp_msg_conn *c)
+	struct qp_slice client, const struct qp_msg_conn *c)
 {
 	char id[QP_ORIGIN_TEXT_BYTES];
 	json_t *row;
@@ -347,8 +347,8 @@ qp_record_connection(const struct qp_records *r, const struct qp_origin *of,
 		return;
 	row = json_object();
 	set_text(row, "tunnel", qp_origin_format(of, id));
-	if (tun != NULL)
-		set_text(row, "client", tun->identity.name);
+	if (client.len > 0)
+		set_printable(row, "client", client);
 	set_number(row, "connection", c->conn_id);
 	set_protocol(row, c->protocol);
 	set_text(row, "direction", c->local ? "client to outside" : "outside to client");

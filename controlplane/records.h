@@ -45,9 +45,9 @@ void qp_record_local_opened(const struct qp_records *r, const struct qp_tunnel *
 void qp_record_local_refused(const struct qp_records *r, const struct qp_tunnel *tun,
 	uint8_t wire_protocol, const char *asked, const char *reason);
 
-/* CONN_CLOSED of the tunnel `of`; `tun` NULL: its tunnel is gone already. */
+/* CONN_CLOSED of the tunnel `of`; `client`: its name, empty if nobody knows it. */
 void qp_record_connection(const struct qp_records *r, const struct qp_origin *of,
-	const struct qp_tunnel *tun, const struct qp_msg_conn *c);
+	struct qp_slice client, const struct qp_msg_conn *c);
 
 /*
  * What somebody did by the API, a signal or the configuration: `actor` as

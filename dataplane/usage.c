@@ -70,7 +70,8 @@ qp_usage_closed(struct qp_tunnel *t, struct qp_usage *u)
 		return;
 	qp_usage_why(&u->why, QP_END_FINISHED);
 	msg = (struct qp_msg) {.type = QP_MSG_CONN_CLOSED, .version = QP_IPC_VERSION, .id = t->id};
-	qp_usage_row(t, u, &msg.conn_closed);
+	qp_usage_row(t, u, &msg.conn_closed.conn);
+	memcpy(msg.conn_closed.client, t->identity.name, sizeof(msg.conn_closed.client));
 	t->all->env.send(t->all->env.send_ctx, &msg);
 }
 

@@ -136,7 +136,7 @@ Test(records, connection_of_a_tunnel_that_is_gone_still_has_its_id)
 		.peer_port_be = htons(443), .reason = QP_END_TIMEOUT, .age_ms = 7};
 
 	inet_pton(AF_INET6, "2001:db8::5", c.peer_addr);
-	qp_record_connection(&records, &tun.origin, NULL, &c);
+	qp_record_connection(&records, &tun.origin, (struct qp_slice) {0}, &c);
 	cr_expect_str_eq(only_row(),
 		"{\"bytes_in\":0,\"bytes_out\":0,\"connection\":5,"
 		"\"direction\":\"client to outside\",\"duration_ms\":7,\"event\":\"connection\","
@@ -161,6 +161,7 @@ Test(records, nobody_listens_and_nothing_is_kept)
 {
 	qp_record_tunnel_opened(NULL, &tun);
 	qp_record_admin(NULL, "x", "y", json_object());
-	qp_record_connection(&(struct qp_records) {0}, &tun.origin, NULL, &(struct qp_msg_conn) {0});
+	qp_record_connection(&(struct qp_records) {0}, &tun.origin, (struct qp_slice) {0},
+		&(struct qp_msg_conn) {0});
 	qp_record_port_opened(&(struct qp_records) {0}, &port, &everywhere);
 }

@@ -86,13 +86,14 @@ expect_conn_closed(enum qp_end_reason reason)
 
 	cr_assert(world_until(w, 5 * WORLD_S, cp_count(w, QP_MSG_CONN_CLOSED) == 1));
 	m = cp_find(w, QP_MSG_CONN_CLOSED, 0);
-	cr_assert_eq(m->conn_closed.reason, reason, "ended for %u", m->conn_closed.reason);
-	cr_assert_eq(m->conn_closed.in_bytes, 5);
-	cr_assert_eq(m->conn_closed.out_bytes, 3);
-	cr_assert_eq(m->conn_closed.tunnel_id, tunnel_id());
-	cr_assert_eq(m->conn_closed.port, FORWARDED);
-	cr_assert_eq(m->conn_closed.protocol, QP_WIRE_TCP);
-	cr_assert_neq(m->conn_closed.peer_port_be, 0);
+	cr_assert_eq(m->conn_closed.conn.reason, reason, "ended for %u", m->conn_closed.conn.reason);
+	cr_assert_eq(m->conn_closed.conn.in_bytes, 5);
+	cr_assert_eq(m->conn_closed.conn.out_bytes, 3);
+	cr_assert_eq(m->conn_closed.conn.tunnel_id, tunnel_id());
+	cr_assert_str_eq(m->conn_closed.client, w->cp.identity.name);
+	cr_assert_eq(m->conn_closed.conn.port, FORWARDED);
+	cr_assert_eq(m->conn_closed.conn.protocol, QP_WIRE_TCP);
+	cr_assert_neq(m->conn_closed.conn.peer_port_be, 0);
 }
 
 static void
@@ -181,12 +182,12 @@ Test(account, local_connection_ends_row_has_the_clients_id_and_the_destination)
 	client_reset(s, QP_STREAM_RESET);
 	cr_assert(world_until(w, WORLD_S, cp_count(w, QP_MSG_CONN_CLOSED) == 1));
 	m = cp_find(w, QP_MSG_CONN_CLOSED, 0);
-	cr_assert_eq(m->conn_closed.conn_id, 4711);
-	cr_assert_eq(m->conn_closed.local, 1);
-	cr_assert_eq(m->conn_closed.peer_port_be, htons(OUTSIDE_SERVER_PORT));
-	cr_assert_eq(m->conn_closed.peer_addr[15], HOST);
-	cr_assert_neq(m->conn_closed.port, 0, "the destination sees a source port");
-	cr_assert_eq(m->conn_closed.out_bytes, 3);
+	cr_assert_eq(m->conn_closed.conn.conn_id, 4711);
+	cr_assert_eq(m->conn_closed.conn.local, 1);
+	cr_assert_eq(m->conn_closed.conn.peer_port_be, htons(OUTSIDE_SERVER_PORT));
+	cr_assert_eq(m->conn_closed.conn.peer_addr[15], HOST);
+	cr_assert_neq(m->conn_closed.conn.port, 0, "the destination sees a source port");
+	cr_assert_eq(m->conn_closed.conn.out_bytes, 3);
 }
 
 /* Tunnels. */
@@ -205,7 +206,7 @@ Test(account, client_leaves_tunnel_tells_what_it_carried)
 	cr_assert_eq(m->tunnel_closed.usage.in_bytes, 10);
 	cr_assert_eq(m->tunnel_closed.usage.out_bytes, 6);
 	cr_assert_eq(m->tunnel_closed.usage.conns_total, 2);
-	cr_assert_eq(cp_find(w, QP_MSG_CONN_CLOSED, 0)->conn_closed.reason, QP_END_TUNNEL);
+	cr_assert_eq(cp_find(w, QP_MSG_CONN_CLOSED, 0)->conn_closed.conn.reason, QP_END_TUNNEL);
 }
 
 Test(account, client_says_session_close_tunnel_says_it_left)

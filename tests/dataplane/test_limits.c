@@ -326,7 +326,7 @@ Test(limits, networks_are_narrowed_who_is_connected_from_elsewhere_is_reset)
 		cr_assert(world_until(w, 100 * WORLD_MS, o[i]->reset), "connection %u goes on", i);
 	cr_assert_not(other->reset);
 	cr_assert(world_until(w, WORLD_S, cp_count(w, QP_MSG_CONN_CLOSED) == 20));
-	cr_assert_eq(cp_find(w, QP_MSG_CONN_CLOSED, 0)->conn_closed.reason, QP_END_LIMIT);
+	cr_assert_eq(cp_find(w, QP_MSG_CONN_CLOSED, 0)->conn_closed.conn.reason, QP_END_LIMIT);
 }
 
 /* Bandwidth. */
