@@ -23,6 +23,17 @@ struct qp_ctl_block {
 };
 
 static void
+append(struct qp_ctl *ctl, struct qp_ctl_block *b)
+{
+	b->next = NULL;
+	if (ctl->backlog_tail != NULL)
+		ctl->backlog_tail->next = b;
+	else
+		ctl->backlog = b;
+	ctl->backlog_tail = b;
+}
+
+static void
 delay(struct qp_ctl *ctl, const struct qp_msg *msg)
 {
 	struct qp_ctl_block *b = ctl->backlog_tail;
@@ -31,13 +42,8 @@ delay(struct qp_ctl *ctl, const struct qp_msg *msg)
 		b = malloc(sizeof(*b));
 		if (b == NULL)
 			return;
-		b->next = NULL;
 		b->from = b->to = 0;
-		if (ctl->backlog_tail != NULL)
-			ctl->backlog_tail->next = b;
-		else
-			ctl->backlog = b;
-		ctl->backlog_tail = b;
+		append(ctl, b);
 	}
 	b->msg[b->to++] = *msg;
 	ctl->backlog_len++;
@@ -103,18 +109,36 @@ take_unread(struct qp_ctl *ctl, struct rte_ring *ring)
 	}
 }
 
-/* Of an old backlog, what a new control plane does not ask for by itself. Frees it. */
+/* In its place: a long outage's backlog is large, and packets wait meanwhile. */
+static void
+keep_outliving(struct qp_ctl_block *b)
+{
+	uint32_t kept = b->from;
+
+	for (uint32_t i = b->from; i < b->to; i++) {
+		if (!outlives(&b->msg[i]))
+			continue;
+		if (kept != i)
+			b->msg[kept] = b->msg[i];
+		kept++;
+	}
+	b->to = kept;
+}
+
+/* Of an old backlog, what a new control plane does not ask for by itself. Takes it over. */
 static void
 delay_again(struct qp_ctl *ctl, struct qp_ctl_block *b)
 {
 	while (b != NULL) {
 		struct qp_ctl_block *next = b->next;
 
-		for (uint32_t i = b->from; i < b->to; i++) {
-			if (outlives(&b->msg[i]))
-				delay(ctl, &b->msg[i]);
+		keep_outliving(b);
+		if (b->from == b->to) {
+			free(b);
+		} else {
+			append(ctl, b);
+			ctl->backlog_len += b->to - b->from;
 		}
-		free(b);
 		b = next;
 	}
 }

@@ -173,6 +173,39 @@ Test(ctl, long_outage_ended_connections_are_bounded_and_the_rest_is_not_touched)
 	cr_assert_eq(tunnels, 1);
 }
 
+/* What is left behind between the ends is dropped from its place, and the order stays. */
+Test(ctl, long_outage_ends_are_kept_in_place_for_the_next_control_plane)
+{
+	struct qp_ctl_rings old = {ctl.to_cp, ctl.from_cp, ctl.cp_doorbell};
+	struct qp_ctl_offer offer = {.taken_fd = eventfd(0, EFD_NONBLOCK)};
+	const struct qp_msg question = {.type = QP_MSG_FORWARD_REQUEST, .version = QP_IPC_VERSION};
+	uint64_t next = 0;
+
+	ctl.offer = &offer;
+	for (uint64_t id = 0; id < 5000; id++) {
+		send(id);
+		for (uint64_t n = id % 70; n > 60; n--) /* some blocks are full of them */
+			for (unsigned i = 0; i < 20; i++)
+				qp_ctl_send(&ctl, &question);
+	}
+	const struct qp_ctl_block *const last = ctl.backlog_tail;
+
+	offer.rings = (struct qp_ctl_rings) {ring("d2c3"), ring("c2d3"), old.cp_doorbell};
+	offer.epoch = 1;
+	qp_ctl_follow(&ctl);
+	cr_expect_eq(ctl.backlog_len, 5000u);
+	cr_expect_eq(ctl.backlog_tail, last, "all of it was copied in one turn");
+	send(5000);
+	while (next <= 5000) {
+		qp_ctl_flush(&ctl);
+		cr_assert_gt(drain(&next, RING), 0);
+	}
+	cr_expect_eq(ctl.backlog_len, 0u);
+	rte_ring_free(old.to_cp);
+	rte_ring_free(old.from_cp);
+	close(offer.taken_fd);
+}
+
 Test(ctl, peer_awake_flush_does_not_ring)
 {
 	send(1);
