@@ -93,6 +93,11 @@ qp_generation_adopt(struct qp_generation *g, const struct qp_attach *req, int li
 	struct qp_supervisor *s = g->supervisor;
 	struct qp_generation *awaited = qp_supervisor_awaited(s, g->pid);
 
+	/* First of all: what a stranger brings is no lifeline. */
+	if (awaited == NULL) {
+		close(lifeline);
+		return "it is none of this gateway's data planes";
+	}
 	if (s->cfg.lifeline_fd < 0) {
 		s->cfg.lifeline_fd = lifeline;
 		s->cfg.ops->lifeline(s->cfg.ctx, lifeline);
@@ -101,8 +106,6 @@ qp_generation_adopt(struct qp_generation *g, const struct qp_attach *req, int li
 	}
 	if (s->shutting_down)
 		return "the gateway is ending";
-	if (awaited == NULL)
-		return "it is none of this gateway's data planes";
 	if (req->server_id > UINT16_MAX || qp_supervisor_lookup(s, req->server_id) != NULL)
 		return "its id is another data plane's";
 	TAILQ_REMOVE(&s->generations, awaited, next);

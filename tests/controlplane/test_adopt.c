@@ -2,11 +2,13 @@
 /* A control plane that is killed, and the next one, which takes its data planes over. */
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "common/auth.h"
@@ -318,6 +320,62 @@ nothing_runs(void *ctx)
 {
 	(void)ctx;
 	return world_processes(NULL) == 0;
+}
+
+/* Says that it is a data plane of this gateway; its lifeline keeps nobody alive. */
+static void
+come_as_impostor(void)
+{
+	struct qp_attach hello = {.magic = QP_ATTACH_MAGIC, .version = QP_IPC_VERSION,
+		.pid = getpid(), .nworkers = 1, .server_id = 0x1234, .epoch = 1};
+	int null = open("/dev/null", O_WRONLY | O_CLOEXEC), fds[] = {null, null};
+	int sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(fds))] = {0};
+	struct iovec iov = {&hello, sizeof(hello)};
+	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control,
+		.msg_controllen = sizeof(control)};
+	struct qp_attach_reply reply;
+	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+	char dir[80];
+
+	cr_assert(world_run_dir(PORT, dir, sizeof(dir)));
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/control.sock", dir);
+	cr_assert_eq(connect(sock, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(sizeof(fds));
+	memcpy(CMSG_DATA(c), fds, sizeof(fds));
+	cr_assert_eq(sendmsg(sock, &m, 0), (ssize_t)sizeof(hello));
+	cr_assert_eq(recv(sock, &reply, sizeof(reply), 0), (ssize_t)sizeof(reply));
+	cr_assert_eq(reply.server_id, 0u, "it was taken over");
+	close(sock);
+	close(null);
+}
+
+Test(adopt, lifeline_of_somebody_else_is_not_ours)
+{
+	struct gw gw;
+	pid_t first;
+
+	gw_start(&gw, PORT, "--psk", PSK, NULL);
+	gw_wait_ready(&gw);
+	first = gw_data_plane_pid(&gw);
+	kill(first, SIGSTOP);
+	kill_control_plane(&gw);
+	start_again(&gw, NULL, NULL);
+	cr_assert(world_until(is_up, &gw, 20000));
+	come_as_impostor();
+	kill(first, SIGCONT);
+	gw_expect(&gw, QP_MSG_CONFIG);
+	gw_expect(&gw, QP_MSG_REPLAY);
+	tell_end(&gw);
+	cr_assert(world_until(serves, &gw, 20000));
+	/* The true one is the control plane's now, or the port owner ends with this one. */
+	kill(first, SIGKILL);
+	gw_wait_ready(&gw);
+	cr_expect_eq(world_processes("quicport-port-owner"), 1u);
+	end_cleanly(&gw);
 }
 
 Test(adopt, data_plane_that_hangs_up_on_the_answer_may_come_again)
