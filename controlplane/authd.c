@@ -219,6 +219,9 @@ add_tunnel(struct qp_authd *a, struct refusal *r)
 	if (!qp_slowdown_admits(a->slowdown, r->addr))
 		return NULL;
 	r->reason = QP_REFUSED_busy;
+	r->why = "too many authenticate now, and many of them from this address";
+	if (!qp_tunnels_may_wait(a->cfg.tunnels, r->addr))
+		return NULL;
 	r->why = "too many clients authenticate now";
 	tun = qp_tunnels_add(a->cfg.tunnels, r->tunnel, qp_now_ns());
 	if (tun == NULL)

@@ -6,6 +6,7 @@
 #include "controlplane/tunnels.h"
 
 #include <assert.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -60,6 +61,27 @@ qp_tunnels_find(struct qp_tunnels *t, const struct qp_origin *origin)
 			return tun;
 	}
 	return NULL;
+}
+
+static bool
+same_source(const uint8_t a[16], const uint8_t b[16])
+{
+	bool v4 = IN6_IS_ADDR_V4MAPPED((const struct in6_addr *)(const void *)a);
+
+	return memcmp(a, b, v4 ? 16 : 8) == 0;
+}
+
+bool
+qp_tunnels_may_wait(const struct qp_tunnels *t, const uint8_t addr[16])
+{
+	const struct qp_tunnel *tun;
+	unsigned n = 0;
+
+	if (t->count[QP_TUNNEL_CHALLENGED] < QP_TUNNELS_MAX_WAITING / 2)
+		return true;
+	TAILQ_FOREACH (tun, &t->waiting, in_waiting)
+		n += same_source(addr, tun->peer_addr);
+	return n < QP_TUNNELS_MAX_WAITING_OF_ONE;
 }
 
 struct qp_tunnel *

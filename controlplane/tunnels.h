@@ -87,5 +87,12 @@ void qp_tunnels_each_of(struct qp_tunnels *t, uint32_t server_id,
 	void (*each)(void *ctx, struct qp_tunnel *tun), void *ctx);
 
 #define QP_TUNNELS_MAX_WAITING 1024u
+/*
+ * Once half of them wait, so many may be of one IPv4 address or IPv6 /64: who
+ * knows a client's public key gets challenges, and must not take everybody's place.
+ */
+#define QP_TUNNELS_MAX_WAITING_OF_ONE 64u
+/* Whether one more from `addr` may wait. */
+bool qp_tunnels_may_wait(const struct qp_tunnels *t, const uint8_t addr[16]);
 
 #endif

@@ -338,19 +338,53 @@ Test(authd_x25519, begun_twice_is_refused)
 	cr_expect_eq(outbox_last(&box, QP_MSG_VERDICT)->verdict.accepted, 0);
 }
 
+static void
+come_from(struct qp_msg *begin, uint8_t last)
+{
+	static const uint8_t net[16] = {[10] = 0xff, 0xff, 198, 51, 100};
+
+	memcpy(begin->auth_begin.peer_addr, net, sizeof(net));
+	begin->auth_begin.peer_addr[15] = last;
+}
+
+/* Whether a new tunnel got a challenge. */
+static bool
+challenged(uint64_t id, const struct qp_msg *begin)
+{
+	const struct qp_origin o = {.server_id = 1000, .id = id};
+
+	box.n = 0;
+	qp_authd_begin(authd, &o, begin);
+	return box.n == 1 && box.sent[0].m.type == QP_MSG_AUTH_REPLY;
+}
+
 Test(authd_x25519, too_many_waiting_are_refused)
 {
 	struct qp_msg begin = step1("x25519");
 
 	for (uint64_t i = 1; i <= QP_TUNNELS_MAX_WAITING; i++) {
-		struct qp_origin o = {.server_id = 1000, .id = i};
-
-		box.n = 0;
-		qp_authd_begin(authd, &o, &begin);
-		outbox_last(&box, QP_MSG_AUTH_REPLY);
+		come_from(&begin, (uint8_t)(i / 16));
+		cr_expect(challenged(i, &begin));
 	}
 	assert_refused(&begin);
 	cr_expect_eq(qp_tunnels_count(tunnels, QP_TUNNEL_CHALLENGED), QP_TUNNELS_MAX_WAITING);
+}
+
+Test(authd_x25519, one_address_does_not_take_all_places)
+{
+	struct qp_msg begin = step1("x25519");
+	uint64_t id = 1;
+
+	come_from(&begin, 1);
+	while (challenged(id, &begin))
+		id++;
+	cr_expect_eq(id - 1, QP_TUNNELS_MAX_WAITING / 2);
+	come_from(&begin, 2);
+	for (unsigned i = 0; i < QP_TUNNELS_MAX_WAITING_OF_ONE; i++)
+		cr_expect(challenged(++id, &begin));
+	cr_expect_not(challenged(++id, &begin));
+	come_from(&begin, 3);
+	cr_expect(challenged(++id, &begin));
 }
 
 Test(authd_x25519, silent_client_is_refused_in_time)
