@@ -234,6 +234,12 @@ qp_ctl_sleep_end(struct qp_ctl *ctl)
 	__atomic_store_n(&ctl->mine->c2d_sleeping, 0, __ATOMIC_SEQ_CST);
 }
 
+bool
+qp_ctl_told(const struct qp_ctl *ctl)
+{
+	return ctl->backlog_len == 0 && rte_ring_empty(ctl->to_cp);
+}
+
 void
 qp_ctl_fini(struct qp_ctl *ctl)
 {

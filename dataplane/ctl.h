@@ -73,6 +73,9 @@ void qp_ctl_flush(struct qp_ctl *ctl);
  */
 bool qp_ctl_sleep_begin(struct qp_ctl *ctl);
 void qp_ctl_sleep_end(struct qp_ctl *ctl);
+/* The control plane has taken all that was sent. */
+bool qp_ctl_told(const struct qp_ctl *ctl);
+
 void qp_ctl_fini(struct qp_ctl *ctl);
 
 #endif

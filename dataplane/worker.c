@@ -93,6 +93,35 @@ leave(struct qp_worker *w)
 		qp_tunnels_shutdown(w->tunnels);
 }
 
+/* From now on no new tunnels. In the shared block it is there for a control plane that starts anew. */
+static void
+drain(struct qp_worker *w)
+{
+	w->draining = true;
+	__atomic_store_n(&w->cfg.shared->state, QP_DP_DRAINING, __ATOMIC_RELAXED);
+	if (w->quic != NULL)
+		qp_quic_drain(w->quic);
+}
+
+/*
+ * No worker has a tunnel any more, and the control plane has read how ours
+ * ended. All leave together: as long as the process lives it answers on each ring.
+ */
+static bool
+drained(const struct qp_worker *w)
+{
+	const struct qp_gen_shared *s = w->cfg.shared;
+
+	if ((w->quic != NULL && qp_quic_connections(w->quic) > 0) ||
+		(w->tunnels != NULL && qp_tunnels_count(w->tunnels) > 0) || !qp_ctl_told(&w->ctl))
+		return false;
+	for (uint32_t i = 0; i < s->nworkers; i++) {
+		if (__atomic_load_n(&s->worker[i].c.tunnels_active, __ATOMIC_RELAXED) > 0)
+			return false;
+	}
+	return true;
+}
+
 /* What the control plane has checked; anything else changes nothing. */
 static void
 set_log_levels(const struct qp_msg_log_levels *m)
@@ -152,6 +181,9 @@ message(struct qp_worker *w, const struct qp_msg *msg)
 	case QP_MSG_LOG_LEVELS:
 		set_log_levels(&msg->log_levels);
 		break;
+	case QP_MSG_DRAIN:
+		drain(w);
+		break;
 	case QP_MSG_SHUTDOWN:
 		leave(w);
 		break;
@@ -172,7 +204,8 @@ control(struct qp_worker *w)
 	}
 	if (n < CTL_BURST)
 		qp_ctl_follow(&w->ctl);
-	if (atomic_load_explicit(w->cfg.stop, memory_order_relaxed))
+	if (atomic_load_explicit(w->cfg.stop, memory_order_relaxed) ||
+		(w->draining && drained(w)))
 		leave(w);
 	return n;
 }

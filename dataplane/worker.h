@@ -34,7 +34,8 @@ struct qp_worker_config {
 int qp_worker_new(const struct qp_worker_config *cfg, struct qp_worker **out,
 	struct qp_errmsg *msg);
 /*
- * An lcore_function_t: runs until the control plane's SHUTDOWN, or `stop`, and
+ * An lcore_function_t: runs until the control plane's SHUTDOWN, or `stop`, or
+ * after its DRAIN until no worker has a tunnel any more, and
  * until its tunnels have said goodbye (at most a second). Returns 0.
  */
 int qp_worker_run(void *worker);

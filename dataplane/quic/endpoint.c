@@ -81,6 +81,12 @@ qp_quic_refuse_new(struct qp_quic *q)
 	q->refusing = true;
 }
 
+void
+qp_quic_drain(struct qp_quic *q)
+{
+	q->draining = true;
+}
+
 uint32_t
 qp_quic_connections(const struct qp_quic *q)
 {
@@ -108,6 +114,10 @@ admit(struct qp_quic *q, const ngtcp2_pkt_hd *hd, const struct qp_flow *flow, ng
 		}
 		*token_type = NGTCP2_TOKEN_TYPE_RETRY;
 		return 0;
+	}
+	if (q->draining) {
+		q->env.counters->drop_quic_limit++;
+		return QP_E_AGAIN;
 	}
 	if (q->nhandshakes >= q->cfg.retry_above) {
 		qp_quic_send_retry(q, hd, flow);

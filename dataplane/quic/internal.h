@@ -116,6 +116,7 @@ struct qp_quic {
 	struct qp_quic_conn_list all;
 	uint32_t nconns;
 	uint32_t nhandshakes;
+	bool draining;                 /* first Initials are a successor's */
 	bool refusing;                 /* takes no new connection */
 	uint64_t answers_second;       /* which second answers_left counts down in */
 	uint32_t answers_left[QP_QUIC_ANSWERS]; /* answers to strangers still allowed */

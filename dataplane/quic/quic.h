@@ -113,6 +113,11 @@ void qp_quic_input(struct qp_quic *q, struct rte_mbuf *m, const struct qp_packet
  * up): the worker must not sleep.
  */
 bool qp_quic_flush(struct qp_quic *q);
+/*
+ * From now on first Initials are dropped: their sender repeats them, and by then
+ * they are steered to our successor. One that we had sent a Retry still gets in.
+ */
+void qp_quic_drain(struct qp_quic *q);
 /* From now on Initials get CONNECTION_REFUSED. */
 void qp_quic_refuse_new(struct qp_quic *q);
 uint32_t qp_quic_connections(const struct qp_quic *q);

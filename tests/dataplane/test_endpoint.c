@@ -125,6 +125,20 @@ Test(endpoint, limit_reached_client_is_refused)
 	cr_assert_geq(w->counters.drop_quic_limit, 1);
 }
 
+Test(endpoint, draining_keeps_its_clients_and_is_silent_to_new_ones)
+{
+	struct client *old, *c;
+
+	start();
+	old = connected(PORT);
+	qp_quic_drain(w->quic);
+	c = client_new(w, PORT + 1, NULL);
+	cr_assert_not(world_until(w, 2 * WORLD_S, c->over || c->handshake_done));
+	cr_assert_geq(w->counters.drop_quic_limit, 1);
+	cr_assert_eq(w->counters.quic_connections, 1);
+	cr_assert_not(old->over);
+}
+
 Test(endpoint, many_clients_all_connect)
 {
 	struct client *c[64];
