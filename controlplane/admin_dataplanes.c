@@ -98,19 +98,38 @@ qp_admin_get_data_plane_status(struct qp_admin_call *c)
 	qp_admin_reply(c->out, row);
 }
 
-void
-qp_admin_drain_data_plane(struct qp_admin_call *c)
-{
-	if (named(c) != NULL)
-		qp_problem(c->out, 501, "this gateway cannot drain a data plane");
-}
-
 static json_t *
 dp_argument(const struct qp_generation *g)
 {
 	char id[16];
 
 	return json_pack("{s:s}", "dp_id", qp_dp_id_format(g->server_id, id));
+}
+
+static unsigned
+drain_status(int err)
+{
+	if (err == QP_E_INUSE || err == QP_E_NOMEM)
+		return 409;
+	return err == QP_E_UNSUPPORTED ? 501 : 500;
+}
+
+void
+qp_admin_drain_data_plane(struct qp_admin_call *c)
+{
+	const struct qp_generation *g = named(c);
+	struct qp_errmsg msg;
+	int err;
+
+	if (g == NULL)
+		return;
+	err = qp_supervisor_drain(c->admin->supervisor, g->server_id, &msg);
+	if (err != 0) {
+		qp_problem(c->out, drain_status(err), "%s", msg.text);
+		return;
+	}
+	qp_admin_audit(c, "DrainDataPlane", dp_argument(g));
+	qp_admin_reply(c->out, json_pack("{s:s}", "status", "draining"));
 }
 
 void

@@ -215,6 +215,35 @@ collect_zone(const struct rte_memzone *zone, void *arg)
 		snprintf(d->name[d->n++], RTE_MEMZONE_NAMESIZE, "%s", zone->name);
 }
 
+struct tally {
+	uint32_t server_id;
+	uint64_t bytes;
+};
+
+static void
+count_zone(const struct rte_memzone *zone, void *arg)
+{
+	struct tally *t = arg;
+
+	if (names_generation(zone->name, t->server_id))
+		t->bytes += zone->len;
+}
+
+void
+qp_dp_link_memory(uint32_t server_id, uint64_t *used, uint64_t *left)
+{
+	struct tally t = {.server_id = server_id};
+	struct rte_malloc_socket_stats stats;
+
+	rte_memzone_walk(count_zone, &t);
+	*used = t.bytes;
+	*left = 0;
+	for (unsigned i = 0; i < rte_socket_count(); i++) {
+		if (rte_malloc_get_socket_stats(rte_socket_id_by_idx(i), &stats) == 0)
+			*left += stats.heap_freesz_bytes;
+	}
+}
+
 /*
  * Rings, mempools and stacks are listed for all processes; an entry that points
  * into a zone which goes away must go first. Their own functions cannot do it:

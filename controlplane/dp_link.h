@@ -43,6 +43,12 @@ void qp_dp_link_wake(struct qp_dp_link *l);
 bool qp_dp_link_pending(const struct qp_dp_link *l, unsigned worker);
 
 /*
+ * Bytes of the memzones of a generation, named as below, and bytes that are free
+ * for others. Approximate: what is free may lie in pieces.
+ */
+void qp_dp_link_memory(uint32_t server_id, uint64_t *used, uint64_t *left);
+
+/*
  * A dead generation's memory goes back: every memzone whose name has
  * "_SERVERID" in it, followed by "_" or the end, and the rings, mempools and
  * stacks inside, which includes what a data plane names so. Returns how many

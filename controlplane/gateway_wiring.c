@@ -126,15 +126,18 @@ attach_too(void *ctx, struct qp_errmsg *msg)
 	return qp_eal_attached() ? 0 : qp_eal_attach(g->instance.name, msg);
 }
 
+/* `error`: why it could not leave that state; NULL: it has just come to it. */
 static void
-tell_state(struct qp_gateway *g, const struct qp_generation *gen, enum qp_dp_state state)
+tell_state(struct qp_gateway *g, const struct qp_generation *gen, enum qp_dp_state state,
+	const char *error)
 {
 	char id[16];
 
 	if (gen->server_id != 0)
 		qp_events_emit(g->events, QP_EVENT_DATA_PLANE,
-			json_pack("{s:s, s:i, s:s}", "dp_id", qp_dp_id_format(gen->server_id, id),
-				"pid", (int)gen->pid, "state", qp_generation_state_name(state)));
+			json_pack("{s:s, s:i, s:s, s:s*}", "dp_id",
+				qp_dp_id_format(gen->server_id, id), "pid", (int)gen->pid, "state",
+				qp_generation_state_name(state), "error", error));
 }
 
 static int
@@ -143,7 +146,7 @@ worker_up(void *ctx, const struct qp_generation *gen, unsigned worker, struct qp
 	struct qp_gateway *g = ctx;
 
 	if (gen->state == QP_DP_STARTING && gen->nworkers_up == 0)
-		tell_state(g, gen, QP_DP_STARTING);
+		tell_state(g, gen, QP_DP_STARTING, NULL);
 	return qp_hostnet_worker_add(g->hostnet, gen->server_id, (uint8_t)worker,
 		gen->worker[worker].ifindex, gen->worker[worker].mac, msg);
 }
@@ -163,7 +166,7 @@ on_active(void *ctx, const struct qp_generation *gen)
 	struct qp_gateway *g = ctx;
 	char quic[QP_ADDR_TEXT_BYTES], api[QP_ADDR_TEXT_BYTES];
 
-	tell_state(g, gen, QP_DP_ACTIVE);
+	tell_state(g, gen, QP_DP_ACTIVE, NULL);
 	if (g->started) {
 		qp_log(QP_LOG_INFO, "a new data plane serves", QP_LOG_HEX("dp_id", gen->server_id));
 		return;
@@ -177,6 +180,27 @@ on_active(void *ctx, const struct qp_generation *gen)
 	/* The second line is for a program that has started us (libquicport). */
 	sd_notifyf(0, "READY=1\nX_QUICPORT_API=%s",
 		qp_sockaddr_format(&g->o->private_api_listen.sa, api));
+}
+
+static void
+on_draining(void *ctx, const struct qp_generation *gen)
+{
+	struct qp_gateway *g = ctx;
+
+	tell_state(g, gen, QP_DP_DRAINING, NULL);
+	qp_log(QP_LOG_INFO, "a data plane drains: it ends with its last tunnel",
+		QP_LOG_HEX("dp_id", gen->server_id));
+}
+
+static void
+on_drain_failed(void *ctx, const struct qp_generation *gen, const char *why)
+{
+	struct qp_gateway *g = ctx;
+
+	qp_log(QP_LOG_ERROR, "no new data plane could be started: nothing drains",
+		QP_LOG_HEX("dp_id", gen != NULL ? gen->server_id : 0), QP_LOG_STR("reason", why));
+	if (gen != NULL)
+		tell_state(g, gen, gen->state, why);
 }
 
 /* Its data plane has ended without a word about it. */
@@ -216,7 +240,7 @@ on_generation_ended(void *ctx, const struct qp_generation *gen)
 {
 	struct qp_gateway *g = ctx;
 
-	tell_state(g, gen, QP_DP_TERMINATED);
+	tell_state(g, gen, QP_DP_TERMINATED, NULL);
 	qp_queries_generation_ended(g->queries, gen->server_id);
 	qp_totals_add_generation(&g->retired, gen);
 	qp_totals_drop_gauges(&g->retired);
@@ -331,6 +355,8 @@ const struct qp_supervisor_ops qp_gateway_supervisor_ops = {
 	.worker_up = worker_up,
 	.activate = activate,
 	.active = on_active,
+	.draining = on_draining,
+	.drain_failed = on_drain_failed,
 	.message = on_message,
 	.lifeline = qp_gateway_lifeline,
 	.adopted = qp_gateway_adopted,

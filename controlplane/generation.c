@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/pidfd.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "controlplane/supervisor_internal.h"
@@ -36,6 +37,7 @@ qp_generation_free(struct qp_generation *g)
 	qp_loop_unwatch(g->supervisor->cfg.loop, &g->watch);
 	qp_loop_unwatch(g->supervisor->cfg.loop, &g->process_watch);
 	qp_loop_timer_cancel(g->supervisor->cfg.loop, &g->patience);
+	qp_loop_timer_cancel(g->supervisor->cfg.loop, &g->drain_timeout);
 	if (g->fd >= 0)
 		close(g->fd);
 	if (g->pidfd >= 0)
@@ -48,10 +50,34 @@ qp_generation_free(struct qp_generation *g)
 	free(g);
 }
 
-static void
-log_end(const struct qp_generation *g, unsigned zones)
+/* Told to, or drained and without a tunnel. Its shared block can still be read. */
+static bool
+ended_well(const struct qp_generation *g)
 {
-	if (g->told_to_end)
+	uint64_t tunnels = 0;
+
+	if (g->told_to_end || !g->drained || g->link == NULL)
+		return g->told_to_end;
+	for (unsigned w = 0; w < g->nworkers; w++)
+		tunnels += qp_shared_read(
+			&qp_dp_link_shared(g->link)->worker[w].c.tunnels_active);
+	return tunnels == 0;
+}
+
+/* The launcher waits for its child by itself; one that it has let go of is nobody's. */
+static void
+reap(const struct qp_generation *g)
+{
+	siginfo_t info;
+
+	if (g->pid != qp_launcher_pid(g->supervisor->launcher))
+		(void)waitid(P_PIDFD, (id_t)g->pidfd, &info, WEXITED | WNOHANG);
+}
+
+static void
+log_end(const struct qp_generation *g, bool well, unsigned zones)
+{
+	if (well)
 		qp_log(QP_LOG_INFO, "data plane ended", QP_LOG_HEX("dp_id", g->server_id));
 	else
 		qp_log(QP_LOG_ERROR, "data plane died: its tunnels are gone",
@@ -67,8 +93,10 @@ qp_generation_process_ended(void *ctx, uint32_t events)
 	struct qp_supervisor *s = g->supervisor;
 	uint32_t server_id = g->server_id;
 	unsigned zones;
+	bool well;
 
 	(void)events;
+	reap(g);
 	TAILQ_REMOVE(&s->generations, g, next);
 	if (server_id == 0 && g->adopted) {
 		qp_log(QP_LOG_ERROR, "a data plane died before it could be taken over",
@@ -78,13 +106,14 @@ qp_generation_process_ended(void *ctx, uint32_t events)
 	}
 	if (server_id != 0) {
 		g->state = QP_DP_TERMINATED;
-		s->stats.deaths += !g->told_to_end;
+		well = ended_well(g);
+		s->stats.deaths += !well;
 		s->cfg.ops->ended(s->cfg.ctx, g);
 		qp_instance_remove_process(s->cfg.instance, g->pid);
 		qp_dp_link_close(g->link);
 		g->link = NULL;
 		zones = qp_dp_link_reclaim(server_id);
-		log_end(g, zones);
+		log_end(g, well, zones);
 	}
 	qp_generation_free(g);
 	qp_supervisor_check_adopted(s);
@@ -121,6 +150,7 @@ qp_generation_give_up(struct qp_generation *g, const char *why)
 
 	qp_log(QP_LOG_ERROR, "data plane cannot serve", QP_LOG_HEX("dp_id", g->server_id),
 		QP_LOG_STR("reason", why));
+	qp_supervisor_note_failure(s, g->pid, why);
 	qp_generation_kill(g);
 	if (!s->once_active && !s->shutting_down && s->cfg.auto_start)
 		s->cfg.ops->failed(s->cfg.ctx, why);

@@ -25,7 +25,8 @@ struct qp_generation {
 	enum qp_dp_state state;
 	bool told_to_end; /* SHUTDOWN was sent: its end is no accident */
 	bool adopted; /* it ran before us; server_id is 0 until it has found us */
-	bool drained; /* its predecessor told it to drain, or we did */
+	bool drained; /* our predecessor told it to drain, or we did */
+	uint32_t undrained; /* bit N: worker N's ring was too full for DRAIN */
 	unsigned nreplaying; /* workers that still tell their tunnels */
 	uint32_t epoch; /* of its attachment */
 	uint32_t lcore_base; /* EAL's lcore id of its main thread; 0: unknown */
@@ -39,6 +40,7 @@ struct qp_generation {
 	int pidfd;
 	struct qp_watch process_watch;
 	struct qp_loop_timer patience; /* for its start, and for its end */
+	struct qp_loop_timer drain_timeout;
 	struct {
 		uint32_t ifindex; /* 0: not up yet */
 		uint8_t mac[6];

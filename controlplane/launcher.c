@@ -36,6 +36,7 @@ struct qp_launcher {
 	unsigned starts;
 	unsigned failures; /* in a row */
 	bool served; /* the one that runs now */
+	bool once; /* the one that runs now is a successor: see qp_launcher_succeed */
 	bool stopped;
 };
 
@@ -89,6 +90,12 @@ on_ended(void *ctx, int status)
 		l->cfg.idle(l->cfg.ctx);
 		return;
 	}
+	if (l->once && !l->served) {
+		l->once = false;
+		snprintf(why, sizeof(why), "the data plane %s before it was ready", how);
+		l->cfg.failed(l->cfg.ctx, why);
+		return;
+	}
 	l->failures = qp_now_ns() - l->started_ns >= HEALTHY_NS ? 1 : l->failures + 1;
 	wait_ms = qp_launcher_backoff_ms(l->failures);
 	qp_log(QP_LOG_WARN, "the data plane's process ended: a new one is started",
@@ -101,14 +108,30 @@ on_ended(void *ctx, int status)
 		qp_loop_timer_set(l->cfg.loop, &l->restart, wait_ms);
 }
 
+/* The next ids in turn that nobody has. */
+static uint32_t
+pick_lcores(struct qp_launcher *l)
+{
+	const unsigned each = l->cfg.workers + 1, sets = LCORES / each;
+	uint32_t base;
+
+	for (unsigned i = 0; i < sets; i++) {
+		base = 1 + l->starts++ % sets * each;
+		if (l->cfg.lcores_used == NULL || !l->cfg.lcores_used(l->cfg.ctx, base, each))
+			return base;
+	}
+	return 1 + l->starts++ % sets * each;
+}
+
 static int
 spawn(struct qp_launcher *l, struct qp_errmsg *msg)
 {
 	char lcore_base[16], workers[16], cpus[QP_MAX_WORKERS * 8], levels[QP_LOG_LEVELS_BYTES];
-	unsigned each = l->cfg.workers + 1, n = 0;
+	unsigned n = 0;
 	const char *argv[MAX_ARGS] = {0};
 
-	snprintf(lcore_base, sizeof(lcore_base), "%u", 1 + l->starts % (LCORES / each) * each);
+	qp_loop_timer_cancel(l->cfg.loop, &l->restart);
+	snprintf(lcore_base, sizeof(lcore_base), "%u", pick_lcores(l));
 	snprintf(workers, sizeof(workers), "%u", l->cfg.workers);
 	cpu_list(&l->cfg, cpus, sizeof(cpus));
 	argv[n++] = PROGRAM;
@@ -130,7 +153,6 @@ spawn(struct qp_launcher *l, struct qp_errmsg *msg)
 		argv[n++] = "--log-output";
 		argv[n++] = l->cfg.log.output;
 	}
-	l->starts++;
 	l->served = false;
 	l->started_ns = qp_now_ns();
 	return qp_child_start(l->cfg.loop, &l->child, l->path, argv, NULL, 0, on_ended, l, msg);
@@ -173,6 +195,24 @@ qp_launcher_start(struct qp_launcher *l, struct qp_errmsg *msg)
 	return spawn(l, msg);
 }
 
+int
+qp_launcher_succeed(struct qp_launcher *l, struct qp_errmsg *msg)
+{
+	int err;
+
+	qp_child_forget(&l->child);
+	err = spawn(l, msg);
+	l->once = err == 0;
+	return err;
+}
+
+void
+qp_launcher_kill(struct qp_launcher *l)
+{
+	if (l != NULL)
+		qp_child_signal(&l->child, SIGKILL);
+}
+
 void
 qp_launcher_skip(struct qp_launcher *l, uint32_t lcore_base)
 {
@@ -194,8 +234,10 @@ qp_launcher_stop(struct qp_launcher *l, bool kill_it)
 void
 qp_launcher_succeeded(struct qp_launcher *l)
 {
-	if (l != NULL)
-		l->served = true;
+	if (l == NULL)
+		return;
+	l->served = true;
+	l->once = false;
 }
 
 pid_t
@@ -207,5 +249,5 @@ qp_launcher_pid(const struct qp_launcher *l)
 bool
 qp_launcher_busy(const struct qp_launcher *l)
 {
-	return l != NULL && l->child.pid != 0;
+	return l != NULL && (l->child.pid != 0 || l->restart.armed);
 }

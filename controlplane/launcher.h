@@ -24,7 +24,9 @@ struct qp_launcher_config {
 	unsigned workers;
 	bool busy_poll;
 	struct qp_log_config log;
-	/* A data plane ended and never served; another try follows unless stopped. */
+	/* Whether a living data plane has one of EAL's lcore ids `base` … `base` + `n` - 1. NULL: none has. */
+	bool (*lcores_used)(void *ctx, uint32_t base, uint32_t n);
+	/* A data plane ended and never served; another try follows unless stopped, or it was a successor. */
 	void (*failed)(void *ctx, const char *why);
 	/* Stopped, and the last one has ended. */
 	void (*idle)(void *ctx);
@@ -36,14 +38,22 @@ int qp_launcher_new(
 /* Its process has ended, or is let go of. */
 void qp_launcher_free(struct qp_launcher *l);
 int qp_launcher_start(struct qp_launcher *l, struct qp_errmsg *msg);
+/*
+ * Lets go of the one that runs, which goes on, and starts its successor. That
+ * one is not started again if it ends before it serves.
+ */
+int qp_launcher_succeed(struct qp_launcher *l, struct qp_errmsg *msg);
+/* Ends the one that runs, at once. */
+void qp_launcher_kill(struct qp_launcher *l);
 /* EAL's lcore ids from this one on are a living data plane's: the next start takes others. */
 void qp_launcher_skip(struct qp_launcher *l, uint32_t lcore_base);
 /* Starts no more. `kill_it`: ends the one that runs, at once. */
 void qp_launcher_stop(struct qp_launcher *l, bool kill_it);
 /* The one that runs now serves. */
 void qp_launcher_succeeded(struct qp_launcher *l);
-/* 0: none runs. */
+/* 0: none runs, or it was let go of. */
 pid_t qp_launcher_pid(const struct qp_launcher *l);
+/* One runs, or is about to be started. */
 bool qp_launcher_busy(const struct qp_launcher *l);
 
 /* Milliseconds to wait before the next start after `failures` in a row. */

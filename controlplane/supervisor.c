@@ -34,6 +34,8 @@ on_launch_failed(void *ctx, const char *why)
 {
 	struct qp_supervisor *s = ctx;
 
+	if (qp_supervisor_succession_failed(s, why))
+		return;
 	if (!s->once_active && !s->shutting_down)
 		s->cfg.ops->failed(s->cfg.ctx, why);
 }
@@ -63,6 +65,7 @@ make_launcher(struct qp_supervisor *s, struct qp_errmsg *msg)
 		.workers = s->cfg.workers,
 		.busy_poll = s->cfg.busy_poll,
 		.log = s->cfg.log,
+		.lcores_used = qp_supervisor_lcores_used,
 		.failed = on_launch_failed,
 		.idle = on_launcher_idle,
 		.ctx = s,
@@ -85,6 +88,7 @@ qp_supervisor_new(
 	s->doorbell_watch.fd = s->listen_watch.fd = -1;
 	TAILQ_INIT(&s->generations);
 	s->retry = (struct qp_loop_timer) {.fire = on_retry};
+	s->replace_patience = (struct qp_loop_timer) {.fire = qp_supervisor_succession_late, .ctx = s};
 	s->hook = (struct qp_loop_hook) {.prepare = qp_supervisor_prepare_sleep,
 		.check = qp_supervisor_check_rings,
 		.ctx = s};
@@ -115,6 +119,7 @@ qp_supervisor_free(struct qp_supervisor *s)
 	assert(TAILQ_EMPTY(&s->generations));
 	qp_launcher_free(s->launcher);
 	qp_loop_timer_cancel(s->cfg.loop, &s->retry);
+	qp_loop_timer_cancel(s->cfg.loop, &s->replace_patience);
 	qp_loop_hook_remove(s->cfg.loop, &s->hook);
 	qp_loop_unwatch(s->cfg.loop, &s->doorbell_watch);
 	qp_loop_unwatch(s->cfg.loop, &s->listen_watch);
@@ -138,6 +143,8 @@ qp_supervisor_shutdown(struct qp_supervisor *s)
 	bool attached = false;
 
 	s->shutting_down = true;
+	s->replaced = 0;
+	qp_loop_timer_cancel(s->cfg.loop, &s->replace_patience);
 	for (g = TAILQ_FIRST(&s->generations); g != NULL; g = next) {
 		next = TAILQ_NEXT(g, next);
 		if (g->server_id == 0 && !g->adopted)

@@ -33,6 +33,10 @@ struct qp_supervisor_ops {
 	int (*activate)(void *ctx, const struct qp_generation *g, struct qp_errmsg *msg);
 	/* It serves. */
 	void (*active)(void *ctx, const struct qp_generation *g);
+	/* From now on it takes no new clients, and ends with its last tunnel. */
+	void (*draining)(void *ctx, const struct qp_generation *g);
+	/* No successor could be started: `g` goes on as before. NULL: it has ended meanwhile. */
+	void (*drain_failed)(void *ctx, const struct qp_generation *g, const char *why);
 	/* Any other message; `worker` is in `from`. */
 	void (*message)(void *ctx, const struct qp_origin *from, const struct qp_msg *m);
 	/* It ran before us: its port owner's lifeline, to be kept or closed. */
@@ -56,6 +60,7 @@ struct qp_supervisor_config {
 	bool auto_start; /* start data planes, and only take those */
 	unsigned workers;
 	bool busy_poll;
+	uint32_t drain_timeout_s; /* for one that drains; 0: as long as its last tunnel */
 	struct qp_log_config log; /* for the data planes' command line */
 };
 
@@ -86,6 +91,14 @@ int qp_supervisor_start(struct qp_supervisor *s, struct qp_errmsg *msg);
 void qp_supervisor_shutdown(struct qp_supervisor *s);
 /* Ends one politely. QP_E_NOTFOUND. In auto mode a new one is started afterwards. */
 int qp_supervisor_end(struct qp_supervisor *s, uint32_t server_id);
+
+/*
+ * Starts a successor of the ACTIVE data plane; once that is ACTIVE, this one is
+ * DRAINING: ops->draining tells it, or ops->drain_failed. QP_E_NOTFOUND;
+ * QP_E_INUSE: it drains, or one is starting; QP_E_NOMEM: two do not fit into the
+ * memory; QP_E_UNSUPPORTED: data planes are not started here.
+ */
+int qp_supervisor_drain(struct qp_supervisor *s, uint32_t server_id, struct qp_errmsg *msg);
 
 /* struct qp_sender's function; ctx is the supervisor. */
 void qp_supervisor_send(void *s, const struct qp_origin *to, struct qp_msg *m);

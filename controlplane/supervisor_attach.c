@@ -104,7 +104,8 @@ refusal(const struct qp_supervisor *s, const struct qp_generation *g)
 		return "this gateway starts its data planes by itself: use --no-auto-dataplane to "
 		       "start one by hand";
 	TAILQ_FOREACH (other, &s->generations, next) {
-		if (other != g && other->server_id != 0)
+		if (other != g && other->server_id != 0 && other->server_id != s->replaced &&
+			other->state != QP_DP_DRAINING)
 			return "a data plane runs already";
 	}
 	return NULL;
@@ -117,6 +118,7 @@ qp_generation_refuse(struct qp_generation *g, const char *why)
 
 	qp_log(QP_LOG_WARN, "a data plane was refused", QP_LOG_I64("pid", g->pid),
 		QP_LOG_STR("reason", why));
+	qp_supervisor_note_failure(s, g->pid, why);
 	qp_rendezvous_reply(g->fd, 0, why, -1, -1);
 	TAILQ_REMOVE(&s->generations, g, next);
 	qp_generation_free(g);

@@ -16,6 +16,9 @@ struct qp_supervisor {
 	int listen_fd;
 	bool once_active;
 	bool shutting_down;
+	uint32_t replaced; /* the data plane whose successor is starting; 0: none */
+	char replace_why[192]; /* why the successor cannot serve; "": not known yet */
+	struct qp_loop_timer replace_patience;
 	bool adopting; /* see qp_supervisor_adopting */
 	struct qp_watch doorbell_watch;
 	struct qp_watch listen_watch;
@@ -46,6 +49,21 @@ bool qp_generation_takes_clients(const struct qp_generation *g);
 void qp_supervisor_check_adopted(struct qp_supervisor *s);
 /* A data plane has ended: starts another when none is left for new clients, and none by itself. */
 void qp_supervisor_refill(struct qp_supervisor *s);
+
+/* supervisor_drain.c: a successor takes over. */
+/* DRAINING from now on. Again: changes nothing. */
+void qp_generation_drain(struct qp_generation *g);
+/* Says DRAIN to the workers that have not been told yet; true: some rings are still full. */
+bool qp_generation_say_drain(struct qp_generation *g);
+/* `g` is ACTIVE now: all others that are drain. */
+void qp_supervisor_succeeded(struct qp_supervisor *s, struct qp_generation *g);
+/* Process `pid` cannot serve: perhaps it is the successor. */
+void qp_supervisor_note_failure(struct qp_supervisor *s, pid_t pid, const char *why);
+/* The successor has ended. False: there was none. */
+bool qp_supervisor_succession_failed(struct qp_supervisor *s, const char *why);
+void qp_supervisor_succession_late(void *supervisor);
+/* struct qp_launcher_config's. */
+bool qp_supervisor_lcores_used(void *supervisor, uint32_t base, uint32_t n);
 
 /* supervisor_rings.c: hooks of the loop. */
 bool qp_supervisor_prepare_sleep(void *supervisor);

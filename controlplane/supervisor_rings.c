@@ -47,7 +47,7 @@ on_hello(struct qp_generation *g, unsigned worker, const struct qp_msg *m)
 		return;
 	qp_loop_timer_cancel(s->cfg.loop, &g->patience);
 	if (!qp_generation_takes_clients(g)) {
-		g->state = QP_DP_DRAINING;
+		qp_generation_drain(g);
 		return;
 	}
 	if (s->cfg.ops->activate(s->cfg.ctx, g, &msg) != 0) {
@@ -58,6 +58,7 @@ on_hello(struct qp_generation *g, unsigned worker, const struct qp_msg *m)
 	s->once_active = true;
 	qp_launcher_succeeded(s->launcher);
 	s->cfg.ops->active(s->cfg.ctx, g);
+	qp_supervisor_succeeded(s, g);
 }
 
 /* True: there is more, and room for the answers. */
@@ -99,6 +100,8 @@ qp_supervisor_check_rings(void *ctx)
 		if (g->link == NULL)
 			continue;
 		qp_dp_link_wake(g->link);
+		if (g->undrained != 0)
+			(void)qp_generation_say_drain(g);
 		for (unsigned w = 0; w < g->nworkers; w++)
 			take_messages(g, w);
 	}
@@ -115,6 +118,8 @@ qp_supervisor_prepare_sleep(void *ctx)
 		if (g->link == NULL)
 			continue;
 		qp_dp_link_sleep(g->link);
+		if (g->undrained != 0 && !s->retry.armed)
+			qp_loop_timer_set(s->cfg.loop, &s->retry, RETRY_MS);
 		for (unsigned w = 0; w < g->nworkers; w++) {
 			if (has_work(g, w))
 				work = true;

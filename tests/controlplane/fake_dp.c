@@ -4,8 +4,10 @@
  * the real code, again to a control plane that comes after one that was killed, has a TAP device and a mempool for each worker, and hands all
  * messages to and from the test (its brain) over a SOCK_SEQPACKET socket named
  * by FAKE_DP_BRAIN. FAKE_DP_MODE: "" well-behaved; "stubborn" ignores SHUTDOWN;
- * "broken" says HELLO with an error; "quits" exits before it attaches; "fickle" hangs up on a new
- * control plane's first answer, as one does that has waited for it too long, and comes again.
+ * "broken" says HELLO with an error; "quits" exits before it attaches; "hangs"
+ * attaches and says nothing; "fickle" hangs up on a new control plane's first
+ * answer, as one does that has waited for it too long, and comes again. A file
+ * named as the brain's socket with ".mode" behind it goes before the variable.
  */
 #include <errno.h>
 #include <poll.h>
@@ -52,6 +54,22 @@ die(const char *what)
 }
 
 static void
+read_mode(void)
+{
+	static char text[32];
+	char path[256];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s.mode", getenv("FAKE_DP_BRAIN"));
+	f = fopen(path, "re");
+	if (f == NULL)
+		return;
+	if (fgets(text, sizeof(text), f) != NULL)
+		mode = text;
+	fclose(f);
+}
+
+static void
 parse(int argc, char **argv)
 {
 	for (int i = 1; i < argc; i++) {
@@ -64,6 +82,7 @@ parse(int argc, char **argv)
 	}
 	if (getenv("FAKE_DP_MODE") != NULL)
 		mode = getenv("FAKE_DP_MODE");
+	read_mode();
 	if (instance == NULL)
 		die("--instance is missing");
 }
@@ -140,7 +159,9 @@ take_from_control_plane(unsigned w)
 	while (qp_ctl_receive(&ctl[w], &m)) {
 		if (brain >= 0 && send(brain, &m, sizeof(m), MSG_NOSIGNAL) < 0)
 			brain = -1;
-		if (m.type == QP_MSG_CONFIG)
+		if (m.type == QP_MSG_DRAIN)
+			attachment.shared->state = QP_DP_DRAINING;
+		if (m.type == QP_MSG_CONFIG && strcmp(mode, "hangs") != 0)
 			say_hello(w);
 		/* The whole data plane ends: no good-byes, its clients are made up. */
 		if (m.type == QP_MSG_CONFIG && w == 0)
@@ -198,6 +219,8 @@ take_from_brain(void)
 		attachment.shared->worker[m.worker].ip_drops[0] = 7;
 		attachment.shared->worker[m.worker].tcp[0] = 9;
 		break;
+	case BRAIN_END:
+		_exit(0);
 	case BRAIN_FLOOD: /* as many messages as the ring holds, at once */
 		m.type = QP_MSG_FORWARD_CLOSED;
 		for (unsigned i = 0; i < QP_RING_MESSAGES - 1; i++)

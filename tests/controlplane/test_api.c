@@ -32,6 +32,14 @@ qp_supervisor_find(const struct qp_supervisor *s, uint32_t server_id)
 }
 
 int
+qp_supervisor_drain(struct qp_supervisor *s, uint32_t server_id, struct qp_errmsg *msg)
+{
+	(void)s;
+	(void)server_id;
+	return qp_fail(msg, QP_E_INUSE, "the data plane is draining already");
+}
+
+int
 qp_supervisor_end(struct qp_supervisor *s, uint32_t server_id)
 {
 	told_to_end = server_id;

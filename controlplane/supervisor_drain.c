@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A data plane hands over to a successor: that one is started beside it, and
+ * when it serves the first one drains. Until then nothing changes, so that a
+ * successor that cannot start costs nobody a tunnel. Loop thread.
+ */
+#define QP_LOG_MODULE QP_LOG_M_process
+#include <stdio.h>
+#include <string.h>
+
+#include "controlplane/supervisor_internal.h"
+
+/* Rings, timers and what is no mempool come on top. */
+#define MEMORY_SLACK (1024u * 1024)
+
+static int
+check_memory(const struct qp_generation *g, struct qp_errmsg *msg)
+{
+	uint64_t need, left;
+
+	qp_dp_link_memory(g->server_id, &need, &left);
+	if (need + MEMORY_SLACK <= left)
+		return 0;
+	return qp_fail(msg, QP_E_NOMEM,
+		"a second data plane needs %llu MiB of hugepage memory and %llu MiB are free: raise "
+		"--memory",
+		(unsigned long long)((need + MEMORY_SLACK) >> 20) + 1,
+		(unsigned long long)(left >> 20));
+}
+
+/* Whether this one may be succeeded now. */
+static int
+check_state(const struct qp_supervisor *s, const struct qp_generation *g, struct qp_errmsg *msg)
+{
+	const struct qp_generation *other;
+
+	if (s->shutting_down)
+		return qp_fail(msg, QP_E_INUSE, "the gateway is ending");
+	if (s->adopting)
+		return qp_fail(msg, QP_E_INUSE, "data planes are being taken over");
+	if (g->state == QP_DP_DRAINING || g->told_to_end)
+		return qp_fail(msg, QP_E_INUSE, "the data plane is draining already");
+	if (g->state != QP_DP_ACTIVE)
+		return qp_fail(msg, QP_E_INUSE, "the data plane is starting");
+	TAILQ_FOREACH (other, &s->generations, next) {
+		if (other->state == QP_DP_STARTING)
+			break;
+	}
+	if (s->replaced != 0 || other != NULL)
+		return qp_fail(msg, QP_E_INUSE, "another data plane is starting");
+	if (s->launcher == NULL)
+		return qp_fail(msg, QP_E_UNSUPPORTED,
+			"this gateway starts no data planes (--no-auto-dataplane)");
+	return check_memory(g, msg);
+}
+
+int
+qp_supervisor_drain(struct qp_supervisor *s, uint32_t server_id, struct qp_errmsg *msg)
+{
+	struct qp_generation *g = server_id == 0 ? NULL : qp_supervisor_lookup(s, server_id);
+	int err;
+
+	if (g == NULL)
+		return qp_fail(msg, QP_E_NOTFOUND, "no data plane has this id");
+	err = check_state(s, g, msg);
+	if (err == 0)
+		err = qp_launcher_succeed(s->launcher, msg);
+	if (err != 0)
+		return err;
+	s->replaced = server_id;
+	s->replace_why[0] = '\0';
+	qp_loop_timer_set(s->cfg.loop, &s->replace_patience, QP_START_PATIENCE_MS);
+	qp_log(QP_LOG_INFO, "a new data plane is started: this one drains when that one serves",
+		QP_LOG_HEX("dp_id", server_id));
+	return 0;
+}
+
+void
+qp_supervisor_note_failure(struct qp_supervisor *s, pid_t pid, const char *why)
+{
+	if (s->replaced != 0 && pid == qp_launcher_pid(s->launcher) && s->replace_why[0] == '\0')
+		snprintf(s->replace_why, sizeof(s->replace_why), "%s", why);
+}
+
+void
+qp_supervisor_succession_late(void *ctx)
+{
+	struct qp_supervisor *s = ctx;
+
+	qp_supervisor_note_failure(s, qp_launcher_pid(s->launcher), "it takes too long to start");
+	qp_launcher_kill(s->launcher); /* what follows happens when its process has ended */
+}
+
+bool
+qp_supervisor_succession_failed(struct qp_supervisor *s, const char *why)
+{
+	const uint32_t id = s->replaced;
+
+	if (id == 0)
+		return false;
+	s->replaced = 0;
+	qp_loop_timer_cancel(s->cfg.loop, &s->replace_patience);
+	if (s->replace_why[0] != '\0')
+		why = s->replace_why;
+	s->cfg.ops->drain_failed(s->cfg.ctx, qp_supervisor_lookup(s, id), why);
+	qp_supervisor_refill(s); /* it may have ended meanwhile */
+	return true;
+}
+
+static void
+on_drain_timeout(void *ctx)
+{
+	struct qp_generation *g = ctx;
+
+	qp_log(QP_LOG_WARN, "a data plane has drained for the drain timeout: its tunnels are ended",
+		QP_LOG_HEX("dp_id", g->server_id));
+	if (!g->told_to_end)
+		qp_generation_end(g);
+}
+
+bool
+qp_generation_say_drain(struct qp_generation *g)
+{
+	for (unsigned w = 0; w < g->nworkers; w++) {
+		struct qp_msg m = {.type = QP_MSG_DRAIN};
+
+		if ((g->undrained & 1u << w) != 0 && qp_dp_link_send(g->link, w, &m) != QP_E_FULL)
+			g->undrained &= ~(1u << w);
+	}
+	return g->undrained != 0;
+}
+
+void
+qp_generation_drain(struct qp_generation *g)
+{
+	struct qp_supervisor *s = g->supervisor;
+
+	if (g->state == QP_DP_DRAINING)
+		return;
+	g->state = QP_DP_DRAINING;
+	g->drained = true;
+	g->undrained = (1u << g->nworkers) - 1;
+	(void)qp_generation_say_drain(g);
+	g->drain_timeout = (struct qp_loop_timer) {.fire = on_drain_timeout, .ctx = g};
+	if (s->cfg.drain_timeout_s > 0)
+		qp_loop_timer_set(s->cfg.loop, &g->drain_timeout, s->cfg.drain_timeout_s * 1000u);
+	s->cfg.ops->draining(s->cfg.ctx, g);
+}
+
+void
+qp_supervisor_succeeded(struct qp_supervisor *s, struct qp_generation *g)
+{
+	struct qp_generation *other;
+
+	s->replaced = 0;
+	qp_loop_timer_cancel(s->cfg.loop, &s->replace_patience);
+	TAILQ_FOREACH (other, &s->generations, next) {
+		if (other != g && other->state == QP_DP_ACTIVE)
+			qp_generation_drain(other);
+	}
+}
+
+bool
+qp_supervisor_lcores_used(void *ctx, uint32_t base, uint32_t n)
+{
+	const struct qp_supervisor *s = ctx;
+	const struct qp_generation *g;
+
+	TAILQ_FOREACH (g, &s->generations, next) {
+		if (g->lcore_base != 0 && base <= g->lcore_base + g->nworkers &&
+			g->lcore_base < base + n)
+			return true;
+	}
+	return false;
+}

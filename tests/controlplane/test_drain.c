@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A data plane hands over to a successor, or goes on when there is none; with fakes. */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "common/wire.h"
+#include "tests/controlplane/brain.h"
+#include "tests/controlplane/world.h"
+
+TestSuite(drain, .init = world_open, .fini = world_close, .timeout = 120);
+
+#define PORT 39000
+#define PSK "correct horse battery staple"
+#define PLANES "/api/v1/admin/ListDataPlanes"
+
+/* The first one that is in this state. */
+static bool
+id_of(struct gw *gw, const char *state, char id[16])
+{
+	char body[1024], mark[32], *at, *start;
+
+	snprintf(mark, sizeof(mark), "\"state\":\"%s\"", state);
+	if (gw_http(gw, "POST", PLANES, "{}", body, sizeof(body)) != 200 ||
+		(at = strstr(body, mark)) == NULL)
+		return false;
+	*at = '\0';
+	for (start = body; (at = strstr(start + 1, "\"dp_id\"")) != NULL; start = at)
+		;
+	return sscanf(start, "\"dp_id\":\"%15[^\"]\"", id) == 1;
+}
+
+static int
+drain(struct gw *gw, const char *id, char body[512])
+{
+	char request[64];
+
+	snprintf(request, sizeof(request), "{\"dp_id\":\"%s\"}", id);
+	return gw_http(gw, "POST", "/api/v1/admin/DrainDataPlane", request, body, 512);
+}
+
+/* What the next data planes do. */
+static void
+set_mode(const char *mode)
+{
+	char path[256];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/brain.mode", world_dir());
+	f = fopen(path, "we");
+	cr_assert_not_null(f);
+	fputs(mode, f);
+	fclose(f);
+}
+
+struct pair {
+	struct gw gw; /* its brain: the successor's */
+	struct gw old; /* the same, with the first one's brain */
+	char id[16];
+	pid_t pid;
+};
+
+static void
+start(struct pair *p, const char *more, const char *value)
+{
+	gw_start(&p->gw, PORT, "--psk", PSK, more, value, NULL);
+	gw_wait_ready(&p->gw);
+	p->old = p->gw;
+	p->pid = gw_data_plane_pid(&p->gw);
+	cr_assert(id_of(&p->gw, "ACTIVE", p->id));
+}
+
+static bool
+drains(void *ctx)
+{
+	struct pair *p = ctx;
+	char id[16];
+
+	return id_of(&p->gw, "DRAINING", id) && strcmp(id, p->id) == 0 &&
+	       id_of(&p->gw, "ACTIVE", id);
+}
+
+/* The successor serves, the first one drains. */
+static void
+hand_over(struct pair *p)
+{
+	char body[512];
+
+	p->gw.brain = -1;
+	cr_assert_eq(drain(&p->gw, p->id, body), 200, "%s", body);
+	cr_expect_str_eq(body, "{\"status\":\"draining\"}");
+	gw_wait_brain(&p->gw);
+	gw_expect(&p->gw, QP_MSG_CONFIG);
+	gw_expect(&p->old, QP_MSG_DRAIN);
+	cr_assert(world_until(drains, p, 10000));
+}
+
+static bool
+is_reaped(void *ctx)
+{
+	return kill(((struct pair *)ctx)->pid, 0) != 0 && errno == ESRCH;
+}
+
+static void
+end(struct pair *p)
+{
+	unsigned ms;
+
+	cr_expect_eq(gw_end(&p->gw, SIGTERM, &ms), 0);
+	cr_expect_lt(ms, 2000u, "it took %u ms", ms);
+	cr_expect_eq(world_processes(NULL), 0u);
+}
+
+Test(drain, successor_serves_and_the_first_ends_by_itself)
+{
+	char body[512], id[16];
+	struct pair p;
+
+	start(&p, NULL, NULL);
+	cr_expect_eq(drain(&p.gw, "0x0001", body), 404);
+	hand_over(&p);
+	cr_expect_eq(world_processes("quicport-data-plane"), 2u);
+	cr_expect_eq(drain(&p.gw, p.id, body), 409);
+	cr_expect_not_null(strstr(body, "draining already"), "%s", body);
+	cr_expect_eq(kill(p.pid, 0), 0);
+
+	gw_send(&p.old, &(struct qp_msg) {.type = BRAIN_END});
+	cr_assert(world_until(is_reaped, &p, 10000), "it is left as a zombie");
+	cr_expect_not(id_of(&p.gw, "DRAINING", id));
+	cr_expect(id_of(&p.gw, "ACTIVE", id));
+	cr_expect_eq(world_processes("quicport-data-plane"), 1u, "another one was started");
+	cr_expect_eq(gw_metric(&p.gw, "quicport_data_plane_deaths_total"), 0);
+	end(&p);
+}
+
+Test(drain, again_and_again)
+{
+	struct pair p;
+
+	start(&p, NULL, NULL);
+	for (unsigned i = 0; i < 4; i++) {
+		hand_over(&p);
+		gw_send(&p.old, &(struct qp_msg) {.type = BRAIN_END});
+		cr_assert(world_until(is_reaped, &p, 10000));
+		p.old = p.gw;
+		p.pid = gw_data_plane_pid(&p.gw);
+		cr_assert(id_of(&p.gw, "ACTIVE", p.id));
+	}
+	end(&p);
+}
+
+static bool
+has_failed(void *ctx)
+{
+	return world_log_has(&((struct pair *)ctx)->gw, "nothing drains");
+}
+
+/* `why` is in the log, the first one serves on, and may be drained later. */
+static void
+expect_nothing_changes(const char *mode, const char *why)
+{
+	char body[512], id[16];
+	struct pair p;
+
+	start(&p, NULL, NULL);
+	set_mode(mode);
+	cr_assert_eq(drain(&p.gw, p.id, body), 200);
+	if (strcmp(mode, "hangs") == 0) /* the others may be over by now */
+		cr_expect_eq(drain(&p.gw, p.id, body), 409, "%s", body);
+	cr_assert(world_until(has_failed, &p, 20000));
+	cr_expect(world_log_has(&p.gw, why));
+	cr_expect(id_of(&p.gw, "ACTIVE", id));
+	cr_expect_str_eq(id, p.id);
+	cr_expect_not(id_of(&p.gw, "DRAINING", id));
+	cr_expect_eq(kill(p.pid, 0), 0);
+
+	set_mode("");
+	if (strcmp(mode, "quits") == 0) { /* the others' brains wait to be taken first */
+		hand_over(&p);
+		gw_send(&p.old, &(struct qp_msg) {.type = BRAIN_END});
+		cr_assert(world_until(is_reaped, &p, 10000));
+	}
+	end(&p);
+}
+
+Test(drain, successor_that_quits_changes_nothing)
+{
+	expect_nothing_changes("quits", "exited with status 3 before it was ready");
+}
+
+Test(drain, successor_that_cannot_serve_changes_nothing)
+{
+	expect_nothing_changes("broken", "the fake data plane is broken");
+}
+
+Test(drain, successor_that_hangs_changes_nothing)
+{
+	expect_nothing_changes("hangs", "it takes too long to start");
+}
+
+Test(drain, successor_killed_later_is_replaced)
+{
+	struct pair p;
+	char id[16];
+
+	start(&p, NULL, NULL);
+	hand_over(&p);
+	gw_http(&p.gw, "GET", "/healthcheck", NULL, (char[64]) {0}, 64);
+	cr_assert(id_of(&p.gw, "ACTIVE", id));
+	gw_send(&p.gw, &(struct qp_msg) {.type = BRAIN_END});
+	p.gw.brain = -1;
+	gw_wait_brain(&p.gw);
+	gw_expect(&p.gw, QP_MSG_CONFIG);
+	cr_expect(world_until(drains, &p, 10000));
+	cr_expect_eq(kill(p.pid, 0), 0);
+	end(&p);
+}
+
+Test(drain, timeout_ends_it_politely)
+{
+	struct pair p;
+
+	start(&p, "--drain-timeout", "1");
+	hand_over(&p);
+	gw_expect(&p.old, QP_MSG_SHUTDOWN);
+	cr_assert(world_until(is_reaped, &p, 10000));
+	cr_expect_eq(gw_metric(&p.gw, "quicport_data_plane_deaths_total"), 0);
+	end(&p);
+}
+
+Test(drain, control_plane_killed_meanwhile_finds_it_draining)
+{
+	const struct qp_msg told = {.type = QP_MSG_REPLAY_END};
+	struct pair p, again;
+	char id[16];
+
+	start(&p, NULL, NULL);
+	hand_over(&p);
+	cr_assert_eq(gw_end(&p.gw, SIGKILL, NULL), -SIGKILL);
+	again = p;
+	gw_start(&again.gw, PORT, "--psk", PSK, NULL);
+	again.gw.brain = p.gw.brain;
+	gw_expect(&p.old, QP_MSG_CONFIG);
+	gw_expect(&p.old, QP_MSG_REPLAY);
+	gw_send(&p.old, &told);
+	gw_expect(&again.gw, QP_MSG_CONFIG);
+	gw_expect(&again.gw, QP_MSG_REPLAY);
+	gw_send(&again.gw, &told);
+	cr_assert(world_until(drains, &again, 10000));
+	gw_expect(&p.old, QP_MSG_DRAIN);
+	gw_send(&p.old, &(struct qp_msg) {.type = BRAIN_END});
+	cr_assert(world_until(is_reaped, &again, 10000));
+	cr_expect(id_of(&again.gw, "ACTIVE", id));
+	cr_expect_str_neq(id, p.id);
+	cr_expect_eq(world_processes("quicport-data-plane"), 1u);
+	end(&again);
+}
+
+Test(drain, memory_for_one_only_is_told_with_the_way_out)
+{
+	char body[512], id[16];
+	struct pair p;
+
+	start(&p, "--memory", "32");
+	cr_expect_eq(drain(&p.gw, p.id, body), 409);
+	cr_expect_not_null(strstr(body, "raise --memory"), "%s", body);
+	cr_expect(id_of(&p.gw, "ACTIVE", id));
+	end(&p);
+}
