@@ -294,3 +294,28 @@ qp_dp_link_reclaim(uint32_t server_id)
 	free(d);
 	return freed;
 }
+
+struct found {
+	unsigned n;
+	uint32_t *server_id;
+};
+
+static void
+find_block(const struct rte_memzone *zone, void *arg)
+{
+	struct found *f = arg;
+	uint32_t id;
+
+	if (f->n < 16 && sscanf(zone->name, QP_SHARED_NAME, &id) == 1)
+		f->server_id[f->n++] = id;
+}
+
+unsigned
+qp_dp_link_found(uint32_t server_id[16])
+{
+	struct found f = {.server_id = server_id};
+
+	if (qp_eal_attached())
+		rte_memzone_walk(find_block, &f);
+	return f.n;
+}

@@ -56,6 +56,12 @@ void qp_dp_link_memory(uint32_t server_id, uint64_t *used, uint64_t *left);
  */
 unsigned qp_dp_link_reclaim(uint32_t server_id);
 
+/*
+ * The ids of generations whose shared blocks are there, dead ones included, 16
+ * at most; how many. 0 before this process has attached to the memory.
+ */
+unsigned qp_dp_link_found(uint32_t server_id[16]);
+
 /* Relaxed: a counter of another process that may change meanwhile. */
 static inline uint64_t
 qp_shared_read(const uint64_t *counter)

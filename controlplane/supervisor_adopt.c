@@ -132,6 +132,21 @@ qp_generation_ask_replay(struct qp_generation *g)
 	return err;
 }
 
+/* Of data planes that died while no control plane was there to see it. */
+static void
+reclaim_dead(const struct qp_supervisor *s)
+{
+	uint32_t id[16];
+	const unsigned n = qp_dp_link_found(id);
+
+	for (unsigned i = 0; i < n; i++) {
+		if (qp_supervisor_lookup(s, id[i]) == NULL)
+			qp_log(QP_LOG_WARN, "a data plane died meanwhile: its memory is freed",
+				QP_LOG_HEX("dp_id", id[i]),
+				QP_LOG_U64("zones_freed", qp_dp_link_reclaim(id[i])));
+	}
+}
+
 void
 qp_supervisor_check_adopted(struct qp_supervisor *s)
 {
@@ -146,6 +161,8 @@ qp_supervisor_check_adopted(struct qp_supervisor *s)
 	s->adopting = false;
 	if (!s->shutting_down)
 		s->cfg.ops->adopted(s->cfg.ctx);
+	reclaim_dead(s);
+	qp_supervisor_refill(s); /* those that are left may all be draining */
 }
 
 void

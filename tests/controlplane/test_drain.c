@@ -209,7 +209,6 @@ Test(drain, successor_killed_later_is_replaced)
 
 	start(&p, NULL, NULL);
 	hand_over(&p);
-	gw_http(&p.gw, "GET", "/healthcheck", NULL, (char[64]) {0}, 64);
 	cr_assert(id_of(&p.gw, "ACTIVE", id));
 	gw_send(&p.gw, &(struct qp_msg) {.type = BRAIN_END});
 	p.gw.brain = -1;
@@ -232,32 +231,78 @@ Test(drain, timeout_ends_it_politely)
 	end(&p);
 }
 
+/* Another control plane after this one; the first data plane has been asked for its tunnels. */
+static void
+restart(struct pair *p)
+{
+	const int brain = p->gw.brain;
+
+	cr_assert_eq(gw_end(&p->gw, SIGKILL, NULL), -SIGKILL);
+	gw_start(&p->gw, PORT, "--psk", PSK, NULL);
+	p->gw.brain = brain;
+	gw_expect(&p->old, QP_MSG_CONFIG);
+	gw_expect(&p->old, QP_MSG_REPLAY);
+	gw_send(&p->old, &(struct qp_msg) {.type = QP_MSG_REPLAY_END});
+}
+
 Test(drain, control_plane_killed_meanwhile_finds_it_draining)
 {
-	const struct qp_msg told = {.type = QP_MSG_REPLAY_END};
-	struct pair p, again;
+	struct pair p;
 	char id[16];
 
 	start(&p, NULL, NULL);
 	hand_over(&p);
-	cr_assert_eq(gw_end(&p.gw, SIGKILL, NULL), -SIGKILL);
-	again = p;
-	gw_start(&again.gw, PORT, "--psk", PSK, NULL);
-	again.gw.brain = p.gw.brain;
-	gw_expect(&p.old, QP_MSG_CONFIG);
-	gw_expect(&p.old, QP_MSG_REPLAY);
-	gw_send(&p.old, &told);
-	gw_expect(&again.gw, QP_MSG_CONFIG);
-	gw_expect(&again.gw, QP_MSG_REPLAY);
-	gw_send(&again.gw, &told);
-	cr_assert(world_until(drains, &again, 10000));
+	restart(&p);
+	gw_expect(&p.gw, QP_MSG_CONFIG);
+	gw_expect(&p.gw, QP_MSG_REPLAY);
+	gw_send(&p.gw, &(struct qp_msg) {.type = QP_MSG_REPLAY_END});
+	cr_assert(world_until(drains, &p, 10000));
 	gw_expect(&p.old, QP_MSG_DRAIN);
 	gw_send(&p.old, &(struct qp_msg) {.type = BRAIN_END});
-	cr_assert(world_until(is_reaped, &again, 10000));
-	cr_expect(id_of(&again.gw, "ACTIVE", id));
+	cr_assert(world_until(is_reaped, &p, 10000));
+	cr_expect(id_of(&p.gw, "ACTIVE", id));
 	cr_expect_str_neq(id, p.id);
 	cr_expect_eq(world_processes("quicport-data-plane"), 1u);
-	end(&again);
+	end(&p);
+}
+
+static bool
+serves(void *ctx)
+{
+	char id[16];
+
+	return id_of(&((struct pair *)ctx)->gw, "ACTIVE", id);
+}
+
+Test(drain, adopted_data_plane_is_succeeded)
+{
+	struct pair p;
+
+	start(&p, NULL, NULL);
+	restart(&p);
+	cr_assert(world_until(serves, &p, 10000));
+	hand_over(&p);
+	gw_send(&p.old, &(struct qp_msg) {.type = BRAIN_END});
+	cr_assert(world_until(is_reaped, &p, 10000));
+	cr_expect_eq(world_processes("quicport-data-plane"), 1u);
+	end(&p);
+}
+
+Test(drain, successor_that_died_with_its_control_plane_is_replaced)
+{
+	struct pair p;
+
+	start(&p, NULL, NULL);
+	hand_over(&p);
+	kill(p.gw.pid, SIGSTOP);
+	gw_send(&p.gw, &(struct qp_msg) {.type = BRAIN_END});
+	p.gw.brain = -1;
+	restart(&p);
+	gw_wait_brain(&p.gw);
+	gw_expect(&p.gw, QP_MSG_CONFIG);
+	cr_assert(world_until(drains, &p, 10000));
+	cr_expect_eq(kill(p.pid, 0), 0);
+	end(&p);
 }
 
 Test(drain, memory_for_one_only_is_told_with_the_way_out)
