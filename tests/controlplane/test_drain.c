@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A data plane hands over to a successor, or goes on when there is none; with fakes. */
+#include <arpa/inet.h>
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "common/wire.h"
@@ -153,6 +155,42 @@ Test(drain, again_and_again)
 	end(&p);
 }
 
+/* A listener of events; they come as they happen. */
+static int
+listen_to_events(struct gw *gw)
+{
+	struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons(gw->port),
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	const struct timeval patience = {.tv_sec = 20};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	cr_assert_eq(connect(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	dprintf(fd, "GET /api/v1/events?types=data_plane HTTP/1.1\r\nHost: localhost\r\n\r\n");
+	return fd;
+}
+
+/* Until an event says why nothing drains. */
+static void
+expect_error_event(int fd, const char *id, const char *why)
+{
+	char text[8192] = "", about[64];
+	size_t len = 0;
+	ssize_t n;
+
+	while (strstr(text, "\"error\"") == NULL || text[len - 1] != '\n') {
+		n = recv(fd, text + len, sizeof(text) - 1 - len, 0);
+		cr_assert_gt(n, 0, "no such event came: %s", text);
+		len += (size_t)n;
+		text[len] = '\0';
+	}
+	close(fd);
+	snprintf(about, sizeof(about), "\"dp_id\":\"%s\"", id);
+	cr_expect_not_null(strstr(text, about), "%s", text);
+	cr_expect_not_null(strstr(text, "\"state\":\"ACTIVE\",\"error\":"), "%s", text);
+	cr_expect_not_null(strstr(text, why), "%s", text);
+}
+
 static bool
 has_failed(void *ctx)
 {
@@ -165,12 +203,15 @@ expect_nothing_changes(const char *mode, const char *why)
 {
 	char body[512], id[16];
 	struct pair p;
+	int events;
 
 	start(&p, NULL, NULL);
+	events = listen_to_events(&p.gw);
 	set_mode(mode);
 	cr_assert_eq(drain(&p.gw, p.id, body), 200);
 	if (strcmp(mode, "hangs") == 0) /* the others may be over by now */
 		cr_expect_eq(drain(&p.gw, p.id, body), 409, "%s", body);
+	expect_error_event(events, p.id, why);
 	cr_assert(world_until(has_failed, &p, 20000));
 	cr_expect(world_log_has(&p.gw, why));
 	cr_expect(id_of(&p.gw, "ACTIVE", id));

@@ -80,3 +80,52 @@ def test_drained_data_plane_loses_nothing(host):
     assert echoes(host, later)
     second.stop()
     gateway.end()
+
+
+def test_workers_end_together_with_the_last_tunnel(host):
+    gateway = Gateway(host, new_port(), "--workers", "2", "--memory", "240")
+    inside, ports = new_port(), [new_port() for _ in range(4)]
+    host.service(LO, inside, "--echo")
+    clients = [Client(host, f"{LO}:{gateway.port}", port, inside, name=f"c{port}") for port in ports]
+    for client, port in zip(clients, ports):
+        client.opens(host, LO, port)
+    (old,) = planes(gateway)
+    assert call(gateway, "DrainDataPlane", dp_id=old)[0] == 200
+    eventually(lambda: sorted(planes(gateway).values()) == ["ACTIVE", "DRAINING"], what="DRAINING")
+    assert all(echoes(host, port) for port in ports)
+    for client in clients[1:]:
+        client.stop()
+    assert echoes(host, ports[0])
+    assert planes(gateway)[old] == "DRAINING"
+    assert generations_of_tunnels(gateway) == {old: 1}
+    clients[0].stop()
+    eventually(lambda: old not in planes(gateway), what="the old one has ended")
+    assert gateway.metric("quicport_data_plane_deaths_total") == 0
+    gateway.end()
+
+
+def test_drain_timeout_moves_the_client(host):
+    gateway = Gateway(host, new_port(), "--drain-timeout", "1")
+    inside, outside = new_port(), new_port()
+    host.service(LO, inside, "--echo")
+    client = Client(host, f"{LO}:{gateway.port}", outside, inside, reconnect=True)
+    client.opens(host, LO, outside)
+    (old,) = planes(gateway)
+    assert call(gateway, "DrainDataPlane", dp_id=old)[0] == 200
+    eventually(lambda: old not in planes(gateway), what="the old one has ended")
+    client.opens(host, LO, outside)
+    (new,) = planes(gateway)
+    assert generations_of_tunnels(gateway) == {new: 1}
+    assert gateway.metric("quicport_data_plane_deaths_total") == 0
+    client.stop()
+    gateway.end()
+
+
+def test_memory_for_one_data_plane_only_is_told(host):
+    gateway = Gateway(host, new_port(), "--memory", "80")
+    (only,) = planes(gateway)
+    status, problem = call(gateway, "DrainDataPlane", dp_id=only)
+    assert status == 409
+    assert "raise --memory" in problem["detail"]
+    assert planes(gateway) == {only: "ACTIVE"}
+    gateway.end()
