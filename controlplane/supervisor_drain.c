@@ -22,7 +22,7 @@ check_memory(const struct qp_generation *g, struct qp_errmsg *msg)
 	if (need + MEMORY_SLACK <= left)
 		return 0;
 	return qp_fail(msg, QP_E_NOMEM,
-		"a second data plane needs %llu MiB of hugepage memory and %llu MiB are free: raise "
+		"another data plane needs %llu MiB of hugepage memory and %llu MiB are free: raise "
 		"--memory",
 		(unsigned long long)((need + MEMORY_SLACK) >> 20) + 1,
 		(unsigned long long)(left >> 20));
