@@ -144,7 +144,7 @@ ip -n "$outside" link set qpudp1 up
 start iperf.log iperf3 -s -p 5201
 start dns.log dnsmasq --no-daemon --no-resolv --no-hosts --port=5353 --address=/bench.test/192.0.2.53
 start gateway.log "$build/quicport" control-plane --control-plane-addr 127.0.0.1:39000 \
-	--data-plane-addr 127.0.0.1:39000 --no-public-api --psk benchmark
+	--data-plane-addr 127.0.0.1:39000 --no-public-api --psk benchmark --state-dir "$work/state"
 gateway=${pids[-1]}
 wait_until healthy
 start client.log "$build/quicport" client -s 127.0.0.1:39000 --psk benchmark --insecure \

@@ -133,7 +133,7 @@ ip -n "$host" link set lo up
 start sink.log "$qpload" serve 127.0.0.1 7001 --raw --after-eof
 start source.log "$qpload" serve 127.0.0.1 7002 --raw --send "$bytes"
 start gateway.log "$build/quicport" control-plane --control-plane-addr 127.0.0.1:39000 \
-	--data-plane-addr 127.0.0.1:39000 --no-public-api --psk benchmark
+	--data-plane-addr 127.0.0.1:39000 --no-public-api --psk benchmark --state-dir "$work/state"
 gateway=${pids[-1]}
 wait_until answers http://127.0.0.1:39000/healthcheck
 clients=()

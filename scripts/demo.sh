@@ -212,7 +212,8 @@ port_open() {
 start_gateway() {
 	start "$gateway" gateway.log "$build/quicport" control-plane \
 		--control-plane-addr 127.0.0.1:39000 --data-plane-addr 0.0.0.0:39000 \
-		--privkey-file "$work/keys/gateway" --client-pubkeys-file "$work/keys/client.pub"
+		--privkey-file "$work/keys/gateway" --client-pubkeys-file "$work/keys/client.pub" \
+		--state-dir "$work/state"
 	gateway_pid=${pids[-1]}
 	wait_until 10 healthy_or_gone || return 1
 	! gone "$gateway_pid" || return 1

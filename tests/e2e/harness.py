@@ -225,9 +225,13 @@ class Process:
 
 
 def clean_environment(extra):
-    """The test's environment without the product's variables: each test says what it wants."""
+    """
+    The test's environment without the product's variables: each test says what it wants. A
+    gateway keeps its state in the test's folder, not in the host's.
+    """
+    logs = os.environ["QP_E2E_LOGS"]
     env = {key: value for key, value in os.environ.items() if not key.startswith("QUICPORT_")}
-    env.update(HOME=os.environ["QP_E2E_LOGS"], **(extra or {}))
+    env.update({"HOME": logs, "QUICPORT_STATE_DIR": f"{logs}/state", **(extra or {})})
     for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"):
         if name not in (extra or {}):
             env.pop(name, None)

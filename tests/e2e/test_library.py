@@ -9,7 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from harness import BUILD, QUICPORT, ROOT, RefPeer, Traces, eventually, new_port, run
+from harness import (
+    BUILD,
+    QUICPORT,
+    ROOT,
+    RefPeer,
+    Traces,
+    clean_environment,
+    eventually,
+    new_port,
+    run,
+)
 
 LO = "127.0.0.1"
 EXAMPLES = ROOT / "docs/examples"
@@ -182,7 +192,8 @@ def test_program_starts_a_gateway_uses_it_and_stops_it(host, installed, tmp_path
     host.service(LO, inside, "--echo")
     popen = subprocess.Popen(
         host.command(program, QUICPORT, port, outside, inside),
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=clean_environment(None))  # fmt: skip
     try:
         second = popen.stdout.readline()
         assert str(port) in second, second + popen.stderr.read()
