@@ -13,6 +13,7 @@
 #include "admin/commands.h"
 #include "admin/show.h"
 #include "common/keys.h"
+#include "common/opt.h"
 
 static const struct qpa_command live[] = {
 	{"events", "what happens, as it happens", qpa_events_run, NULL},
@@ -89,40 +90,6 @@ find(const char *name)
 	return NULL;
 }
 
-/* Words of an option that stands before the command: 0 for anything else. */
-static int
-option_words(const char *word)
-{
-	static const char *const with_value[] = {"--api", "--token-file", "--cacert", "--timeout"};
-
-	for (size_t i = 0; i < sizeof(with_value) / sizeof(with_value[0]); i++) {
-		size_t len = strlen(with_value[i]);
-
-		if (strncmp(word, with_value[i], len) == 0 && word[len] == '=')
-			return 1;
-		if (strcmp(word, with_value[i]) == 0)
-			return 2;
-	}
-	return strcmp(word, "--json") == 0 || strcmp(word, "--raw") == 0 ? 1 : 0;
-}
-
-/* "--api URL kick …" becomes "kick --api URL …". The command, or NULL. */
-static char *
-move_command_first(int argc, char **argv)
-{
-	int at = 0, words;
-	char *command;
-
-	while (at < argc && (words = option_words(argv[at])) > 0)
-		at += words;
-	if (at >= argc)
-		return NULL;
-	command = argv[at];
-	memmove(&argv[1], &argv[0], (size_t)at * sizeof(argv[0]));
-	argv[0] = command;
-	return command;
-}
-
 static int
 unknown(const char *name)
 {
@@ -155,7 +122,10 @@ help(int argc, char **argv)
 int
 main(int argc, char **argv)
 {
-	char *name = argc > 0 ? move_command_first(argc - 1, argv + 1) : NULL;
+	static const char *const valued[] = {
+		"--api", "--token-file", "--cacert", "--timeout", NULL};
+	static const char *const flags[] = {"--json", "--raw", NULL};
+	char *name = argc > 0 ? qp_opt_command_first(argc - 1, argv + 1, valued, flags) : NULL;
 	const struct qpa_command *c;
 
 	qpa_show_init();

@@ -12,6 +12,7 @@
 #include "client/commands.h"
 #include "client/options.h"
 #include "common/keys.h"
+#include "common/opt.h"
 
 struct command {
 	const char *name;
@@ -102,49 +103,12 @@ help(int argc, char **argv)
 	return run(c, 2, words);
 }
 
-/* Words of a global option that stands before the command: 0 for anything else. */
-static int
-global_option_words(const char *word)
-{
-	static const char *const names[] = {"--log-format", "--log-output", "--log-level"};
-
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		size_t len = strlen(names[i]);
-
-		if (strncmp(word, names[i], len) != 0)
-			continue;
-		if (word[len] == '=')
-			return 1;
-		if (word[len] == '\0')
-			return 2;
-	}
-	return 0;
-}
-
-/*
- * "quicport --log-format json client …" becomes "client --log-format json …":
- * the command's word moves to the front. Returns it; NULL when there is none.
- */
-static char *
-move_command_first(int argc, char **argv)
-{
-	int at = 0, words;
-	char *command;
-
-	while (at < argc && (words = global_option_words(argv[at])) > 0)
-		at += words;
-	if (at >= argc)
-		return NULL;
-	command = argv[at];
-	memmove(&argv[1], &argv[0], (size_t)at * sizeof(argv[0]));
-	argv[0] = command;
-	return command;
-}
-
 int
 main(int argc, char **argv)
 {
-	char *name = argc > 0 ? move_command_first(argc - 1, argv + 1) : NULL;
+	static const char *const valued[] = {"--log-format", "--log-output", "--log-level", NULL};
+	static const char *const flags[] = {NULL};
+	char *name = argc > 0 ? qp_opt_command_first(argc - 1, argv + 1, valued, flags) : NULL;
 	const struct command *c;
 
 	if (name == NULL) {

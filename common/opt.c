@@ -222,3 +222,38 @@ qp_opt_parse_or_exit(const struct qp_opt_command *cmd, int argc, char **argv)
 		exit(2);
 	}
 }
+
+/* Words of one of these options; 0: it is none of them. */
+static int
+option_words(const char *word, const char *const *valued, const char *const *flags)
+{
+	for (; *valued != NULL; valued++) {
+		size_t len = strlen(*valued);
+
+		if (strncmp(word, *valued, len) == 0 && word[len] == '=')
+			return 1;
+		if (strcmp(word, *valued) == 0)
+			return 2;
+	}
+	for (; *flags != NULL; flags++) {
+		if (strcmp(word, *flags) == 0)
+			return 1;
+	}
+	return 0;
+}
+
+char *
+qp_opt_command_first(int argc, char **argv, const char *const *valued, const char *const *flags)
+{
+	int at = 0, words;
+	char *command;
+
+	while (at < argc && (words = option_words(argv[at], valued, flags)) > 0)
+		at += words;
+	if (at >= argc)
+		return NULL;
+	command = argv[at];
+	memmove(&argv[1], &argv[0], (size_t)at * sizeof(argv[0]));
+	argv[0] = command;
+	return command;
+}

@@ -162,6 +162,15 @@ int qp_opt_parse(const struct qp_opt_command *cmd, int argc, char **argv, struct
 /* The same text for the process's life, kept once however often it comes. NULL: out of memory. */
 const char *qp_opt_keep(const char *text);
 
+/*
+ * "--log-format json client …" becomes "client --log-format json …": options
+ * that stand before the command's word move behind it. argv[0] is the first
+ * word. `valued` have a value, in the same word after "=" or in the next;
+ * `flags` have none; both end with NULL. The command's word; NULL: there is none.
+ */
+char *qp_opt_command_first(
+	int argc, char **argv, const char *const *valued, const char *const *flags);
+
 /* The --help page, at most 80 columns wide. */
 void qp_opt_help(const struct qp_opt_command *cmd, FILE *to);
 

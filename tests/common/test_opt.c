@@ -399,3 +399,40 @@ Test(opt, parse_or_exit_error_exits_with_2, .exit_code = 2)
 
 	qp_opt_parse_or_exit(&cmd, 2, argv);
 }
+
+/* Options before the command's word. */
+
+static const char *
+command_first(unsigned n, const char *const *words, char joined[128])
+{
+	static const char *const valued[] = {"--api", "--log-level", NULL};
+	static const char *const flags[] = {"--json", NULL};
+	char *argv[8];
+	char *command;
+
+	for (unsigned i = 0; i < n; i++)
+		argv[i] = (char *)(uintptr_t)words[i];
+	command = qp_opt_command_first((int)n, argv, valued, flags);
+	joined[0] = '\0';
+	for (unsigned i = 0; i < n; i++)
+		snprintf(joined + strlen(joined), 128 - strlen(joined), "%s ", argv[i]);
+	return command;
+}
+
+Test(opt, command_comes_before_the_options_that_stood_before_it)
+{
+	static const char *const before[] = {"--api", "URL", "--json", "--log-level=debug", "kick", "7"};
+	static const char *const none[] = {"kick", "--api", "URL"};
+	static const char *const longer[] = {"--apiary", "kick"};
+	static const char *const alone[] = {"--json", "--api", "URL"};
+	static const char *const cut[] = {"--api"};
+	char joined[128];
+
+	cr_expect(eq(str, (char *)command_first(6, before, joined), "kick"));
+	cr_expect(eq(str, joined, "kick --api URL --json --log-level=debug 7 "));
+	cr_expect(eq(str, (char *)command_first(3, none, joined), "kick"));
+	cr_expect(eq(str, joined, "kick --api URL "));
+	cr_expect(eq(str, (char *)command_first(2, longer, joined), "--apiary"));
+	cr_expect(eq(ptr, (void *)(uintptr_t)command_first(3, alone, joined), NULL));
+	cr_expect(eq(ptr, (void *)(uintptr_t)command_first(1, cut, joined), NULL));
+}
