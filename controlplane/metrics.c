@@ -328,20 +328,18 @@ write_drops_by_layer(FILE *out, const struct qp_totals *t)
 static void
 write_resets(FILE *out, const struct qp_totals *t)
 {
-	static const char *const causes[] = {
-		"stray", "refused", "aborted", "timeout", "no_memory", "closed"};
-	char prefix[32];
+#define CAUSE(name) {#name, offsetof(struct tcp_layout, rst_##name)}
+	static const struct {
+		const char *name;
+		size_t offset;
+	} causes[] = {CAUSE(stray), CAUSE(refused), CAUSE(aborted), CAUSE(timeout),
+		CAUSE(no_memory), CAUSE(closed)};
+#undef CAUSE
 
 	qp_metrics_head(out, "tcp_resets_sent_total", "TCP resets sent, by cause", "counter");
-	for (size_t c = 0; c < COUNT(causes); c++) {
-		snprintf(prefix, sizeof(prefix), "rst_%s", causes[c]);
-		for (size_t i = 0; i < COUNT(tcp_fields); i++) {
-			if (strcmp(tcp_fields[i].name, prefix) == 0)
-				fprintf(out, "quicport_tcp_resets_sent_total{cause=\"%s\"} %" PRIu64
-					     "\n",
-					causes[c], value_at(t, tcp_fields[i].offset));
-		}
-	}
+	for (size_t i = 0; i < COUNT(causes); i++)
+		fprintf(out, "quicport_tcp_resets_sent_total{cause=\"%s\"} %" PRIu64 "\n",
+			causes[i].name, value_at(t->tcp, causes[i].offset));
 }
 
 static void
