@@ -8,6 +8,7 @@
 #include "common/wire.h"
 #include "dataplane/ip.h"
 #include "tests/dataplane/golden.h"
+#include "tests/dataplane/outside.h"
 
 #define CID_BYTES 8u
 #define PACKETS_A_TURN 64u
@@ -540,6 +541,18 @@ client_forward(struct client *c, uint16_t port)
 		.remote_forward_request = {port, QP_WIRE_TCP, qp_slice_of("22")}};
 
 	return ask_for(c, &msg);
+}
+
+struct client_stream *
+client_relayed(struct client *c, uint16_t port, struct outside_conn **o)
+{
+	unsigned before = 0;
+
+	while (client_nth(c, before) != NULL)
+		before++;
+	*o = outside_connect(c->world, port);
+	(void)world_until(c->world, 5 * WORLD_S, client_nth(c, before) != NULL);
+	return client_nth(c, before);
 }
 
 struct client_stream *

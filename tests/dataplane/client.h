@@ -104,6 +104,9 @@ void client_close(struct client *c, uint64_t code);
  * Returns stream 0, whose received bytes so far are step 2 and the response.
  */
 struct client_stream *client_forward(struct client *c, uint16_t port);
+struct outside_conn;
+/* An outside connection to that port, and its stream at the client; NULL: that did not come in time. */
+struct client_stream *client_relayed(struct client *c, uint16_t port, struct outside_conn **o);
 /* The same for a local forward. */
 struct client_stream *client_local(struct client *c, const char *destination);
 

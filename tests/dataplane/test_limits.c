@@ -91,13 +91,10 @@ open_port(void)
 static struct client_stream *
 relayed(struct outside_conn **o)
 {
-	unsigned before = 0;
+	struct client_stream *s = client_relayed(c, FORWARDED, o);
 
-	while (client_nth(c, before) != NULL)
-		before++;
-	*o = outside_connect(w, FORWARDED);
-	cr_assert(world_until(w, 5 * WORLD_S, client_nth(c, before) != NULL));
-	return client_nth(c, before);
+	cr_assert_not_null(s);
+	return s;
 }
 
 static struct outside_conn *
