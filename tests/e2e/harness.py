@@ -402,9 +402,10 @@ class Traces:
         host = self.host
         links = [entry["ifname"] for entry in json.loads(host.run("ip", "-j", "link"))]
         seen = {f"link {name}" for name in links}
+        # Not for each link by name: one of a gateway that is ending may be gone by then.
+        for entry in json.loads(host.run("tc", "-j", "qdisc", "show") or "[]"):
+            seen.add(f"qdisc {entry['kind']} on {entry['dev']}")
         for name in links:
-            for entry in json.loads(host.run("tc", "-j", "qdisc", "show", "dev", name) or "[]"):
-                seen.add(f"qdisc {entry['kind']} on {name}")
             for side in ("ingress", "egress"):
                 shown = host.run("tc", "filter", "show", "dev", name, side, check=False)
                 seen |= {f"filter on {name} {side}: {line}" for line in shown.splitlines()}
