@@ -3,7 +3,8 @@
  * The port owner: EAL's primary process. It owns the hugepage memory (and, in
  * nic mode, the physical ports) and sleeps: no reason to change, none to crash.
  * It ends when nobody holds the lifeline's other end any more, or on SIGTERM,
- * and takes EAL's files with it. One thread of ours; EAL has its own.
+ * and takes EAL's files with it. One thread of ours; EAL has its own. From its
+ * readiness on it is locked in (owner_sandbox.c).
  * Whose memory it is it learns from its command line, or as a service of its
  * own from its socket (owner_service.c).
  * Supervision and everything else are the control plane's.
@@ -27,6 +28,7 @@
 #include "common/host.h"
 #include "common/log.h"
 #include "common/opt.h"
+#include "dataplane/owner_sandbox.h"
 #include "dataplane/owner_service.h"
 #include "dataplane/telemetry.h"
 
@@ -263,6 +265,9 @@ own(struct options *o, struct qp_owner_service *service, int signals)
 		qp_host_eal_cleanup(o->instance);
 		return fail(o, service, msg.text);
 	}
+	if (qp_owner_sandbox_close(&msg) != 0)
+		qp_log(QP_LOG_WARN, "the port owner runs without its sandbox",
+			QP_LOG_STR("reason", msg.text));
 	succeed(o, service);
 	sleep_until_done(o, service, signals);
 	/*
@@ -312,5 +317,8 @@ main(int argc, char **argv)
 			fprintf(stderr, "quicport-port-owner: %s\n", why);
 		return 1;
 	}
+	if (qp_owner_sandbox_begin(&msg) != 0)
+		qp_log(QP_LOG_WARN, "the port owner keeps more rights than it needs",
+			QP_LOG_STR("reason", msg.text));
 	return o.listen_fd != 0 ? serve(&o, signals) : own(&o, NULL, signals);
 }

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The port owner: what it may still do, what it must not, and what its end costs."""
+
+import errno
+import json
+import os
+import re
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+from harness import TOOLS, Gateway, eventually, new_port, run
+
+# x86-64's numbers, as the C headers have them.
+SOCKET, EXECVE, FORK, PTRACE, MOUNT, KILL, BPF, CLONE3 = 41, 59, 57, 101, 165, 62, 321, 435
+SETUID, CONNECT, MMAP, UNSHARE, GETPID = 105, 42, 9, 272, 39
+
+
+@pytest.fixture
+def gateway(host, logs):
+    gateway = Gateway(host, new_port(), "--log-output", logs / "quicport.log")
+    yield gateway
+    gateway.end()
+
+
+def owner_of(gateway):
+    for pid in gateway.members():
+        if Path(f"/proc/{pid}/exe").resolve().name == "quicport-port-owner":
+            return pid
+    raise AssertionError("no port owner")
+
+
+def inject(pid, *call):
+    """What the system call gives each of the process's threads."""
+    text = run(TOOLS / "qpinject", pid, *call)
+    return {int(tid): int(result) for tid, result in map(str.split, text.splitlines())}
+
+
+def status_of(pid, field):
+    text = Path(f"/proc/{pid}/status").read_text()
+    return re.search(rf"^{field}:\s*(\S+)", text, re.M)[1]
+
+
+needs_inject = pytest.mark.skipif(
+    not (TOOLS / "qpinject").exists(), reason="qpinject knows x86-64 only"
+)
+
+
+@needs_inject
+@pytest.mark.parametrize(
+    "call",
+    [(SOCKET, int(socket.AF_INET), 1, 0), (SOCKET, int(socket.AF_INET6), 2, 0),
+     (SOCKET, int(socket.AF_NETLINK), 3, 0), (SOCKET, int(socket.AF_PACKET), 3, 0),
+     (EXECVE, 0, 0, 0), (FORK,), (PTRACE, 0, 0, 0, 0), (MOUNT, 0, 0, 0, 0, 0), (KILL, 1, 0),
+     (BPF, 0, 0, 0), (SETUID, 0), (UNSHARE, 0), (MMAP, 0, 4096, 7, 0x22, -1 % 2**64, 0),
+     (SOCKET + 0x40000000, int(socket.AF_INET), 1, 0)],
+)  # fmt: skip
+def test_forbidden_call_fails_and_ends_nothing(gateway, call):
+    owner = owner_of(gateway)
+    results = inject(owner, *call)
+    assert len(results) >= 3, "its own thread and EAL's"
+    assert set(results.values()) == {-errno.EPERM}, results
+    assert owner_of(gateway) == owner
+    assert gateway.healthy()
+
+
+@needs_inject
+def test_call_that_it_needs_works_in_each_thread(gateway):
+    owner = owner_of(gateway)
+    assert set(inject(owner, GETPID).values()) == {owner}
+
+
+def test_it_has_neither_rights_nor_network(gateway):
+    owner = owner_of(gateway)
+    assert status_of(owner, "Seccomp") == "2"
+    assert status_of(owner, "NoNewPrivs") == "1"
+    rights = int(status_of(owner, "CapEff"), 16) | int(status_of(owner, "CapPrm"), 16)
+    assert rights & ~0x2 == 0, f"{rights:x}"
+    assert os.readlink(f"/proc/{owner}/ns/net") != os.readlink(f"/proc/{gateway.pid}/ns/net")
+    links = run("nsenter", "-t", owner, "-n", "ip", "-j", "link")
+    assert [entry["ifname"] for entry in json.loads(links) if "UP" in entry["flags"]] == []
+
+
+def test_it_opens_its_log_anew(gateway, logs):
+    owner, log = owner_of(gateway), logs / "quicport.log"
+    (open_log,) = {fd for fd in Path(f"/proc/{owner}/fd").iterdir() if fd.resolve() == log}
+    log.rename(logs / "quicport.log.1")
+    gateway.send(signal.SIGUSR1)
+    eventually(lambda: open_log.resolve() == log, what="the port owner's log is the new file")
