@@ -51,8 +51,4 @@ struct conn *conn_any(void);
 /* Ends it as failed, because of `end`. */
 void conn_give_up(struct conn *c, const char *end);
 
-int64_t now_us(void);
-/* "qpload: what: errno in words", and exit status 2. */
-_Noreturn void die(const char *what);
-
 #endif

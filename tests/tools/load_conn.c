@@ -10,9 +10,9 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "net.h"
 #include "pattern.h"
 
 /*
@@ -50,22 +50,6 @@ struct conn {
 
 static struct conn *conns; /* all that run */
 static uint8_t chunk[CHUNK_BYTES];
-
-int64_t
-now_us(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * INT64_C(1000000) + ts.tv_nsec / 1000;
-}
-
-_Noreturn void
-die(const char *what)
-{
-	fprintf(stderr, "qpload: %s: %s\n", what, strerror(errno));
-	exit(2);
-}
 
 /* ---- the end of a connection ---- */
 

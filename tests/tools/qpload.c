@@ -1,18 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <getopt.h>
-#include <netdb.h>
 #include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "load.h"
+#include "net.h"
 
 /*
  * Load for the end-to-end tests: a service that many connections come to, and
@@ -45,20 +43,6 @@ on_signal(int signum)
 
 /* ---- sockets ---- */
 
-static struct addrinfo *
-resolve(const char *host, const char *port)
-{
-	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST};
-	struct addrinfo *found;
-	int error = getaddrinfo(host, port, &hints, &found);
-
-	if (error != 0) {
-		fprintf(stderr, "qpload: %s:%s: %s\n", host, port, gai_strerror(error));
-		exit(2);
-	}
-	return found;
-}
-
 static void
 start_connection(const struct addrinfo *peer)
 {
@@ -89,15 +73,9 @@ start_connection(const struct addrinfo *peer)
 static int
 open_listener(const struct addrinfo *at)
 {
-	int fd = socket(at->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	struct epoll_event ev = {.events = EPOLLIN, .data.ptr = NULL};
-	int on = 1;
+	int fd = listen_at(at);
 
-	if (fd < 0)
-		die("socket");
-	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-	if (bind(fd, at->ai_addr, at->ai_addrlen) != 0 || listen(fd, 4096) != 0)
-		die(plan.port);
 	if (epoll_ctl(load_epoll, EPOLL_CTL_ADD, fd, &ev) != 0)
 		die("epoll_ctl");
 	return fd;
@@ -234,19 +212,6 @@ static const struct option options[] = {
 	{NULL, 0, NULL, 0},
 };
 
-static uint64_t
-number(const char *text)
-{
-	char *end;
-	unsigned long long value = strtoull(text, &end, 0);
-
-	if (*text == '\0' || *end != '\0') {
-		fprintf(stderr, "qpload: not a number: %s\n", text);
-		exit(2);
-	}
-	return value;
-}
-
 static bool
 take_option(int opt)
 {
@@ -299,7 +264,6 @@ take_option(int opt)
 int
 main(int argc, char **argv)
 {
-	struct rlimit files;
 	int opt;
 
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -317,9 +281,7 @@ main(int argc, char **argv)
 	plan.host = argv[optind + 1];
 	plan.port = argv[optind + 2];
 
-	getrlimit(RLIMIT_NOFILE, &files);
-	files.rlim_cur = files.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &files);
+	raise_file_limit();
 	sigaction(SIGTERM, &(struct sigaction) {.sa_handler = on_signal}, NULL);
 	sigaction(SIGINT, &(struct sigaction) {.sa_handler = on_signal}, NULL);
 	if (sodium_init() < 0 || (load_epoll = epoll_create1(EPOLL_CLOEXEC)) < 0)
