@@ -25,6 +25,7 @@
 enum {
 	CHUNK_BYTES = 64 * 1024,
 	SLOTS = 1 << 16,
+	MAX_TOLD = 20,
 	USER = 0,
 	SERVICE = 1,
 };
@@ -125,20 +126,30 @@ end_text(enum storm_end end)
 	return texts[end];
 }
 
-/* `at`: the side that saw it. */
+/* `at`: the side that saw it. The first ones are enough to look at. */
+static void
+tell(const struct conn *c, enum storm_end end, int at, int64_t now)
+{
+	const struct storm_side *user = c->sides[USER], *service = c->sides[SERVICE];
+	static unsigned told;
+
+	if (told++ >= MAX_TOLD)
+		return;
+	fprintf(stderr,
+		"%.6f: %s %u to %s %s at the %s after %.3f s; user sent %lu got %lu, service sent %lu got %lu\n",
+		(double)now / 1e6, c->kind == STORM_BULK ? "bulk" : "short", c->number,
+		storm_plan.targets[c->target].name, end_text(end), at == USER ? "user" : "service",
+		(double)(now - c->started_us) / 1e6, user->sent, user->got,
+		service == NULL ? 0 : service->sent, service == NULL ? 0 : service->got);
+}
+
 static void
 conn_end(struct conn *c, enum storm_end end, int at)
 {
-	const struct storm_side *user = c->sides[USER], *service = c->sides[SERVICE];
 	int64_t now = now_us();
 
 	if (end != STORM_FINISHED)
-		fprintf(stderr,
-			"%.3f: %s %u to %s %s at the %s after %.3f s, sent %lu got %lu, service %lu %lu\n",
-			(double)now / 1e6, c->kind == STORM_BULK ? "bulk" : "short", c->number,
-			storm_plan.targets[c->target].name, end_text(end),
-			at == USER ? "user" : "service", (double)(now - c->started_us) / 1e6, user->sent,
-			user->got, service == NULL ? 0 : service->sent, service == NULL ? 0 : service->got);
+		tell(c, end, at, now);
 	storm_count_end(c->kind, end, c->target, now - c->started_us);
 	side_close(c->sides[USER]);
 	side_close(c->sides[SERVICE]);
@@ -212,9 +223,9 @@ side_send(struct conn *c, struct storm_side *side)
 {
 	bool full = false;
 
-	if (side->connecting || side->tx_ended)
+	if (side->connecting)
 		return 0;
-	while (!full && side->sent < c->limit[side->which]) {
+	while (!full && !side->tx_ended && side->sent < c->limit[side->which]) {
 		uint64_t left = c->limit[side->which] - side->sent;
 		size_t len = fill(c, side, left < CHUNK_BYTES ? (size_t)left : CHUNK_BYTES);
 		ssize_t n = send(side->fd, chunk, len, MSG_NOSIGNAL);
