@@ -181,6 +181,9 @@ struct qp_rtt_histogram {
 	uint64_t sum_us;
 };
 
+/* A thread that sleeps shows at least so often that it lives. */
+#define QP_BEAT_MS 250u
+
 struct qp_worker_shared {
 	struct qp_worker_counters c;
 	uint64_t tcp[QP_SHARED_TCP_COUNTERS]; /* QP_TCP_COUNTERS order */
@@ -188,13 +191,15 @@ struct qp_worker_shared {
 	uint64_t ip_drops[QP_SHARED_IP_DROPS]; /* QP_IP_DROPS order */
 	struct qp_rtt_histogram tcp_rtt;       /* each sample of RFC 6298 */
 	struct qp_rtt_histogram quic_rtt;      /* of the tunnels, smoothed, one after the other */
-	uint64_t heartbeat_ns;                /* CLOCK_MONOTONIC at the last loop turn or sleep */
+	/* CLOCK_MONOTONIC at the last loop turn; a sleep is no longer than QP_BEAT_MS, then there is a turn. */
+	uint64_t heartbeat_ns;
 	/*
 	 * Store by the worker before it sleeps, load by the control plane after it
 	 * has enqueued (both seq_cst): 1 = ring the doorbell. Pairs with qp_ctl.
 	 */
 	uint32_t c2d_sleeping;
-	uint32_t pad;
+	/* Appended in version 4; was zero before. */
+	uint32_t tid;                         /* of its thread, for the kernel's account of it; 0: not told */
 } __attribute__((aligned(64)));
 
 /* A hash over the names of all counters (FNV-1a, 32 bits), so that two releases tell each other apart. */
@@ -227,6 +232,8 @@ struct qp_gen_shared {
 	uint64_t started_at;   /* Unix time, seconds */
 	uint32_t ring_bytes;   /* of each ring behind this block */
 	uint32_t orphan_timeout_s; /* as CONFIG says; 0: for ever */
+	/* Appended in version 4; was zero before. */
+	uint64_t main_heartbeat_ns; /* of the main thread, as a worker's; 0: not told */
 	/* Written by the control plane: 1 = it sleeps on its doorbell. Seq_cst as above. */
 	uint32_t d2c_sleeping __attribute__((aligned(64)));
 	struct qp_worker_shared worker[QP_MAX_WORKERS] __attribute__((aligned(64)));

@@ -200,6 +200,7 @@ open_supervisor(struct qp_gateway *g, struct qp_errmsg *msg)
 			.auto_start = !g->o->no_auto_dataplane,
 			.workers = g->o->workers,
 			.busy_poll = g->o->busy_poll,
+			.hang_timeout_ms = g->o->hang_timeout_ms,
 			.drain_timeout_s = g->o->drain_timeout_s,
 			.log = g->o->log,
 		},

@@ -52,6 +52,7 @@ snapshot(void *ctx, struct qp_metrics *out)
 		.generations = qp_supervisor_generations(g->supervisor),
 		.data_plane_starts = stats->starts,
 		.data_plane_deaths = stats->deaths,
+		.data_plane_hangs = stats->hangs,
 		.messages_dropped = stats->messages_dropped,
 		.classifier = classified ? g->classifier : NULL,
 		.usage = g->usage,

@@ -8,6 +8,7 @@
 #include <sys/types.h>
 
 #include "controlplane/dp_link.h"
+#include "controlplane/heartbeat.h"
 #include "controlplane/loop.h"
 
 struct qp_supervisor;
@@ -27,6 +28,8 @@ struct qp_generation {
 	bool adopted; /* it ran before us; server_id is 0 until it has found us */
 	bool drained; /* our predecessor told it to drain, or we did */
 	uint32_t undrained; /* bit N: worker N's ring was too full for DRAIN */
+	char hung[64]; /* it gave no sign of life and was killed: who, for how long; "": it did not */
+	struct qp_heartbeat main_beat;
 	unsigned nreplaying; /* workers that still tell their tunnels */
 	uint32_t epoch; /* of its attachment */
 	uint32_t lcore_base; /* EAL's lcore id of its main thread; 0: unknown */
@@ -44,6 +47,7 @@ struct qp_generation {
 	struct {
 		uint32_t ifindex; /* 0: not up yet */
 		uint8_t mac[6];
+		struct qp_heartbeat beat;
 	} worker[QP_MAX_WORKERS];
 };
 

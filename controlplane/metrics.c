@@ -370,6 +370,8 @@ write_data_planes(FILE *out, const struct qp_metrics *m)
 		m->data_plane_starts);
 	one(out, "data_plane_deaths_total", "data planes that ended without being told to",
 		"counter", m->data_plane_deaths);
+	one(out, "data_plane_hangs_total", "of them, killed for giving no sign of life", "counter",
+		m->data_plane_hangs);
 	one(out, "control_messages_dropped_total", "answers to a data plane that took none",
 		"counter", m->messages_dropped);
 }

@@ -82,6 +82,20 @@ parse_reserved(const struct qp_opt *opt, const char *text, struct qp_errmsg *msg
 					"them, several by comma");
 }
 
+/* A thread that sleeps may be silent for QP_HEARTBEAT_QUIET_MS. */
+#define HANG_TIMEOUT_LEAST_MS 400u
+
+static int
+parse_hang_timeout(const struct qp_opt *opt, const char *text, struct qp_errmsg *msg)
+{
+	int err = qp_opt_u32(opt, text, msg);
+
+	if (err == 0 && *(uint32_t *)opt->value != 0 &&
+		*(uint32_t *)opt->value < HANG_TIMEOUT_LEAST_MS)
+		err = qp_fail(msg, QP_E_INVAL, "0, or at least %u", HANG_TIMEOUT_LEAST_MS);
+	return err;
+}
+
 /* In the order of struct qp_msg_tcp's numbers. */
 static const char *const congestion_choices[] = {"cubic", "bbr", NULL};
 static const char *const takeover_choices[] = {"auto", "always", "never", NULL};
@@ -470,6 +484,14 @@ run_parser(struct qp_options *o, int argc, char **argv, const struct qp_options_
 				"back for so long",
 			.parse = qp_opt_u32,
 			.value = &o->orphan_timeout_s},
+		{.name = "hang-timeout",
+			.arg = "MS",
+			.fallback = "800",
+			.max = 600000,
+			.help = "a data plane that could run and gives no sign of life for so long is "
+				"killed and replaced, 400 at least; 0: never (for debuggers)",
+			.parse = parse_hang_timeout,
+			.value = &o->hang_timeout_ms},
 		{.name = "busy-poll",
 			.help = "workers never sleep: lowest delay, a whole core each",
 			.parse = qp_opt_flag,

@@ -50,6 +50,7 @@ struct qp_options {
 	struct qp_settings settings;
 	bool privkey_in_words, psk_in_words; /* in the command line or the environment */
 	uint32_t drain_timeout_s; /* how long a data plane drains; 0: as long as its last tunnel */
+	uint32_t hang_timeout_ms; /* a data plane without a sign of life for so long is killed; 0: never */
 	uint32_t orphan_timeout_s; /* how long data planes and port owner live without us */
 	struct qp_sockaddr control_plane_addr; /* TCP: the private API, unless private_api_listen */
 	struct qp_sockaddr data_plane_addr; /* UDP: QUIC; TCP: the public API at the next port */

@@ -107,6 +107,7 @@ qp_supervisor_new(
 		qp_supervisor_free(s);
 		return err;
 	}
+	qp_supervisor_watch_health(s);
 	*out = s;
 	return 0;
 }
@@ -119,6 +120,7 @@ qp_supervisor_free(struct qp_supervisor *s)
 	assert(TAILQ_EMPTY(&s->generations));
 	qp_launcher_free(s->launcher);
 	qp_loop_timer_cancel(s->cfg.loop, &s->retry);
+	qp_loop_timer_cancel(s->cfg.loop, &s->health);
 	qp_loop_timer_cancel(s->cfg.loop, &s->replace_patience);
 	qp_loop_hook_remove(s->cfg.loop, &s->hook);
 	qp_loop_unwatch(s->cfg.loop, &s->doorbell_watch);

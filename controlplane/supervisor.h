@@ -60,6 +60,7 @@ struct qp_supervisor_config {
 	bool auto_start; /* start data planes, and only take those */
 	unsigned workers;
 	bool busy_poll;
+	uint32_t hang_timeout_ms; /* one that gives no sign of life for so long is killed; 0: never */
 	uint32_t drain_timeout_s; /* for one that drains; 0: as long as its last tunnel */
 	struct qp_log_config log; /* for the data planes' command line */
 };
@@ -67,6 +68,7 @@ struct qp_supervisor_config {
 struct qp_supervisor_stats {
 	uint64_t starts; /* attached */
 	uint64_t deaths; /* ended without being told to */
+	uint64_t hangs; /* of them, killed for giving no sign of life */
 	uint64_t messages_dropped; /* found a full ring */
 };
 

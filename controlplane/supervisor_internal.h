@@ -23,6 +23,7 @@ struct qp_supervisor {
 	struct qp_watch doorbell_watch;
 	struct qp_watch listen_watch;
 	struct qp_loop_hook hook;
+	struct qp_loop_timer health; /* the next look at heartbeats */
 	struct qp_loop_timer retry; /* a worker's ring was full: nobody rings when it drains */
 };
 
@@ -64,6 +65,9 @@ bool qp_supervisor_succession_failed(struct qp_supervisor *s, const char *why);
 void qp_supervisor_succession_late(void *supervisor);
 /* struct qp_launcher_config's. */
 bool qp_supervisor_lcores_used(void *supervisor, uint32_t base, uint32_t n);
+
+/* supervisor_health.c: from now on those that hang are killed, unless hang_timeout_ms is 0. */
+void qp_supervisor_watch_health(struct qp_supervisor *s);
 
 /* supervisor_rings.c: hooks of the loop. */
 bool qp_supervisor_prepare_sleep(void *supervisor);

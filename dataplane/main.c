@@ -256,9 +256,11 @@ wait_for_workers(struct data_plane *dp)
 	while (ended < dp->opt.workers) {
 		const bool away = qp_reattach_away(&dp->reattach);
 
+		__atomic_store_n(&dp->attachment.shared->main_heartbeat_ns, now_ns(), __ATOMIC_RELAXED);
 		fds[3].fd = dp->attachment.sock;
 		fds[3].revents = 0;
-		if (poll(fds, RTE_DIM(fds), away ? QP_REATTACH_EVERY_MS : -1) < 0 && errno != EINTR)
+		if (poll(fds, RTE_DIM(fds), away ? QP_REATTACH_EVERY_MS : (int)QP_BEAT_MS) < 0 &&
+			errno != EINTR)
 			break;
 		if (read(dp->signals, &si, sizeof(si)) == (ssize_t)sizeof(si))
 			on_signal(dp, si.ssi_signo);

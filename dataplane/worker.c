@@ -25,7 +25,7 @@
 #define SPIN_NS (20ull * 1000) /* idle turns before sleep: longer than a ring hop, shorter than a scheduler's slice */
 #define GOODBYE_NS (1000ull * 1000 * 1000)
 #define HELD_NS (500ull * 1000) /* until strangers are looked for again whose share was used up */
-#define SLEEP_MAX_NS (500ull * 1000 * 1000) /* the heartbeat goes on */
+#define SLEEP_MAX_NS (QP_BEAT_MS * 1000000ull) /* the heartbeat goes on */
 
 uint64_t
 qp_worker_clock_ns(void)
@@ -396,6 +396,7 @@ qp_worker_run(void *arg)
 	struct qp_worker *w = arg;
 	uint64_t start = rte_rdtsc(), end;
 
+	__atomic_store_n(&w->out->tid, (uint32_t)gettid(), __ATOMIC_RELAXED);
 	while (!done(w)) {
 		bool busy = turn(w);
 

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Data planes that live and do nothing: a worker that spins, a process that was
+ * stopped. Found by their heartbeats, told, killed; the rest is what follows
+ * from any death. Loop thread.
+ */
+#define QP_LOG_MODULE QP_LOG_M_process
+#include <stdio.h>
+
+#include "controlplane/supervisor_internal.h"
+
+/*
+ * Whose silence says something. One that starts, or ends, has a patience of its
+ * own and does long things; releases before this one do not say who they are.
+ */
+static bool
+is_watched(const struct qp_generation *g)
+{
+	return g->link != NULL && !g->told_to_end && g->hung[0] == '\0' &&
+	       (g->state == QP_DP_ACTIVE || g->state == QP_DP_DRAINING);
+}
+
+static uint64_t
+silence_ns(const struct qp_generation *g, struct qp_heartbeat *h, uint64_t beat_ns, pid_t tid,
+	uint64_t now_ns)
+{
+	struct qp_thread_sample sample;
+	uint64_t passed_ns;
+
+	if (beat_ns == 0 || tid == 0 || !qp_heartbeat_quiet(h, beat_ns, now_ns, &passed_ns) ||
+		!qp_thread_look(g->pid, tid, &sample))
+		return 0;
+	return qp_heartbeat_silence_ns(h, &sample, passed_ns);
+}
+
+static void
+hangs(struct qp_generation *g, const char *who, uint64_t silence)
+{
+	struct qp_supervisor *s = g->supervisor;
+
+	snprintf(g->hung, sizeof(g->hung), "%s gave no sign of life for %u ms", who,
+		(unsigned)(silence / 1000000u));
+	s->stats.hangs++;
+	qp_log(QP_LOG_ERROR, "a data plane hangs: it is killed", QP_LOG_HEX("dp_id", g->server_id),
+		QP_LOG_I64("pid", g->pid), QP_LOG_STR("reason", g->hung));
+	qp_generation_kill(g);
+}
+
+static void
+look_at(struct qp_generation *g, uint64_t now_ns)
+{
+	const struct qp_gen_shared *shared = qp_dp_link_shared(g->link);
+	const uint64_t limit_ns = g->supervisor->cfg.hang_timeout_ms * 1000000ull;
+	uint64_t silence = silence_ns(g, &g->main_beat,
+		qp_shared_read(&shared->main_heartbeat_ns), g->pid, now_ns);
+	char who[32] = "its main thread";
+
+	for (unsigned w = 0; silence < limit_ns && w < g->nworkers; w++) {
+		const struct qp_worker_shared *worker = &shared->worker[w];
+
+		snprintf(who, sizeof(who), "worker %u", w);
+		silence = silence_ns(g, &g->worker[w].beat, qp_shared_read(&worker->heartbeat_ns),
+			(pid_t)__atomic_load_n(&worker->tid, __ATOMIC_RELAXED), now_ns);
+	}
+	if (silence >= limit_ns)
+		hangs(g, who, silence);
+}
+
+static void
+on_time(void *ctx)
+{
+	struct qp_supervisor *s = ctx;
+	const uint64_t now_ns = qp_now_ns();
+	struct qp_generation *g;
+
+	TAILQ_FOREACH (g, &s->generations, next) {
+		if (is_watched(g))
+			look_at(g, now_ns);
+	}
+	qp_loop_timer_set(s->cfg.loop, &s->health, QP_HEARTBEAT_EVERY_MS);
+}
+
+void
+qp_supervisor_watch_health(struct qp_supervisor *s)
+{
+	s->health = (struct qp_loop_timer) {.fire = on_time, .ctx = s};
+	if (s->cfg.hang_timeout_ms != 0)
+		on_time(s);
+}
