@@ -154,7 +154,7 @@ def link(one, other, one_addrs, other_addrs, one_if, other_if):
 class Process:
     """A program in a host, its output in a file that is shown when a test fails."""
 
-    def __init__(self, host, name, command, env=None):
+    def __init__(self, host, name, command, env=None, stdin=subprocess.DEVNULL):
         self.host = host
         self.name = name
         self.log = Path(os.environ["QP_E2E_LOGS"]) / f"{next(_numbers):03}-{name}.log"
@@ -162,7 +162,7 @@ class Process:
         with open(self.log, "wb") as out:
             self.popen = subprocess.Popen(
                 host.command(*command),
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 env=clean_environment(env),

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+A gateway under the load of qpstorm, and what a storm needs around it: calls of the private API,
+the processes by their part, and what must be the same after a fault as before it.
+"""
+
+import contextlib
+import glob
+import json
+import os
+import socket
+import subprocess
+from pathlib import Path
+
+from harness import PATIENCE_S, TOOLS, Process, eventually
+
+LO = "127.0.0.1"
+BAD_ENDS = ("refused", "reset", "timed_out", "ended_early", "unreachable", "corrupt")
+
+
+@contextlib.contextmanager
+def ahead_of_others():
+    """
+    What is measured here is the gateway and not what else the machine has to do: the processes of
+    this session get the processor before those of others (where the kernel groups them so).
+    """
+    group = Path("/proc/self/autogroup")
+    before = group.read_text().split()[-1] if group.exists() else None
+    try:
+        if before is not None:
+            group.write_text("-15")
+        yield
+    finally:
+        if before is not None:
+            group.write_text(before)
+
+
+def call(gateway, name, **args):
+    """Status and answer of one call of the private API."""
+    body = json.dumps(args).encode()
+    with gateway.host.inside():
+        sock = socket.create_connection((LO, gateway.port), 5)
+    with sock:
+        sock.sendall(b"POST /api/v1/admin/%s HTTP/1.1\r\nHost: localhost\r\n"
+                     b"Content-Type: application/json\r\nContent-Length: %d\r\n"
+                     b"Connection: close\r\n\r\n%s" % (name.encode(), len(body), body))  # fmt: skip
+        text = b""
+        while data := sock.recv(65536):
+            text += data
+    head, _, body = text.partition(b"\r\n\r\n")
+    return int(head.split()[1]), json.loads(body)
+
+
+def planes(gateway):
+    """The data planes' states by their ids; {} while nobody answers."""
+    try:
+        return {row["dp_id"]: row["state"] for row in call(gateway, "ListDataPlanes")[1]["data_planes"]}
+    except (OSError, ValueError, IndexError, KeyError):
+        return {}
+
+
+def tunnels(gateway):
+    """Tunnels' ids with the data plane of each."""
+    return {row["tunnel_id"]: row["dp_id"] for row in call(gateway, "ListTunnels")[1]["tunnels"]}
+
+
+def processes(gateway, part):
+    """Process ids of a gateway's part ("data-plane", "port-owner"), oldest first."""
+    found, instance = [], gateway.instance.encode()
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            if (os.path.basename(os.readlink(f"/proc/{pid}/exe")) == f"quicport-{part}"
+                    and instance in Path(f"/proc/{pid}/cmdline").read_bytes()):  # fmt: skip
+                stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                found.append((int(stat[19]), int(pid)))
+    return [pid for _, pid in sorted(found)]
+
+
+class Held:
+    """What a gateway holds of the machine: must not grow with the faults that it survives."""
+
+    def __init__(self, gateway):
+        host = gateway.host
+        (owner,) = processes(gateway, "port-owner")
+        self.then = {
+            "devices": len(json.loads(host.run("ip", "-j", "link"))),
+            "huge pages": len(glob.glob(f"/dev/hugepages*/{gateway.instance}map_*")),
+            "open files of the port owner": len(os.listdir(f"/proc/{owner}/fd")),
+            "open files of the control plane": len(os.listdir(f"/proc/{gateway.pid}/fd")),
+            "run folder": sorted(os.listdir(f"/run/quicport/{gateway.instance}")),
+            "mbufs": int(gateway.metric("quicport_mbufs_in_use")),
+        }
+
+
+class Storm(Process):
+    """
+    qpstorm: `bulk` long connections and `short` ones a second to ports of a gateway, and the
+    service (HOST:PORT, or HOST:PORT@NAMESPACE) that they get to.
+    """
+
+    def __init__(self, host, service, ports, *args, address=LO, seconds=150):
+        super().__init__(
+            host, "storm",
+            [TOOLS / "qpstorm", "--serve", service, "--seconds", seconds, *args,
+             *(f"{address}:{port}" for port in ports)],
+            stdin=subprocess.PIPE,
+        )  # fmt: skip
+        self.wait_for_line('"mark": "opening"')
+
+    def said(self, key, name):
+        def line():
+            assert self.running() or key == "total", self.output()
+            return next((entry for entry in self.lines() if entry.get(key) == name), None)
+
+        return eventually(line, PATIENCE_S, f"qpstorm says {name}")
+
+    def mark(self, name):
+        """What was since the last mark."""
+        self.popen.stdin.write(f"mark {name}\n".encode())
+        self.popen.stdin.flush()
+        return self.said("mark", name)
+
+    def end(self):
+        """Everything comes to its end; what was in all."""
+        self.popen.stdin.close()
+        self.wait()
+        return self.said("total", "all")
+
+
+def lost(figures):
+    """What went wrong, by its kind; {} when nothing did."""
+    bad = {f"{kind} {end}": figures[kind][end] for kind in ("bulk", "short") for end in BAD_ENDS}
+    return {what: n for what, n in {**bad, "wrong bytes": figures["wrong_bytes"]}.items() if n}
+
+
+def longest_ms(figures):
+    """The longest that anyone waited: bytes under way, or a short connection as a whole."""
+    return max(figures["bulk"]["stall_ms"], figures["short"]["longest_ms"])
+
+
+def brief(figures):
+    """One line for who reads a test's output."""
+    return (f"{figures.get('mark') or 'all'}: {figures['seconds']:.1f} s, "
+            f"stall {figures['bulk']['stall_ms']:.0f} ms, short {figures['short']['longest_ms']:.0f} ms "
+            f"(p99 {figures['short']['p99_ms']:.0f}), own lag {figures['own_lag_ms']:.0f} ms, "
+            f"outage {max(figures['outages_ms'].values()):.0f} ms, lost {lost(figures)}, "
+            f"worst {figures['worst'][:1]}")  # fmt: skip

@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+What users notice while a gateway is reloaded and its processes are killed: 200 long connections
+whose every byte is checked, both ways, and 200 short ones a second. With QP_FULL=1 as often and as
+strictly as is promised; otherwise less often, and with room for a machine that is busy.
+"""
+
+import os
+import signal
+import socket
+import threading
+import time
+
+import pytest
+from harness import FULL, Client, Gateway, eventually, new_port
+from storm import LO, Held, Storm, ahead_of_others, brief, call, longest_ms, lost, planes, processes, tunnels
+
+TIMES = 20 if FULL else 3
+STALL_MS = 100 if FULL else 500
+BACK_MS = 3000 if FULL else 8000
+BETWEEN_S = 0.5  # of a storm before and after each fault
+
+
+@pytest.fixture
+def first():
+    with ahead_of_others():
+        yield
+
+
+class Scene:
+    """A gateway, two clients and a storm through both."""
+
+    def __init__(self, host, *args):
+        self.host = host
+        self.args = ("--memory", "400", *args)
+        self.gateway = Gateway(host, new_port(), *self.args)
+        self.service, self.ports = new_port(), [new_port(), new_port()]
+        server = f"{LO}:{self.gateway.port}"
+        self.clients = [Client(host, server, port, self.service, name=f"client-{port}", reconnect=True)
+                        for port in self.ports]  # fmt: skip
+        eventually(lambda: len(tunnels(self.gateway)) == 2, what="two tunnels")
+        self.storm = Storm(host, f"{LO}:{self.service}", self.ports)
+        time.sleep(BETWEEN_S)
+        print(brief(self.storm.mark("before")))
+
+    def next_control_plane(self):
+        before = self.gateway
+        self.gateway = Gateway(self.host, before.port, *self.args, wait=False)
+        self.gateway.before = before.before
+
+    def end(self):
+        for client in self.clients:
+            client.stop()
+        self.gateway.end(within=10)
+
+
+def replace_data_plane(gateway):
+    """Returns when the next generation serves."""
+    old = next(dp_id for dp_id, state in planes(gateway).items() if state == "ACTIVE")
+    assert call(gateway, "DrainDataPlane", dp_id=old)[0] == 200
+    eventually(lambda: planes(gateway).get(old) != "ACTIVE", what="the next one is ACTIVE")
+
+
+def test_handovers_lose_nothing(host, first):
+    scene = Scene(host)
+    before = tunnels(scene.gateway)
+    for number in range(TIMES):
+        replace_data_plane(scene.gateway)
+        time.sleep(BETWEEN_S)
+        print(brief(scene.storm.mark(f"reload {number}")))
+    assert tunnels(scene.gateway) == before, "a tunnel was cut"
+    total = scene.storm.end()
+    print(brief(total))
+    assert lost(total) == {}
+    assert total["bulk"]["opened"] == total["bulk"]["finished"] == 200
+    assert longest_ms(total) < STALL_MS, brief(total)
+    assert scene.gateway.metric("quicport_data_plane_deaths_total") == 0
+    scene.end()
+
+
+def test_killed_control_planes_lose_nothing(host, first):
+    scene = Scene(host)
+    before = tunnels(scene.gateway)
+    for number in range(TIMES):
+        scene.gateway.kill()
+        scene.next_control_plane()
+        scene.gateway.wait_ready()
+        time.sleep(BETWEEN_S)
+        print(brief(scene.storm.mark(f"kill {number}")))
+    assert tunnels(scene.gateway) == before, "a tunnel was cut"
+    total = scene.storm.end()
+    print(brief(total))
+    assert lost(total) == {}
+    assert total["bulk"]["opened"] == total["bulk"]["finished"] == 200
+    assert longest_ms(total) < STALL_MS, brief(total)
+    for client in scene.clients:
+        client.stop()
+    scene.gateway.stop()
+
+
+def test_killed_data_planes_come_back_and_leak_nothing(host, first):
+    scene = Scene(host)
+    held = []
+    for number in range(TIMES):
+        (pid,) = processes(scene.gateway, "data-plane")
+        before = set(tunnels(scene.gateway).values())
+        os.kill(pid, signal.SIGKILL)
+        eventually(lambda: back(scene.gateway, before), what="both clients are back")
+        time.sleep(BETWEEN_S)
+        figures = scene.storm.mark(f"kill {number}")
+        print(brief(figures))
+        assert max(figures["outages_ms"].values()) < BACK_MS, brief(figures)
+        assert figures["wrong_bytes"] == figures["bulk"]["corrupt"] == figures["short"]["corrupt"] == 0
+        held.append(Held(scene.gateway))
+    total = scene.storm.end()
+    print(brief(total))
+    assert total["bulk"]["reset"] + total["bulk"]["ended_early"] == TIMES * 200, "each was told at once"
+    check_same(held[0].then, held[-1].then)
+    scene.end()
+
+
+def back(gateway, before):
+    """Both clients have their tunnels in a data plane that is not one of `before`."""
+    try:
+        now = list(tunnels(gateway).values())
+    except (OSError, KeyError, ValueError, IndexError):
+        return False
+    return len(now) == 2 and not before & set(now)
+
+
+def check_same(then, now):
+    """All stands still, but mbufs, which move with the traffic."""
+    assert now.pop("mbufs") < then.pop("mbufs") + 2000
+    assert now == then
+
+
+# ---- the load itself ----
+
+
+class Middle(threading.Thread):
+    """A relay in the way of one connection that does to its bytes what `spoil` says."""
+
+    def __init__(self, host, port, onward, spoil):
+        super().__init__(daemon=True)
+        self.host, self.onward, self.spoil = host, onward, spoil
+        with host.inside():
+            self.listener = socket.create_server((LO, port))
+        self.start()
+
+    def run(self):
+        while True:
+            user, _ = self.listener.accept()
+            service = self.host.connect(LO, self.onward)
+            threading.Thread(target=self.carry, args=(user, service, True), daemon=True).start()
+            threading.Thread(target=self.carry, args=(service, user, False), daemon=True).start()
+
+    def carry(self, source, sink, to_service):
+        total = 0
+        try:
+            while data := source.recv(65536):
+                sink.sendall(self.spoil(data, total, to_service))
+                total += len(data)
+            sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            source.close()
+
+
+def flip(data, offset, to_service):
+    at = 5000 - offset
+    return data if to_service or not 0 <= at < len(data) else data[:at] + b"%c" % (data[at] ^ 1) + data[at + 1 :]
+
+
+def drop(data, offset, to_service):
+    at = 5000 - offset
+    return data if not to_service or not 0 <= at < len(data) else data[:at] + data[at + 1 :]
+
+
+def wait(data, offset, to_service):
+    if to_service and offset < 5000 <= offset + len(data):
+        time.sleep(0.4)
+    return data
+
+
+def cut(data, offset, to_service):
+    if offset > 5000:
+        raise OSError
+    return data
+
+
+@pytest.mark.parametrize("spoil, ends", [(flip, {"corrupt"}), (drop, {"corrupt"}), (wait, set()),
+                                         (cut, {"reset", "ended_early"})])  # fmt: skip
+def test_load_sees_what_goes_wrong(host, spoil, ends):
+    service, port = new_port(), new_port()
+    Middle(host, port, service, spoil)
+    storm = Storm(host, f"{LO}:{service}", [port], "--bulk", 1, "--short", 0, seconds=20)
+    time.sleep(1)
+    total = storm.end()
+    seen = {end for end in ("reset", "ended_early", "corrupt", "timed_out", "refused") if total["bulk"][end]}
+    assert seen == ends or seen and seen <= ends, total
+    assert (total["wrong_bytes"] > 0) == (ends == {"corrupt"})
+    assert (storm.popen.returncode != 0) == bool(ends)
+    if spoil is wait:
+        assert total["bulk"]["stall_ms"] >= 400
+        assert total["worst"][0]["to"] == "service"
+
+
+def test_load_waits_for_nothing_when_all_is_well(host):
+    service = new_port()
+    storm = Storm(host, f"{LO}:{service}", [service], "--bulk", 20, "--short", 50, seconds=20)
+    time.sleep(1)
+    total = storm.end()
+    assert lost(total) == {}
+    assert total["bulk"]["finished"] == 20
+    assert total["short"]["finished"] >= 40
+    assert storm.popen.returncode == 0
