@@ -152,7 +152,11 @@ enum qp_dp_state {
 	X(drop_quic_bad, "datagrams that are not QUIC")                                            \
 	X(drop_quic_no_memory, "datagrams with payload dropped while mbufs were scarce")            \
 	X(drop_quic_limit, "connection attempts beyond a limit")                                   \
-	X(drop_ip, "frames dropped by the IP layer; drops by reason beside it")
+	X(drop_ip, "frames dropped by the IP layer; drops by reason beside it")                    \
+	X(heap_bytes, "bytes that the process has from malloc now; its first worker tells")        \
+	X(heap_failures, "times that malloc had none; its first worker tells")                     \
+	X(drop_quic_budget, "clients' connection attempts refused: the heap budget is reached")    \
+	X(conns_refused_budget, "connections refused because the heap budget is reached")
 
 struct qp_worker_counters {
 #define X(field, help) uint64_t field;
@@ -292,6 +296,7 @@ enum qp_msg_type {
 	QP_MSG_TUNNEL_STATE,    /* d2c: one tunnel, for a control plane that does not know it */
 	QP_MSG_REPLAY_END,      /* d2c: that were all */
 	QP_MSG_LOG_LEVELS,      /* c2d: to the first worker, for its whole process */
+	QP_MSG_BUDGET,          /* c2d: to the first worker, for its whole process; after a CONFIG (none: no limit), and when it changes */
 };
 
 /* How a public API connection's direction ends (API_CLOSE.how). */
@@ -424,6 +429,11 @@ struct qp_msg_conn_close {
 /* As qp_log_levels_parse reads them. */
 struct qp_msg_log_levels {
 	char text[256];
+};
+
+/* How much the data plane may have from malloc (common/heap.h). */
+struct qp_msg_budget {
+	uint64_t heap_bytes;  /* 0: no limit */
 };
 
 /* What a tunnel has carried; payload bytes. */
@@ -632,6 +642,7 @@ struct qp_msg {
 		struct qp_msg_conn_closed conn_closed;
 		struct qp_msg_list list;
 		struct qp_msg_log_levels log_levels;
+		struct qp_msg_budget budget;
 		struct qp_msg_conn_rows conn_rows;
 		struct qp_msg_tunnel_rows tunnel_rows;
 		struct qp_msg_tunnel_state tunnel_state;

@@ -6,10 +6,12 @@
  */
 #include "controlplane/admin.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
+#include "common/heap.h"
 #include "controlplane/admin_calls.h"
 #include "controlplane/web.h"
 
@@ -142,6 +144,23 @@ qp_admin_stats(void *ctx)
 	return qp_stats_take(&a->stats, &m, qp_now_ns() / 1000000u);
 }
 
+/* What lasts goes first; figures can be read whatever happens, and SIGHUP reads another budget. */
+static bool
+heap_has_room(const struct qp_http_request *req, struct qp_http_response *out)
+{
+	const enum qp_heap_level level = qp_heap_level();
+
+	if (level == QP_HEAP_ROOM ||
+		(level == QP_HEAP_TIGHT && strcmp(req->path, "/api/v1/events") != 0))
+		return true;
+	qp_heap_log_refusal("requests to the API", qp_now_ns());
+	qp_problem(out, 503,
+		"the control plane's memory budget is reached (%" PRIu64 " of %" PRIu64
+		" bytes): raise --control-plane-heap, or try again later",
+		qp_heap_in_use(), qp_heap_budget());
+	return false;
+}
+
 void
 qp_admin_answer(void *ctx, const struct qp_http_request *req, struct qp_http_response *out)
 {
@@ -161,6 +180,8 @@ qp_admin_answer(void *ctx, const struct qp_http_request *req, struct qp_http_res
 			qp_http_healthcheck(req, a->serving(a->ctx), out);
 	} else if (strcmp(req->path, "/metrics") == 0) {
 		answer_metrics(a, req, out);
+	} else if (!heap_has_room(req, out)) {
+		return;
 	} else if (strcmp(req->path, "/api/v1/events") == 0 && a->stream != NULL) {
 		qp_event_stream_answer(a->stream, req, out);
 	} else if (strncmp(req->path, prefix, sizeof(prefix) - 1) == 0) {

@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "common/addr.h"
+#include "common/heap.h"
 #include "common/log.h"
 
 /* Of a source's failures all these are told, then each that doubles their number. */
@@ -222,6 +223,11 @@ add_tunnel(struct qp_authd *a, struct refusal *r)
 	r->why = "too many authenticate now, and many of them from this address";
 	if (!qp_tunnels_may_wait(a->cfg.tunnels, r->addr))
 		return NULL;
+	r->why = "the gateway's memory budget is reached";
+	if (qp_heap_level() == QP_HEAP_FULL) {
+		qp_heap_log_refusal("clients", qp_now_ns());
+		return NULL;
+	}
 	r->why = "too many clients authenticate now";
 	tun = qp_tunnels_add(a->cfg.tunnels, r->tunnel, qp_now_ns());
 	if (tun == NULL)

@@ -25,6 +25,7 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
+#include "common/heap.h"
 #include "common/host.h"
 #include "controlplane/eal.h"
 #include "controlplane/gateway_internal.h"
@@ -203,6 +204,7 @@ open_supervisor(struct qp_gateway *g, struct qp_errmsg *msg)
 			.hang_timeout_ms = g->o->hang_timeout_ms,
 			.drain_timeout_s = g->o->drain_timeout_s,
 			.log = g->o->log,
+			.heap_bytes = (uint64_t)g->o->data_plane_heap_mib << 20,
 		},
 		&g->supervisor, msg);
 }
@@ -399,6 +401,7 @@ open_modules(struct qp_gateway *g, struct qp_errmsg *msg)
 {
 	int err = check_forward_addr(g->o, msg);
 
+	qp_heap_set_budget((uint64_t)g->o->control_plane_heap_mib << 20);
 	g->events = qp_events_new();
 	if (err == 0 && g->events == NULL)
 		err = qp_fail(msg, QP_E_NOMEM, "out of memory");

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The gateway's two HTTP APIs: where they listen, and whom they ask. Loop thread. */
 #define QP_LOG_MODULE QP_LOG_M_http
+#include <string.h>
 #include <unistd.h>
 
 #include "controlplane/gateway_internal.h"
@@ -37,6 +38,24 @@ open_accounts(struct qp_gateway *g)
 }
 
 static void
+fill_tables(const struct qp_gateway *g, struct qp_metrics *out)
+{
+	const struct qp_metrics_entries tables[] = {
+		{"tunnels", qp_tunnels_count(g->tunnels, QP_TUNNEL_AUTHENTICATED)},
+		{"tunnels_waiting", qp_tunnels_count(g->tunnels, QP_TUNNEL_CHALLENGED)},
+		{"ports", qp_ports_count(g->ports)},
+		{"leases", qp_leases_count(g->leases)},
+		{"blocks", qp_blocks_count(g->blocks)},
+		{"usage_accounts", qp_usage_count(g->usage)},
+		{"queries", qp_queries_count(g->queries)},
+	};
+
+	_Static_assert(sizeof(tables) <= sizeof(out->table), "the tables fit");
+	memcpy(out->table, tables, sizeof(tables));
+	out->ntables = sizeof(tables) / sizeof(tables[0]);
+}
+
+static void
 snapshot(void *ctx, struct qp_metrics *out)
 {
 	struct qp_gateway *g = ctx;
@@ -61,7 +80,11 @@ snapshot(void *ctx, struct qp_metrics *out)
 		.leases = qp_leases_count(g->leases),
 		.audit = qp_audit_stats(g->audit),
 		.state = &g->state_stats,
+		.owner_pid = qp_owner_pid(g->owner),
+		.data_plane_heap = (uint64_t)g->o->data_plane_heap_mib << 20,
 	};
+	fill_tables(g, out);
+	out->nmaps = qp_hostnet_map_entries(g->hostnet, out->map, QP_METRICS_MAPS);
 }
 
 int

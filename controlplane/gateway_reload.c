@@ -8,14 +8,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/heap.h"
 #include "common/text.h"
 #include "controlplane/gateway_internal.h"
 #include "controlplane/reload.h"
 
 /* What needs no restart. All other options do. */
 static const char *const live_options[] = {"allow-local-forward", "allow-local-forward-any",
-	"audit-log", "client-pubkeys", "client-pubkeys-file", "log-level", "port-range",
-	"port-takeover", "psk", "reserved-ports", "watch-config"};
+	"audit-log", "client-pubkeys", "client-pubkeys-file", "control-plane-heap",
+	"data-plane-heap", "log-level", "port-range", "port-takeover", "psk", "reserved-ports", "watch-config"};
 
 /* A reload under way: what takes the old one's place once all of it is there. */
 struct reloading {
@@ -198,6 +199,17 @@ apply_ports(struct reloading *r)
 }
 
 static void
+apply_budgets(struct reloading *r)
+{
+	struct qp_options *o = r->g->o;
+
+	o->data_plane_heap_mib = r->options.data_plane_heap_mib;
+	o->control_plane_heap_mib = r->options.control_plane_heap_mib;
+	qp_heap_set_budget((uint64_t)o->control_plane_heap_mib << 20);
+	qp_supervisor_set_budget(r->g->supervisor, (uint64_t)o->data_plane_heap_mib << 20);
+}
+
+static void
 apply_audit(struct reloading *r)
 {
 	struct qp_audit *old = r->g->audit;
@@ -244,6 +256,7 @@ apply(struct reloading *r)
 	qp_settings_compare(&g->o->settings, &r->options.settings, take_change, r);
 	apply_log_levels(r);
 	apply_ports(r);
+	apply_budgets(r);
 	apply_audit(r);
 	apply_settings(r);
 	qp_config_forget(g->o->file);

@@ -116,6 +116,14 @@ int qp_hostnet_unblock(struct qp_hostnet *h, const struct qp_msg_network *n);
 bool qp_hostnet_blocked_next(
 	const struct qp_hostnet *h, const struct qp_msg_network *after, struct qp_msg_network *out);
 
+/* How many entries a map of the classifier's has now. */
+struct qp_hostnet_entries {
+	const char *name;
+	uint64_t entries;
+};
+/* How many of `out` were filled. A few system calls for each thousand entries. */
+unsigned qp_hostnet_map_entries(const struct qp_hostnet *h, struct qp_hostnet_entries *out, unsigned max);
+
 /* The classifier's counters since it was loaded, summed over the CPUs (common/classifier.h). */
 int qp_hostnet_counters(const struct qp_hostnet *h, uint64_t out[QP_CLS_NCOUNTERS]);
 

@@ -73,7 +73,7 @@ is_gauge(const struct field *f)
 {
 	static const char *const gauges[] = {"mbufs_in_use", "mbufs_total", "quic_connections",
 		"tunnels_active", "conns_active", "relay_queued_bytes", "tcp_established",
-		"tcp_conns", "udp_flows", "udp_queued_bytes"};
+		"tcp_conns", "udp_flows", "udp_queued_bytes", "heap_bytes", "heap_failures"};
 	size_t skip = strlen(f->prefix);
 
 	for (size_t i = 0; i < COUNT(gauges); i++) {
@@ -82,6 +82,13 @@ is_gauge(const struct field *f)
 			return true;
 	}
 	return false;
+}
+
+/* Of the whole process, told by one worker: metrics_memory.c has it. */
+static bool
+is_of_process(const struct field *f)
+{
+	return f->prefix[0] == '\0' && strncmp(f->name, "heap_", 5) == 0;
 }
 
 /* Prometheus: a counter's name ends in _total, a gauge's does not. */
@@ -189,6 +196,8 @@ write_sums(FILE *out, const struct qp_totals *t, const struct field *f, size_t n
 	char name[96];
 
 	for (size_t i = 0; i < n; i++) {
+		if (is_of_process(&f[i]))
+			continue;
 		metric_name(&f[i], name);
 		one(out, name, f[i].help, is_gauge(&f[i]) ? "gauge" : "counter",
 			value_at(t, f[i].offset));
@@ -202,6 +211,8 @@ write_by_worker(FILE *out, const struct qp_metrics *m, const struct field *f, si
 	char name[96], worker_name[112];
 
 	for (size_t i = 0; i < n; i++) {
+		if (is_of_process(&f[i]))
+			continue;
 		metric_name(&f[i], name);
 		snprintf(worker_name, sizeof(worker_name), "worker_%s", name);
 		qp_metrics_head(out, worker_name, f[i].help, is_gauge(&f[i]) ? "gauge" : "counter");
@@ -444,6 +455,7 @@ qp_metrics_text(const struct qp_metrics *m, size_t *len)
 	write_resets(out, &sum);
 	qp_metrics_rtts(out, m, &sum);
 	qp_metrics_rings(out, m);
+	qp_metrics_memory(out, m);
 	if (m->usage != NULL)
 		qp_usage_metrics(m->usage, out);
 	if (m->classifier != NULL)

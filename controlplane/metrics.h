@@ -11,6 +11,7 @@
 #include "controlplane/audit.h"
 #include "controlplane/authd.h"
 #include "controlplane/generation.h"
+#include "controlplane/hostnet.h"
 #include "controlplane/state.h"
 
 /*
@@ -45,6 +46,15 @@ json_t *qp_totals_drops(const struct qp_totals *t);
 
 struct qp_usage;
 
+/* How many entries a table has. */
+struct qp_metrics_entries {
+	const char *name;
+	uint64_t entries;
+};
+
+#define QP_METRICS_TABLES 16u
+#define QP_METRICS_MAPS 8u
+
 struct qp_metrics {
 	uint64_t uptime_s;
 	const struct qp_authd_counters *auth;
@@ -61,6 +71,13 @@ struct qp_metrics {
 	unsigned leases;
 	const struct qp_audit_stats *audit; /* NULL: there is no audit log */
 	const struct qp_state_stats *state; /* NULL: not known */
+	/* What is held. */
+	pid_t owner_pid; /* 0: not known */
+	uint64_t data_plane_heap; /* the data planes' budget, each; 0: no limit */
+	struct qp_metrics_entries table[QP_METRICS_TABLES];
+	unsigned ntables;
+	struct qp_hostnet_entries map[QP_METRICS_MAPS];
+	unsigned nmaps;
 };
 
 /* The whole text, from malloc; NULL when out of memory. */

@@ -22,5 +22,7 @@ void qp_metrics_head(FILE *out, const char *name, const char *help, const char *
 /* metrics_dist.c: distributions, and what the rings hold. */
 void qp_metrics_rtts(FILE *out, const struct qp_metrics *m, const struct qp_totals *t);
 void qp_metrics_rings(FILE *out, const struct qp_metrics *m);
+/* metrics_memory.c */
+void qp_metrics_memory(FILE *out, const struct qp_metrics *m);
 
 #endif

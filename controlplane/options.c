@@ -504,6 +504,24 @@ run_parser(struct qp_options *o, int argc, char **argv, const struct qp_options_
 			.help = "hugepage memory of this gateway",
 			.parse = qp_opt_u32,
 			.value = &o->memory_mib},
+		{.name = "data-plane-heap",
+			.arg = "MIB",
+			.fallback = "0",
+			.max = 1048576,
+			.help = "what a data plane may have from malloc (tunnels' QUIC and TLS "
+				"state, connections): new tunnels are refused at seven eighths of "
+				"it, new connections at all of it; 0: no limit",
+			.parse = qp_opt_u32,
+			.value = &o->data_plane_heap_mib},
+		{.name = "control-plane-heap",
+			.arg = "MIB",
+			.fallback = "0",
+			.max = 1048576,
+			.help = "the same of the control plane: event streams are refused at seven "
+				"eighths of it, new tunnels and calls of the API at all of it; 0: "
+				"no limit",
+			.parse = qp_opt_u32,
+			.value = &o->control_plane_heap_mib},
 		{.name = "port-owner-socket",
 			.arg = "PATH",
 			.help = "ask the port owner that a service manager starts at this socket, "

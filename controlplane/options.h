@@ -63,6 +63,8 @@ struct qp_options {
 	uint32_t keep_alive_s;
 	uint32_t idle_timeout_s;
 	uint32_t memory_mib;
+	uint32_t data_plane_heap_mib;    /* of each; 0: no limit */
+	uint32_t control_plane_heap_mib; /* 0: no limit */
 	uint32_t workers;
 	/* Of the data plane's TCP; choices by number, as in struct qp_msg_tcp. */
 	int tcp_congestion;

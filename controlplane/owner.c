@@ -322,6 +322,12 @@ qp_owner_reopen_log(struct qp_owner *o)
 		qp_child_signal(&o->child, SIGUSR1);
 }
 
+pid_t
+qp_owner_pid(const struct qp_owner *o)
+{
+	return o != NULL ? o->pid : 0;
+}
+
 bool
 qp_owner_alive(const struct qp_owner *o)
 {

@@ -49,6 +49,8 @@ void qp_owner_release(struct qp_owner *o);
 /* SIGUSR1: it opens its log file anew. */
 void qp_owner_reopen_log(struct qp_owner *o);
 bool qp_owner_alive(const struct qp_owner *o);
+/* 0: unknown. NULL is allowed. */
+pid_t qp_owner_pid(const struct qp_owner *o);
 /* Lets it live. NULL is allowed. */
 void qp_owner_free(struct qp_owner *o);
 

@@ -60,6 +60,12 @@ qp_query_cancel(struct qp_query *q)
 	free(q);
 }
 
+unsigned
+qp_queries_count(const struct qp_queries *qs)
+{
+	return qs->n;
+}
+
 void
 qp_queries_free(struct qp_queries *qs)
 {

@@ -76,6 +76,8 @@ struct qp_query_ask {
 struct qp_queries *qp_queries_new(const struct qp_queries_config *cfg);
 /* Queries under way are forgotten, not called back. NULL is allowed. */
 void qp_queries_free(struct qp_queries *qs);
+/* Under way now. */
+unsigned qp_queries_count(const struct qp_queries *qs);
 
 /* NULL: QP_QUERIES_MAX are under way, or no memory. The query lives until it is done. */
 struct qp_query *qp_query_start(struct qp_queries *qs, const struct qp_query_ask *ask);

@@ -221,6 +221,29 @@ qp_supervisor_tell_log_levels(struct qp_supervisor *s)
 }
 
 void
+qp_generation_tell_budget(struct qp_generation *g)
+{
+	struct qp_msg m = {.type = QP_MSG_BUDGET,
+		.budget = {.heap_bytes = g->supervisor->cfg.heap_bytes}};
+	const struct qp_origin to = {.server_id = g->server_id};
+
+	if (g->link != NULL)
+		qp_supervisor_send(g->supervisor, &to, &m);
+}
+
+void
+qp_supervisor_set_budget(struct qp_supervisor *s, uint64_t heap_bytes)
+{
+	struct qp_generation *g;
+
+	if (s->cfg.heap_bytes == heap_bytes)
+		return;
+	s->cfg.heap_bytes = heap_bytes;
+	TAILQ_FOREACH (g, &s->generations, next)
+		qp_generation_tell_budget(g);
+}
+
+void
 qp_supervisor_reopen_logs(struct qp_supervisor *s)
 {
 	struct qp_generation *g;

@@ -63,6 +63,7 @@ struct qp_supervisor_config {
 	uint32_t hang_timeout_ms; /* one that gives no sign of life for so long is killed; 0: never */
 	uint32_t drain_timeout_s; /* for one that drains; 0: as long as its last tunnel */
 	struct qp_log_config log; /* for the data planes' command line */
+	uint64_t heap_bytes; /* see qp_supervisor_set_budget */
 };
 
 struct qp_supervisor_stats {
@@ -109,6 +110,8 @@ bool qp_supervisor_has_room(void *s, const struct qp_origin *to);
 
 /* The levels of this process's log, to all data planes. */
 void qp_supervisor_tell_log_levels(struct qp_supervisor *s);
+/* What each data plane may have from malloc, now and later; 0: no limit. */
+void qp_supervisor_set_budget(struct qp_supervisor *s, uint64_t heap_bytes);
 /* SIGUSR1 to all data planes: they open their log files anew. */
 void qp_supervisor_reopen_logs(struct qp_supervisor *s);
 

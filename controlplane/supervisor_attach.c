@@ -77,6 +77,8 @@ on_ready(struct qp_generation *g)
 		if (qp_dp_link_send(g->link, w, &m) != 0)
 			qp_generation_give_up(g, "its ring takes no message");
 	}
+	if (s->cfg.heap_bytes != 0)
+		qp_generation_tell_budget(g);
 	if (g->adopted && qp_generation_ask_replay(g) != 0)
 		qp_generation_give_up(g, "its ring takes no message");
 }

@@ -74,6 +74,10 @@ bool qp_supervisor_prepare_sleep(void *supervisor);
 void qp_supervisor_check_rings(void *supervisor);
 void qp_supervisor_on_doorbell(void *supervisor, uint32_t events);
 
+/* supervisor.c */
+/* How much heap it may have. */
+void qp_generation_tell_budget(struct qp_generation *g);
+
 /* generation.c: how a data plane ends. */
 void qp_generation_process_ended(void *generation, uint32_t events);
 void qp_generation_patience_over(void *generation);

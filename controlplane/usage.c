@@ -49,6 +49,12 @@ qp_usage_new(struct qp_loop *loop, struct qp_queries *queries, struct qp_tunnels
 	return u;
 }
 
+unsigned
+qp_usage_count(const struct qp_usage *u)
+{
+	return u->n;
+}
+
 void
 qp_usage_free(struct qp_usage *u)
 {

@@ -30,6 +30,8 @@ struct qp_usage *qp_usage_new(
 	struct qp_loop *loop, struct qp_queries *queries, struct qp_tunnels *tunnels);
 /* The tunnels' accounts go with it. NULL is allowed. */
 void qp_usage_free(struct qp_usage *u);
+/* Accounts that are kept. */
+unsigned qp_usage_count(const struct qp_usage *u);
 
 /* The tunnel is authenticated (its identity has a name) or told by a replay. */
 void qp_usage_opened(struct qp_usage *u, struct qp_tunnel *tun);

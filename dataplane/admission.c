@@ -8,6 +8,7 @@
 #include <rte_common.h>
 #include <string.h>
 
+#include "common/heap.h"
 #include "dataplane/shape.h"
 #include "dataplane/tunnel_internal.h"
 
@@ -53,11 +54,24 @@ has_room(struct qp_client *c)
 	return false;
 }
 
+/* Whoever the client is: a connection takes heap for as long as it lasts. */
+static bool
+heap_has_room(struct qp_tunnel *t)
+{
+	if (qp_heap_level() != QP_HEAP_FULL)
+		return true;
+	t->all->env.counters->conns_refused_budget++;
+	qp_heap_log_refusal("connections", *t->all->env.now_ns);
+	return false;
+}
+
 bool
 qp_client_admit(struct qp_tunnel *t)
 {
 	struct qp_client *c = t->client;
 
+	if (!heap_has_room(t))
+		return false;
 	if (c == NULL)
 		return true;
 	if (!has_room(c))
@@ -70,6 +84,8 @@ qp_client_admit(struct qp_tunnel *t)
 bool
 qp_client_may_connect(struct qp_tunnel *t, const struct qp_ipaddr *source)
 {
+	if (!heap_has_room(t))
+		return false;
 	if (t->client == NULL)
 		return true;
 	if (!qp_client_serves(t, source)) {

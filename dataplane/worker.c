@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/heap.h"
 #include "common/log.h"
 #include "dataplane/worker_internal.h"
 
@@ -181,6 +182,9 @@ message(struct qp_worker *w, const struct qp_msg *msg)
 	case QP_MSG_LOG_LEVELS:
 		set_log_levels(&msg->log_levels);
 		break;
+	case QP_MSG_BUDGET:
+		qp_heap_set_budget(msg->budget.heap_bytes);
+		break;
 	case QP_MSG_DRAIN:
 		drain(w);
 		break;
@@ -303,6 +307,10 @@ publish(struct qp_worker *w)
 	w->publish_at_ns = w->now_ns + PUBLISH_NS;
 	c->mbufs_total = w->pool->size;
 	c->mbufs_in_use = w->pool->size - mbufs_free(w);
+	if (w->cfg.index == 0) {
+		c->heap_bytes = qp_heap_in_use();
+		c->heap_failures = qp_heap_failures();
+	}
 	if (w->port == NULL || w->failed)
 		return;
 	p = &w->port->counters;

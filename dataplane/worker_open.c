@@ -16,6 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/heap.h"
 #include "common/log.h"
 
 #define MTU 1500u          /* TCP's first hop where a frame does not say */
@@ -227,9 +228,11 @@ qp_worker_configure(struct qp_worker *w, const struct qp_msg_config *in)
 {
 	struct qp_errmsg why = {"it did not start"};
 
-	if (w->cfg.index == 0)
+	if (w->cfg.index == 0) {
 		__atomic_store_n(&w->cfg.shared->orphan_timeout_s, in->orphan_timeout_s,
 			__ATOMIC_RELAXED);
+		qp_heap_set_budget(0); /* BUDGET follows, if there is one */
+	}
 	if (w->port != NULL || w->failed) {
 		say_hello(w, why.text); /* to another control plane than the first time */
 		return;

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/heap.h"
 #include "dataplane/memory.h"
 
 #define ACKS_ONLY 256u /* bytes; no longer datagram comes from who has no payload to send */
@@ -102,6 +103,12 @@ admit(struct qp_quic *q, const ngtcp2_pkt_hd *hd, const struct qp_flow *flow, ng
 	odcid->datalen = 0;
 	if (q->refusing || q->nconns >= q->cfg.max_conns) {
 		q->env.counters->drop_quic_limit++;
+		qp_quic_send_refusal(q, hd, flow, NGTCP2_CONNECTION_REFUSED);
+		return QP_E_FULL;
+	}
+	if (qp_heap_level() != QP_HEAP_ROOM) {
+		q->env.counters->drop_quic_budget++;
+		qp_heap_log_refusal("clients", *q->env.now_ns);
 		qp_quic_send_refusal(q, hd, flow, NGTCP2_CONNECTION_REFUSED);
 		return QP_E_FULL;
 	}

@@ -9,10 +9,13 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "common/heap.h"
+
 #define LINE 64u
 #define FIRST_CHUNK_BYTES (16u * 1024)
 /* A huge page: a million objects are 250 of them instead of 125,000 small ones in the TLB's way. */
 #define CHUNK_BYTES (2u << 20)
+#define KEPT_BYTES (256u * 1024)
 
 struct link {
 	struct link *next;
@@ -58,6 +61,14 @@ next_chunk_bytes(const struct qp_slab *s)
 	return bytes < CHUNK_BYTES ? bytes : CHUNK_BYTES;
 }
 
+/* Not malloc's, and yet the heap's: a budget is about both. */
+static void
+note_mapped(struct qp_slab *s, int64_t bytes)
+{
+	s->mapped_bytes += (size_t)bytes;
+	qp_heap_count(bytes);
+}
+
 static int
 grow(struct qp_slab *s)
 {
@@ -71,7 +82,7 @@ grow(struct qp_slab *s)
 	s->chunks = chunk;
 	s->bytes += bytes;
 	if (bytes == CHUNK_BYTES)
-		s->mapped_bytes += bytes;
+		note_mapped(s, (int64_t)bytes);
 	for (size_t at = LINE; at + s->size <= bytes; at += s->size) {
 		struct link *object = (struct link *)((char *)chunk + at);
 
@@ -94,16 +105,9 @@ qp_slab_get(struct qp_slab *s)
 	return object;
 }
 
-void
-qp_slab_put(struct qp_slab *s, void *object)
-{
-	((struct link *)object)->next = s->free;
-	s->free = object;
-	s->used--;
-}
-
-void
-qp_slab_release(struct qp_slab *s)
+/* Of nothing in use, so in any order; the bytes go back to the heap. */
+static void
+drop_chunks(struct qp_slab *s)
 {
 	struct chunk *chunk = s->chunks;
 
@@ -116,8 +120,26 @@ qp_slab_release(struct qp_slab *s)
 			free(chunk);
 		chunk = next;
 	}
+	note_mapped(s, -(int64_t)s->mapped_bytes);
 	s->free = NULL;
 	s->chunks = NULL;
 	s->used = 0;
-	s->bytes = s->mapped_bytes = 0;
+	s->bytes = 0;
+}
+
+void
+qp_slab_put(struct qp_slab *s, void *object)
+{
+	((struct link *)object)->next = s->free;
+	s->free = object;
+	s->used--;
+	/* What a crowd took is not kept for ever; a little is, so that single ones cost no chunk each. */
+	if (s->used == 0 && s->bytes > KEPT_BYTES)
+		drop_chunks(s);
+}
+
+void
+qp_slab_release(struct qp_slab *s)
+{
+	drop_chunks(s);
 }

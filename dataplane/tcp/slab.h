@@ -5,8 +5,9 @@
 #include <stddef.h>
 
 /*
- * Objects of one size from chunks that are never given back before the end:
- * a packet costs no heap call once its like has been seen. Owner: one lcore.
+ * Objects of one size from chunks: a packet costs no heap call once its like
+ * has been seen. Chunks beyond a little are given back when no object is left in
+ * use. Owner: one lcore.
  */
 struct qp_slab {
 	size_t size;       /* of an object, rounded up */
@@ -20,6 +21,7 @@ struct qp_slab {
 void qp_slab_init(struct qp_slab *s, size_t object_bytes);
 /* Not cleared. NULL when out of memory. */
 void *qp_slab_get(struct qp_slab *s);
+/* The object is gone on return. */
 void qp_slab_put(struct qp_slab *s, void *object);
 /* Frees all chunks, whatever is still handed out. */
 void qp_slab_release(struct qp_slab *s);

@@ -240,3 +240,23 @@ Test(tcp_units, slab_gives_back_what_it_was_given)
 	cr_expect(s.chunks == chunks, "a second round needs no more memory");
 	qp_slab_release(&s);
 }
+
+Test(tcp_units, slab_keeps_no_memory_of_a_crowd_that_has_left)
+{
+	struct qp_slab s;
+	enum { CROWD = 100000 };
+	void **p = calloc(CROWD, sizeof(*p));
+
+	cr_assert_not_null(p);
+	qp_slab_init(&s, 720);
+	for (int round = 0; round < 2; round++) {
+		for (int i = 0; i < CROWD; i++)
+			cr_assert_not_null(p[i] = qp_slab_get(&s));
+		cr_expect(s.bytes > CROWD * 720 && s.mapped_bytes > 0);
+		for (int i = 0; i < CROWD; i++)
+			qp_slab_put(&s, p[i]);
+		cr_expect(s.used == 0 && s.bytes == 0 && s.mapped_bytes == 0);
+	}
+	free(p);
+	qp_slab_release(&s);
+}
