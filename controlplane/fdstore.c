@@ -1,25 +1,35 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The service manager as a keeper of descriptors. Any thread. */
+/*
+ * The service manager, or this process before it became another program, as a
+ * keeper of descriptors. Any thread.
+ */
 #include "controlplane/fdstore.h"
 
+#include <fcntl.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+static bool settled;
 
 unsigned
 qp_fdstore_take(const char *name, int *fds, unsigned max)
 {
 	char **names = NULL;
-	int n = sd_listen_fds_with_names(0, &names);
+	int n = settled ? 0 : sd_listen_fds_with_names(0, &names);
 	unsigned found = 0;
 
 	for (int i = 0; i < n; i++) {
 		if (found < max && strcmp(names[i], name) == 0) {
+			int copy = fds != NULL ? fcntl(SD_LISTEN_FDS_START + i, F_DUPFD_CLOEXEC, 0) : 0;
+
 			if (fds != NULL)
-				fds[found] = SD_LISTEN_FDS_START + i;
-			found++;
+				fds[found] = copy;
+			found += copy >= 0;
 		}
 		free(names[i]);
 	}
@@ -31,6 +41,16 @@ unsigned
 qp_fdstore_count(const char *name)
 {
 	return qp_fdstore_take(name, NULL, UINT_MAX);
+}
+
+void
+qp_fdstore_settle(void)
+{
+	int n = settled ? 0 : sd_listen_fds(0);
+
+	settled = true;
+	for (int i = 0; i < n; i++)
+		close(SD_LISTEN_FDS_START + i);
 }
 
 void

@@ -28,7 +28,9 @@
 #include "common/heap.h"
 #include "common/host.h"
 #include "controlplane/eal.h"
+#include "controlplane/fdstore.h"
 #include "controlplane/gateway_internal.h"
+#include "controlplane/reexec.h"
 #include "controlplane/reload.h"
 
 
@@ -158,6 +160,10 @@ on_signal(void *ctx, uint32_t events)
 	}
 	if (info.ssi_signo == SIGQUIT)
 		leave();
+	if (info.ssi_signo == SIGUSR2) {
+		qp_gateway_upgrade(g);
+		return;
+	}
 	if (info.ssi_signo == SIGUSR1) {
 		reopen_files(g);
 		return;
@@ -178,6 +184,7 @@ watch_signals(struct qp_gateway *g, struct qp_errmsg *msg)
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGHUP);
 	sigaddset(&set, SIGUSR1);
+	sigaddset(&set, SIGUSR2);
 	sigaddset(&set, SIGQUIT);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
@@ -224,8 +231,14 @@ open_owner(struct qp_gateway *g, struct qp_errmsg *msg)
 		.ctx = g,
 	};
 
-	return g->instance.adopted ? qp_owner_adopt(&cfg, &g->owner, msg)
-				   : qp_owner_new(&cfg, &g->owner, msg);
+	int err, lifeline;
+
+	if (!g->instance.adopted)
+		return qp_owner_new(&cfg, &g->owner, msg);
+	err = qp_owner_adopt(&cfg, &g->owner, msg);
+	if (err == 0 && qp_fdstore_take(QP_PASS_LIFELINE, &lifeline, 1) == 1)
+		qp_owner_hold(g->owner, lifeline);
+	return err;
 }
 
 static int
@@ -438,6 +451,7 @@ open_modules(struct qp_gateway *g, struct qp_errmsg *msg)
 static void
 close_modules(struct qp_gateway *g)
 {
+	qp_gateway_upgrade_close(g);
 	qp_file_watch_free(g->file_watch);
 	qp_gateway_api_close(g);
 	qp_blocks_free(g->blocks);
@@ -520,6 +534,12 @@ run_once(struct qp_options *o, struct qp_credentials *cred, bool *again, struct 
 	} else {
 		g.status = 1;
 		end_what_started(&g);
+	}
+	if (g.upgrade.state == QP_UPGRADE_GONE) {
+		/* What is kept is written; all else goes with this program, and is told by nobody. */
+		qp_gateway_close_keeping(&g);
+		(void)qp_reexec_pass(QP_PASS_LOCK, g.instance.lock_fd);
+		return QP_GATEWAY_REPLACED;
 	}
 	close_modules(&g);
 	if (g.leaving) {

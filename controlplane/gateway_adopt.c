@@ -11,6 +11,7 @@
 
 #include "common/wire.h"
 #include "controlplane/gateway_internal.h"
+#include "controlplane/reexec.h"
 
 /* What a gateway full of clients asks within the milliseconds that a take-over needs. */
 #define MAX_WAITING 16384u
@@ -129,8 +130,12 @@ qp_gateway_adopted(void *ctx)
 	struct qp_waiting *waiting = g->waiting;
 	unsigned n = g->nwaiting;
 
+	const char *from = qp_reexec_follows() ? "took over from the control plane that this one was before"
+					       : "took over from a control plane that was killed";
+
+	qp_reexec_settle();
 	qp_hostnet_prune(g->hostnet);
-	qp_log(QP_LOG_INFO, "took over from a control plane that was killed",
+	qp_log(QP_LOG_INFO, from,
 		QP_LOG_U64("tunnels", qp_tunnels_count(g->tunnels, QP_TUNNEL_AUTHENTICATED)),
 		QP_LOG_U64("ports", qp_ports_count(g->ports)), QP_LOG_U64("waited", n),
 		QP_LOG_U64("ms", (qp_now_ns() - g->started_ns) / 1000000u));

@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The gateway's two HTTP APIs: where they listen, and whom they ask. Loop thread. */
 #define QP_LOG_MODULE QP_LOG_M_http
+#include <stddef.h>
 #include <string.h>
+#include <sys/un.h>
 #include <unistd.h>
 
+#include "controlplane/fdstore.h"
 #include "controlplane/gateway_internal.h"
+#include "controlplane/reexec.h"
 
 #define PRIVATE_API_CONNS 256u
 #define PRIVATE_API_TIMEOUT_S 30u
@@ -87,6 +91,37 @@ snapshot(void *ctx, struct qp_metrics *out)
 	out->nmaps = qp_hostnet_map_entries(g->hostnet, out->map, QP_METRICS_MAPS);
 }
 
+/* A predecessor's, if it listens where we shall: its queue is not lost. */
+static bool
+take_listener(const char *name, const struct sockaddr *addr, socklen_t len, int *out)
+{
+	struct sockaddr_storage at;
+	socklen_t at_len = sizeof(at);
+	int fd;
+
+	if (qp_fdstore_take(name, &fd, 1) == 0)
+		return false;
+	if (getsockname(fd, (struct sockaddr *)&at, &at_len) == 0 && at_len == len &&
+		memcmp(&at, addr, len) == 0) {
+		*out = fd;
+		return true;
+	}
+	close(fd);
+	return false;
+}
+
+static bool
+take_unix_listener(const char *path, int *out)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+
+	if (strlen(path) >= sizeof(addr.sun_path) || access(path, F_OK) != 0)
+		return false;
+	memcpy(addr.sun_path, path, strlen(path));
+	return take_listener(QP_PASS_API_UNIX, (const struct sockaddr *)&addr,
+		(socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path) + 1), out);
+}
+
 int
 qp_gateway_api_listen(struct qp_gateway *g, struct qp_errmsg *msg)
 {
@@ -102,10 +137,10 @@ qp_gateway_api_listen(struct qp_gateway *g, struct qp_errmsg *msg)
 	err = qp_access_load(&g->admin.access, msg);
 	if (err == 0 && o->tls_cert != NULL)
 		err = qp_http_tls_new(o->tls_cert, o->tls_key, &g->api_tls, msg);
-	if (err == 0)
+	if (err == 0 && !take_listener(QP_PASS_API, &addr->sa, addr->len, &g->api_fd))
 		err = qp_http_listen(
 			&addr->sa, addr->len, qp_options_private_api_name(g->o), &g->api_fd, msg);
-	if (err == 0 && o->socket != NULL)
+	if (err == 0 && o->socket != NULL && !take_unix_listener(o->socket, &g->api_unix_fd))
 		err = qp_http_listen_unix(
 			o->socket, (mode_t)o->socket_mode, o->socket_group, &g->api_unix_fd, msg);
 	return err;
@@ -247,6 +282,6 @@ qp_gateway_api_close(struct qp_gateway *g)
 		close(g->api_fd);
 	if (g->api_unix_fd >= 0)
 		close(g->api_unix_fd);
-	if (g->private_api_unix != NULL)
+	if (g->private_api_unix != NULL && !g->leaving)
 		unlink(g->o->api.socket);
 }

@@ -16,6 +16,7 @@
 #include "controlplane/locals.h"
 #include "controlplane/owner.h"
 #include "controlplane/ports.h"
+#include "controlplane/proc.h"
 #include "controlplane/public_api.h"
 #include "controlplane/queries.h"
 #include "controlplane/records.h"
@@ -23,6 +24,23 @@
 #include "controlplane/supervisor.h"
 #include "controlplane/usage.h"
 #include "controlplane/watchdog.h"
+
+/* A program that is on the disk takes this one's place: gateway_upgrade.c. */
+struct qp_upgrade {
+	enum {
+		QP_UPGRADE_NONE,
+		QP_UPGRADE_PROBING,  /* it is tried out */
+		QP_UPGRADE_SETTLING, /* what is starting comes to its end */
+		QP_UPGRADE_CLEARING, /* the API's last answers */
+		QP_UPGRADE_GONE,
+	} state;
+	struct qp_child probe;
+	int fd; /* what it says; -1: it has ended */
+	struct qp_loop_timer timer;
+	uint64_t since_ns; /* CLEARING */
+	size_t len;
+	char line[512];
+};
 
 /* What gateway.c (the way up and down) and gateway_wiring.c (the time between) share. */
 
@@ -77,6 +95,7 @@ struct qp_gateway {
 	struct qp_waiting *waiting;
 	unsigned nwaiting, waiting_cap;
 	struct qp_loop_timer reserve;
+	struct qp_upgrade upgrade;
 	bool data_planes_ended; /* while stopping: only the port owner is left */
 	int status;
 	struct qp_errmsg *msg; /* why, if status is not 0 */
@@ -135,6 +154,11 @@ void qp_gateway_adopted(void *ctx);
 void qp_gateway_lifeline(void *ctx, int fd);
 /* Ends this process only. */
 void qp_gateway_leave(struct qp_gateway *g, const char *why);
+
+/* gateway_upgrade.c: SIGUSR2 */
+void qp_gateway_upgrade(struct qp_gateway *g);
+/* Before the loop goes. */
+void qp_gateway_upgrade_close(struct qp_gateway *g);
 
 /* gateway.c: without port owner and data planes there is no way on. */
 void qp_gateway_check_owner(struct qp_gateway *g);

@@ -46,12 +46,19 @@ qp_gateway_open_keeping(struct qp_gateway *g, struct qp_errmsg *msg)
 		&g->leases, msg);
 }
 
+static const char *
+stop_reason(const struct qp_gateway *g)
+{
+	if (g->upgrade.state == QP_UPGRADE_GONE)
+		return "replaced by the program on the disk";
+	return g->status == 0 ? "ended by a signal" : g->msg->text;
+}
+
 void
 qp_gateway_close_keeping(struct qp_gateway *g)
 {
 	if (g->start_recorded)
-		qp_record_gateway_stopped(
-			&g->records, g->status == 0 ? "ended by a signal" : g->msg->text);
+		qp_record_gateway_stopped(&g->records, stop_reason(g));
 	qp_leases_free(g->leases);
 	qp_state_close(g->state);
 	qp_audit_close(g->audit);

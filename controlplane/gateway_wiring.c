@@ -13,6 +13,7 @@
 #include "controlplane/admin_calls.h"
 #include "controlplane/eal.h"
 #include "controlplane/gateway_internal.h"
+#include "controlplane/reexec.h"
 
 int
 qp_gateway_port_open(void *ctx, int protocol, uint16_t port, const struct in6_addr *addr,
@@ -172,6 +173,8 @@ on_active(void *ctx, const struct qp_generation *gen)
 		return;
 	}
 	g->started = true;
+	if (!g->instance.adopted)
+		qp_reexec_settle();
 	qp_log(QP_LOG_INFO, "ready",
 		QP_LOG_STR("clients", qp_sockaddr_format(&g->o->data_plane_addr.sa, quic)),
 		QP_LOG_STR("private_api", qp_sockaddr_format(&g->o->private_api_listen.sa, api)),

@@ -24,6 +24,7 @@ struct qp_hostnet;
 
 /* The classifier's maps in the service manager's store (fdstore.h). */
 #define QP_HOSTNET_FDS "quicport-classifier"
+#define QP_HOSTNET_MAX_MAPS 32u
 
 struct qp_hostnet_config {
 	const char *state_dir;       /* QP_RUN_DIR/INSTANCE: holds host.state */
@@ -43,6 +44,8 @@ int qp_hostnet_open(const struct qp_hostnet_config *cfg, struct qp_hostnet **out
 	struct qp_errmsg *msg);
 /* Takes everything back. NULL is allowed. */
 void qp_hostnet_close(struct qp_hostnet *h);
+/* The classifier's maps, borrowed; how many. */
+unsigned qp_hostnet_maps(const struct qp_hostnet *h, int *fds, unsigned max);
 /* Takes nothing back: filters and maps go on working for the next control plane. NULL is allowed. */
 void qp_hostnet_leave(struct qp_hostnet *h);
 

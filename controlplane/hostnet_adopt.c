@@ -23,8 +23,6 @@
 #include "controlplane/hostnet_shared.h"
 #include "controlplane/hostnet_tc.h"
 
-#define MAX_MAPS 32u
-
 /* Which of our maps is it? The kernel keeps 15 characters of a name. */
 static struct bpf_map *
 map_named(struct qp_hostnet *h, const char *name)
@@ -93,8 +91,8 @@ reuse_map(struct qp_hostnet *h, int fd, struct qp_errmsg *msg)
 static bool
 reuse_kept_maps(struct qp_hostnet *h, int *rc, struct qp_errmsg *msg)
 {
-	int fds[MAX_MAPS];
-	unsigned n = qp_fdstore_take(QP_HOSTNET_FDS, fds, MAX_MAPS);
+	int fds[QP_HOSTNET_MAX_MAPS];
+	unsigned n = qp_fdstore_take(QP_HOSTNET_FDS, fds, QP_HOSTNET_MAX_MAPS);
 
 	*rc = 0;
 	for (unsigned i = 0; i < n; i++) {
@@ -106,32 +104,39 @@ reuse_kept_maps(struct qp_hostnet *h, int *rc, struct qp_errmsg *msg)
 	return n > 0;
 }
 
-void
-qp_hostnet_keep_maps(const struct qp_hostnet *h)
+unsigned
+qp_hostnet_maps(const struct qp_hostnet *h, int *fds, unsigned max)
 {
 	struct bpf_map *map;
-	int fds[MAX_MAPS];
 	unsigned n = 0;
 
 	bpf_object__for_each_map(map, h->bpf->obj) {
-		if (n < MAX_MAPS && bpf_map__fd(map) >= 0)
+		if (n < max && bpf_map__fd(map) >= 0)
 			fds[n++] = bpf_map__fd(map);
 	}
-	qp_fdstore_keep(QP_HOSTNET_FDS, fds, n);
+	return n;
+}
+
+void
+qp_hostnet_keep_maps(const struct qp_hostnet *h)
+{
+	int fds[QP_HOSTNET_MAX_MAPS];
+
+	qp_fdstore_keep(QP_HOSTNET_FDS, fds, qp_hostnet_maps(h, fds, QP_HOSTNET_MAX_MAPS));
 }
 
 static int
 reuse_maps_of(struct qp_hostnet *h, uint32_t prog_id, struct qp_errmsg *msg)
 {
-	uint32_t ids[MAX_MAPS] = {0}, len;
-	struct bpf_prog_info info = {.nr_map_ids = MAX_MAPS, .map_ids = (uintptr_t)ids};
+	uint32_t ids[QP_HOSTNET_MAX_MAPS] = {0}, len;
+	struct bpf_prog_info info = {.nr_map_ids = QP_HOSTNET_MAX_MAPS, .map_ids = (uintptr_t)ids};
 	int fd = bpf_prog_get_fd_by_id(prog_id), rc = 0;
 
 	len = sizeof(info);
 	if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &len) != 0)
 		rc = qp_fail(msg, qp_err_from_errno(errno),
 			"cannot look at the running classifier: %s", strerror(errno));
-	for (uint32_t i = 0; rc == 0 && i < info.nr_map_ids && i < MAX_MAPS; i++)
+	for (uint32_t i = 0; rc == 0 && i < info.nr_map_ids && i < QP_HOSTNET_MAX_MAPS; i++)
 		rc = reuse_map(h, bpf_map_get_fd_by_id(ids[i]), msg);
 	if (fd >= 0)
 		close(fd);

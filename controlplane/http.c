@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "common/log.h"
@@ -269,6 +270,40 @@ qp_http_free(struct qp_http *h)
 	qp_loop_timer_cancel(h->cfg.loop, &h->timer);
 	qp_loop_timer_cancel(h->cfg.loop, &h->patience);
 	free(h);
+}
+
+int
+qp_http_listener(const struct qp_http *h)
+{
+	return h->cfg.listen_fd;
+}
+
+int
+qp_http_quiesce(struct qp_http *h)
+{
+	/* Those that the kernel has connected already wait in the socket's queue. */
+	return MHD_quiesce_daemon(h->daemon);
+}
+
+/* It has not asked yet, or asks already. */
+static bool
+wants_something(const struct conn *c)
+{
+	int unread = 0;
+
+	return !c->asked || (ioctl(c->fd, FIONREAD, &unread) == 0 && unread > 0);
+}
+
+bool
+qp_http_busy(const struct qp_http *h)
+{
+	const struct conn *c;
+
+	TAILQ_FOREACH (c, &h->conns[CONN_WAITING], next) {
+		if (wants_something(c))
+			return true;
+	}
+	return h->nrequests > h->nstreams;
 }
 
 int

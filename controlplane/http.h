@@ -94,6 +94,15 @@ struct qp_http_config {
 int qp_http_new(const struct qp_http_config *cfg, struct qp_http **out, struct qp_errmsg *msg);
 /* Answers that were deferred must be there; streams are ended. NULL is allowed. */
 void qp_http_free(struct qp_http *h);
+/* The listening socket, borrowed; -1: there is none. */
+int qp_http_listener(const struct qp_http *h);
+/*
+ * From now on nobody is accepted; who is connected is served on. The listening
+ * socket, which is the caller's; -1: there is none.
+ */
+int qp_http_quiesce(struct qp_http *h);
+/* A request is on its way, or its answer; streams are not counted. */
+bool qp_http_busy(const struct qp_http *h);
 /* Serves a connected socket, which is taken over, also on failure. */
 int qp_http_add(struct qp_http *h, int fd, const struct sockaddr *peer, socklen_t len);
 

@@ -26,6 +26,7 @@ struct conn {
 	uint64_t since_ns;
 	int fd;
 	bool ending; /* shut down, and in no list */
+	bool asked; /* it has had a request */
 	uid_t uid;
 };
 
@@ -39,6 +40,8 @@ struct qp_http {
 	struct qp_loop_timer patience; /* ours */
 	struct conns conns[CONN_PHASES];
 	unsigned nwaiting;
+	unsigned nrequests; /* under way, those with a stream for an answer included */
+	unsigned nstreams;
 	TAILQ_HEAD(, qp_http_stream) streams;
 };
 

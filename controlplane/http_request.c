@@ -226,6 +226,8 @@ begin(struct qp_http *h, struct MHD_Connection *conn, const char *url, bool http
 	up->http = h;
 	up->conn = conn;
 	up->c = c;
+	c->asked = true;
+	h->nrequests++;
 	return take_head(up, url, http10, &resp) ? MHD_YES : qp_http_respond(h, conn, &resp);
 }
 
@@ -255,6 +257,7 @@ qp_http_on_request_end(
 	(void)why;
 	if (up == NULL)
 		return;
+	up->http->nrequests--;
 	qp_http_conn_set_phase(ctx, up->c, CONN_WAITING);
 	qp_http_response_clear(&up->resp);
 	/* There may be a secret in it, as in what it grew out of. */

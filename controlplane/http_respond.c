@@ -150,6 +150,7 @@ stream_free(void *ctx)
 
 	qp_loop_unwatch(s->http->cfg.loop, &s->watch);
 	TAILQ_REMOVE(&s->http->streams, s, next);
+	s->http->nstreams--;
 	s->source.closed(s->source.ctx);
 	free(s);
 }
@@ -175,6 +176,7 @@ make_stream(struct qp_http *h, struct MHD_Connection *conn, struct qp_http_respo
 		return NULL;
 	}
 	TAILQ_INSERT_TAIL(&h->streams, s, next);
+	h->nstreams++;
 	r->source = NULL; /* stream_free's from here on */
 	setsockopt(s->fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
 	s->source.started(s->source.ctx, s);

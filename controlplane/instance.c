@@ -24,6 +24,7 @@
 #include "controlplane/fdstore.h"
 #include "controlplane/hostnet.h"
 #include "controlplane/privilege.h"
+#include "controlplane/reexec.h"
 #include "controlplane/stale.h"
 
 #define NAME_PREFIX "quicport-"
@@ -67,6 +68,27 @@ take_lock(const char *dir, bool create)
 	err = errno;
 	close(fd);
 	errno = err;
+	return -1;
+}
+
+/*
+ * The lock that this process holds already, as the program that it was before; -1: it
+ * holds none, or another instance's.
+ */
+static int
+take_passed_lock(const char *dir)
+{
+	char path[PATH_MAX];
+	struct stat locked, named;
+	int fd;
+
+	if (qp_fdstore_take(QP_PASS_LOCK, &fd, 1) == 0)
+		return -1;
+	snprintf(path, sizeof(path), "%s/lock", dir);
+	if (fstat(fd, &locked) == 0 && stat(path, &named) == 0 && locked.st_ino == named.st_ino &&
+		locked.st_dev == named.st_dev)
+		return fd;
+	close(fd);
 	return -1;
 }
 
@@ -183,8 +205,11 @@ int
 qp_instance_open(const char *root, const struct qp_sockaddr *data_plane_addr,
 	struct qp_instance *out, struct qp_errmsg *msg)
 {
-	int root_lock = lock_root(root, msg), err = 0;
+	int root_lock, err = 0;
 	bool was_there;
+
+	qp_proc_reap_strays();
+	root_lock = lock_root(root, msg);
 
 	if (root_lock < 0)
 		return root_lock;
@@ -193,7 +218,9 @@ qp_instance_open(const char *root, const struct qp_sockaddr *data_plane_addr,
 	snprintf(out->dir, sizeof(out->dir), "%s/%s", root, out->name);
 	do {
 		was_there = mkdir(out->dir, 0700) != 0 && errno == EEXIST;
-		out->lock_fd = take_lock(out->dir, true);
+		out->lock_fd = take_passed_lock(out->dir);
+		if (out->lock_fd < 0)
+			out->lock_fd = take_lock(out->dir, true);
 	} while (out->lock_fd < 0 && errno == ENOENT);
 	if (out->lock_fd < 0) {
 		err = errno == EWOULDBLOCK

@@ -214,6 +214,16 @@ qp_launcher_kill(struct qp_launcher *l)
 }
 
 void
+qp_launcher_abort(struct qp_launcher *l)
+{
+	if (l == NULL)
+		return;
+	l->stopped = true;
+	qp_loop_timer_cancel(l->cfg.loop, &l->restart);
+	qp_child_end(&l->child);
+}
+
+void
 qp_launcher_skip(struct qp_launcher *l, uint32_t lcore_base)
 {
 	if (l != NULL && lcore_base > 0)

@@ -45,6 +45,8 @@ int qp_launcher_start(struct qp_launcher *l, struct qp_errmsg *msg);
 int qp_launcher_succeed(struct qp_launcher *l, struct qp_errmsg *msg);
 /* Ends the one that runs, at once. */
 void qp_launcher_kill(struct qp_launcher *l);
+/* The same, and waits for it; no other follows. */
+void qp_launcher_abort(struct qp_launcher *l);
 /* EAL's lcore ids from this one on are a living data plane's: the next start takes others. */
 void qp_launcher_skip(struct qp_launcher *l, uint32_t lcore_base);
 /* Starts no more. `kill_it`: ends the one that runs, at once. */

@@ -21,7 +21,8 @@
 	"  server-cert.pem  the certificate that clients know by its fingerprint\n"                \
 	"  server-key.pem   its private key\n"                                                     \
 	"Signals: SIGTERM and SIGINT end the gateway, SIGQUIT this process alone, SIGHUP reads "   \
-	"configuration and client keys again, SIGUSR1 opens log files anew.\n"
+	"configuration and client keys again, SIGUSR1 opens log files anew, SIGUSR2 makes this "   \
+	"process the program that is on the disk now.\n"
 #define CHECK_NAME "quicport check-config"
 #define CHECK_SUMMARY                                                                              \
 	"Tells what is wrong with a gateway's configuration file, and with those that it "         \
@@ -623,18 +624,4 @@ int
 qp_options_parse(struct qp_options *o, int argc, char **argv, struct qp_errmsg *msg)
 {
 	return qp_options_read(o, argc, argv, &(struct qp_options_how) {0}, msg);
-}
-
-void
-qp_options_parse_or_exit(struct qp_options *o, int argc, char **argv)
-{
-	struct qp_errmsg msg;
-	int err = qp_options_parse(o, argc, argv, &msg);
-
-	if (err == QP_OPT_DONE)
-		exit(0);
-	if (err != 0) {
-		fprintf(stderr, COMMAND_NAME ": %s\n", msg.text);
-		exit(2);
-	}
 }

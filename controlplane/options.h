@@ -112,11 +112,9 @@ const char *qp_options_private_api_name(const struct qp_options *o);
 uint16_t qp_options_public_port(const struct qp_options *o);
 
 /*
- * Parses and checks what can be checked without touching the system. Exits
- * after --help, and with status 2 and one line after a mistake.
+ * Parses and checks what can be checked without touching the system. 0; QP_OPT_DONE
+ * after --help; QP_E_INVAL.
  */
-void qp_options_parse_or_exit(struct qp_options *o, int argc, char **argv);
-/* The same without exit: 0, QP_OPT_DONE, QP_E_INVAL. For tests. */
 int qp_options_parse(struct qp_options *o, int argc, char **argv, struct qp_errmsg *msg);
 
 struct qp_options_how {

@@ -140,7 +140,8 @@ qp_proc_end(const struct qp_proc_id *id, unsigned patience_ms)
 
 /* POSIX: the functions below return an error number, and errno is left alone. */
 static int
-spawn(const char *path, const char *const argv[], const int parked[], unsigned nfds, pid_t *pid)
+spawn(const char *path, const char *const argv[], char *const environment[], const int parked[],
+	unsigned nfds, pid_t *pid)
 {
 	posix_spawn_file_actions_t files;
 	posix_spawnattr_t attr;
@@ -163,10 +164,23 @@ spawn(const char *path, const char *const argv[], const int parked[], unsigned n
 		err = posix_spawn_file_actions_addclosefrom_np(
 			&files, QP_CHILD_FIRST_FD + (int)nfds);
 	if (err == 0)
-		err = posix_spawn(pid, path, &files, &attr, (char **)(uintptr_t)argv, environ);
+		err = posix_spawn(pid, path, &files, &attr, (char **)(uintptr_t)argv,
+			environment);
 	posix_spawnattr_destroy(&attr);
 	posix_spawn_file_actions_destroy(&files);
 	return err;
+}
+
+/* Its status, if it is a child of ours all the same. */
+static int
+reap_adopted(const struct qp_child *c)
+{
+	siginfo_t info = {0};
+
+	if (waitid(P_PIDFD, (id_t)c->pidfd, &info, WEXITED | WNOHANG) != 0 || info.si_pid != c->pid)
+		return QP_STATUS_UNKNOWN;
+	return info.si_code == CLD_EXITED ? W_EXITCODE(info.si_status, 0)
+					  : W_EXITCODE(0, info.si_status);
 }
 
 static void
@@ -178,7 +192,7 @@ child_ended(void *ctx, uint32_t events)
 
 	(void)events;
 	if (c->adopted)
-		status = QP_STATUS_UNKNOWN;
+		status = reap_adopted(c);
 	else if (waitpid(pid, &status, WNOHANG) == 0)
 		return;
 	qp_child_forget(c);
@@ -190,6 +204,14 @@ qp_child_start(struct qp_loop *loop, struct qp_child *c, const char *path, const
 	const int fds[], unsigned nfds, void (*ended)(void *ctx, int status), void *ctx,
 	struct qp_errmsg *msg)
 {
+	return qp_child_start_in(loop, c, path, argv, environ, fds, nfds, ended, ctx, msg);
+}
+
+int
+qp_child_start_in(struct qp_loop *loop, struct qp_child *c, const char *path,
+	const char *const argv[], char *const environment[], const int fds[], unsigned nfds,
+	void (*ended)(void *ctx, int status), void *ctx, struct qp_errmsg *msg)
+{
 	int parked[8] = {-1, -1, -1, -1, -1, -1, -1, -1};
 	int err = nfds <= 8 ? 0 : E2BIG;
 	pid_t pid = 0;
@@ -199,7 +221,7 @@ qp_child_start(struct qp_loop *loop, struct qp_child *c, const char *path, const
 		err = parked[i] < 0 ? errno : 0;
 	}
 	if (err == 0)
-		err = spawn(path, argv, parked, nfds, &pid);
+		err = spawn(path, argv, environment, parked, nfds, &pid);
 	for (unsigned i = 0; i < nfds && i < 8; i++) {
 		if (parked[i] >= 0)
 			close(parked[i]);
@@ -243,6 +265,26 @@ qp_child_signal(const struct qp_child *c, int signum)
 {
 	if (c->pid != 0)
 		pidfd_send_signal(c->pidfd, signum, NULL, 0);
+}
+
+void
+qp_child_end(struct qp_child *c)
+{
+	siginfo_t info;
+
+	if (c->pid == 0)
+		return;
+	qp_child_signal(c, SIGKILL);
+	while (waitid(P_PIDFD, (id_t)c->pidfd, &info, WEXITED) != 0 && errno == EINTR)
+		;
+	qp_child_forget(c);
+}
+
+void
+qp_proc_reap_strays(void)
+{
+	while (waitpid(-1, NULL, WNOHANG) > 0)
+		;
 }
 
 void

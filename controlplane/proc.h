@@ -40,7 +40,7 @@ bool qp_proc_end(const struct qp_proc_id *id, unsigned patience_ms);
 struct qp_child {
 	pid_t pid; /* 0: none */
 	int pidfd;
-	bool adopted; /* another process started it: nobody tells us its status */
+	bool adopted; /* another process started it, or this one when it was another program */
 	struct qp_watch watch;
 	struct qp_loop *loop;
 	/* It has ended and was waited for; `status` as of waitpid, or QP_STATUS_UNKNOWN. The struct is free again. */
@@ -62,12 +62,20 @@ struct qp_child {
 int qp_child_start(struct qp_loop *loop, struct qp_child *c, const char *path,
 	const char *const argv[], const int fds[], unsigned nfds,
 	void (*ended)(void *ctx, int status), void *ctx, struct qp_errmsg *msg);
+/* The same with an environment of its own. */
+int qp_child_start_in(struct qp_loop *loop, struct qp_child *c, const char *path,
+	const char *const argv[], char *const environment[], const int fds[], unsigned nfds,
+	void (*ended)(void *ctx, int status), void *ctx, struct qp_errmsg *msg);
 #define QP_STATUS_UNKNOWN (-1)
 /* Takes over a process that a predecessor of ours started. QP_E_NOTFOUND: it has ended. */
 int qp_child_adopt(struct qp_loop *loop, struct qp_child *c, const struct qp_proc_id *id,
 	void (*ended)(void *ctx, int status), void *ctx, struct qp_errmsg *msg);
 /* Nothing happens when there is none. */
 void qp_child_signal(const struct qp_child *c, int signum);
+/* By SIGKILL; returns when it is gone, and `ended` is not called. */
+void qp_child_end(struct qp_child *c);
+/* Children that ended while this process was another program, which nobody has a struct of. */
+void qp_proc_reap_strays(void);
 /* Lets go of a child without ending it. */
 void qp_child_forget(struct qp_child *c);
 

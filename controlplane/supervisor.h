@@ -81,7 +81,12 @@ void qp_supervisor_free(struct qp_supervisor *s);
 
 /* Waits for the data planes of an adopted instance, in place of qp_supervisor_start. */
 int qp_supervisor_adopt(struct qp_supervisor *s, struct qp_errmsg *msg);
-/* Lets go of all data planes, which run on, so that qp_supervisor_free may be called. NULL is allowed. */
+/* Nothing is starting, nothing is being taken over: what there is can be left to another. */
+bool qp_supervisor_settled(const struct qp_supervisor *s);
+/*
+ * Lets go of all data planes, which run on, so that qp_supervisor_free may be called; one that has
+ * not asked for an id yet, which nobody would answer, is ended. NULL is allowed.
+ */
 void qp_supervisor_leave(struct qp_supervisor *s);
 /* An adopted data plane has not attached yet, or not told all its tunnels. */
 bool qp_supervisor_adopting(const struct qp_supervisor *s);

@@ -64,11 +64,40 @@ qp_supervisor_adopting(const struct qp_supervisor *s)
 	return s->adopting;
 }
 
+bool
+qp_supervisor_settled(const struct qp_supervisor *s)
+{
+	const struct qp_generation *g;
+
+	if (s->adopting || s->replaced != 0)
+		return false;
+	TAILQ_FOREACH (g, &s->generations, next) {
+		if (g->state == QP_DP_STARTING)
+			return false;
+	}
+	return true;
+}
+
+/* The launcher's, when it has an id. */
+static bool
+is_known(const struct qp_supervisor *s, pid_t pid)
+{
+	const struct qp_generation *g;
+
+	TAILQ_FOREACH (g, &s->generations, next) {
+		if (g->server_id != 0 && g->pid == pid)
+			return true;
+	}
+	return false;
+}
+
 void
 qp_supervisor_leave(struct qp_supervisor *s)
 {
 	struct qp_generation *g;
 
+	if (s != NULL && !is_known(s, qp_launcher_pid(s->launcher)))
+		qp_launcher_abort(s->launcher);
 	while (s != NULL && (g = TAILQ_FIRST(&s->generations)) != NULL) {
 		TAILQ_REMOVE(&s->generations, g, next);
 		qp_generation_free(g);
