@@ -154,7 +154,7 @@ def link(one, other, one_addrs, other_addrs, one_if, other_if):
 class Process:
     """A program in a host, its output in a file that is shown when a test fails."""
 
-    def __init__(self, host, name, command, env=None, stdin=subprocess.DEVNULL):
+    def __init__(self, host, name, command, env=None, stdin=subprocess.DEVNULL, session=False):
         self.host = host
         self.name = name
         self.log = Path(os.environ["QP_E2E_LOGS"]) / f"{next(_numbers):03}-{name}.log"
@@ -163,6 +163,7 @@ class Process:
             self.popen = subprocess.Popen(
                 host.command(*command),
                 stdin=stdin,
+                start_new_session=session,
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 env=clean_environment(env),
@@ -256,7 +257,7 @@ class Gateway(Process):
     """`quicport control-plane` and what it starts."""
 
     def __init__(self, host, port, *args, data_plane=None, auth=("--psk", "secret"), env=None,
-                 wait=True, name="gateway", public_api=False):  # fmt: skip
+                 wait=True, name="gateway", public_api=False, session=False):  # fmt: skip
         self.port = port
         self.auth = tuple(auth)
         self.before = Traces(host)
@@ -271,6 +272,7 @@ class Gateway(Process):
              "--data-plane-addr", data_plane or f"127.0.0.1:{port}",
              *([] if public_api else ["--no-public-api"]), *auth, "--log-format", "json", *args],
             env,
+            session=session,
         )  # fmt: skip
         if wait:
             self.ready_after = self.wait_ready()
@@ -365,14 +367,14 @@ class Client(Process):
 
     def __init__(self, host, server, remote, local, *args,
                  auth=("--psk", "secret"), insecure=True, env=None, name="client",
-                 reconnect=False):  # fmt: skip
+                 reconnect=False, session=False):  # fmt: skip
         self.auth = tuple(auth)
         words = ["-s", server, "-r", str(remote), "-l", str(local), *auth]
         if insecure:
             words.append("--insecure")
         if not reconnect:
             words += ["--reconnect", "no"]
-        super().__init__(host, name, [QUICPORT, "client", *words, *args], env)
+        super().__init__(host, name, [QUICPORT, "client", *words, *args], env, session=session)
 
 
 class RefPeer(Process):

@@ -33,11 +33,11 @@ class Scene:
     def __init__(self, host, *args):
         self.host = host
         self.args = ("--memory", "400", *args)
-        self.gateway = Gateway(host, new_port(), *self.args)
+        self.gateway = Gateway(host, new_port(), *self.args, session=True)
         self.service, self.ports = new_port(), [new_port(), new_port()]
         server = f"{LO}:{self.gateway.port}"
-        self.clients = [Client(host, server, port, self.service, name=f"client-{port}", reconnect=True)
-                        for port in self.ports]  # fmt: skip
+        self.clients = [Client(host, server, port, self.service, name=f"client-{port}", reconnect=True,
+                               session=True) for port in self.ports]  # fmt: skip
         eventually(lambda: len(tunnels(self.gateway)) == 2, what="two tunnels")
         self.storm = Storm(host, f"{LO}:{self.service}", self.ports)
         time.sleep(BETWEEN_S)
@@ -45,7 +45,7 @@ class Scene:
 
     def next_control_plane(self):
         before = self.gateway
-        self.gateway = Gateway(self.host, before.port, *self.args, wait=False)
+        self.gateway = Gateway(self.host, before.port, *self.args, wait=False, session=True)
         self.gateway.before = before.before
 
     def end(self):

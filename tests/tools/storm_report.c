@@ -25,7 +25,7 @@ struct histogram {
 
 struct stall {
 	int64_t us;
-	int64_t began_us; /* since the start of the program's figures */
+	int64_t began_us; /* of the monotonic clock, as all programs and perf have it */
 	uint32_t number;
 	unsigned target;
 	bool to_service;
@@ -162,7 +162,7 @@ storm_count_stall(uint32_t number, unsigned target, bool to_service, int64_t sta
 {
 	struct stall stall = {
 		.us = stall_us,
-		.began_us = now_us() - stall_us - total.began_us,
+		.began_us = now_us() - stall_us,
 		.number = number,
 		.target = target,
 		.to_service = to_service,
