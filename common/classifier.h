@@ -92,6 +92,19 @@ struct qp_cls_local {
 	__u8 pad[2];
 };
 
+/*
+ * Map `ways`: the host's routes, for answers. With an interface in its key, a
+ * network that a route leads to by it; with 0, the interface of the best route.
+ * Empty when the host has more of them than the map takes.
+ */
+#define QP_CLS_MAX_WAYS 16384
+
+struct qp_cls_way {
+	__u32 prefix; /* bits: 32 of the interface and those of the mapped form */
+	__u32 ifindex;
+	struct qp_cls_addr addr;
+};
+
 /* Map `counters`, per CPU. X(name, help); what ends in _pass stays the kernel's. */
 #define QP_CLS_COUNTERS(X)                                                                         \
 	X(quic_known, "QUIC packets sent to the worker that their connection id names")            \
@@ -112,7 +125,8 @@ struct qp_cls_local {
 	X(nomem_drop, "packets of the gateway's dropped for want of kernel memory")                \
 	X(answer_out, "frames of the data plane that left by an interface")                        \
 	X(answer_host, "frames of the data plane to the host itself")                              \
-	X(answer_drop, "frames of the data plane that lead nowhere")
+	X(answer_drop, "frames of the data plane that lead nowhere")                               \
+	X(answer_other, "of the frames that left, those by another interface than the request's")
 
 enum qp_cls_counter {
 #define X(name, help) QP_CLS_##name,

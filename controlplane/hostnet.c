@@ -12,7 +12,6 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
-#include <libmnl/libmnl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -176,7 +175,7 @@ reserve_own_ports(struct qp_hostnet *h, const struct qp_hostnet_config *cfg, str
 static int
 take_hold(struct qp_hostnet *h, bool adopt, struct qp_errmsg *msg)
 {
-	int rc;
+	int rc, err;
 
 	h->state.netns = qp_host_netns();
 	rc = qp_host_state_save(h->dir, &h->state, msg);
@@ -189,10 +188,10 @@ take_hold(struct qp_hostnet *h, bool adopt, struct qp_errmsg *msg)
 		return rc;
 	}
 	h->joined = true;
-	h->monitor = qp_host_monitor_open();
-	if (h->monitor == NULL)
-		return qp_fail(msg, qp_err_from_errno(errno),
-			"cannot watch the host's interfaces: %s", strerror(errno));
+	err = qp_hostnet_watch_open(h);
+	if (err != 0)
+		return qp_fail(msg, qp_err_from_errno(err),
+			"cannot watch the host's interfaces: %s", strerror(err));
 	return qp_hostnet_sync(h, !adopt, msg);
 }
 
@@ -205,6 +204,7 @@ qp_hostnet_open(const struct qp_hostnet_config *cfg, struct qp_hostnet **out,
 
 	if (h == NULL)
 		return qp_fail(msg, QP_E_NOMEM, "no memory for host mode");
+	h->changes_fd = h->route_timer_fd = -1;
 	state_path(cfg->state_dir, h->dir);
 	h->handle_start = hash_text(h->dir);
 	/* What a person may have got wrong first, then what changes the host. */
@@ -260,12 +260,12 @@ qp_hostnet_close(struct qp_hostnet *h)
 		return;
 	if (h->joined && (err = undo(h->dir, &h->state)) != 0)
 		qp_log(QP_LOG_WARN, "cannot detach the classifier everywhere", QP_LOG_ERRNO(err));
-	if (h->monitor != NULL)
-		mnl_socket_close(h->monitor);
+	qp_hostnet_watch_close(h);
 	qp_classifier__destroy(h->bpf);
 	qp_reserve_free(h->reserve);
 	qp_host_view_clear(&h->view);
 	qp_host_state_clear(&h->state);
+	free(h->ways.all);
 	free(h->unreserved);
 	free(h->workers);
 	free(h->names);
@@ -299,22 +299,6 @@ qp_hostnet_undo_stale(const char *state_dir, struct qp_errmsg *msg)
 			"cannot detach a dead gateway's classifier (%s/host.state): %s", dir,
 			strerror(err));
 	return 0;
-}
-
-int
-qp_hostnet_fd(const struct qp_hostnet *h)
-{
-	return mnl_socket_get_fd(h->monitor);
-}
-
-void
-qp_hostnet_process(struct qp_hostnet *h)
-{
-	struct qp_errmsg msg;
-
-	if (qp_host_monitor_drain(h->monitor) && qp_hostnet_sync(h, false, &msg) != 0)
-		qp_log(QP_LOG_WARN, "the classifier does not follow the host's changes",
-			QP_LOG_STR("reason", msg.text));
 }
 
 static int
@@ -505,8 +489,11 @@ qp_hostnet_counters(const struct qp_hostnet *h, uint64_t out[QP_CLS_NCOUNTERS])
 		return QP_E_NOMEM;
 	for (uint32_t i = 0; i < QP_CLS_NCOUNTERS; i++) {
 		out[i] = 0;
-		if (bpf_map_lookup_elem(map, &i, each) != 0)
-			rc = qp_err_from_errno(errno);
+		if (bpf_map_lookup_elem(map, &i, each) != 0) {
+			/* The map of an older release that we go on with has fewer. */
+			rc = errno == ENOENT ? 0 : qp_err_from_errno(errno);
+			continue;
+		}
 		for (int cpu = 0; rc == 0 && cpu < ncpus; cpu++)
 			out[i] += each[cpu];
 	}

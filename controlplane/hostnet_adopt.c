@@ -169,9 +169,8 @@ qp_hostnet_reuse(struct qp_hostnet *h, struct qp_errmsg *msg)
 					    : reuse_maps_of(h, h->state.filters[0].prog_id, msg);
 }
 
-/* Deletes the keys of a map that `stays` does not want. */
-static void
-prune_map(int map, size_t key_bytes, bool (*stays)(const struct qp_hostnet *h, const void *key),
+void
+qp_hostnet_prune_map(int map, size_t key_bytes, bool (*stays)(const struct qp_hostnet *h, const void *key),
 	const struct qp_hostnet *h)
 {
 	char key[32], next[32];
@@ -262,16 +261,17 @@ void
 qp_hostnet_prune_host(struct qp_hostnet *h)
 {
 	choose_block_mark(h);
-	prune_map(bpf_map__fd(h->bpf->maps.links), sizeof(uint32_t), is_link, h);
-	prune_map(bpf_map__fd(h->bpf->maps.local), sizeof(struct qp_cls_addr), is_address, h);
+	qp_hostnet_prune_map(bpf_map__fd(h->bpf->maps.links), sizeof(uint32_t), is_link, h);
+	qp_hostnet_prune_map(bpf_map__fd(h->bpf->maps.local), sizeof(struct qp_cls_addr), is_address, h);
+	qp_hostnet_prune_ways(h);
 }
 
 void
 qp_hostnet_prune(struct qp_hostnet *h)
 {
-	prune_map(bpf_map__fd(h->bpf->maps.ports), sizeof(struct qp_cls_port), is_claimed, h);
-	prune_map(bpf_map__fd(h->bpf->maps.workers), sizeof(struct qp_cls_worker), is_worker, h);
-	prune_map(bpf_map__fd(h->bpf->maps.blocked), sizeof(struct qp_cls_network), is_blocked_now,
+	qp_hostnet_prune_map(bpf_map__fd(h->bpf->maps.ports), sizeof(struct qp_cls_port), is_claimed, h);
+	qp_hostnet_prune_map(bpf_map__fd(h->bpf->maps.workers), sizeof(struct qp_cls_worker), is_worker, h);
+	qp_hostnet_prune_map(bpf_map__fd(h->bpf->maps.blocked), sizeof(struct qp_cls_network), is_blocked_now,
 		h);
 }
 

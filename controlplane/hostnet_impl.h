@@ -14,6 +14,20 @@ struct mnl_socket;
 struct qp_classifier;
 struct qp_reserve;
 
+/* An entry of the map `ways`. */
+struct qp_host_way {
+	struct qp_cls_way key;
+	uint32_t value;
+	uint32_t metric; /* of the route */
+};
+
+/* Sorted by key, each once. All zero: empty. */
+struct qp_host_ways {
+	struct qp_host_way *all;
+	unsigned n, cap;
+	bool too_many; /* then n is 0 */
+};
+
 struct qp_host_worker {
 	uint32_t server_id;
 	uint32_t ifindex;
@@ -30,9 +44,15 @@ struct qp_hostnet {
 	struct qp_classifier *bpf;  /* programs and maps, made by bpftool */
 	uint32_t ethernet_id, l3_id; /* their programs' ids in the kernel */
 	struct qp_reserve *reserve;
-	struct mnl_socket *monitor;
+	struct mnl_socket *monitor; /* links and addresses */
+	struct mnl_socket *route_monitor;
+	int changes_fd; /* epoll: both of them, and route_timer_fd */
+	int route_timer_fd;
+	bool routes_due; /* the timer is set */
+	uint64_t routes_took_ns;
 	struct qp_host_state state; /* what is attached, as on disk */
 	struct qp_host_view view;   /* what the maps say of the host now */
+	struct qp_host_ways ways;   /* … and of its routes */
 	struct qp_host_worker *workers;
 	unsigned nworkers, workers_cap;
 	uint8_t block_mark; /* what this control plane's entries of `blocked` hold; 0: not chosen */
@@ -57,6 +77,9 @@ int qp_hostnet_reuse(struct qp_hostnet *h, struct qp_errmsg *msg);
 void qp_hostnet_keep_maps(const struct qp_hostnet *h);
 /* After the first sync: addresses and links that went while nobody watched. */
 void qp_hostnet_prune_host(struct qp_hostnet *h);
+/* Deletes the keys of a map that `stays` does not want. */
+void qp_hostnet_prune_map(int map, size_t key_bytes,
+	bool (*stays)(const struct qp_hostnet *h, const void *key), const struct qp_hostnet *h);
 /* Reserves a port of ours; one that the host has now is kept and tried again later. */
 int qp_hostnet_reclaim(struct qp_hostnet *h, int protocol, uint16_t port,
 	const struct in6_addr *addr, struct qp_errmsg *msg);
@@ -68,5 +91,19 @@ bool qp_hostnet_unclaim(struct qp_hostnet *h, int protocol, uint16_t port);
  * line in the log.
  */
 int qp_hostnet_sync(struct qp_hostnet *h, bool strict, struct qp_errmsg *msg);
+/* Whether the gateway's packets are taken at an interface, when it is up. */
+bool qp_hostnet_serves(const struct qp_hostnet *h, const struct qp_link *l);
+
+/*
+ * hostnet_ways.c: the map `ways` gets the host's routes of now. When they are
+ * too many it is emptied, and answers leave by where their requests came in.
+ */
+int qp_hostnet_sync_ways(struct qp_hostnet *h);
+/* What a predecessor left in the map and is not so any more. */
+void qp_hostnet_prune_ways(struct qp_hostnet *h);
+
+/* hostnet_changes.c: the descriptors that tell of the host's changes. Errno or 0. */
+int qp_hostnet_watch_open(struct qp_hostnet *h);
+void qp_hostnet_watch_close(struct qp_hostnet *h);
 
 #endif

@@ -55,6 +55,25 @@ kind_of(unsigned short type)
 	return QP_LINK_OTHER;
 }
 
+static const struct nlattr *
+find_nested(const struct nlattr *nest, uint16_t type)
+{
+	const struct nlattr *attr;
+
+	mnl_attr_for_each_nested(attr, nest)
+		if (mnl_attr_get_type(attr) == type)
+			return attr;
+	return NULL;
+}
+
+static bool
+is_kind(const struct nlattr *info, const char *kind)
+{
+	const struct nlattr *attr = find_nested(info, IFLA_INFO_KIND);
+
+	return attr != NULL && strcmp(mnl_attr_get_str(attr), kind) == 0;
+}
+
 static void
 read_link_attr(const struct nlattr *attr, struct qp_link *l)
 {
@@ -71,6 +90,9 @@ read_link_attr(const struct nlattr *attr, struct qp_link *l)
 	case IFLA_ADDRESS:
 		if (mnl_attr_get_payload_len(attr) == sizeof(l->mac))
 			memcpy(l->mac, mnl_attr_get_payload(attr), sizeof(l->mac));
+		break;
+	case IFLA_LINKINFO:
+		l->is_vrf = is_kind(attr, "vrf");
 		break;
 	case IFLA_IFALIAS:
 		l->is_tap = strcmp(mnl_attr_get_str(attr), QP_TAP_ALIAS) == 0;
@@ -220,8 +242,8 @@ request(struct nlmsghdr *nlh, mnl_cb_t cb, void *data)
 	return err;
 }
 
-static int
-dump(uint16_t type, size_t header, mnl_cb_t cb, struct qp_host_view *v)
+int
+qp_host_dump(uint16_t type, size_t header, mnl_cb_t cb, void *data)
 {
 	char buf[256];
 	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
@@ -229,7 +251,7 @@ dump(uint16_t type, size_t header, mnl_cb_t cb, struct qp_host_view *v)
 	mnl_nlmsg_put_extra_header(nlh, header);
 	nlh->nlmsg_type = type;
 	nlh->nlmsg_flags = NLM_F_DUMP;
-	return request(nlh, cb, v);
+	return request(nlh, cb, data);
 }
 
 static int
@@ -261,9 +283,9 @@ qp_host_view_read(struct qp_host_view *v)
 	for (unsigned i = 0; err == EINTR && i < DUMP_TRIES; i++) {
 		v->nlinks = 0;
 		v->naddrs = 0;
-		err = dump(RTM_GETLINK, sizeof(struct ifinfomsg), on_link, v);
+		err = qp_host_dump(RTM_GETLINK, sizeof(struct ifinfomsg), on_link, v);
 		if (err == 0)
-			err = dump(RTM_GETADDR, sizeof(struct ifaddrmsg), on_addr, v);
+			err = qp_host_dump(RTM_GETADDR, sizeof(struct ifaddrmsg), on_addr, v);
 	}
 	if (err == 0)
 		sort_addrs(v);
@@ -279,15 +301,14 @@ qp_host_view_clear(struct qp_host_view *v)
 }
 
 struct mnl_socket *
-qp_host_monitor_open(void)
+qp_host_monitor_open(unsigned groups)
 {
 	struct mnl_socket *nl = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	int err;
 
 	if (nl == NULL)
 		return NULL;
-	if (mnl_socket_bind(nl, RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR,
-		    MNL_SOCKET_AUTOPID) == 0)
+	if (mnl_socket_bind(nl, groups, MNL_SOCKET_AUTOPID) == 0)
 		return nl;
 	err = errno;
 	mnl_socket_close(nl);
@@ -313,17 +334,6 @@ struct conf_query {
 	uint32_t value;
 	bool found;
 };
-
-static const struct nlattr *
-find_nested(const struct nlattr *nest, uint16_t type)
-{
-	const struct nlattr *attr;
-
-	mnl_attr_for_each_nested(attr, nest)
-		if (mnl_attr_get_type(attr) == type)
-			return attr;
-	return NULL;
-}
 
 /* IFLA_AF_SPEC { AF_INET { IFLA_INET_CONF: an array of 32-bit values } } */
 static int

@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <libmnl/libmnl.h>
+
 #include "common/classifier.h"
 #include "common/error.h"
 
@@ -28,6 +30,7 @@ struct qp_link {
 	bool up;
 	bool enslaved; /* to a bridge or bond: its master receives the packets */
 	bool is_tap;   /* some gateway's host port */
+	bool is_vrf;   /* its routes name its members, not itself */
 	uint8_t mac[6];
 	char name[IF_NAMESIZE];
 };
@@ -52,10 +55,14 @@ void qp_host_view_clear(struct qp_host_view *v);
 const struct qp_link *qp_host_view_link(const struct qp_host_view *v, uint32_t ifindex);
 const struct qp_link *qp_host_view_named(const struct qp_host_view *v, const char *name);
 
-struct mnl_socket;
+/*
+ * All that rtnetlink knows of a kind (RTM_GETLINK, …; `header`: bytes of its
+ * header), a message a call. `cb` may end it by MNL_CB_STOP.
+ */
+int qp_host_dump(uint16_t type, size_t header, mnl_cb_t cb, void *data);
 
-/* A non-blocking netlink socket that is readable when a link or address changed. NULL: errno. */
-struct mnl_socket *qp_host_monitor_open(void);
+/* A non-blocking netlink socket that is readable when something of `groups` (RTMGRP_*) changed. NULL: errno. */
+struct mnl_socket *qp_host_monitor_open(unsigned groups);
 /* Reads away what is waiting; whether there was anything. */
 bool qp_host_monitor_drain(struct mnl_socket *nl);
 

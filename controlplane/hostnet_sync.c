@@ -33,8 +33,8 @@ is_chosen(const struct qp_hostnet *h, const struct qp_link *l)
 	return false;
 }
 
-static bool
-is_wanted(const struct qp_hostnet *h, const struct qp_link *l)
+bool
+qp_hostnet_serves(const struct qp_hostnet *h, const struct qp_link *l)
 {
 	return l->kind != QP_LINK_OTHER && !l->enslaved && !l->is_tap && is_chosen(h, l);
 }
@@ -109,18 +109,22 @@ sync_filters(struct qp_hostnet *h, const struct qp_host_view *now, bool strict,
 		const struct qp_host_filter *f = &h->state.filters[i];
 		const struct qp_link *l = qp_host_view_link(now, f->ifindex);
 
-		if (l == NULL || !is_wanted(h, l))
+		if (l == NULL || !qp_hostnet_serves(h, l))
 			detach(h, f);
 	}
 	for (unsigned i = 0; i < now->nlinks; i++) {
 		const struct qp_link *l = &now->links[i];
 
-		if (!l->up || !is_wanted(h, l) || qp_host_state_find(&h->state, l->ifindex))
+		/*
+		 * Also one that is down: between its coming up and our hearing of it, the
+		 * kernel would reset connections whose segments arrive there.
+		 */
+		if (!qp_hostnet_serves(h, l) || qp_host_state_find(&h->state, l->ifindex))
 			continue;
 		rc = attach(h, l, &why);
 		if (rc == 0)
 			continue;
-		if (strict)
+		if (strict && l->up)
 			return qp_fail(msg, rc, "%s", why.text);
 		qp_log(QP_LOG_WARN, "an interface goes without the classifier",
 			QP_LOG_STR("interface", l->name), QP_LOG_STR("reason", why.text));
@@ -199,5 +203,6 @@ qp_hostnet_sync(struct qp_hostnet *h, bool strict, struct qp_errmsg *msg)
 	rc = sync_filters(h, &now, strict, msg);
 	qp_host_view_clear(&h->view);
 	h->view = now;
+	(void)qp_hostnet_sync_ways(h);
 	return rc;
 }

@@ -98,6 +98,14 @@ struct {
 } blocked SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, QP_CLS_MAX_WAYS);
+	__type(key, struct qp_cls_way);
+	__type(value, __u32);
+} ways SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, QP_CLS_NCOUNTERS);
 	__type(key, __u32);
@@ -645,6 +653,27 @@ to_host(struct __sk_buff *skb, __u32 ifindex, const __u8 mac[ETH_ALEN])
 }
 
 /*
+ * An answer leaves by the interface that the request came in by, as long as a
+ * route leads back from there. If none does (the interface is gone, or the
+ * host's routes changed), by the one that the host itself would take.
+ */
+static __always_inline __u32
+way_out(__u32 ifindex, const struct qp_cls_addr *to)
+{
+	struct qp_cls_way key = {.prefix = 160, .ifindex = ifindex, .addr = *to};
+	const __u32 *best;
+
+	if (is_link_local(to) || bpf_map_lookup_elem(&ways, &key))
+		return ifindex;
+	key.ifindex = 0;
+	best = bpf_map_lookup_elem(&ways, &key);
+	if (!best)
+		return ifindex;
+	count(QP_CLS_answer_other, 0);
+	return *best;
+}
+
+/*
  * Ingress of a TAP: what its worker writes. Nothing passes on to the stack as
  * the TAP's own, so the TAP needs no address, route or sysctl.
  *
@@ -681,8 +710,10 @@ qp_tap(struct __sk_buff *skb)
 	};
 	if (r == PARSE_OK)
 		learn(skb, &f);
-	if (ifindex != QP_CLS_LO_IFINDEX)
+	if (ifindex != QP_CLS_LO_IFINDEX) {
+		ifindex = way_out(ifindex, &f.remote);
 		return count(QP_CLS_answer_out, (int)bpf_redirect_neigh(ifindex, NULL, 0, 0));
+	}
 	if (!v6 || !is_link_local(&f.remote))
 		return to_host(skb, QP_CLS_LO_IFINDEX, lo_mac);
 	l = bpf_map_lookup_elem(&local, &f.remote);
