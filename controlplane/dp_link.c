@@ -244,6 +244,15 @@ qp_dp_link_memory(uint32_t server_id, uint64_t *used, uint64_t *left)
 	}
 }
 
+const void *
+qp_dp_link_zone(const char *name, size_t *len)
+{
+	const struct rte_memzone *zone = qp_eal_attached() ? rte_memzone_lookup(name) : NULL;
+
+	*len = zone != NULL ? zone->len : 0;
+	return zone != NULL ? zone->addr : NULL;
+}
+
 /*
  * Rings, mempools and stacks are listed for all processes; an entry that points
  * into a zone which goes away must go first. Their own functions cannot do it:

@@ -48,6 +48,9 @@ bool qp_dp_link_pending(const struct qp_dp_link *l, unsigned worker);
  */
 void qp_dp_link_memory(uint32_t server_id, uint64_t *used, uint64_t *left);
 
+/* A memzone by its name, of a generation that may be dead; NULL: there is none. */
+const void *qp_dp_link_zone(const char *name, size_t *len);
+
 /*
  * A dead generation's memory goes back: every memzone whose name has
  * "_SERVERID" in it, followed by "_" or the end, and the rings, mempools and

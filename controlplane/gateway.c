@@ -295,6 +295,12 @@ open_services(struct qp_gateway *g, struct qp_errmsg *msg)
 		.loop = g->loop, .sender = sender, .worker_from = qp_gateway_worker_from, .ctx = g});
 	if (g->queries == NULL)
 		return qp_fail(msg, QP_E_NOMEM, "out of memory");
+	g->goodbyes = qp_goodbyes_new(&(struct qp_goodbyes_config) {.loop = g->loop,
+		.socket = qp_gateway_quic_socket,
+		.zone = qp_dp_link_zone,
+		.ctx = g});
+	if (g->goodbyes == NULL)
+		return qp_fail(msg, QP_E_NOMEM, "out of memory");
 	g->usage = qp_usage_new(g->loop, g->queries, g->tunnels);
 	if (g->usage == NULL)
 		return qp_fail(msg, QP_E_NOMEM, "out of memory");
@@ -456,6 +462,7 @@ close_modules(struct qp_gateway *g)
 	qp_gateway_api_close(g);
 	qp_blocks_free(g->blocks);
 	qp_api_clients_free(g->api_clients);
+	qp_goodbyes_free(g->goodbyes);
 	qp_usage_free(g->usage);
 	qp_queries_free(g->queries);
 	qp_locals_free(g->locals);

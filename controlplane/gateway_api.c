@@ -75,6 +75,7 @@ snapshot(void *ctx, struct qp_metrics *out)
 		.generations = qp_supervisor_generations(g->supervisor),
 		.data_plane_starts = stats->starts,
 		.data_plane_deaths = stats->deaths,
+		.farewells = qp_goodbyes_sent(g->goodbyes),
 		.data_plane_hangs = stats->hangs,
 		.messages_dropped = stats->messages_dropped,
 		.classifier = classified ? g->classifier : NULL,

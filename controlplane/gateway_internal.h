@@ -8,6 +8,7 @@
 #include "controlplane/blocks.h"
 #include "controlplane/enforce.h"
 #include "controlplane/events.h"
+#include "controlplane/farewell.h"
 #include "controlplane/file_watch.h"
 #include "controlplane/gateway.h"
 #include "controlplane/hostnet.h"
@@ -66,6 +67,7 @@ struct qp_gateway {
 	struct qp_locals *locals;
 	struct qp_queries *queries;
 	struct qp_usage *usage;
+	struct qp_goodbyes *goodbyes; /* to the clients of data planes that died */
 	struct qp_blocks *blocks;
 	struct qp_api_clients *api_clients;
 	bool api_clients_out; /* since the start: with the file as it is they cannot be in force */
@@ -120,6 +122,8 @@ extern const struct qp_supervisor_ops qp_gateway_supervisor_ops;
 int qp_gateway_port_open(void *ctx, int protocol, uint16_t port, const struct in6_addr *addr,
 	const struct qp_origin *worker, struct qp_errmsg *msg);
 void qp_gateway_port_close(void *ctx, int protocol, uint16_t port);
+/* struct qp_goodbyes_config's socket; ctx is the gateway. */
+int qp_gateway_quic_socket(void *ctx);
 /* struct qp_queries_config's function; ctx is the gateway. */
 bool qp_gateway_worker_from(void *ctx, const struct qp_origin *at, struct qp_origin *out);
 /* struct qp_locals_config's route. */

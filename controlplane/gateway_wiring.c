@@ -16,6 +16,14 @@
 #include "controlplane/reexec.h"
 
 int
+qp_gateway_quic_socket(void *ctx)
+{
+	const struct qp_gateway *g = ctx;
+
+	return qp_hostnet_quic_socket(g->hostnet);
+}
+
+int
 qp_gateway_port_open(void *ctx, int protocol, uint16_t port, const struct in6_addr *addr,
 	const struct qp_origin *worker, struct qp_errmsg *msg)
 {
@@ -168,6 +176,7 @@ on_active(void *ctx, const struct qp_generation *gen)
 	char quic[QP_ADDR_TEXT_BYTES], api[QP_ADDR_TEXT_BYTES];
 
 	tell_state(g, gen, QP_DP_ACTIVE, NULL);
+	qp_goodbyes_send(g->goodbyes);
 	if (g->started) {
 		qp_log(QP_LOG_INFO, "a new data plane serves", QP_LOG_HEX("dp_id", gen->server_id));
 		return;
@@ -256,6 +265,19 @@ on_generation_ended(void *ctx, const struct qp_generation *gen)
 			qp_hostnet_worker_remove(g->hostnet, gen->server_id, (uint8_t)w);
 	}
 	qp_gateway_check_owner(g);
+}
+
+/* Those whom it served are told as soon as another one can serve them. */
+static void
+on_remains(void *ctx, uint32_t server_id)
+{
+	struct qp_gateway *g = ctx;
+
+	if (g->stopping)
+		return;
+	qp_goodbyes_collect(g->goodbyes, server_id);
+	if (qp_supervisor_serving(g->supervisor))
+		qp_goodbyes_send(g->goodbyes);
 }
 
 static void
@@ -364,6 +386,7 @@ const struct qp_supervisor_ops qp_gateway_supervisor_ops = {
 	.lifeline = qp_gateway_lifeline,
 	.adopted = qp_gateway_adopted,
 	.ended = on_generation_ended,
+	.remains = on_remains,
 	.failed = qp_gateway_fail,
 	.all_ended = qp_gateway_all_ended,
 };

@@ -112,6 +112,7 @@ qp_generation_process_ended(void *ctx, uint32_t events)
 		qp_instance_remove_process(s->cfg.instance, g->pid);
 		qp_dp_link_close(g->link);
 		g->link = NULL;
+		s->cfg.ops->remains(s->cfg.ctx, server_id);
 		zones = qp_dp_link_reclaim(server_id);
 		log_end(g, well, zones);
 	}

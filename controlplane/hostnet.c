@@ -301,6 +301,12 @@ qp_hostnet_undo_stale(const char *state_dir, struct qp_errmsg *msg)
 	return 0;
 }
 
+int
+qp_hostnet_quic_socket(const struct qp_hostnet *h)
+{
+	return qp_reserve_socket(h->reserve, IPPROTO_UDP, ntohs(h->bpf->rodata->quic_port));
+}
+
 static int
 update_map(const struct bpf_map *map, const void *key, const void *value)
 {

@@ -49,6 +49,9 @@ unsigned qp_hostnet_maps(const struct qp_hostnet *h, int *fds, unsigned max);
 /* Takes nothing back: filters and maps go on working for the next control plane. NULL is allowed. */
 void qp_hostnet_leave(struct qp_hostnet *h);
 
+/* A UDP socket bound to the QUIC port, to send from; it hears nothing. -1: the host has the port. */
+int qp_hostnet_quic_socket(const struct qp_hostnet *h);
+
 /* A readable descriptor (netlink) for the event loop, and what to call then. */
 int qp_hostnet_fd(const struct qp_hostnet *h);
 void qp_hostnet_process(struct qp_hostnet *h);

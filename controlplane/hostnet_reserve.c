@@ -160,6 +160,12 @@ qp_reserve_has(const struct qp_reserve *r, int protocol, uint16_t port)
 }
 
 int
+qp_reserve_socket(const struct qp_reserve *r, int protocol, uint16_t port)
+{
+	return (protocol == IPPROTO_UDP ? r->udp[port] : r->tcp[port]) - 1;
+}
+
+int
 qp_reserve_drop(struct qp_reserve *r, int protocol, uint16_t port)
 {
 	int *slot = protocol == IPPROTO_UDP ? &r->udp[port] : &r->tcp[port];

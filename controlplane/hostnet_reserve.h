@@ -9,7 +9,7 @@
 #include "common/error.h"
 
 /*
- * Port reservations in the kernel: a socket that is bound, and never used. So
+ * Port reservations in the kernel: a socket that is bound, and hears nothing. So
  * a port that the host uses is refused to us, and ours to the host. For UDP it
  * also makes the kernel aggregate datagrams to the port (GRO) before the
  * classifier sees them. The kernel takes them back when we die.
@@ -28,6 +28,8 @@ void qp_reserve_free(struct qp_reserve *r);
 int qp_reserve_take(struct qp_reserve *r, int protocol, uint16_t port, const struct in6_addr *addr,
 	struct qp_errmsg *msg);
 bool qp_reserve_has(const struct qp_reserve *r, int protocol, uint16_t port);
+/* The socket that holds it, borrowed: to send from, since nothing is received by it. -1: none. */
+int qp_reserve_socket(const struct qp_reserve *r, int protocol, uint16_t port);
 /* QP_E_NOTFOUND: it is not reserved. */
 int qp_reserve_drop(struct qp_reserve *r, int protocol, uint16_t port);
 

@@ -383,6 +383,9 @@ write_data_planes(FILE *out, const struct qp_metrics *m)
 		"counter", m->data_plane_deaths);
 	one(out, "data_plane_hangs_total", "of them, killed for giving no sign of life", "counter",
 		m->data_plane_hangs);
+	one(out, "data_plane_farewells_total",
+		"clients that were told of their data plane's death by a stateless reset",
+		"counter", m->farewells);
 	one(out, "control_messages_dropped_total", "answers to a data plane that took none",
 		"counter", m->messages_dropped);
 }

@@ -62,7 +62,8 @@ struct qp_metrics {
 	const struct qp_generations *generations;
 	uint64_t data_plane_starts;
 	uint64_t data_plane_deaths; /* ended without being told to */
-	uint64_t data_plane_hangs;
+	uint64_t data_plane_hangs;  /* of them, killed for giving no sign of life */
+	uint64_t farewells; /* clients of dead ones that were told */
 	uint64_t messages_dropped; /* answers that found a full ring */
 	const uint64_t *classifier; /* [QP_CLS_NCOUNTERS]; NULL: not known */
 	struct qp_usage *usage; /* NULL: none */

@@ -169,10 +169,12 @@ reclaim_dead(const struct qp_supervisor *s)
 	const unsigned n = qp_dp_link_found(id);
 
 	for (unsigned i = 0; i < n; i++) {
-		if (qp_supervisor_lookup(s, id[i]) == NULL)
-			qp_log(QP_LOG_WARN, "a data plane died meanwhile: its memory is freed",
-				QP_LOG_HEX("dp_id", id[i]),
-				QP_LOG_U64("zones_freed", qp_dp_link_reclaim(id[i])));
+		if (qp_supervisor_lookup(s, id[i]) != NULL)
+			continue;
+		s->cfg.ops->remains(s->cfg.ctx, id[i]);
+		qp_log(QP_LOG_WARN, "a data plane died meanwhile: its memory is freed",
+			QP_LOG_HEX("dp_id", id[i]),
+			QP_LOG_U64("zones_freed", qp_dp_link_reclaim(id[i])));
 	}
 }
 

@@ -25,6 +25,7 @@ struct qp_worker {
 	struct qp_worker_shared *out;   /* counters; only this lcore writes */
 	struct qp_ctl ctl;
 	struct rte_mempool *pool, *indirect;
+	struct qp_farewells *farewells;
 	struct qp_wheel *wheel;
 	/* What ends its sleep: the doorbell, then the port's queues. */
 	struct pollfd wake[1 + QP_CLS_NQUEUES];

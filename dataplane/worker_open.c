@@ -10,6 +10,7 @@
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
 #include <rte_mempool.h>
+#include <rte_memzone.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +19,7 @@
 
 #include "common/heap.h"
 #include "common/log.h"
+#include "dataplane/quic/farewell.h"
 
 #define MTU 1500u          /* TCP's first hop where a frame does not say */
 #define LINK_MTU_MAX 9216u /* … and at most: a jumbo frame. lo's 64 KiB would make a segment exceed small windows */
@@ -129,6 +131,7 @@ open_quic(struct qp_worker *w, const struct qp_quic_config *cfg, struct qp_errms
 		.udp_segmentation = (w->port->tx_offloads & RTE_ETH_TX_OFFLOAD_UDP_TSO) != 0,
 		.transmit = qp_worker_transmit,
 		.transmit_ctx = w,
+		.farewells = w->farewells,
 		.counters = &w->out->c,
 	};
 
@@ -264,6 +267,22 @@ make_pools(struct qp_worker *w, struct qp_errmsg *msg)
 	return 0;
 }
 
+static int
+make_farewells(struct qp_worker *w, struct qp_errmsg *msg)
+{
+	const struct rte_memzone *zone;
+	char name[RTE_MEMZONE_NAMESIZE];
+
+	snprintf(name, sizeof(name), QP_FAREWELL_NAME, w->cfg.server_id, w->cfg.index);
+	zone = rte_memzone_reserve(
+		name, qp_farewells_bytes(QP_QUIC_MAX_CONNS), w->cfg.socket, 0);
+	if (zone != NULL)
+		w->farewells = qp_farewells_new(zone->addr, QP_QUIC_MAX_CONNS);
+	return w->farewells != NULL
+		       ? 0
+		       : qp_fail(msg, QP_E_NOMEM, "no memory for a worker: raise --memory");
+}
+
 static void
 init_wake(struct qp_worker *w)
 {
@@ -298,6 +317,8 @@ qp_worker_new(const struct qp_worker_config *cfg, struct qp_worker **out, struct
 		rc = qp_fail(msg, QP_E_NOMEM, "no memory for timers");
 	else
 		rc = make_pools(w, msg);
+	if (rc == 0)
+		rc = make_farewells(w, msg);
 	if (rc < 0) {
 		qp_worker_free(w);
 		return rc;
@@ -324,6 +345,7 @@ qp_worker_free(struct qp_worker *w)
 	qp_ctl_fini(&w->ctl);
 	if (w->wheel != NULL)
 		qp_wheel_free(w->wheel);
+	qp_farewells_free(w->farewells);
 	rte_mempool_free(w->pool);
 	rte_mempool_free(w->indirect);
 	free(w);

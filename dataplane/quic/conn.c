@@ -54,6 +54,7 @@ release(struct qp_quic_conn *c, enum qp_quic_end how)
 		q->ops->closed(c->ctx, how);
 	}
 	c->ctx = NULL;
+	qp_farewells_drop(q->env.farewells, &c->farewell);
 	while (!LIST_EMPTY(&c->streams))
 		qp_quic_stream_free(LIST_FIRST(&c->streams));
 	if (c->ng != NULL)
@@ -194,6 +195,35 @@ on_timer(struct qp_timer *t, uint64_t now_ns)
 		qp_quic_conn_pend(c);
 }
 
+/*
+ * Where the peer is, and which id of ours it uses: only that one's reset token may
+ * it heed (RFC 9000, 10.3.1). Both seldom change.
+ */
+static void
+write_down(struct qp_quic_conn *c, const uint8_t *data, size_t len)
+{
+	struct qp_quic *q = c->quic;
+	uint8_t token[NGTCP2_STATELESS_RESET_TOKENLEN];
+	ngtcp2_cid cid;
+	uint64_t used;
+
+	_Static_assert(sizeof(used) == QP_CID_BYTES, "an id is compared as a number");
+	_Static_assert(sizeof(token) == QP_RESET_TOKEN_BYTES, "a token fits");
+	if (q->env.farewells == NULL || c->state != QP_QUIC_OPEN || len <= QP_CID_BYTES ||
+		(data[0] & 0x80) != 0)
+		return;
+	memcpy(&used, data + 1, sizeof(used));
+	if (c->farewell != QP_FAREWELL_NONE && used == c->farewell_cid && !c->farewell_stale)
+		return;
+	ngtcp2_cid_init(&cid, data + 1, QP_CID_BYTES);
+	if (ngtcp2_crypto_generate_stateless_reset_token(token, q->cfg.reset_key,
+		    sizeof(q->cfg.reset_key), &cid) != 0)
+		return;
+	qp_farewells_put(q->env.farewells, &c->farewell, &c->flow, token);
+	c->farewell_cid = used;
+	c->farewell_stale = false;
+}
+
 void
 qp_quic_conn_read(struct qp_quic_conn *c, const struct qp_flow *flow, uint8_t tos,
 	const uint8_t *data, size_t len)
@@ -219,6 +249,7 @@ qp_quic_conn_read(struct qp_quic_conn *c, const struct qp_flow *flow, uint8_t to
 		c->flow.l2 = flow->l2;
 	else
 		c->other_flow = *flow;
+	write_down(c, data, len);
 	qp_quic_conn_pend(c);
 }
 
@@ -267,6 +298,7 @@ conn_alloc(struct qp_quic *q, const struct qp_flow *flow)
 		return NULL;
 	c->quic = q;
 	c->flow = *flow;
+	c->farewell = QP_FAREWELL_NONE;
 	c->timer.fn = on_timer;
 	c->ref.get_conn = get_conn;
 	c->ref.user_data = c;

@@ -22,7 +22,7 @@ qp_quic_config_default(struct qp_quic_config *cfg)
 	*cfg = (struct qp_quic_config) {
 		.idle_timeout_ns = 90 * NGTCP2_SECONDS,
 		.keep_alive_ns = 5 * NGTCP2_SECONDS,
-		.max_conns = 16384,
+		.max_conns = QP_QUIC_MAX_CONNS,
 		.retry_above = 256,
 		.conn_window = 8 << 20,
 		.first_window = 64 << 10,

@@ -12,6 +12,7 @@
 
 #include "common/ipc.h"
 #include "dataplane/quic/cid.h"
+#include "dataplane/quic/farewell.h"
 #include "dataplane/quic/quic.h"
 #include "dataplane/quic/sendq.h"
 
@@ -70,6 +71,10 @@ struct qp_quic_conn {
 	char reason[QP_QUIC_REASON_BYTES];
 	struct qp_flow flow;           /* of the path that the last packet went out on */
 	struct qp_flow other_flow;     /* of another path that datagrams came in by */
+	/* In the table of farewells: for the id that the peer used last, and for `flow`. */
+	uint32_t farewell;
+	uint64_t farewell_cid;
+	bool farewell_stale;           /* `flow` has changed since */
 	struct qp_timer timer;
 	TAILQ_ENTRY(qp_quic_conn) pending_link;
 	LIST_ENTRY(qp_quic_conn) all_link;

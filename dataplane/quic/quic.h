@@ -13,6 +13,7 @@
 struct rte_mbuf;
 struct rte_mempool;
 struct qp_worker_counters;
+struct qp_farewells;
 
 /*
  * The gateway's QUIC endpoint (RFC 9000, 9001, 9002) on ngtcp2 and wolfSSL.
@@ -36,6 +37,7 @@ struct qp_quic_env {
 	/* Consumes the frame, which is ready for qp_port_tx. Never fails to the caller. */
 	void (*transmit)(void *ctx, struct rte_mbuf *frame);
 	void *transmit_ctx;
+	struct qp_farewells *farewells; /* where connections are written down; NULL: nowhere */
 	struct qp_worker_counters *counters; /* its quic_* and drop_quic_* fields are written */
 };
 
@@ -45,6 +47,8 @@ struct qp_quic_env {
  * of it is together: a larger one would leave a peer with smaller portions stuck.
  */
 #define QP_QUIC_FIRST_CREDIT (16u * 1024)
+
+#define QP_QUIC_MAX_CONNS 16384u
 
 struct qp_quic_config {
 	uint32_t server_id;          /* leads every connection id of ours */

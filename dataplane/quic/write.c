@@ -194,6 +194,7 @@ qp_quic_conn_take_path(struct qp_quic_conn *c, const ngtcp2_path *path)
 		flow.l2 = c->other_flow.l2;
 	c->other_flow = c->flow;
 	c->flow = flow;
+	c->farewell_stale = true;
 }
 
 /* Streams take turns, so that one with much to send does not starve the others. */
