@@ -80,6 +80,7 @@ struct qp_forward {
 	struct qpc_timer timer;            /* WAITING: the next try; else: what came of the last is to be judged */
 	struct qpc_task over;              /* a session or all addresses failed: judged at the end of the turn */
 	bool was_open;                     /* at least once */
+	bool forgotten;                    /* the last connection ended by a stateless reset */
 	bool removed;                      /* by qp_client_remove: nobody is told any more */
 	uint32_t attempts;                 /* in a row without success */
 	uint32_t denials;                  /* in a row for reasons that trying again does not mend */

@@ -71,12 +71,17 @@ end(struct qp_forward *f, int err, const struct qp_errmsg *msg)
 		qpc_forward_free(f);
 }
 
-/* Doubled each time, a quarter more or less, so that a crowd does not come back as one. */
+/*
+ * Doubled each time, a quarter more or less, so that a crowd does not come back as one. Who
+ * has just been told by the server that it starts anew need not wait for it.
+ */
 static uint64_t
 retry_delay_ms(const struct qp_forward *f)
 {
 	uint64_t delay = f->client->o.reconnect_delay_ms;
 
+	if (f->attempts == 1 && f->was_open && f->forgotten)
+		return randombytes_uniform((uint32_t)(delay / 2 + 1));
 	for (uint32_t i = 1; i < f->attempts && delay < MAX_DELAY_MS; i++)
 		delay *= 2;
 	if (delay > MAX_DELAY_MS)
@@ -213,6 +218,7 @@ judge(struct qpc_task *task)
 		return;
 	}
 	err = qpc_explain(f, &last, &msg);
+	f->forgotten = last.forgotten;
 	if (worth_retrying(f, err, &last))
 		try_later(f, err, &msg);
 	else

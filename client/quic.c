@@ -39,6 +39,7 @@ ended_by_peer(struct qpc_quic *q)
 	q->end = (struct qpc_quic_end) {
 		.err = QP_E_CLOSED,
 		.by_peer = true,
+		.forgotten = q->stateless_reset,
 		.application = ccerr->type == NGTCP2_CCERR_TYPE_APPLICATION,
 		.code = ccerr->error_code,
 	};

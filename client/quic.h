@@ -35,6 +35,7 @@ void qpc_quic_config_default(struct qpc_quic_config *cfg);
 struct qpc_quic_end {
 	int err;             /* enum qp_err; QP_E_CLOSED: the peer closed it */
 	bool by_peer;
+	bool forgotten;      /* by a stateless reset: whom it talked to is gone, and somebody else is there */
 	bool application;    /* the peer's CONNECTION_CLOSE was an application's, with `code` */
 	uint64_t code;
 	char text[256];

@@ -299,6 +299,7 @@ connection_ended(void *ctx, const struct qpc_quic_end *end)
 	s->end.err = end->err;
 	s->end.stage = s->stage;
 	s->end.by_peer = s->end.by_peer || end->by_peer;
+	s->end.forgotten = end->forgotten;
 	s->end.going_down = end->by_peer && end->application && end->code == QP_APP_SHUTDOWN;
 	if (s->stage == QPC_SESSION_CLOSING)
 		s->end.err = QP_OK; /* whatever came first, it is over as wanted */

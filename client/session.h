@@ -65,6 +65,7 @@ struct qpc_session_end {
 	int err;                          /* QP_OK: because qpc_session_close was called */
 	enum qpc_session_stage stage;     /* how far it had come */
 	bool by_peer;
+	bool forgotten;                   /* the server has died, and serves anew already */
 	bool going_down;                  /* the server ends or starts anew: not the client's fault */
 	bool refused;                     /* it answered the request with `status` */
 	bool unresolved;                  /* the server's name has no address */
