@@ -2,6 +2,7 @@
 #ifndef QP_COMMON_IPC_H
 #define QP_COMMON_IPC_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "common/counters.h"
@@ -28,8 +29,29 @@
  * its own and fresh rings: those that somebody was killed at are never used
  * again. The control plane then sends CONFIG (of a worker that runs already
  * only the HELLO comes back) and REPLAY.
+ *
+ * Versions. A release speaks QP_IPC_VERSION and the one before it. Where a
+ * message of the rendezvous or the block has a `version`, that is the oldest
+ * that its writer understands, and `newest` stands among what came later: a
+ * reader that knows no range takes the first for the only one. A pair speaks
+ * the lower of both newest ones, which the reply names and each ring message
+ * carries; it has none in common: refused, and the data plane runs on.
+ * What may change from one version to the next:
+ * - a new message type is appended to enum qp_msg_type; it is not sent to a peer
+ *   that speaks less than qp_msg_since() says, and who gets one that it does not
+ *   know ignores and counts it;
+ * - a new field is appended to its message or takes bytes that were zero before,
+ *   and zero means "does as before". A message of the rendezvous may be longer
+ *   than its reader expects (the rest is not looked at) or shorter (zeros);
+ * - a counter has a name in the block and no fixed place (common/shared.h);
+ * - rings, workers' parts and names are found by the offsets and sizes that the
+ *   block tells. What struct qp_gen_shared has stays where it is; what comes new
+ *   takes its spare bytes.
+ * 3: rings behind struct qp_gen_shared, counters at fixed places before them.
+ * 4: the range in qp_attach, qp_attach_reply and the block; struct qp_shared_map.
  */
-#define QP_IPC_VERSION 3u
+#define QP_IPC_VERSION 4u
+#define QP_IPC_OLDEST 3u
 #define QP_RUN_DIR "/run/quicport"
 #define QP_ATTACH_MAGIC 0x51504154u /* "QPAT" */
 #define QP_MAX_WORKERS 16u
@@ -43,19 +65,22 @@
 
 struct qp_attach {
 	uint32_t magic;
-	uint32_t version;    /* QP_IPC_VERSION */
+	uint32_t version;    /* the oldest that it speaks */
 	int32_t pid;
 	uint32_t nworkers;   /* 1 … QP_MAX_WORKERS, and as many eventfds */
 	uint32_t server_id;  /* 0: it starts; else it runs, and sends its lifeline as well */
 	uint32_t epoch;      /* of this attachment: which rings are meant; the first is 0 */
 	uint32_t lcore_base; /* EAL's lcore id of its main thread; 0: unknown */
+	uint32_t newest;     /* since 4: the newest that it speaks; 0: `version` is the only one */
 };
 
 struct qp_attach_reply {
 	uint32_t magic;
-	uint32_t version;
+	uint32_t version;    /* that both speak from now on; in a refusal, what is nearest to it */
 	uint32_t server_id;  /* 1 … 65535: names the generation; 0: refused, `why` says it */
 	char why[244];
+	uint32_t oldest;     /* since 4: that the control plane speaks, for the log; 0: `version` */
+	uint32_t newest;
 };
 
 struct qp_attach_ready {
@@ -156,7 +181,9 @@ enum qp_dp_state {
 	X(heap_bytes, "bytes that the process has from malloc now; its first worker tells")        \
 	X(heap_failures, "times that malloc had none; its first worker tells")                     \
 	X(drop_quic_budget, "clients' connection attempts refused: the heap budget is reached")    \
-	X(conns_refused_budget, "connections refused because the heap budget is reached")
+	X(conns_refused_budget, "connections refused because the heap budget is reached")              \
+	X(ctl_unknown, "messages ignored: the control plane's release has them, this one has not") \
+	X(ctl_unspoken, "messages not sent: the control plane's release has none such")
 
 struct qp_worker_counters {
 #define X(field, help) uint64_t field;
@@ -188,6 +215,7 @@ struct qp_rtt_histogram {
 /* A thread that sleeps shows at least so often that it lives. */
 #define QP_BEAT_MS 250u
 
+/* Its words have names in the block, see common/shared.h: a new one goes there as well. */
 struct qp_worker_shared {
 	struct qp_worker_counters c;
 	uint64_t tcp[QP_SHARED_TCP_COUNTERS]; /* QP_TCP_COUNTERS order */
@@ -195,6 +223,11 @@ struct qp_worker_shared {
 	uint64_t ip_drops[QP_SHARED_IP_DROPS]; /* QP_IP_DROPS order */
 	struct qp_rtt_histogram tcp_rtt;       /* each sample of RFC 6298 */
 	struct qp_rtt_histogram quic_rtt;      /* of the tunnels, smoothed, one after the other */
+} __attribute__((aligned(64)));
+
+/* What has the same place in all versions. Writer: the worker. */
+struct qp_worker_door {
+	uint8_t of_3[1856];                   /* 3: the worker's counters; 0 since 4 */
 	/* CLOCK_MONOTONIC at the last loop turn; a sleep is no longer than QP_BEAT_MS, then there is a turn. */
 	uint64_t heartbeat_ns;
 	/*
@@ -202,64 +235,79 @@ struct qp_worker_shared {
 	 * has enqueued (both seq_cst): 1 = ring the doorbell. Pairs with qp_ctl.
 	 */
 	uint32_t c2d_sleeping;
-	/* Appended in version 4; was zero before. */
+	/* Since 4. */
 	uint32_t tid;                         /* of its thread, for the kernel's account of it; 0: not told */
+	uint8_t spare[48];                    /* zero: for new fields */
 } __attribute__((aligned(64)));
-
-/* A hash over the names of all counters (FNV-1a, 32 bits), so that two releases tell each other apart. */
-static inline uint32_t
-qp_counters_layout(void)
-{
-#define X(field, ...) #field " "
-	static const char names[] = QP_WORKER_COUNTERS(X) QP_TCP_COUNTERS(X) QP_UDP_COUNTERS(X)
-		QP_IP_DROPS(X);
-#undef X
-	uint32_t h = 2166136261u;
-
-	for (const char *c = names; *c != '\0'; c++)
-		h = (h ^ (uint8_t)*c) * 16777619u;
-	return h;
-}
 
 /*
  * Owner: the data plane of that generation writes all but what is said below.
  * Life: from its start until the control plane or a successor frees the zone
- * after its death. Lock: none; one writer a field.
+ * after its death. Lock: none; one writer a field. Behind it are the rings, and
+ * behind those what `map_at` leads to.
  */
 struct qp_gen_shared {
-	uint32_t version;      /* QP_IPC_VERSION */
+	uint32_t version;      /* the oldest that it is written for */
 	uint32_t server_id;
 	int32_t pid;
 	uint32_t nworkers;
 	uint32_t state;        /* enum qp_dp_state */
-	uint32_t layout;       /* qp_counters_layout(): the counters have the reader's names and order */
+	uint32_t layout;       /* 3: a hash of the counters' names; 0 since 4 */
 	uint64_t started_at;   /* Unix time, seconds */
-	uint32_t ring_bytes;   /* of each ring behind this block */
+	uint32_t ring_bytes;   /* of each ring */
 	uint32_t orphan_timeout_s; /* as CONFIG says; 0: for ever */
-	/* Appended in version 4; was zero before. */
-	uint64_t main_heartbeat_ns; /* of the main thread, as a worker's; 0: not told */
+	uint64_t main_heartbeat_ns; /* since 4: of the main thread, as a worker's; 0: not told */
+	uint32_t newest;       /* since 4 */
+	uint32_t map_at;       /* since 4: struct qp_shared_map, from the block's start */
 	/* Written by the control plane: 1 = it sleeps on its doorbell. Seq_cst as above. */
 	uint32_t d2c_sleeping __attribute__((aligned(64)));
-	struct qp_worker_shared worker[QP_MAX_WORKERS] __attribute__((aligned(64)));
+	uint8_t spare_control[60]; /* zero: for new fields that the control plane writes */
+	struct qp_worker_door door[QP_MAX_WORKERS];
 };
 
+/* A reader of 3 computes with these. */
+_Static_assert(sizeof(struct qp_worker_door) == 1920, "a door's place is fixed");
+_Static_assert(sizeof(struct qp_gen_shared) == 30848, "3 has its rings here");
+_Static_assert(offsetof(struct qp_gen_shared, d2c_sleeping) == 64, "a fixed place");
+_Static_assert(offsetof(struct qp_worker_door, c2d_sleeping) == 1864, "a fixed place");
+
+/* Since 4: where everything else is. Offsets are from the block's start, in bytes. */
+struct qp_shared_map {
+	uint32_t map_bytes;     /* of this struct: the names follow; a later version's is longer */
+	uint32_t rings_at;
+	uint32_t ring_messages; /* slots of a ring; one stays free */
+	uint32_t msg_bytes;     /* of a slot */
+	uint32_t workers_at;    /* the workers' counters, one part after the other */
+	uint32_t worker_bytes;  /* of a part */
+	uint32_t name_bytes;    /* of each struct qp_shared_name */
+	uint32_t nnames;
+};
+
+enum {
+	QP_SHARED_GAUGE = 1, /* it can fall */
+};
+
+/* One counter, or several in a row, of each worker. */
+struct qp_shared_name {
+	char name[40];   /* with its NUL: "loops", "tcp_segs_in", "ip_short", … */
+	uint32_t at;     /* in the worker's part, bytes */
+	uint16_t n;      /* uint64_t's */
+	uint16_t flags;  /* QP_SHARED_GAUGE */
+};
+
+_Static_assert(sizeof(struct qp_shared_name) == 48, "4 has names of this size");
+
 /*
- * Where a ring starts in the zone, behind the block. Two sets of pairs take
- * turns, so that one is at rest while the other is in use; they are set up in
- * place, which takes none of the locks that a killed process may hold.
+ * Where a ring is, from the first one. Two sets of pairs take turns, so that one
+ * is at rest while the other is in use; they are set up in place, which takes
+ * none of the locks that a killed process may hold.
  */
 static inline uint64_t
 qp_ring_at(uint32_t nworkers, uint32_t ring_bytes, uint32_t epoch, uint32_t worker, int to_cp)
 {
 	uint64_t index = ((uint64_t)(epoch & 1) * nworkers + worker) * 2 + (to_cp != 0);
 
-	return sizeof(struct qp_gen_shared) + index * ring_bytes;
-}
-
-static inline uint64_t
-qp_shared_bytes(uint32_t nworkers, uint32_t ring_bytes)
-{
-	return sizeof(struct qp_gen_shared) + 4ull * nworkers * ring_bytes;
+	return index * ring_bytes;
 }
 
 enum qp_msg_type {
@@ -296,8 +344,18 @@ enum qp_msg_type {
 	QP_MSG_TUNNEL_STATE,    /* d2c: one tunnel, for a control plane that does not know it */
 	QP_MSG_REPLAY_END,      /* d2c: that were all */
 	QP_MSG_LOG_LEVELS,      /* c2d: to the first worker, for its whole process */
+	/* Above: 3. Since 4: */
 	QP_MSG_BUDGET,          /* c2d: to the first worker, for its whole process; after a CONFIG (none: no limit), and when it changes */
+	/* New types are appended here. */
+	QP_MSG_NTYPES,          /* not a message */
 };
+
+/* The first version that has this type: a peer that speaks less is not sent one. */
+static inline uint32_t
+qp_msg_since(uint32_t type)
+{
+	return type <= QP_MSG_LOG_LEVELS ? 3u : 4u;
+}
 
 /* How a public API connection's direction ends (API_CLOSE.how). */
 enum qp_api_close {
@@ -617,7 +675,7 @@ struct qp_msg_api_close {
 struct qp_msg {
 	uint16_t type;    /* enum qp_msg_type */
 	uint16_t worker;  /* index, for the log */
-	uint32_t version; /* QP_IPC_VERSION */
+	uint32_t version; /* that the pair speaks; the sending end fills it in */
 	uint64_t id;
 	union {
 		struct qp_msg_config config;

@@ -26,9 +26,10 @@
 #define NAME_BYTES 64
 
 struct qp_dp_link {
-	uint32_t server_id;
 	unsigned nworkers;
+	uint32_t version; /* that both speak */
 	struct qp_gen_shared *shared;
+	struct qp_shared_view view;
 	struct {
 		struct rte_ring *d2c;
 		struct rte_ring *c2d;
@@ -38,36 +39,50 @@ struct qp_dp_link {
 
 /* A ring of smaller elements, or beyond the zone's end, would be read where nothing is. */
 static int
-find_ring(const struct qp_gen_shared *shared, uint32_t epoch, unsigned worker, int to_cp,
+find_ring(const struct qp_dp_link *l, uint32_t epoch, unsigned worker, int to_cp,
 	struct rte_ring **out, struct qp_errmsg *msg)
 {
-	*out = (struct rte_ring *)((char *)(uintptr_t)shared + qp_ring_at(shared->nworkers,
-		shared->ring_bytes, epoch, worker, to_cp));
-	if (rte_ring_get_size(*out) != QP_RING_MESSAGES ||
-		rte_ring_get_capacity(*out) + 1 != QP_RING_MESSAGES)
+	const uint32_t n = l->view.ring_messages;
+
+	*out = (struct rte_ring *)((char *)l->shared +
+				   qp_shared_ring_at(&l->view, epoch, worker, to_cp));
+	if (rte_ring_get_size(*out) != n || rte_ring_get_capacity(*out) + 1 != n ||
+		(*out)->mask != n - 1)
 		return qp_fail(msg, QP_E_PROTO, "the data plane set up no ring for worker %u", worker);
 	return 0;
 }
 
 static int
-check_shared(
-	const struct qp_gen_shared *s, uint32_t server_id, unsigned nworkers, struct qp_errmsg *msg)
+check_view(const struct qp_shared_view *v, const struct qp_gen_shared *s, uint32_t server_id,
+	unsigned nworkers, struct qp_errmsg *msg)
 {
-	if (s->version != QP_IPC_VERSION)
-		return qp_fail(msg, QP_E_VERSION, "the data plane speaks version %u, not %u",
-			s->version, QP_IPC_VERSION);
-	if (s->server_id != server_id || s->nworkers != nworkers)
+	const ssize_t need = rte_ring_get_memsize_elem(QP_MSG_BYTES, v->ring_messages);
+
+	if (s->server_id != server_id || v->nworkers != nworkers)
 		return qp_fail(msg, QP_E_PROTO, "the data plane's block is of 0x%x with %u workers",
-			s->server_id, s->nworkers);
-	if (s->ring_bytes != (uint32_t)rte_ring_get_memsize_elem(QP_MSG_BYTES, QP_RING_MESSAGES))
+			s->server_id, v->nworkers);
+	if (need < 0 || v->ring_bytes != (uint64_t)need)
 		return qp_fail(msg, QP_E_VERSION, "the data plane's rings have %u bytes: it was built "
-			"with another DPDK", s->ring_bytes);
+			"with another DPDK", v->ring_bytes);
 	return 0;
 }
 
+static int
+find_rings(struct qp_dp_link *l, uint32_t epoch, struct qp_errmsg *msg)
+{
+	int err = 0;
+
+	for (unsigned w = 0; err == 0 && w < l->nworkers; w++) {
+		err = find_ring(l, epoch, w, 1, &l->worker[w].d2c, msg);
+		if (err == 0)
+			err = find_ring(l, epoch, w, 0, &l->worker[w].c2d, msg);
+	}
+	return err;
+}
+
 int
-qp_dp_link_open(uint32_t server_id, unsigned nworkers, uint32_t epoch, const int *doorbells,
-	struct qp_dp_link **out, struct qp_errmsg *msg)
+qp_dp_link_open(uint32_t server_id, unsigned nworkers, uint32_t epoch, uint32_t version,
+	const int *doorbells, struct qp_dp_link **out, struct qp_errmsg *msg)
 {
 	const struct rte_memzone *zone;
 	struct qp_dp_link *l;
@@ -76,25 +91,19 @@ qp_dp_link_open(uint32_t server_id, unsigned nworkers, uint32_t epoch, const int
 
 	snprintf(name, sizeof(name), QP_SHARED_NAME, server_id);
 	zone = rte_memzone_lookup(name);
-	if (zone == NULL || zone->len < sizeof(struct qp_gen_shared))
+	if (zone == NULL)
 		return qp_fail(msg, QP_E_NOTFOUND, "the data plane made no memory zone %s", name);
-	err = check_shared(zone->addr, server_id, nworkers, msg);
-	if (err == 0 && zone->len < qp_shared_bytes(nworkers,
-		((const struct qp_gen_shared *)zone->addr)->ring_bytes))
-		err = qp_fail(msg, QP_E_PROTO, "the data plane's memory zone is too small");
-	if (err != 0)
-		return err;
 	l = calloc(1, sizeof(*l));
 	if (l == NULL)
 		return qp_fail(msg, QP_E_NOMEM, "out of memory");
-	l->server_id = server_id;
 	l->nworkers = nworkers;
+	l->version = version;
 	l->shared = zone->addr;
-	for (unsigned w = 0; err == 0 && w < nworkers; w++) {
-		err = find_ring(l->shared, epoch, w, 1, &l->worker[w].d2c, msg);
-		if (err == 0)
-			err = find_ring(l->shared, epoch, w, 0, &l->worker[w].c2d, msg);
-	}
+	err = qp_shared_open(&l->view, zone->addr, zone->len, msg);
+	if (err == 0)
+		err = check_view(&l->view, l->shared, server_id, nworkers, msg);
+	if (err == 0)
+		err = find_rings(l, epoch, msg);
 	if (err != 0) {
 		free(l);
 		return err;
@@ -121,13 +130,19 @@ qp_dp_link_shared(const struct qp_dp_link *l)
 	return l->shared;
 }
 
+const struct qp_shared_view *
+qp_dp_link_view(const struct qp_dp_link *l)
+{
+	return &l->view;
+}
+
 bool
 qp_dp_link_receive(struct qp_dp_link *l, unsigned worker, struct qp_msg *out)
 {
 	if (rte_ring_sc_dequeue_elem(l->worker[worker].d2c, out, sizeof(*out)) != 0)
 		return false;
-	/* Not ours: a data plane that ends may have given its ring back already. */
-	if (out->version != QP_IPC_VERSION)
+	/* Not ours: a data plane that ends may have given its ring back already. Or not known to us. */
+	if (out->version != l->version || out->type >= QP_MSG_NTYPES)
 		out->type = 0;
 	out->worker = (uint16_t)worker;
 	return true;
@@ -150,7 +165,9 @@ qp_dp_link_send(struct qp_dp_link *l, unsigned worker, struct qp_msg *m)
 {
 	uint64_t one = 1;
 
-	m->version = QP_IPC_VERSION;
+	if (qp_msg_since(m->type) > l->version)
+		return 0;
+	m->version = l->version;
 	m->worker = (uint16_t)worker;
 	if (rte_ring_sp_enqueue_elem(l->worker[worker].c2d, m, sizeof(*m)) != 0)
 		return QP_E_FULL;
@@ -160,7 +177,7 @@ qp_dp_link_send(struct qp_dp_link *l, unsigned worker, struct qp_msg *m)
 	 * one of us sees the other. Pairs with the worker's store of c2d_sleeping.
 	 */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	if (__atomic_load_n(&l->shared->worker[worker].c2d_sleeping, __ATOMIC_SEQ_CST) != 0 &&
+	if (__atomic_load_n(&l->shared->door[worker].c2d_sleeping, __ATOMIC_SEQ_CST) != 0 &&
 		write(l->worker[worker].doorbell, &one, sizeof(one)) < 0 && errno != EAGAIN)
 		return QP_E_IO;
 	return 0;

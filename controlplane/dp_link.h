@@ -7,6 +7,7 @@
 
 #include "common/error.h"
 #include "common/ipc.h"
+#include "common/shared.h"
 
 /*
  * The control plane's end of a generation's rings and shared block. Owner: the
@@ -15,22 +16,33 @@
  */
 struct qp_dp_link;
 
-/* `epoch`: of the attachment. `doorbells`: one eventfd for each worker; taken over on success. */
-int qp_dp_link_open(uint32_t server_id, unsigned nworkers, uint32_t epoch, const int *doorbells,
-	struct qp_dp_link **out, struct qp_errmsg *msg);
+/*
+ * `epoch`: of the attachment. `version`: that both speak. `doorbells`: one
+ * eventfd for each worker; taken over on success.
+ */
+int qp_dp_link_open(uint32_t server_id, unsigned nworkers, uint32_t epoch, uint32_t version,
+	const int *doorbells, struct qp_dp_link **out, struct qp_errmsg *msg);
 /* Closes the doorbells. The memory stays: see qp_dp_link_reclaim. NULL is allowed. */
 void qp_dp_link_close(struct qp_dp_link *l);
 
-/* Counters and state; one writer each, read with qp_shared_read. */
+/* What has a fixed place: state, heartbeats. */
 const struct qp_gen_shared *qp_dp_link_shared(const struct qp_dp_link *l);
+/* Counters, by name. */
+const struct qp_shared_view *qp_dp_link_view(const struct qp_dp_link *l);
 
-/* The next message of a worker; false: none. Of another version: its type is 0. */
+/*
+ * The next message of a worker; false: none. Its type is 0 when it is none of
+ * the version that both speak, or none that we know.
+ */
 bool qp_dp_link_receive(struct qp_dp_link *l, unsigned worker, struct qp_msg *out);
 /* Messages that wait in a worker's ring: to us, or from us to it. */
 unsigned qp_dp_link_waiting(const struct qp_dp_link *l, unsigned worker, bool to_us);
 /* Messages that a worker's ring still takes. */
 unsigned qp_dp_link_room(const struct qp_dp_link *l, unsigned worker);
-/* Fills in version and worker, and rings the doorbell if the worker sleeps. QP_E_FULL. */
+/*
+ * Fills in version and worker, and rings the doorbell if the worker sleeps. A
+ * message that the data plane's version has not is not sent. QP_E_FULL.
+ */
 int qp_dp_link_send(struct qp_dp_link *l, unsigned worker, struct qp_msg *m)
 	__attribute__((warn_unused_result));
 
@@ -64,12 +76,5 @@ unsigned qp_dp_link_reclaim(uint32_t server_id);
  * at most; how many. 0 before this process has attached to the memory.
  */
 unsigned qp_dp_link_found(uint32_t server_id[16]);
-
-/* Relaxed: a counter of another process that may change meanwhile. */
-static inline uint64_t
-qp_shared_read(const uint64_t *counter)
-{
-	return __atomic_load_n(counter, __ATOMIC_RELAXED);
-}
 
 #endif

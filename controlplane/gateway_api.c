@@ -78,6 +78,7 @@ snapshot(void *ctx, struct qp_metrics *out)
 		.farewells = qp_goodbyes_sent(g->goodbyes),
 		.data_plane_hangs = stats->hangs,
 		.messages_dropped = stats->messages_dropped,
+		.messages_ignored = stats->messages_ignored,
 		.classifier = classified ? g->classifier : NULL,
 		.usage = g->usage,
 		.ports_open = qp_ports_count(g->ports),

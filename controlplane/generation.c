@@ -59,8 +59,8 @@ ended_well(const struct qp_generation *g)
 	if (g->told_to_end || !g->drained || g->link == NULL)
 		return g->told_to_end;
 	for (unsigned w = 0; w < g->nworkers; w++)
-		tunnels += qp_shared_read(
-			&qp_dp_link_shared(g->link)->worker[w].c.tunnels_active);
+		tunnels += qp_shared_count(qp_dp_link_view(g->link), w,
+			offsetof(struct qp_worker_shared, c.tunnels_active));
 	return tunnels == 0;
 }
 

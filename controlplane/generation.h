@@ -32,6 +32,7 @@ struct qp_generation {
 	struct qp_heartbeat main_beat;
 	unsigned nreplaying; /* workers that still tell their tunnels */
 	uint32_t epoch; /* of its attachment */
+	uint32_t version; /* of the ring protocol, that both speak */
 	uint32_t lcore_base; /* EAL's lcore id of its main thread; 0: unknown */
 	unsigned nworkers;
 	unsigned nworkers_up;

@@ -55,6 +55,7 @@ static const struct {
 } drop_reasons[] = {QP_IP_DROPS(NAMED)};
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+#define IP_DROP(i) (offsetof(struct qp_worker_shared, ip_drops) + (i) * sizeof(uint64_t))
 
 _Static_assert(COUNT(tcp_fields) <= QP_SHARED_TCP_COUNTERS, "the shared block has room");
 _Static_assert(COUNT(udp_fields) <= QP_SHARED_UDP_COUNTERS, "the shared block has room");
@@ -67,21 +68,18 @@ _Static_assert(
 		offsetof(struct qp_totals, quic_rtt) == offsetof(struct qp_worker_shared, quic_rtt),
 	"a field's offset holds in both");
 
-/* What is true now, rather than counted since the start. */
+/* Those of the counters; the rest of struct qp_totals is not counted. */
+#define TOTALS_WORDS (offsetof(struct qp_totals, added) / sizeof(uint64_t))
+
+_Static_assert(TOTALS_WORDS <= QP_WORKER_WORDS, "each word has a place in the view");
+
 static bool
 is_gauge(const struct field *f)
 {
-	static const char *const gauges[] = {"mbufs_in_use", "mbufs_total", "quic_connections",
-		"tunnels_active", "conns_active", "relay_queued_bytes", "tcp_established",
-		"tcp_conns", "udp_flows", "udp_queued_bytes", "heap_bytes", "heap_failures"};
-	size_t skip = strlen(f->prefix);
+	char name[64];
 
-	for (size_t i = 0; i < COUNT(gauges); i++) {
-		if (strncmp(gauges[i], f->prefix, skip) == 0 &&
-			strcmp(gauges[i] + skip, f->name) == 0)
-			return true;
-	}
-	return false;
+	snprintf(name, sizeof(name), "%s%s", f->prefix, f->name);
+	return qp_counter_is_gauge(name);
 }
 
 /* Of the whole process, told by one worker: metrics_memory.c has it. */
@@ -108,47 +106,36 @@ metric_name(const struct field *f, char out[96])
 static uint64_t
 value_at(const void *base, size_t offset)
 {
-	return qp_shared_read((const uint64_t *)(const void *)((const char *)base + offset));
-}
-
-static void
-add_fields(struct qp_totals *t, const struct qp_worker_shared *w, const struct field *f, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		*(uint64_t *)(void *)((char *)t + f[i].offset) += value_at(w, f[i].offset);
-}
-
-static void
-add_histogram(struct qp_rtt_histogram *to, const struct qp_rtt_histogram *h)
-{
-	for (unsigned i = 0; i < QP_RTT_BUCKETS; i++)
-		to->bucket[i] += qp_shared_read(&h->bucket[i]);
-	to->sum_us += qp_shared_read(&h->sum_us);
-}
-
-void
-qp_totals_add(struct qp_totals *t, const struct qp_worker_shared *w)
-{
-	add_fields(t, w, worker_fields, COUNT(worker_fields));
-	add_fields(t, w, tcp_fields, COUNT(tcp_fields));
-	add_fields(t, w, udp_fields, COUNT(udp_fields));
-	for (size_t i = 0; i < COUNT(drop_reasons); i++)
-		t->ip_drops[i] += qp_shared_read(&w->ip_drops[i]);
-	add_histogram(&t->tcp_rtt, &w->tcp_rtt);
-	add_histogram(&t->quic_rtt, &w->quic_rtt);
+	return *(const uint64_t *)(const void *)((const char *)base + offset);
 }
 
 bool
 qp_metrics_readable(const struct qp_generation *g)
 {
-	return g->link != NULL && qp_dp_link_shared(g->link)->layout == qp_counters_layout();
+	return g->link != NULL && qp_dp_link_view(g->link)->nnames > 0;
+}
+
+bool
+qp_totals_has(const struct qp_totals *t, size_t offset)
+{
+	return !t->added || t->has[offset / sizeof(uint64_t)] != 0;
 }
 
 void
 qp_totals_add_generation(struct qp_totals *t, const struct qp_generation *g)
 {
-	for (unsigned w = 0; qp_metrics_readable(g) && w < g->nworkers; w++)
-		qp_totals_add(t, &qp_dp_link_shared(g->link)->worker[w]);
+	const struct qp_shared_view *v;
+	uint64_t *sum = (uint64_t *)(void *)t;
+
+	if (!qp_metrics_readable(g))
+		return;
+	v = qp_dp_link_view(g->link);
+	t->added = true;
+	for (size_t i = 0; i < TOTALS_WORDS; i++) {
+		t->has[i] |= qp_shared_has(v, i * sizeof(uint64_t));
+		for (unsigned w = 0; w < g->nworkers; w++)
+			sum[i] += qp_shared_count(v, w, i * sizeof(uint64_t));
+	}
 }
 
 static void
@@ -196,7 +183,7 @@ write_sums(FILE *out, const struct qp_totals *t, const struct field *f, size_t n
 	char name[96];
 
 	for (size_t i = 0; i < n; i++) {
-		if (is_of_process(&f[i]))
+		if (is_of_process(&f[i]) || !qp_totals_has(t, f[i].offset))
 			continue;
 		metric_name(&f[i], name);
 		one(out, name, f[i].help, is_gauge(&f[i]) ? "gauge" : "counter",
@@ -217,9 +204,15 @@ write_by_worker(FILE *out, const struct qp_metrics *m, const struct field *f, si
 		snprintf(worker_name, sizeof(worker_name), "worker_%s", name);
 		qp_metrics_head(out, worker_name, f[i].help, is_gauge(&f[i]) ? "gauge" : "counter");
 		QP_METRICS_EACH_WORKER(m, g, w)
-		fprintf(out, "quicport_%s{dp_id=\"0x%04x\",worker=\"%u\"} %" PRIu64 "\n",
-			worker_name, g->server_id, w,
-			value_at(&qp_dp_link_shared(g->link)->worker[w], f[i].offset));
+		{
+			const struct qp_shared_view *v = qp_dp_link_view(g->link);
+
+			if (qp_shared_has(v, f[i].offset))
+				fprintf(out,
+					"quicport_%s{dp_id=\"0x%04x\",worker=\"%u\"} %" PRIu64 "\n",
+					worker_name, g->server_id, w,
+					qp_shared_count(v, w, f[i].offset));
+		}
 	}
 }
 
@@ -279,6 +272,8 @@ write_drops(FILE *out, const struct qp_metrics *m, const struct qp_totals *t)
 
 	qp_metrics_head(out, "ip_drops_total", "frames dropped by the IP layer, by reason", "counter");
 	for (size_t i = 0; i < COUNT(drop_reasons); i++) {
+		if (!qp_totals_has(t, IP_DROP(i)))
+			continue;
 		reason_label(drop_reasons[i].name, reason);
 		fprintf(out, "quicport_ip_drops_total{reason=\"%s\"} %" PRIu64 "\n", reason,
 			t->ip_drops[i]);
@@ -286,14 +281,16 @@ write_drops(FILE *out, const struct qp_metrics *m, const struct qp_totals *t)
 	qp_metrics_head(out, "worker_ip_drops_total", "frames dropped by the IP layer, by reason", "counter");
 	QP_METRICS_EACH_WORKER(m, g, w)
 	{
-		const struct qp_worker_shared *s = &qp_dp_link_shared(g->link)->worker[w];
+		const struct qp_shared_view *v = qp_dp_link_view(g->link);
 
 		for (size_t i = 0; i < COUNT(drop_reasons); i++) {
+			if (!qp_shared_has(v, IP_DROP(i)))
+				continue;
 			reason_label(drop_reasons[i].name, reason);
 			fprintf(out,
 				"quicport_worker_ip_drops_total{dp_id=\"0x%04x\",worker=\"%u\","
 				"reason=\"%s\"} %" PRIu64 "\n",
-				g->server_id, w, reason, qp_shared_read(&s->ip_drops[i]));
+				g->server_id, w, reason, qp_shared_count(v, w, IP_DROP(i)));
 		}
 	}
 }
@@ -306,7 +303,8 @@ write_named(FILE *out, const struct qp_totals *t, const char *metric, const char
 	size_t skip = strlen(prefix);
 
 	for (size_t i = 0; i < n; i++) {
-		if (strncmp(f[i].name, prefix, skip) == 0 && strcmp(f[i].name, "drop_ip") != 0)
+		if (strncmp(f[i].name, prefix, skip) == 0 &&
+			strcmp(f[i].name, "drop_ip") != 0 && qp_totals_has(t, f[i].offset))
 			fprintf(out, "quicport_%s{%s=\"%s\"} %" PRIu64 "\n", metric, label,
 				f[i].name + skip, value_at(t, f[i].offset));
 	}
@@ -325,6 +323,8 @@ write_drops_by_layer(FILE *out, const struct qp_totals *t)
 	fprintf(out, "quicport_%s{layer=\"port\",reason=\"no_mbuf\"} %" PRIu64 "\n", name,
 		t->c.rx_nombuf);
 	for (size_t i = 0; i < COUNT(drop_reasons); i++) {
+		if (!qp_totals_has(t, IP_DROP(i)))
+			continue;
 		reason_label(drop_reasons[i].name, reason);
 		fprintf(out, "quicport_%s{layer=\"ip\",reason=\"%s\"} %" PRIu64 "\n", name, reason,
 			t->ip_drops[i]);
@@ -388,6 +388,9 @@ write_data_planes(FILE *out, const struct qp_metrics *m)
 		"counter", m->farewells);
 	one(out, "control_messages_dropped_total", "answers to a data plane that took none",
 		"counter", m->messages_dropped);
+	one(out, "control_messages_ignored_total",
+		"messages of data planes that only another release has", "counter",
+		m->messages_ignored);
 }
 
 static void

@@ -21,7 +21,10 @@
  * Owner: the loop thread.
  */
 
-/* Values of the fields of struct qp_worker_shared, summed. */
+/*
+ * Values of the fields of struct qp_worker_shared, summed. Those that no data
+ * plane has are left out wherever they would be shown.
+ */
 struct qp_totals {
 	struct qp_worker_counters c;
 	uint64_t tcp[QP_SHARED_TCP_COUNTERS];
@@ -29,11 +32,13 @@ struct qp_totals {
 	uint64_t ip_drops[QP_SHARED_IP_DROPS];
 	struct qp_rtt_histogram tcp_rtt;
 	struct qp_rtt_histogram quic_rtt;
+	bool added; /* somebody's counters; before that, all that we know are there */
+	uint8_t has[QP_WORKER_WORDS]; /* 1: one of them has the word at this place above */
 };
 
-/* Adds what a worker has counted. */
-void qp_totals_add(struct qp_totals *t, const struct qp_worker_shared *w);
-/* Of all its workers. A generation without a link, or whose counters are others, adds nothing. */
+/* Whether somebody has the counter at `offset` of struct qp_totals. */
+bool qp_totals_has(const struct qp_totals *t, size_t offset);
+/* Adds the counters of all its workers. A generation without a link adds nothing. */
 void qp_totals_add_generation(struct qp_totals *t, const struct qp_generation *g);
 /* Zeroes the gauges: what is "now" ends with a data plane, what is counted stays. */
 void qp_totals_drop_gauges(struct qp_totals *t);
@@ -65,6 +70,7 @@ struct qp_metrics {
 	uint64_t data_plane_hangs;  /* of them, killed for giving no sign of life */
 	uint64_t farewells; /* clients of dead ones that were told */
 	uint64_t messages_dropped; /* answers that found a full ring */
+	uint64_t messages_ignored; /* that only another release has */
 	const uint64_t *classifier; /* [QP_CLS_NCOUNTERS]; NULL: not known */
 	struct qp_usage *usage; /* NULL: none */
 	unsigned ports_open;

@@ -13,7 +13,7 @@
 	TAILQ_FOREACH (g, (m)->generations, next)                                                  \
 		for (unsigned w = 0; qp_metrics_readable(g) && (w) < (g)->nworkers; (w)++)
 
-/* Whether its counters are there, and of the names and order that we know. */
+/* Whether its counters are there, and have names. */
 bool qp_metrics_readable(const struct qp_generation *g);
 
 /* HELP and TYPE. `name` without "quicport_". */

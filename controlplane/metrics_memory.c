@@ -91,12 +91,11 @@ write_heap(FILE *out, const struct qp_metrics *m, const char *metric, uint64_t o
 	TAILQ_FOREACH (g, m->generations, next) {
 		const struct member p = {.name = "data_plane", .server_id = g->server_id};
 
-		if (!qp_metrics_readable(g))
+		if (!qp_metrics_readable(g) || !qp_shared_has(qp_dp_link_view(g->link), offset))
 			continue;
 		label(out, metric, &p);
 		fprintf(out, "%" PRIu64 "\n",
-			qp_shared_read((const uint64_t *)(const void *)((const char *)&qp_dp_link_shared(
-				g->link)->worker[0].c + offset)));
+			qp_shared_count(qp_dp_link_view(g->link), 0, offset));
 	}
 }
 
@@ -118,14 +117,14 @@ qp_metrics_memory(FILE *out, const struct qp_metrics *m)
 {
 	qp_metrics_head(out, "heap_bytes", "bytes that a process has from malloc now", "gauge");
 	write_heap(out, m, "heap_bytes", qp_heap_in_use(),
-		offsetof(struct qp_worker_counters, heap_bytes));
+		offsetof(struct qp_worker_shared, c.heap_bytes));
 	qp_metrics_head(out, "heap_budget_bytes", "what it may have; 0: no limit", "gauge");
 	fprintf(out, "quicport_heap_budget_bytes{process=\"control_plane\"} %" PRIu64 "\n"
 		"quicport_heap_budget_bytes{process=\"data_plane\"} %" PRIu64 "\n",
 		qp_heap_budget(), m->data_plane_heap);
 	qp_metrics_head(out, "heap_failures_total", "times that malloc had none", "counter");
 	write_heap(out, m, "heap_failures_total", qp_heap_failures(),
-		offsetof(struct qp_worker_counters, heap_failures));
+		offsetof(struct qp_worker_shared, c.heap_failures));
 	qp_metrics_head(out, "resident_bytes", "memory of a process in RAM, shared pages included", "gauge");
 	each_process(out, m, write_resident);
 	qp_metrics_head(out, "open_descriptors", "file descriptors that a process has open", "gauge");

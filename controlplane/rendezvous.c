@@ -14,6 +14,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "common/ipc_version.h"
+
 int
 qp_rendezvous_listen(const char *dir, int *out_fd, struct qp_errmsg *msg)
 {
@@ -91,44 +93,29 @@ receive_error(ssize_t n)
 	return qp_err_from_errno(errno);
 }
 
-static int
-check_attach(const struct qp_attach *a, ssize_t len, unsigned nfds, struct qp_errmsg *msg)
-{
-	if (len != (ssize_t)sizeof(*a) || a->magic != QP_ATTACH_MAGIC)
-		return qp_fail(msg, QP_E_PROTO, "this is not a data plane's request");
-	if (a->version != QP_IPC_VERSION)
-		return qp_fail(msg, QP_E_VERSION,
-			"the data plane speaks version %u, the control plane %u: install both from "
-			"one release",
-			a->version, QP_IPC_VERSION);
-	if (a->nworkers == 0 || a->nworkers > QP_MAX_WORKERS ||
-		nfds != a->nworkers + (a->server_id != 0))
-		return qp_fail(msg, QP_E_PROTO, "a data plane with %u workers sent %u descriptors",
-			a->nworkers, nfds);
-	return 0;
-}
-
 int
-qp_rendezvous_receive(
-	int fd, struct qp_attach *out, int fds[QP_RENDEZVOUS_FDS], struct qp_errmsg *msg)
+qp_rendezvous_receive(int fd, struct qp_attach *out, uint32_t *version,
+	int fds[QP_RENDEZVOUS_FDS], struct qp_errmsg *msg)
 {
+	struct qp_attach req;
 	unsigned nfds = 0;
-	ssize_t n = receive(fd, out, sizeof(*out), fds, QP_RENDEZVOUS_FDS, &nfds);
+	ssize_t n = receive(fd, &req, sizeof(req), fds, QP_RENDEZVOUS_FDS, &nfds);
 	int err;
 
+	*version = qp_ipc_own.newest;
 	if (n <= 0)
 		return receive_error(n);
-	err = check_attach(out, n, nfds, msg);
+	err = qp_attach_read(&req, (size_t)n, nfds, out, version, msg);
 	for (unsigned i = 0; err != 0 && i < nfds; i++)
 		close(fds[i]);
 	return err;
 }
 
 int
-qp_rendezvous_reply(int fd, uint32_t server_id, const char *why, int doorbell, int lifeline)
+qp_rendezvous_reply(int fd, uint32_t version, uint32_t server_id, const char *why, int doorbell,
+	int lifeline)
 {
-	struct qp_attach_reply r = {
-		.magic = QP_ATTACH_MAGIC, .version = QP_IPC_VERSION, .server_id = server_id};
+	struct qp_attach_reply r;
 	union {
 		struct cmsghdr align;
 		char bytes[CMSG_SPACE(sizeof(int) * 2)];
@@ -137,9 +124,8 @@ qp_rendezvous_reply(int fd, uint32_t server_id, const char *why, int doorbell, i
 	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
 	const int fds[2] = {doorbell, lifeline};
 
-	if (server_id == 0) {
-		snprintf(r.why, sizeof(r.why), "%s", why);
-	} else {
+	qp_attach_answer(&r, version, server_id, why);
+	if (server_id != 0) {
 		m.msg_control = control.bytes;
 		m.msg_controllen = sizeof(control.bytes);
 		struct cmsghdr *c = CMSG_FIRSTHDR(&m);

@@ -20,15 +20,16 @@ int qp_rendezvous_listen(const char *dir, int *out_fd, struct qp_errmsg *msg);
 int qp_rendezvous_accept(int listen_fd, int *out_fd, pid_t *pid);
 
 /*
- * Its request: validated; `fds` gets the doorbells of its `nworkers` workers
+ * Its request: validated; `version` is the one to speak, and to refuse it in. `fds` gets the doorbells of its `nworkers` workers
  * and, when it runs already (out->server_id), its lifeline; they are the
  * caller's. QP_E_AGAIN: not here yet. QP_E_CLOSED: it went away. QP_E_PROTO,
  * QP_E_VERSION: refuse it, with msg.
  */
-int qp_rendezvous_receive(
-	int fd, struct qp_attach *out, int fds[QP_RENDEZVOUS_FDS], struct qp_errmsg *msg);
+int qp_rendezvous_receive(int fd, struct qp_attach *out, uint32_t *version,
+	int fds[QP_RENDEZVOUS_FDS], struct qp_errmsg *msg);
 /* `server_id` 0 refuses with `why`; else the two descriptors go along. */
-int qp_rendezvous_reply(int fd, uint32_t server_id, const char *why, int doorbell, int lifeline);
+int qp_rendezvous_reply(int fd, uint32_t version, uint32_t server_id, const char *why,
+	int doorbell, int lifeline);
 /* qp_attach_ready. 0: its memory is there; QP_E_AGAIN; else msg says why not. */
 int qp_rendezvous_ready(int fd, struct qp_errmsg *msg);
 

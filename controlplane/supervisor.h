@@ -73,6 +73,7 @@ struct qp_supervisor_stats {
 	uint64_t deaths; /* ended without being told to */
 	uint64_t hangs; /* of them, killed for giving no sign of life */
 	uint64_t messages_dropped; /* found a full ring */
+	uint64_t messages_ignored; /* of a data plane whose release has more of them */
 };
 
 /* Listens on control.sock. */

@@ -64,7 +64,8 @@ on_ready(struct qp_generation *g)
 	}
 	if (err == 0)
 		err = qp_dp_link_open(
-			g->server_id, g->nworkers, g->epoch, g->doorbell, &g->link, &msg);
+			g->server_id, g->nworkers, g->epoch, g->version, g->doorbell, &g->link,
+			&msg);
 	if (err != 0) {
 		qp_generation_give_up(g, msg.text);
 		return;
@@ -121,7 +122,7 @@ qp_generation_refuse(struct qp_generation *g, const char *why)
 	qp_log(QP_LOG_WARN, "a data plane was refused", QP_LOG_I64("pid", g->pid),
 		QP_LOG_STR("reason", why));
 	qp_supervisor_note_failure(s, g->pid, why);
-	qp_rendezvous_reply(g->fd, 0, why, -1, -1);
+	qp_rendezvous_reply(g->fd, g->version, 0, why, -1, -1);
 	TAILQ_REMOVE(&s->generations, g, next);
 	qp_generation_free(g);
 }
@@ -164,7 +165,7 @@ on_attach(struct qp_generation *g)
 	struct qp_attach req;
 	const char *why;
 	int fds[QP_RENDEZVOUS_FDS];
-	int err = qp_rendezvous_receive(g->fd, &req, fds, &msg);
+	int err = qp_rendezvous_receive(g->fd, &req, &g->version, fds, &msg);
 
 	if (err == QP_E_AGAIN)
 		return;
@@ -185,7 +186,8 @@ on_attach(struct qp_generation *g)
 		g->started_at = (uint64_t)time(NULL);
 		s->stats.starts++;
 	}
-	if (qp_rendezvous_reply(g->fd, g->server_id, NULL, s->doorbell, s->cfg.lifeline_fd) != 0) {
+	if (qp_rendezvous_reply(g->fd, g->version, g->server_id, NULL, s->doorbell,
+		    s->cfg.lifeline_fd) != 0) {
 		if (g->adopted)
 			on_socket_end(g);
 		else
@@ -194,7 +196,8 @@ on_attach(struct qp_generation *g)
 	}
 	qp_loop_timer_set(s->cfg.loop, &g->patience, QP_START_PATIENCE_MS);
 	qp_log(QP_LOG_DEBUG, "data plane attached", QP_LOG_HEX("dp_id", g->server_id),
-		QP_LOG_I64("pid", g->pid), QP_LOG_U64("workers", g->nworkers));
+		QP_LOG_I64("pid", g->pid), QP_LOG_U64("workers", g->nworkers),
+		QP_LOG_U64("ring_protocol", g->version));
 	if (s->cfg.ops->attaching(s->cfg.ctx, &msg) != 0)
 		s->cfg.ops->failed(s->cfg.ctx, msg.text);
 }

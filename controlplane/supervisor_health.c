@@ -56,7 +56,7 @@ look_at(struct qp_generation *g, uint64_t now_ns)
 	char who[32] = "its main thread";
 
 	for (unsigned w = 0; silence < limit_ns && w < g->nworkers; w++) {
-		const struct qp_worker_shared *worker = &shared->worker[w];
+		const struct qp_worker_door *worker = &shared->door[w];
 
 		snprintf(who, sizeof(who), "worker %u", w);
 		silence = silence_ns(g, &g->worker[w].beat, qp_shared_read(&worker->heartbeat_ns),

@@ -87,6 +87,8 @@ take_messages(struct qp_generation *g, unsigned worker)
 			qp_generation_replayed(g);
 		else if (m.type != 0)
 			s->cfg.ops->message(s->cfg.ctx, &from, &m);
+		else
+			s->stats.messages_ignored++;
 	}
 }
 

@@ -19,6 +19,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/ipc_version.h"
+#include "common/shared.h"
+
 #define REPLY_FDS 2 /* the control plane's doorbell, the lifeline */
 #define ANSWER_S 5  /* a control plane that starts has other things to do first */
 
@@ -56,7 +59,8 @@ send_hello(struct qp_attachment *a, struct qp_errmsg *msg)
 {
 	struct qp_attach hello = {
 		.magic = QP_ATTACH_MAGIC,
-		.version = QP_IPC_VERSION,
+		.version = qp_ipc_own.oldest,
+		.newest = qp_ipc_own.newest,
 		.pid = getpid(),
 		.nworkers = a->nworkers,
 		.server_id = a->server_id,
@@ -108,8 +112,8 @@ take_fds(struct qp_attachment *a, struct msghdr *mh)
 static int
 receive_reply(struct qp_attachment *a, struct qp_errmsg *msg)
 {
-	struct qp_attach_reply reply;
-	struct iovec iov = {&reply, sizeof(reply)};
+	struct qp_attach_reply answer, reply;
+	struct iovec iov = {&answer, sizeof(answer)};
 	union {
 		struct cmsghdr align;
 		char buf[CMSG_SPACE(REPLY_FDS * sizeof(int))];
@@ -117,23 +121,19 @@ receive_reply(struct qp_attachment *a, struct qp_errmsg *msg)
 	struct msghdr mh = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.buf,
 		.msg_controllen = sizeof(control.buf)};
 	ssize_t n = recvmsg(a->sock, &mh, MSG_CMSG_CLOEXEC);
+	int rc;
 
-	if (n != (ssize_t)sizeof(reply) || reply.magic != QP_ATTACH_MAGIC)
-		return qp_fail(msg, QP_E_CLOSED, "the control plane did not answer as one");
-	take_fds(a, &mh);
-	reply.why[sizeof(reply.why) - 1] = '\0';
-	if (reply.version != QP_IPC_VERSION)
-		return qp_fail(msg, QP_E_VERSION,
-			"the control plane speaks ring protocol %u, this data plane %u: run the "
-			"same release of both",
-			reply.version, QP_IPC_VERSION);
-	if (reply.server_id == 0)
-		return qp_fail(msg, QP_E_PERM, "the control plane refuses: %s", reply.why);
+	if (n >= 0)
+		take_fds(a, &mh);
+	rc = qp_attach_reply_read(&answer, n < 0 ? 0 : (size_t)n, &reply, msg);
+	if (rc != 0)
+		return rc;
 	if (a->cp_doorbell < 0 || a->lifeline < 0)
 		return qp_fail(msg, QP_E_PROTO, "the control plane sent no doorbell");
 	if (a->server_id != 0 && a->server_id != reply.server_id)
 		return qp_fail(msg, QP_E_PROTO, "the control plane takes us for another");
 	a->server_id = reply.server_id;
+	a->version = reply.version;
 	return 0;
 }
 
@@ -166,7 +166,7 @@ ring_bytes(void)
 static struct rte_ring *
 make_ring(const struct qp_attachment *a, uint32_t worker, int to_cp)
 {
-	void *at = (char *)a->shared +
+	void *at = (char *)(a->shared + 1) +
 		   qp_ring_at(a->nworkers, ring_bytes(), a->epoch, worker, to_cp);
 
 	/* Its size is a power of two: nothing can be wrong. */
@@ -195,13 +195,9 @@ make_shared(struct qp_attachment *a)
 	if (zone == NULL)
 		return QP_E_NOMEM;
 	a->shared = zone->addr;
-	memset(a->shared, 0, sizeof(*a->shared));
-	a->shared->version = QP_IPC_VERSION;
-	a->shared->layout = qp_counters_layout();
+	qp_shared_init(a->shared, a->nworkers, ring_bytes());
 	a->shared->server_id = a->server_id;
 	a->shared->pid = getpid();
-	a->shared->nworkers = a->nworkers;
-	a->shared->ring_bytes = ring_bytes();
 	a->shared->started_at = (uint64_t)time(NULL);
 	a->shared->state = QP_DP_STARTING;
 	make_rings(a);

@@ -22,6 +22,7 @@ struct qp_attachment {
 	uint32_t nworkers;
 	uint32_t epoch;                            /* how many attachments were before */
 	uint32_t lcore_base;                       /* for the control plane to know */
+	uint32_t version;                          /* of the ring protocol, that both speak */
 	int doorbell[QP_MAX_WORKERS];
 	struct qp_gen_shared *shared;
 	/* Of this epoch, in the zone behind `shared`. */

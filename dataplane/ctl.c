@@ -45,7 +45,8 @@ delay(struct qp_ctl *ctl, const struct qp_msg *msg)
 		b->from = b->to = 0;
 		append(ctl, b);
 	}
-	b->msg[b->to++] = *msg;
+	b->msg[b->to] = *msg;
+	b->msg[b->to++].version = ctl->version;
 	ctl->backlog_len++;
 }
 
@@ -68,10 +69,18 @@ is_too_much(const struct qp_ctl *ctl, const struct qp_msg *msg)
 bool
 qp_ctl_send(struct qp_ctl *ctl, const struct qp_msg *msg)
 {
-	ctl->ring_it = true;
-	if (ctl->backlog_len == 0 &&
-		rte_ring_sp_enqueue_elem(ctl->to_cp, (void *)(uintptr_t)msg, sizeof(*msg)) == 0)
+	if (qp_msg_since(msg->type) > ctl->version) {
+		ctl->mine->c.ctl_unspoken++;
 		return true;
+	}
+	ctl->ring_it = true;
+	if (ctl->backlog_len == 0) {
+		struct qp_msg out = *msg;
+
+		out.version = ctl->version;
+		if (rte_ring_sp_enqueue_elem(ctl->to_cp, &out, sizeof(out)) == 0)
+			return true;
+	}
 	ctl->mine->c.ctl_ring_full++;
 	if (is_too_much(ctl, msg))
 		return false;
@@ -82,7 +91,12 @@ qp_ctl_send(struct qp_ctl *ctl, const struct qp_msg *msg)
 bool
 qp_ctl_receive(struct qp_ctl *ctl, struct qp_msg *msg)
 {
-	return rte_ring_sc_dequeue_elem(ctl->from_cp, msg, sizeof(*msg)) == 0;
+	while (rte_ring_sc_dequeue_elem(ctl->from_cp, msg, sizeof(*msg)) == 0) {
+		if (msg->version == ctl->version && msg->type < QP_MSG_NTYPES)
+			return true;
+		ctl->mine->c.ctl_unknown++;
+	}
+	return false;
 }
 
 /* Nothing tells these again: a replay speaks of what there is, not of what has been. */
@@ -111,15 +125,15 @@ take_unread(struct qp_ctl *ctl, struct rte_ring *ring)
 
 /* In its place: a long outage's backlog is large, and packets wait meanwhile. */
 static void
-keep_outliving(struct qp_ctl_block *b)
+keep_outliving(struct qp_ctl_block *b, uint32_t version)
 {
 	uint32_t kept = b->from;
 
 	for (uint32_t i = b->from; i < b->to; i++) {
 		if (!outlives(&b->msg[i]))
 			continue;
-		if (kept != i)
-			b->msg[kept] = b->msg[i];
+		b->msg[kept] = b->msg[i];
+		b->msg[kept].version = version;
 		kept++;
 	}
 	b->to = kept;
@@ -132,7 +146,7 @@ delay_again(struct qp_ctl *ctl, struct qp_ctl_block *b)
 	while (b != NULL) {
 		struct qp_ctl_block *next = b->next;
 
-		keep_outliving(b);
+		keep_outliving(b, ctl->version);
 		if (b->from == b->to) {
 			free(b);
 		} else {
@@ -158,6 +172,7 @@ qp_ctl_follow(struct qp_ctl *ctl)
 	later = ctl->backlog;
 	ctl->backlog = ctl->backlog_tail = NULL;
 	ctl->backlog_len = 0;
+	ctl->version = ctl->offer->rings.version;
 	take_unread(ctl, ctl->to_cp); /* it is older than the backlog */
 	delay_again(ctl, later);
 	ctl->to_cp = ctl->offer->rings.to_cp;
@@ -220,7 +235,7 @@ qp_ctl_flush(struct qp_ctl *ctl)
 bool
 qp_ctl_sleep_begin(struct qp_ctl *ctl)
 {
-	__atomic_store_n(&ctl->mine->c2d_sleeping, 1, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&ctl->door->c2d_sleeping, 1, __ATOMIC_SEQ_CST);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (rte_ring_empty(ctl->from_cp))
 		return true;
@@ -231,7 +246,7 @@ qp_ctl_sleep_begin(struct qp_ctl *ctl)
 void
 qp_ctl_sleep_end(struct qp_ctl *ctl)
 {
-	__atomic_store_n(&ctl->mine->c2d_sleeping, 0, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&ctl->door->c2d_sleeping, 0, __ATOMIC_SEQ_CST);
 }
 
 bool

@@ -15,6 +15,7 @@ struct qp_ctl_rings {
 	struct rte_ring *to_cp;
 	struct rte_ring *from_cp;
 	int cp_doorbell;                    /* eventfd that the control plane sleeps on */
+	uint32_t version;                   /* of the ring protocol, that both speak */
 };
 
 /*
@@ -39,8 +40,10 @@ struct qp_ctl {
 	struct qp_ctl_offer *offer;         /* NULL: there will be no other control plane */
 	uint32_t epoch;                     /* whose rings these are */
 	struct qp_gen_shared *shared;
-	struct qp_worker_shared *mine;      /* shared->worker[index] */
+	struct qp_worker_door *door;        /* shared->door[index] */
+	struct qp_worker_shared *mine;      /* the worker's counters */
 	int cp_doorbell;                    /* eventfd that the control plane sleeps on */
+	uint32_t version;                   /* of the ring protocol, that both speak */
 	bool ring_it;                       /* messages went out since the last flush */
 	/* Messages that found the ring full, oldest first. */
 	struct qp_ctl_block *backlog, *backlog_tail;
@@ -48,7 +51,8 @@ struct qp_ctl {
 };
 
 /*
- * Copies the message. A full ring delays it. False: so much is delayed already
+ * Copies the message, and says which version it is. One that the control plane's version has not
+ * is counted and not sent. A full ring delays it. False: so much is delayed already
  * that the message was not taken; that happens only to AUTH_BEGIN and API_OPEN,
  * which strangers cause, so that a control plane that is away costs no more
  * memory than the tunnels that exist. Of ended connections (CONN_CLOSED) so
@@ -56,7 +60,7 @@ struct qp_ctl {
  */
 #define QP_CTL_MAX_ENDED 65536u /* 32 MiB: minutes of a control plane's absence */
 bool qp_ctl_send(struct qp_ctl *ctl, const struct qp_msg *msg);
-/* The next message from the control plane, or false. */
+/* The next message from the control plane that is one in its version, or false. */
 bool qp_ctl_receive(struct qp_ctl *ctl, struct qp_msg *msg);
 /*
  * Goes over to a new control plane's rings if there is one; call it when

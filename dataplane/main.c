@@ -163,6 +163,7 @@ make_workers(struct data_plane *dp, struct qp_errmsg *msg)
 			.cp_doorbell = a->cp_doorbell,
 			.to_cp = a->to_cp[i],
 			.from_cp = a->from_cp[i],
+			.version = a->version,
 			.offer = &dp->reattach.offer[i],
 			.stop = &dp->stop,
 		};

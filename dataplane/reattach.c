@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "common/shared.h"
 
 int
 qp_reattach_init(struct qp_reattach *r, struct qp_attachment *a, const char *instance)
@@ -52,7 +53,7 @@ offer_rings(struct qp_reattach *r)
 		struct qp_ctl_offer *o = &r->offer[i];
 
 		o->rings = (struct qp_ctl_rings) {next->to_cp[i], next->from_cp[i],
-			next->cp_doorbell};
+			next->cp_doorbell, next->version};
 		/* Pairs with the acquire in qp_ctl_follow: the rings are there before their number. */
 		atomic_store_explicit(&o->epoch, next->epoch, memory_order_release);
 		if (write(next->doorbell[i], &one, sizeof(one)) < 0)
@@ -112,7 +113,8 @@ qp_reattach_turn(struct qp_reattach *r)
 		qp_reattach_lost(r);
 	else
 		qp_log(QP_LOG_INFO, "a new control plane has taken over",
-			QP_LOG_U64("epoch", r->attachment->epoch));
+			QP_LOG_U64("epoch", r->attachment->epoch),
+			QP_LOG_U64("ring_protocol", r->attachment->version));
 }
 
 static uint64_t
@@ -121,7 +123,8 @@ tunnels(const struct qp_attachment *a)
 	uint64_t n = 0;
 
 	for (uint32_t i = 0; i < a->nworkers; i++)
-		n += __atomic_load_n(&a->shared->worker[i].c.tunnels_active, __ATOMIC_RELAXED);
+		n += __atomic_load_n(
+			&qp_shared_worker(a->shared, i)->c.tunnels_active, __ATOMIC_RELAXED);
 	return n;
 }
 

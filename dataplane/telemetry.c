@@ -10,35 +10,27 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/ipc.h"
+#include "common/shared.h"
 
-static uint64_t
-read_shared(const uint64_t *at)
-{
-	return __atomic_load_n(at, __ATOMIC_RELAXED);
-}
-
-/* A generation's block; NULL: there is none, or it is of another release than this process. */
+/* A generation's block; NULL: there is none, or it is of a release that is too far from this one. */
 static const struct qp_gen_shared *
-find_generation(unsigned long server_id)
+find_generation(unsigned long server_id, struct qp_shared_view *view)
 {
 	const struct rte_memzone *zone;
 	char name[RTE_MEMZONE_NAMESIZE];
-	const struct qp_gen_shared *s;
 
 	if (server_id > UINT16_MAX)
 		return NULL;
 	snprintf(name, sizeof(name), QP_SHARED_NAME, (unsigned)server_id);
 	zone = rte_memzone_lookup(name);
-	if (zone == NULL || zone->len < sizeof(*s))
+	if (zone == NULL || qp_shared_open(view, zone->addr, zone->len, NULL) != 0)
 		return NULL;
-	s = zone->addr;
-	return s->version == QP_IPC_VERSION && s->layout == qp_counters_layout() ? s : NULL;
+	return zone->addr;
 }
 
 /* "0x3039" at the front of `params`; `*rest` is what follows it. */
 static const struct qp_gen_shared *
-generation_of(const char *params, const char **rest)
+generation_of(const char *params, const char **rest, struct qp_shared_view *view)
 {
 	unsigned long id;
 	char *end;
@@ -47,21 +39,22 @@ generation_of(const char *params, const char **rest)
 		return NULL;
 	id = strtoul(params, &end, 16);
 	*rest = end;
-	return find_generation(id);
+	return find_generation(id, view);
 }
 
-/* The worker that "0x3039,0" names; NULL: there is none, which telemetry answers with null. */
-static const struct qp_worker_shared *
-worker_of(const char *params)
+/* The worker that "0x3039,0" names; false: there is none, which telemetry answers with null. */
+static bool
+worker_of(const char *params, struct qp_shared_view *view, uint32_t *worker)
 {
-	const struct qp_gen_shared *s = generation_of(params, &params);
 	unsigned long n;
 	char *end;
 
-	if (s == NULL || params[0] != ',' || !isdigit((unsigned char)params[1]))
-		return NULL;
+	if (generation_of(params, &params, view) == NULL || params[0] != ',' ||
+		!isdigit((unsigned char)params[1]))
+		return false;
 	n = strtoul(params + 1, &end, 10);
-	return *end == '\0' && n < s->nworkers ? &s->worker[n] : NULL;
+	*worker = (uint32_t)n;
+	return *end == '\0' && n < view->nworkers;
 }
 
 static void
@@ -91,85 +84,100 @@ data_planes(const char *cmd, const char *params, struct rte_tel_data *d)
 static int
 info(const char *cmd, const char *params, struct rte_tel_data *d)
 {
-	const struct qp_gen_shared *s = generation_of(params, &params);
+	struct qp_shared_view view;
+	const struct qp_gen_shared *s = generation_of(params, &params, &view);
 
 	(void)cmd;
 	if (s == NULL || params[0] != '\0')
 		return -EINVAL;
 	rte_tel_data_start_dict(d);
 	rte_tel_data_add_dict_u64(d, "pid", (uint64_t)s->pid);
-	rte_tel_data_add_dict_u64(d, "workers", s->nworkers);
+	rte_tel_data_add_dict_u64(d, "workers", view.nworkers);
 	rte_tel_data_add_dict_u64(d, "started_at", s->started_at);
+	return 0;
+}
+
+static bool
+starts_with(const char *name, const char *prefix)
+{
+	return strncmp(name, prefix, strlen(prefix)) == 0;
+}
+
+/*
+ * The single counters whose names begin with `prefix`, without it; "": those of
+ * the worker itself. By the names that the data plane gives them, so that this
+ * process, which is older than most, shows what it does not know, too.
+ */
+static void
+add_counters(struct rte_tel_data *d, const struct qp_shared_view *v, uint32_t w, const char *prefix)
+{
+	struct qp_shared_name name;
+
+	for (uint32_t i = 0; i < v->nnames; i++) {
+		if (!qp_shared_name(v, i, &name) || name.n != 1 || !starts_with(name.name, prefix))
+			continue;
+		if (prefix[0] == '\0' &&
+			(starts_with(name.name, "tcp_") || starts_with(name.name, "udp_") ||
+				starts_with(name.name, "ip_")))
+			continue;
+		rte_tel_data_add_dict_u64(
+			d, name.name + strlen(prefix), qp_shared_word(v, w, &name, 0));
+	}
+}
+
+static int
+counters(const char *params, struct rte_tel_data *d, const char *prefix)
+{
+	struct qp_shared_view view;
+	uint32_t w;
+
+	if (!worker_of(params, &view, &w))
+		return -EINVAL;
+	rte_tel_data_start_dict(d);
+	add_counters(d, &view, w, prefix);
 	return 0;
 }
 
 static int
 worker(const char *cmd, const char *params, struct rte_tel_data *d)
 {
-	const struct qp_worker_shared *w = worker_of(params);
-
 	(void)cmd;
-	if (w == NULL)
-		return -EINVAL;
-	rte_tel_data_start_dict(d);
-#define X(field, help) rte_tel_data_add_dict_u64(d, #field, read_shared(&w->c.field));
-	QP_WORKER_COUNTERS(X)
-#undef X
-	return 0;
+	return counters(params, d, "");
 }
-
-/* Values of an array in the order of an X-macro list. */
-static void
-add_list(struct rte_tel_data *d, const char *const *names, size_t n, const uint64_t *values)
-{
-	for (size_t i = 0; i < n; i++)
-		rte_tel_data_add_dict_u64(d, names[i], read_shared(&values[i]));
-}
-
-#define NAME(field, help) #field,
-#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
 static int
 tcp(const char *cmd, const char *params, struct rte_tel_data *d)
 {
-	static const char *const names[] = {QP_TCP_COUNTERS(NAME)};
-	const struct qp_worker_shared *w = worker_of(params);
-
 	(void)cmd;
-	if (w == NULL)
-		return -EINVAL;
-	rte_tel_data_start_dict(d);
-	add_list(d, names, COUNT(names), w->tcp);
-	return 0;
+	return counters(params, d, "tcp_");
 }
 
 static int
 udp(const char *cmd, const char *params, struct rte_tel_data *d)
 {
-	static const char *const names[] = {QP_UDP_COUNTERS(NAME)};
-	const struct qp_worker_shared *w = worker_of(params);
-
 	(void)cmd;
-	if (w == NULL)
-		return -EINVAL;
-	rte_tel_data_start_dict(d);
-	add_list(d, names, COUNT(names), w->udp);
-	return 0;
+	return counters(params, d, "udp_");
 }
+
+#define OFFSET(member) offsetof(struct qp_worker_shared, member)
 
 static int
 drops(const char *cmd, const char *params, struct rte_tel_data *d)
 {
-	static const char *const names[] = {QP_IP_DROPS(NAME)};
-	const struct qp_worker_shared *w = worker_of(params);
+	struct qp_shared_view view;
+	uint32_t w;
 
 	(void)cmd;
-	if (w == NULL)
+	if (!worker_of(params, &view, &w))
 		return -EINVAL;
 	rte_tel_data_start_dict(d);
-	rte_tel_data_add_dict_u64(d, "transmit_full", read_shared(&w->c.tx_dropped));
-	rte_tel_data_add_dict_u64(d, "no_mbuf", read_shared(&w->c.rx_nombuf));
-	add_list(d, names, COUNT(names), w->ip_drops);
+	if (qp_shared_has(&view, OFFSET(c.tx_dropped)))
+		rte_tel_data_add_dict_u64(
+			d, "transmit_full", qp_shared_count(&view, w, OFFSET(c.tx_dropped)));
+	if (qp_shared_has(&view, OFFSET(c.rx_nombuf)))
+		rte_tel_data_add_dict_u64(
+			d, "no_mbuf", qp_shared_count(&view, w, OFFSET(c.rx_nombuf)));
+	add_counters(d, &view, w, "ip_");
 	return 0;
 }
 
@@ -185,25 +193,32 @@ add_histogram(struct rte_tel_data *d, const char *of, const struct qp_rtt_histog
 				(unsigned long long)QP_RTT_FIRST_US << i);
 		else
 			snprintf(name, sizeof(name), "%s_more", of);
-		rte_tel_data_add_dict_u64(d, name, read_shared(&h->bucket[i]));
+		rte_tel_data_add_dict_u64(d, name, h->bucket[i]);
 	}
 	snprintf(name, sizeof(name), "%s_sum_us", of);
-	rte_tel_data_add_dict_u64(d, name, read_shared(&h->sum_us));
+	rte_tel_data_add_dict_u64(d, name, h->sum_us);
 }
 
 static int
 rtt(const char *cmd, const char *params, struct rte_tel_data *d)
 {
-	const struct qp_worker_shared *w = worker_of(params);
+	struct qp_worker_shared counts;
+	struct qp_shared_view view;
+	uint32_t w;
 
 	(void)cmd;
-	if (w == NULL)
+	if (!worker_of(params, &view, &w))
 		return -EINVAL;
+	qp_shared_copy(&view, w, &counts);
 	rte_tel_data_start_dict(d);
-	add_histogram(d, "tcp", &w->tcp_rtt);
-	add_histogram(d, "quic", &w->quic_rtt);
+	if (qp_shared_has(&view, OFFSET(tcp_rtt)))
+		add_histogram(d, "tcp", &counts.tcp_rtt);
+	if (qp_shared_has(&view, OFFSET(quic_rtt)))
+		add_histogram(d, "quic", &counts.quic_rtt);
 	return 0;
 }
+
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
 int
 qp_telemetry_register(void)

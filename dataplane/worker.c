@@ -17,6 +17,7 @@
 
 #include "common/heap.h"
 #include "common/log.h"
+#include "common/shared.h"
 #include "dataplane/worker_internal.h"
 
 #define RX_BURST 32u
@@ -111,13 +112,14 @@ drain(struct qp_worker *w)
 static bool
 drained(const struct qp_worker *w)
 {
-	const struct qp_gen_shared *s = w->cfg.shared;
+	struct qp_gen_shared *s = w->cfg.shared;
 
 	if ((w->quic != NULL && qp_quic_connections(w->quic) > 0) ||
 		(w->tunnels != NULL && qp_tunnels_count(w->tunnels) > 0) || !qp_ctl_told(&w->ctl))
 		return false;
 	for (uint32_t i = 0; i < s->nworkers; i++) {
-		if (__atomic_load_n(&s->worker[i].c.tunnels_active, __ATOMIC_RELAXED) > 0)
+		if (__atomic_load_n(&qp_shared_worker(s, i)->c.tunnels_active, __ATOMIC_RELAXED) >
+			0)
 			return false;
 	}
 	return true;
@@ -192,6 +194,7 @@ message(struct qp_worker *w, const struct qp_msg *msg)
 		leave(w);
 		break;
 	default:
+		w->out->c.ctl_unknown++;
 		break;
 	}
 }
@@ -382,7 +385,7 @@ turn(struct qp_worker *w)
 	bool more = false;
 
 	w->now_ns = qp_worker_clock_ns();
-	__atomic_store_n(&w->out->heartbeat_ns, w->now_ns, __ATOMIC_RELAXED);
+	__atomic_store_n(&w->ctl.door->heartbeat_ns, w->now_ns, __ATOMIC_RELAXED);
 	w->mem_level = mem_level(w);
 	if (w->quic != NULL)
 		work += receive(w);
@@ -404,7 +407,7 @@ qp_worker_run(void *arg)
 	struct qp_worker *w = arg;
 	uint64_t start = rte_rdtsc(), end;
 
-	__atomic_store_n(&w->out->tid, (uint32_t)gettid(), __ATOMIC_RELAXED);
+	__atomic_store_n(&w->ctl.door->tid, (uint32_t)gettid(), __ATOMIC_RELAXED);
 	while (!done(w)) {
 		bool busy = turn(w);
 

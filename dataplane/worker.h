@@ -23,6 +23,7 @@ struct qp_worker_config {
 	bool busy_poll;           /* never sleeps */
 	int socket;               /* NUMA node of its memory */
 	struct qp_gen_shared *shared;
+	uint32_t version;               /* of the ring protocol, that both speak at first */
 	int doorbell;             /* eventfd that the control plane rings */
 	int cp_doorbell;
 	struct rte_ring *to_cp, *from_cp;

@@ -19,6 +19,7 @@
 
 #include "common/heap.h"
 #include "common/log.h"
+#include "common/shared.h"
 #include "dataplane/quic/farewell.h"
 
 #define MTU 1500u          /* TCP's first hop where a frame does not say */
@@ -301,13 +302,15 @@ qp_worker_new(const struct qp_worker_config *cfg, struct qp_worker **out, struct
 		return qp_fail(msg, QP_E_NOMEM, "no memory for a worker");
 	w->cfg = *cfg;
 	init_wake(w);
-	w->out = &cfg->shared->worker[cfg->index];
+	w->out = qp_shared_worker(cfg->shared, cfg->index);
 	w->ctl = (struct qp_ctl) {
 		.to_cp = cfg->to_cp,
 		.from_cp = cfg->from_cp,
 		.offer = cfg->offer,
 		.shared = cfg->shared,
+		.door = &cfg->shared->door[cfg->index],
 		.mine = w->out,
+		.version = cfg->version,
 		.cp_doorbell = cfg->cp_doorbell,
 	};
 	qp_worker_share_init(w);

@@ -23,6 +23,7 @@
 #include <rte_mbuf.h>
 
 #include "common/host.h"
+#include "common/shared.h"
 #include "dataplane/attach.h"
 #include "dataplane/ctl.h"
 #include "dataplane/port_tap.h"
@@ -121,7 +122,9 @@ open_ctl(unsigned w)
 	ctl[w] = (struct qp_ctl) {.to_cp = attachment.to_cp[w],
 		.from_cp = attachment.from_cp[w],
 		.shared = attachment.shared,
-		.mine = &attachment.shared->worker[w],
+		.door = &attachment.shared->door[w],
+		.mine = qp_shared_worker(attachment.shared, w),
+		.version = attachment.version,
 		.offer = &reattach.offer[w],
 		.cp_doorbell = attachment.cp_doorbell};
 	/* As large as the real ones, so that a leak soon shows. */
@@ -214,10 +217,10 @@ take_from_brain(void)
 		die("no such worker");
 	switch (m.type) {
 	case BRAIN_COUNT:
-		attachment.shared->worker[m.worker].c.relay_bytes_in = m.id;
-		attachment.shared->worker[m.worker].c.tunnels_active = 1;
-		attachment.shared->worker[m.worker].ip_drops[0] = 7;
-		attachment.shared->worker[m.worker].tcp[0] = 9;
+		ctl[m.worker].mine->c.relay_bytes_in = m.id;
+		ctl[m.worker].mine->c.tunnels_active = 1;
+		ctl[m.worker].mine->ip_drops[0] = 7;
+		ctl[m.worker].mine->tcp[0] = 9;
 		break;
 	case BRAIN_END:
 		_exit(0);

@@ -326,7 +326,8 @@ nothing_runs(void *ctx)
 static void
 come_as_impostor(void)
 {
-	struct qp_attach hello = {.magic = QP_ATTACH_MAGIC, .version = QP_IPC_VERSION,
+	struct qp_attach hello = {.magic = QP_ATTACH_MAGIC, .version = QP_IPC_OLDEST,
+		.newest = QP_IPC_VERSION,
 		.pid = getpid(), .nworkers = 1, .server_id = 0x1234, .epoch = 1};
 	int null = open("/dev/null", O_WRONLY | O_CLOEXEC), fds[] = {null, null};
 	int sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);

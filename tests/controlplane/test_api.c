@@ -61,8 +61,8 @@ qp_dp_link_waiting(const struct qp_dp_link *l, unsigned worker, bool to_us)
 	return 0;
 }
 
-const struct qp_gen_shared *
-qp_dp_link_shared(const struct qp_dp_link *l)
+const struct qp_shared_view *
+qp_dp_link_view(const struct qp_dp_link *l)
 {
 	return NULL;
 }

@@ -37,8 +37,8 @@ qp_eal_attached(void)
 static struct rte_ring *
 make_ring(unsigned worker, int to_cp)
 {
-	struct rte_ring *r = (struct rte_ring *)((char *)shared + qp_ring_at(2,
-		shared->ring_bytes, EPOCH, worker, to_cp));
+	struct rte_ring *r = (struct rte_ring *)((char *)(shared + 1) +
+						 qp_ring_at(2, shared->ring_bytes, EPOCH, worker, to_cp));
 
 	rte_ring_init(r, "", QP_RING_MESSAGES, RING_F_SP_ENQ | RING_F_SC_DEQ);
 	return r;
@@ -57,10 +57,8 @@ start_data_plane(void)
 		(uint32_t)rte_ring_get_memsize_elem(sizeof(struct qp_msg), QP_RING_MESSAGES);
 	shared = rte_memzone_reserve(name, qp_shared_bytes(2, ring_bytes), SOCKET_ID_ANY, 0)->addr;
 	memset(shared, 0, qp_shared_bytes(2, ring_bytes));
-	shared->ring_bytes = ring_bytes;
-	shared->version = QP_IPC_VERSION;
+	qp_shared_init(shared, 2, ring_bytes);
 	shared->server_id = ID;
-	shared->nworkers = 2;
 	for (unsigned w = 0; w < 2; w++) {
 		d2c[w] = make_ring(w, 1);
 		c2d[w] = make_ring(w, 0);
@@ -74,7 +72,8 @@ start(void)
 	struct qp_errmsg msg;
 
 	start_data_plane();
-	cr_assert_eq(qp_dp_link_open(ID, 2, EPOCH, doorbell, &link_, &msg), 0, "%s", msg.text);
+	cr_assert_eq(qp_dp_link_open(ID, 2, EPOCH, QP_IPC_VERSION, doorbell, &link_, &msg), 0, "%s",
+		msg.text);
 }
 
 TestSuite(link, .init = start, .timeout = 60);
@@ -106,7 +105,7 @@ Test(link, doorbell_rings_for_a_sleeper_only)
 
 	cr_assert_eq(qp_dp_link_send(link_, 0, &m), 0);
 	cr_expect_not(was_rung(doorbell[0]));
-	shared->worker[0].c2d_sleeping = 1;
+	shared->door[0].c2d_sleeping = 1;
 	cr_assert_eq(qp_dp_link_send(link_, 0, &m), 0);
 	cr_expect(was_rung(doorbell[0]));
 	cr_expect_not(was_rung(doorbell[1]));
@@ -149,20 +148,27 @@ Test(link, sleep_is_visible_to_the_workers)
 	cr_expect_eq(shared->d2c_sleeping, 0u);
 }
 
-Test(link, block_that_does_not_fit_is_refused)
+static int
+open_again(uint32_t server_id, unsigned nworkers, uint32_t epoch)
 {
 	struct qp_dp_link *other;
 	struct qp_errmsg msg;
 
-	cr_expect_eq(qp_dp_link_open(ID + 1, 2, EPOCH, doorbell, &other, &msg), QP_E_NOTFOUND);
-	cr_expect_eq(qp_dp_link_open(ID, 1, EPOCH, doorbell, &other, &msg), QP_E_PROTO);
-	cr_expect_eq(qp_dp_link_open(ID, 2, EPOCH + 1, doorbell, &other, &msg), QP_E_PROTO,
-		"rings that nobody has set up");
-	shared->ring_bytes++;
-	cr_expect_eq(qp_dp_link_open(ID, 2, EPOCH, doorbell, &other, &msg), QP_E_VERSION);
-	shared->ring_bytes--;
-	shared->version++;
-	cr_expect_eq(qp_dp_link_open(ID, 2, EPOCH, doorbell, &other, &msg), QP_E_VERSION);
+	return qp_dp_link_open(server_id, nworkers, epoch, QP_IPC_VERSION, doorbell, &other, &msg);
+}
+
+Test(link, block_that_does_not_fit_is_refused)
+{
+	cr_expect_eq(open_again(ID + 1, 2, EPOCH), QP_E_NOTFOUND);
+	cr_expect_eq(open_again(ID, 1, EPOCH), QP_E_PROTO);
+	cr_expect_eq(open_again(ID, 2, EPOCH + 1), QP_E_PROTO, "rings that nobody has set up");
+	shared->ring_bytes -= 64;
+	cr_expect_eq(open_again(ID, 2, EPOCH), QP_E_VERSION);
+	shared->ring_bytes += 65536;
+	cr_expect_eq(open_again(ID, 2, EPOCH), QP_E_PROTO, "rings that end beyond the zone");
+	shared->ring_bytes -= 65536 - 64;
+	shared->version = QP_IPC_VERSION + 1;
+	cr_expect_eq(open_again(ID, 2, EPOCH), QP_E_VERSION);
 }
 
 static unsigned

@@ -8,20 +8,22 @@
 
 #include "controlplane/metrics.h"
 
-static struct qp_worker_shared workers[2];
 static struct qp_authd_counters auth = {1, 2, 3, 4, .refused = {[QP_REFUSED_slowed] = 7}};
 
 /* A link is a block of memory to the metrics; the real one needs EAL. */
 struct qp_dp_link {
-	struct qp_gen_shared shared;
+	struct qp_shared_view view;
 };
 
 static struct qp_dp_link link_;
+static struct qp_gen_shared *block;
 
-const struct qp_gen_shared *
-qp_dp_link_shared(const struct qp_dp_link *l)
+#define RING_BYTES 64u
+
+const struct qp_shared_view *
+qp_dp_link_view(const struct qp_dp_link *l)
 {
-	return &l->shared;
+	return &l->view;
 }
 
 unsigned
@@ -75,26 +77,40 @@ value(const char *name)
 }
 
 static void
+open_view(void)
+{
+	struct qp_errmsg msg;
+
+	cr_assert_eq(qp_shared_open(&link_.view, block, qp_shared_bytes(2, RING_BYTES), &msg), 0,
+		"%s", msg.text);
+}
+
+static void
 start(void)
 {
 	TAILQ_INSERT_TAIL(&generations, &gen, next);
-	link_.shared.layout = qp_counters_layout();
+	block = aligned_alloc(64, (qp_shared_bytes(2, RING_BYTES) + 63) / 64 * 64);
+	cr_assert_not_null(block);
+	qp_shared_init(block, 2, RING_BYTES);
 	for (unsigned w = 0; w < 2; w++) {
-		workers[w].c.relay_bytes_in = 100 * (w + 1);
-		workers[w].c.relay_bytes_out = 10 * (w + 1);
-		workers[w].c.tunnels_active = w + 1;
-		workers[w].c.tunnels_total = 7;
-		workers[w].c.mbufs_total = 1000;
-		workers[w].tcp[0] = 3; /* passive_opens */
-		workers[w].ip_drops[1] = w;
-		link_.shared.worker[w] = workers[w];
+		struct qp_worker_shared *s = qp_shared_worker(block, w);
+
+		s->c.relay_bytes_in = 100 * (w + 1);
+		s->c.relay_bytes_out = 10 * (w + 1);
+		s->c.tunnels_active = w + 1;
+		s->c.tunnels_total = 7;
+		s->c.mbufs_total = 1000;
+		s->tcp[0] = 3; /* passive_opens */
+		s->ip_drops[1] = w;
 	}
+	open_view();
 }
 
 static void
 stop(void)
 {
 	free(text);
+	free(block);
 }
 
 TestSuite(metrics, .init = start, .fini = stop);
@@ -134,9 +150,52 @@ Test(metrics, workers_are_told_apart)
 	cr_expect_eq(value("quicport_classifier_packets_total{verdict=\"public_api\"}"), 8);
 }
 
-Test(metrics, counters_of_another_release_are_left_out)
+static struct qp_shared_name *
+name_in_block(const char *name)
 {
-	link_.shared.layout++;
+	struct qp_shared_map *map = (struct qp_shared_map *)(void *)((char *)block + block->map_at);
+	struct qp_shared_name *names = (struct qp_shared_name *)(void *)(map + 1);
+
+	for (uint32_t i = 0; i < map->nnames; i++) {
+		if (strcmp(names[i].name, name) == 0)
+			return &names[i];
+	}
+	cr_assert(false, "no counter is called %s", name);
+	return NULL;
+}
+
+Test(metrics, counter_that_another_release_lacks_is_absent_and_not_zero)
+{
+	strcpy(name_in_block("loops")->name, "turns");
+	strcpy(name_in_block("tcp_drop_paws")->name, "tcp_drop_other");
+	strcpy(name_in_block("ip_not_ip")->name, "ip_other");
+	open_view();
+	print();
+	cr_expect_null(strstr(text, "quicport_worker_loops_total{"));
+	cr_expect_null(strstr(text, "\nquicport_loops_total "));
+	cr_expect_null(strstr(text, "layer=\"tcp\",reason=\"paws\""));
+	cr_expect_null(strstr(text, "reason=\"not_ip\""));
+	cr_expect_eq(value("quicport_tunnels_active"), 3, "the others are still read");
+	cr_expect_eq(value("quicport_ip_drops_total{reason=\"short\"}"), 0);
+}
+
+Test(metrics, counters_are_found_by_name_wherever_they_are)
+{
+	struct qp_shared_name *a = name_in_block("tunnels_total"), *b = name_in_block("tx_frames");
+	const uint32_t at = a->at;
+
+	a->at = b->at;
+	b->at = at;
+	open_view();
+	print();
+	cr_expect_eq(value("quicport_tunnels_total"), 0);
+	cr_expect_eq(value("quicport_tx_frames_total"), 14);
+}
+
+Test(metrics, block_without_names_leaves_its_counters_out)
+{
+	block->map_at = 0; /* as version 3 has it */
+	open_view();
 	print();
 	cr_expect_eq(value("quicport_tunnels_active"), 0);
 	cr_expect_eq(value("quicport_data_plane_info{dp_id=\"0x3039\",state=\"ACTIVE\"}"), 1);
@@ -158,10 +217,10 @@ Test(metrics, ended_data_plane_keeps_counters_not_gauges)
 
 Test(metrics, round_trips_are_histograms)
 {
-	link_.shared.worker[0].tcp_rtt.bucket[0] = 3;
-	link_.shared.worker[1].tcp_rtt.bucket[1] = 2;
-	link_.shared.worker[1].tcp_rtt.bucket[QP_RTT_BUCKETS - 1] = 1;
-	link_.shared.worker[1].tcp_rtt.sum_us = 7000000;
+	qp_shared_worker(block, 0)->tcp_rtt.bucket[0] = 3;
+	qp_shared_worker(block, 1)->tcp_rtt.bucket[1] = 2;
+	qp_shared_worker(block, 1)->tcp_rtt.bucket[QP_RTT_BUCKETS - 1] = 1;
+	qp_shared_worker(block, 1)->tcp_rtt.sum_us = 7000000;
 	print();
 	cr_expect_eq(value("quicport_tcp_rtt_seconds_bucket{le=\"6.4e-05\"}"), 3);
 	cr_expect_eq(value("quicport_tcp_rtt_seconds_bucket{le=\"0.000128\"}"), 5);
@@ -173,8 +232,8 @@ Test(metrics, round_trips_are_histograms)
 
 Test(metrics, drops_and_resets_have_a_cause)
 {
-	link_.shared.worker[0].c.tx_dropped = 4;
-	link_.shared.worker[1].c.drop_quic_bad = 6;
+	qp_shared_worker(block, 0)->c.tx_dropped = 4;
+	qp_shared_worker(block, 1)->c.drop_quic_bad = 6;
 	print();
 	cr_expect_eq(value("quicport_drops_total{layer=\"ip\",reason=\"not_ip\"}"), 1);
 	cr_expect_eq(value("quicport_drops_total{layer=\"port\",reason=\"transmit_full\"}"), 4);

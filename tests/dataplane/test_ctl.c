@@ -13,6 +13,7 @@
 #define RING 16u
 
 static struct qp_gen_shared *shared;
+static struct qp_worker_shared counters;
 static struct qp_ctl ctl;
 
 static struct rte_ring *
@@ -32,11 +33,14 @@ setup(void)
 	shared = aligned_alloc(64, sizeof(*shared));
 	cr_assert_not_null(shared);
 	*shared = (struct qp_gen_shared) {0};
+	counters = (struct qp_worker_shared) {0};
 	ctl = (struct qp_ctl) {
 		.to_cp = ring("d2c"),
 		.from_cp = ring("c2d"),
 		.shared = shared,
-		.mine = &shared->worker[0],
+		.door = &shared->door[0],
+		.mine = &counters,
+		.version = QP_IPC_VERSION,
 		.cp_doorbell = eventfd(0, EFD_NONBLOCK),
 	};
 }
@@ -118,7 +122,8 @@ Test(ctl, new_control_plane_gets_the_ends_that_nobody_read_and_nothing_else)
 	qp_ctl_send(&ctl, &question);
 	/* The reader was killed after it took a message's place, before it said so. */
 	ctl.to_cp->cons.head++;
-	offer.rings = (struct qp_ctl_rings) {ring("d2c2"), ring("c2d2"), old.cp_doorbell};
+	offer.rings = (struct qp_ctl_rings) {ring("d2c2"), ring("c2d2"), old.cp_doorbell,
+		QP_IPC_VERSION};
 	qp_ctl_follow(&ctl);
 	cr_assert_eq(ctl.to_cp, old.to_cp, "nobody has offered anything yet");
 
@@ -157,7 +162,7 @@ Test(ctl, long_outage_ended_connections_are_bounded_and_the_rest_is_not_touched)
 		cr_assert(qp_ctl_send(&ctl, &ended));
 	for (unsigned i = 0; i < 10; i++)
 		cr_assert_not(qp_ctl_send(&ctl, &ended));
-	cr_assert_eq(shared->worker[0].c.ended_conns_untold, 10);
+	cr_assert_eq(counters.c.ended_conns_untold, 10);
 	send(2);
 	for (;;) {
 		if (rte_ring_sc_dequeue_elem(ctl.to_cp, &got, sizeof(got)) != 0) {
@@ -190,7 +195,8 @@ Test(ctl, long_outage_ends_are_kept_in_place_for_the_next_control_plane)
 	}
 	const struct qp_ctl_block *const last = ctl.backlog_tail;
 
-	offer.rings = (struct qp_ctl_rings) {ring("d2c3"), ring("c2d3"), old.cp_doorbell};
+	offer.rings = (struct qp_ctl_rings) {ring("d2c3"), ring("c2d3"), old.cp_doorbell,
+		QP_IPC_VERSION};
 	offer.epoch = 1;
 	qp_ctl_follow(&ctl);
 	cr_expect_eq(ctl.backlog_len, 5000u);
@@ -227,20 +233,51 @@ Test(ctl, peer_asleep_flush_rings_once_a_burst)
 
 Test(ctl, message_waiting_sleep_is_refused)
 {
-	const struct qp_msg msg = {.type = QP_MSG_SHUTDOWN};
+	const struct qp_msg msg = {.type = QP_MSG_SHUTDOWN, .version = QP_IPC_VERSION};
 	struct qp_msg got;
 
 	cr_assert(qp_ctl_sleep_begin(&ctl));
-	cr_assert_eq(shared->worker[0].c2d_sleeping, 1);
+	cr_assert_eq(shared->door[0].c2d_sleeping, 1);
 	qp_ctl_sleep_end(&ctl);
-	cr_assert_eq(shared->worker[0].c2d_sleeping, 0);
+	cr_assert_eq(shared->door[0].c2d_sleeping, 0);
 	cr_assert_eq(
 		rte_ring_sp_enqueue_elem(ctl.from_cp, (void *)(uintptr_t)&msg, sizeof(msg)), 0);
 	cr_assert_not(qp_ctl_sleep_begin(&ctl));
-	cr_assert_eq(shared->worker[0].c2d_sleeping, 0, "the doorbell is not wanted");
+	cr_assert_eq(shared->door[0].c2d_sleeping, 0, "the doorbell is not wanted");
 	cr_assert(qp_ctl_receive(&ctl, &got));
 	cr_assert_eq(got.type, QP_MSG_SHUTDOWN);
 	cr_assert_not(qp_ctl_receive(&ctl, &got));
 	cr_assert(qp_ctl_sleep_begin(&ctl));
 	qp_ctl_sleep_end(&ctl);
+}
+
+Test(ctl, message_that_the_control_planes_version_has_not_is_counted_and_not_sent)
+{
+	const struct qp_msg known = {.type = QP_MSG_TUNNEL_CLOSED, .id = 1},
+			    unknown = {.type = QP_MSG_LOG_LEVELS + 1};
+	struct qp_msg got;
+
+	ctl.version = 3;
+	cr_assert(qp_ctl_send(&ctl, &unknown));
+	cr_assert(qp_ctl_send(&ctl, &known));
+	cr_assert_eq(counters.c.ctl_unspoken, 1);
+	cr_assert_eq(rte_ring_sc_dequeue_elem(ctl.to_cp, &got, sizeof(got)), 0);
+	cr_assert_eq(got.type, QP_MSG_TUNNEL_CLOSED);
+	cr_assert_eq(got.version, 3u, "it carries the version that both speak");
+	cr_assert(rte_ring_empty(ctl.to_cp));
+}
+
+Test(ctl, message_of_another_version_or_unknown_type_is_counted_and_ignored)
+{
+	struct qp_msg m = {.type = QP_MSG_NTYPES, .version = QP_IPC_VERSION}, got;
+
+	cr_assert_eq(rte_ring_sp_enqueue_elem(ctl.from_cp, &m, sizeof(m)), 0);
+	m = (struct qp_msg) {.type = QP_MSG_CONFIG, .version = QP_IPC_VERSION + 1};
+	cr_assert_eq(rte_ring_sp_enqueue_elem(ctl.from_cp, &m, sizeof(m)), 0);
+	m = (struct qp_msg) {.type = QP_MSG_DRAIN, .version = QP_IPC_VERSION};
+	cr_assert_eq(rte_ring_sp_enqueue_elem(ctl.from_cp, &m, sizeof(m)), 0);
+	cr_assert(qp_ctl_receive(&ctl, &got));
+	cr_assert_eq(got.type, QP_MSG_DRAIN);
+	cr_assert_eq(counters.c.ctl_unknown, 2);
+	cr_assert_not(qp_ctl_receive(&ctl, &got));
 }

@@ -52,8 +52,8 @@ qp_generation_state_name(enum qp_dp_state state)
 	return "ACTIVE";
 }
 
-const struct qp_gen_shared *
-qp_dp_link_shared(const struct qp_dp_link *l)
+const struct qp_shared_view *
+qp_dp_link_view(const struct qp_dp_link *l)
 {
 	return NULL;
 }
