@@ -6,27 +6,22 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "common/log.h"
 #include "controlplane/apitext.h"
 #include "controlplane/policy.h"
+#include "controlplane/wallclock.h"
 
 /* How long an answer waits for the disk. */
 #define SYNC_MS 2000u
 
 struct qp_blocks {
 	struct qp_blocks_config cfg;
+	struct qp_wallclock clock;
 	struct qp_loop_timer timer; /* the next expiry, at most a minute away */
 	unsigned n;
 	struct qp_block block[QP_BLOCKS_MAX];
 };
-
-static uint64_t
-system_time(void)
-{
-	return (uint64_t)time(NULL);
-}
 
 static int
 compare(const struct qp_msg_network *a, const struct qp_msg_network *b)
@@ -82,9 +77,42 @@ erase(struct qp_blocks *b, struct qp_block *block)
 }
 
 static void
+write_down(struct qp_blocks *b, const struct qp_block *block)
+{
+	char text[QP_NETWORK_BYTES];
+
+	qp_state_put_block(b->cfg.state,
+		&(struct qp_block_row) {.network = qp_network_format(&block->network, text),
+			.expires_at = block->expires_at,
+			.since = block->since,
+			.reason = block->reason});
+}
+
+/* The clock was set: a block is for so many seconds, whatever the clock says. */
+static uint64_t
+time_now(struct qp_blocks *b)
+{
+	int64_t set_by;
+	uint64_t now = qp_wallclock_now(&b->clock, &set_by);
+
+	for (unsigned i = 0; set_by != 0 && i < b->n; i++) {
+		struct qp_block *block = &b->block[i];
+
+		block->since = qp_wallclock_moved(block->since, set_by);
+		if (block->expires_at == 0)
+			continue;
+		block->expires_at = qp_wallclock_moved(block->expires_at, set_by);
+		if (block->expires_at == 0)
+			block->expires_at = 1; /* 0 is for ever */
+		write_down(b, block);
+	}
+	return now;
+}
+
+static void
 set_timer(struct qp_blocks *b)
 {
-	uint64_t now = b->cfg.unix_time(), wait = UINT64_MAX;
+	uint64_t now = time_now(b), wait = UINT64_MAX;
 
 	for (unsigned i = 0; i < b->n; i++) {
 		uint64_t at = b->block[i].expires_at;
@@ -115,7 +143,7 @@ static void
 on_timer(void *ctx)
 {
 	struct qp_blocks *b = ctx;
-	uint64_t now = b->cfg.unix_time();
+	uint64_t now = time_now(b);
 
 	for (unsigned i = 0; i < b->n;) {
 		struct qp_block over = b->block[i];
@@ -129,18 +157,6 @@ on_timer(void *ctx)
 			b->cfg.expired(b->cfg.ctx, &over);
 	}
 	set_timer(b);
-}
-
-static void
-write_down(struct qp_blocks *b, const struct qp_block *block)
-{
-	char text[QP_NETWORK_BYTES];
-
-	qp_state_put_block(b->cfg.state,
-		&(struct qp_block_row) {.network = qp_network_format(&block->network, text),
-			.expires_at = block->expires_at,
-			.since = block->since,
-			.reason = block->reason});
 }
 
 /* Before somebody is told that it is done. */
@@ -159,6 +175,7 @@ qp_blocks_add(struct qp_blocks *b, const struct qp_msg_network *n, uint64_t seco
 	struct qp_block *block = find(b, n);
 	int err;
 
+	(void)time_now(b); /* before one is there that it must not move */
 	if (block == NULL) {
 		if (b->n == QP_BLOCKS_MAX)
 			return qp_fail(msg, QP_E_FULL,
@@ -168,7 +185,7 @@ qp_blocks_add(struct qp_blocks *b, const struct qp_msg_network *n, uint64_t seco
 			return err;
 		block = insert(b, n);
 	}
-	block->since = b->cfg.unix_time();
+	block->since = time_now(b);
 	block->expires_at = seconds != 0 ? block->since + seconds : 0;
 	snprintf(block->reason, sizeof(block->reason), "%s", reason != NULL ? reason : "");
 	write_down(b, block);
@@ -245,8 +262,7 @@ qp_blocks_new(const struct qp_blocks_config *cfg, struct qp_blocks **out, struct
 	if (b == NULL)
 		return qp_fail(msg, QP_E_NOMEM, "out of memory");
 	b->cfg = *cfg;
-	if (b->cfg.unix_time == NULL)
-		b->cfg.unix_time = system_time;
+	b->clock = (struct qp_wallclock) {.unix_time = cfg->unix_time, .up_time = cfg->up_time};
 	b->timer = (struct qp_loop_timer) {.fire = on_timer, .ctx = b};
 	err = qp_state_each_block(cfg->state, read_row, b);
 	if (err != 0) {

@@ -35,6 +35,7 @@ struct qp_blocks_config {
 	void (*expired)(void *ctx, const struct qp_block *b);
 	void *ctx;
 	uint64_t (*unix_time)(void); /* seconds; NULL: the system's clock */
+	uint64_t (*up_time)(void);   /* as of struct qp_wallclock */
 };
 
 /* Reads what is known and brings it into force; what the host refuses is logged. QP_E_NOMEM. */

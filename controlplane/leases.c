@@ -11,9 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
-#include <time.h>
 
 #include "common/log.h"
+#include "controlplane/wallclock.h"
 
 #define BUCKETS 4096u
 #define TURN_MS 60000u
@@ -36,6 +36,7 @@ TAILQ_HEAD(lease_order, lease);
 struct qp_leases {
 	struct qp_leases_config cfg;
 	struct qp_loop_timer timer;
+	struct qp_wallclock clock;
 	unsigned count;
 	struct lease_order waiting; /* for their lessees; released first comes first */
 	struct lease_order used;    /* noted first comes first */
@@ -43,12 +44,6 @@ struct qp_leases {
 	struct lease *tcp[65536];
 	struct lease *udp[65536];
 };
-
-static uint64_t
-system_time(void)
-{
-	return (uint64_t)time(NULL);
-}
 
 static struct lease **
 slot(struct qp_leases *l, uint8_t protocol, uint16_t port)
@@ -132,6 +127,31 @@ write_down(struct qp_leases *l, struct lease *le, uint64_t now)
 						 .used_at = le->used_at});
 }
 
+/* The clock was set: the leases last as long as they would have. */
+static void
+move_times(struct qp_leases *l, struct lease_order *order, int64_t by)
+{
+	struct lease *le;
+
+	TAILQ_FOREACH (le, order, in_order)
+		write_down(l, le, qp_wallclock_moved(le->used_at, by));
+}
+
+static uint64_t
+time_now(struct qp_leases *l)
+{
+	int64_t set_by;
+	uint64_t now = qp_wallclock_now(&l->clock, &set_by);
+
+	if (set_by == 0)
+		return now;
+	qp_log(QP_LOG_INFO, "the system's clock was set: port leases go on for as long as before",
+		QP_LOG_I64("seconds", set_by), QP_LOG_U64("leases", l->count));
+	move_times(l, &l->waiting, set_by);
+	move_times(l, &l->used, set_by);
+	return now;
+}
+
 static bool
 is_over(const struct qp_leases *l, const struct lease *le, uint64_t now)
 {
@@ -175,8 +195,7 @@ qp_leases_new(const struct qp_leases_config *cfg, struct qp_leases **out, struct
 	if (l == NULL)
 		return qp_fail(msg, QP_E_NOMEM, "out of memory");
 	l->cfg = *cfg;
-	if (l->cfg.unix_time == NULL)
-		l->cfg.unix_time = system_time;
+	l->clock = (struct qp_wallclock) {.unix_time = cfg->unix_time, .up_time = cfg->up_time};
 	if (l->cfg.max == 0)
 		l->cfg.max = QP_LEASES_MAX;
 	if (l->cfg.max_per_client == 0)
@@ -320,7 +339,7 @@ void
 qp_leases_take(struct qp_leases *l, uint8_t protocol, uint16_t port, const struct qp_lessee *who)
 {
 	struct lease *old = *slot(l, protocol, port), *le;
-	uint64_t now = l->cfg.unix_time(), granted_at = now;
+	uint64_t now = time_now(l), granted_at = now;
 
 	if (l->cfg.lease_time_s == 0)
 		return;
@@ -352,7 +371,7 @@ qp_leases_release(struct qp_leases *l, uint8_t protocol, uint16_t port)
 	TAILQ_REMOVE(&l->used, le, in_order);
 	le->in_use = false;
 	TAILQ_INSERT_TAIL(&l->waiting, le, in_order);
-	write_down(l, le, l->cfg.unix_time());
+	write_down(l, le, time_now(l));
 }
 
 /* Used in a future that the lease time does not reach: the clock was ahead. Used now, then. */
@@ -375,7 +394,7 @@ void
 qp_leases_turn(struct qp_leases *l)
 {
 	uint32_t note_s = l->cfg.lease_time_s / 4 < NOTE_S ? l->cfg.lease_time_s / 4 : NOTE_S;
-	uint64_t now = l->cfg.unix_time();
+	uint64_t now = time_now(l);
 	struct lease *le;
 
 	mend_times(l, &l->waiting, now);

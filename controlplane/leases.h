@@ -27,6 +27,7 @@ struct qp_leases_config {
 	unsigned max_per_client; /* 0: the above */
 	unsigned max;            /* 0: the above */
 	uint64_t (*unix_time)(void); /* seconds; NULL: the system's clock */
+	uint64_t (*up_time)(void);   /* as of struct qp_wallclock */
 };
 
 /*

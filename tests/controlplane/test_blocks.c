@@ -38,6 +38,14 @@ expired(void *ctx, const struct qp_block *b)
 	over++;
 }
 
+static int64_t set_by; /* how much of `now` never passed */
+
+static uint64_t
+time_that_passed(void)
+{
+	return now - (uint64_t)set_by;
+}
+
 static uint64_t
 fake_time(void)
 {
@@ -57,7 +65,8 @@ open_all(void)
 					   .block = block,
 					   .unblock = unblock,
 					   .expired = expired,
-					   .unix_time = fake_time},
+					   .unix_time = fake_time,
+					   .up_time = time_that_passed},
 			     &blocks, &msg),
 		0);
 }
@@ -158,6 +167,39 @@ Test(blocks, time_that_is_over_lets_in)
 	cr_expect_eq(in_force, 2u);
 	cr_expect_str_eq(at(0), "192.0.2.0/24");
 	cr_expect_str_eq(at(1), "203.0.113.0/24");
+}
+
+static void
+turn_until(unsigned wanted)
+{
+	for (uint64_t end = qp_now_ns() + 10000000000u; over < wanted && qp_now_ns() < end;)
+		qp_loop_turn(loop, 100);
+}
+
+Test(blocks, clock_that_is_set_moves_the_end_of_blocks_along)
+{
+	const int64_t year = 31536000;
+
+	now = 2u * (uint64_t)year;
+	for (int i = 0; i < 2; i++) {
+		const int64_t by = i == 0 ? year : -year;
+
+		over = 0;
+		add("198.51.100.0/24", 1000);
+		add("192.0.2.0/24", 0);
+		now += (uint64_t)by;
+		set_by += by;
+		add("203.0.113.0/24", 1); /* looks at the clock */
+		cr_expect_eq(qp_blocks_at(blocks, 1)->expires_at, now + 1000);
+		now += 2;
+		turn_until(1);
+		cr_expect_eq(qp_blocks_count(blocks), 2u);
+		now += 1000;
+		add("203.0.113.0/24", 1);
+		now += 2;
+		turn_until(3);
+		cr_expect_eq(qp_blocks_count(blocks), 1u, "one is for ever");
+	}
 }
 
 Test(blocks, restart_brings_them_back_with_what_is_left_of_their_time)

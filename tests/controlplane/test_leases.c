@@ -16,11 +16,25 @@ static char dir[64];
 static struct qp_state *state;
 static struct qp_leases *leases;
 static uint64_t now = 1000000;
+static int64_t set_by; /* how much of `now` never passed */
 
 static uint64_t
 clock_of_test(void)
 {
 	return now;
+}
+
+static uint64_t
+time_that_passed(void)
+{
+	return now - (uint64_t)set_by;
+}
+
+static void
+set_clock(int64_t by)
+{
+	now += (uint64_t)by;
+	set_by += by;
 }
 
 static void
@@ -31,7 +45,8 @@ start_with(uint32_t lease_time_s, unsigned max_per_client, unsigned max)
 					   .lease_time_s = lease_time_s,
 					   .max_per_client = max_per_client,
 					   .max = max,
-					   .unix_time = clock_of_test},
+					   .unix_time = clock_of_test,
+					   .up_time = time_that_passed},
 			     &leases, NULL), 0);
 }
 
@@ -261,4 +276,38 @@ Test(leases, row_without_sense_is_left_out)
 					  .destination = "", .peer = "", .used_at = now});
 	restart();
 	cr_expect_eq(qp_leases_count(leases), 0u);
+}
+
+#define YEAR 31536000
+
+Test(leases, clock_that_is_set_ends_no_lease_and_makes_none_last)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		int64_t by = i == 0 ? YEAR : -YEAR;
+
+		now = 2u * YEAR;
+		had(40000, &alice);
+		set_clock(by);
+		qp_leases_turn(leases);
+		now += WEEK - 10;
+		qp_leases_turn(leases);
+		expect_found(&alice, (uint16_t[]) {40000, 0});
+		now += 20;
+		qp_leases_turn(leases);
+		expect_found(&alice, (uint16_t[]) {0});
+	}
+}
+
+Test(leases, lease_released_right_after_the_clock_was_set_is_whole)
+{
+	now = 2u * YEAR;
+	qp_leases_take(leases, IPPROTO_TCP, 40000, &alice);
+	set_clock(-YEAR);
+	qp_leases_release(leases, IPPROTO_TCP, 40000);
+	qp_leases_turn(leases);
+	now += WEEK - 10;
+	qp_leases_turn(leases);
+	expect_found(&alice, (uint16_t[]) {40000, 0});
+	restart();
+	expect_found(&alice, (uint16_t[]) {40000, 0});
 }
