@@ -96,14 +96,16 @@ on_timer(struct qpc_timer *timer)
 }
 
 static void
-try_later(struct qp_forward *f, int err, const struct qp_errmsg *msg)
+try_later(struct qp_forward *f, int err, const struct qpc_session_end *last,
+	const struct qp_errmsg *msg)
 {
 	uint64_t delay = retry_delay_ms(f);
 
 	f->state = QP_FORWARD_WAITING;
 	f->error = err;
-	qp_log(QP_LOG_WARN, msg->text, QP_LOG_STR("forward", f->name),
-		QP_LOG_U64("retry_ms", delay));
+	/* A gateway that says so is being restarted: nothing is wrong with anybody. */
+	qp_log(last->going_down ? QP_LOG_INFO : QP_LOG_WARN, msg->text,
+		QP_LOG_STR("forward", f->name), QP_LOG_U64("retry_ms", delay));
 	qpc_timer_arm(&f->client->loop.timers, &f->timer, qp_quic_now() + delay * NS_PER_MS);
 	tell_closed(f, err, msg, (int64_t)delay);
 }
@@ -220,7 +222,7 @@ judge(struct qpc_task *task)
 	err = qpc_explain(f, &last, &msg);
 	f->forgotten = last.forgotten;
 	if (worth_retrying(f, err, &last))
-		try_later(f, err, &msg);
+		try_later(f, err, &last, &msg);
 	else
 		end(f, err, &msg);
 }

@@ -283,12 +283,16 @@ qp_authd_begin(struct qp_authd *a, const struct qp_origin *from, const struct qp
 	size_t len = b->len <= sizeof(b->bytes) ? b->len : 0, reply_len = 0;
 	enum qp_auth_method method = qp_auth_step1_method(b->bytes, len);
 	struct refusal r = {from, b->peer_addr, b->peer_port_be, method, NULL, 0, NULL};
-	struct qp_tunnel *tun = add_tunnel(a, &r);
+	struct qp_tunnel *tun;
 	const struct qp_auth_policy policy = auth_policy(a);
 	const char *why = NULL;
 	int err;
 
 	_Static_assert(sizeof(reply.auth_bytes.bytes) >= QP_WIRE_MAX_STEP2_BYTES, "a reply fits");
+	/* Said again around our start: the answer is on its way. */
+	if (qp_tunnels_find(a->cfg.tunnels, from) != NULL)
+		return;
+	tun = add_tunnel(a, &r);
 	if (tun == NULL) {
 		refuse_unseen(a, &r);
 		return;

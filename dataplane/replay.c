@@ -2,8 +2,8 @@
 /*
  * A control plane has started anew and knows nothing of the tunnels here: it is
  * told each of them (TUNNEL_STATE), some a turn, and what was asked of its
- * predecessor is asked again. Authentications that were under way cannot be
- * finished, since the secrets of a half of one died with it: their clients come
+ * predecessor is asked again. Authentications that it had answered half cannot be
+ * finished, since the secrets of that half died with it: their clients come
  * again. Runs on the lcore that owns the tunnels.
  */
 #include <string.h>
@@ -69,6 +69,9 @@ qp_replay_tell(struct qp_tunnel *t)
 	case QP_TUNNEL_STEP1:
 		return; /* its first bytes will go to whom we have then */
 	case QP_TUNNEL_REPLY:
+		/* Perhaps it is in the new ring already: the second one is not looked at. */
+		qp_tunnel_ask_auth(t);
+		return;
 	case QP_TUNNEL_STEP3:
 	case QP_TUNNEL_VERDICT:
 		qp_tunnel_end(t, QP_APP_SHUTDOWN, "the gateway's control plane was restarted: try again");

@@ -135,10 +135,20 @@ on_deadline(struct qp_timer *timer, uint64_t now_ns)
 {
 	struct qp_tunnel *t = tunnel_of_timer(timer);
 
-	if (t->state == QP_TUNNEL_LAST)
+	switch (t->state) {
+	case QP_TUNNEL_LAST:
 		qp_tunnel_end(t, t->last_code, t->last_phrase);
-	else
+		break;
+	case QP_TUNNEL_REPLY:
+	case QP_TUNNEL_VERDICT:
+	case QP_TUNNEL_GRANT:
+		/* The client has done its part: it is no better than before when it comes again. */
+		qp_tunnel_end(t, QP_APP_SHUTDOWN,
+			"the gateway's control plane does not answer: try again");
+		break;
+	default:
 		qp_tunnel_end(t, QP_APP_TIMEOUT, NULL);
+	}
 }
 
 int
@@ -248,6 +258,7 @@ closed(void *conn_ctx, enum qp_quic_end how)
 	qp_local_free(t);
 	free(t->rx);
 	free(t->asked);
+	free(t->began);
 	free(t->ordered_phrase);
 	free(t);
 }

@@ -13,22 +13,36 @@
 
 #define FIRST_RX_BYTES 256u
 
+void
+qp_tunnel_ask_auth(struct qp_tunnel *t)
+{
+	struct qp_msg msg;
+
+	qp_tunnel_message_init(t, &msg, QP_MSG_AUTH_BEGIN);
+	msg.auth_begin = *t->began;
+	t->announced = qp_tunnel_message_send(t, &msg);
+	if (!t->announced)
+		qp_tunnel_end(t, QP_APP_INTERNAL, NULL);
+}
+
 /* Asks the control plane whether `len` bytes of step 1 are a client of ours. */
 static void
 begin_auth(struct qp_tunnel *t, uint32_t len)
 {
 	const struct qp_flow *flow = qp_quic_conn_flow(t->conn);
-	struct qp_msg msg;
+	struct qp_msg_auth_begin *b = calloc(1, sizeof(*b));
 
-	qp_tunnel_message_init(t, &msg, QP_MSG_AUTH_BEGIN);
-	memcpy(msg.auth_begin.peer_addr, flow->remote.b, sizeof(msg.auth_begin.peer_addr));
-	msg.auth_begin.peer_port_be = flow->rport_be;
-	msg.auth_begin.len = (uint16_t)len;
-	memcpy(msg.auth_begin.bytes, t->rx, len);
-	t->state = QP_TUNNEL_REPLY;
-	t->announced = qp_tunnel_message_send(t, &msg);
-	if (!t->announced)
+	if (b == NULL) {
 		qp_tunnel_end(t, QP_APP_INTERNAL, NULL);
+		return;
+	}
+	memcpy(b->peer_addr, flow->remote.b, sizeof(b->peer_addr));
+	b->peer_port_be = flow->rport_be;
+	b->len = (uint16_t)len;
+	memcpy(b->bytes, t->rx, len);
+	t->began = b;
+	t->state = QP_TUNNEL_REPLY;
+	qp_tunnel_ask_auth(t);
 }
 
 /* Each step returns the bytes it took from t->rx; 0: it needs more. */

@@ -52,6 +52,7 @@ struct qp_tunnel {
 	struct qp_timer deadline;            /* authentication and request, or last words */
 	bool announced;                      /* the control plane knows it: TUNNEL_CLOSED is owed */
 	bool authenticated;
+	struct qp_msg_auth_begin *began;     /* what the control plane has not answered yet; else NULL */
 	uint32_t told;                       /* the control plane that knows of it; all->epoch: the present one */
 	enum qp_end_reason why;              /* the first that was said counts */
 	struct qp_client *client;            /* whose limits count; NULL: no limit */
@@ -181,6 +182,8 @@ bool qp_relay_has(const struct qp_relay *r, enum qp_way way);
 uint32_t qp_relay_pass(struct qp_relay *r, enum qp_way way, uint32_t most);
 
 /* replay.c */
+/* Sends `began`, perhaps once more. */
+void qp_tunnel_ask_auth(struct qp_tunnel *t);
 /* REPLAY has come: the tunnels are told from now on. */
 void qp_replay_begin(struct qp_tunnels *ts);
 /* Once a turn: some more of them. */

@@ -23,6 +23,8 @@ auth_reply(struct qp_tunnel *t, const struct qp_msg *msg)
 		qp_tunnel_end(t, QP_APP_INTERNAL, NULL);
 		return;
 	}
+	free(t->began);
+	t->began = NULL;
 	t->state = QP_TUNNEL_STEP3;
 	qp_tunnel_process(t);
 }

@@ -329,13 +329,16 @@ Test(authd_x25519, answer_without_begin_is_ignored)
 	cr_expect_eq(box.n, 0u);
 }
 
-Test(authd_x25519, begun_twice_is_refused)
+/* Around our start a data plane may say it in both of its rings. */
+Test(authd_x25519, begun_twice_is_answered_once)
 {
 	struct qp_msg begin = step1("x25519");
 
 	qp_authd_begin(authd, &one, &begin);
+	cr_expect_eq(box.n, 1);
+	outbox_last(&box, QP_MSG_AUTH_REPLY);
 	qp_authd_begin(authd, &one, &begin);
-	cr_expect_eq(outbox_last(&box, QP_MSG_VERDICT)->verdict.accepted, 0);
+	cr_expect_eq(box.n, 1);
 }
 
 static void

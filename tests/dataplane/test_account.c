@@ -346,7 +346,8 @@ Test(account, replay_while_a_grant_is_awaited_asks_again_and_a_second_grant_harm
 	cr_assert_not(o->reset);
 }
 
-Test(account, replay_while_authentication_runs_client_is_asked_to_come_again)
+static void
+begin_authentication(void)
 {
 	w->cp.manual = true;
 	c = client_new(w, PORT, NULL);
@@ -354,6 +355,29 @@ Test(account, replay_while_authentication_runs_client_is_asked_to_come_again)
 	control = client_open(c);
 	client_write(control, w->step1, w->step1_len);
 	cr_assert(world_until(w, WORLD_S, cp_count(w, QP_MSG_AUTH_BEGIN) == 1));
+}
+
+Test(account, replay_before_the_answer_to_a_client_it_is_asked_for_again)
+{
+	const struct qp_msg *first, *again;
+
+	begin_authentication();
+	replay();
+	cr_assert_eq(cp_count(w, QP_MSG_AUTH_BEGIN), 2);
+	first = cp_find(w, QP_MSG_AUTH_BEGIN, 0);
+	again = cp_find(w, QP_MSG_AUTH_BEGIN, 1);
+	cr_assert_eq(first->id, again->id);
+	cr_assert_eq(memcmp(&first->auth_begin, &again->auth_begin, sizeof(again->auth_begin)), 0);
+	cp_reply(w, again->id, w->step2, w->step2_len);
+	cr_assert(world_until(w, WORLD_S, control->rx_len == w->step2_len), "it gets the one answer");
+	cr_assert_not(c->over);
+}
+
+Test(account, replay_in_the_middle_of_an_authentication_client_is_asked_to_come_again)
+{
+	begin_authentication();
+	cp_reply(w, cp_find(w, QP_MSG_AUTH_BEGIN, 0)->id, w->step2, w->step2_len);
+	cr_assert(world_until(w, WORLD_S, control->rx_len == w->step2_len));
 	replay();
 	cr_assert(world_until(w, WORLD_S, c->over));
 	cr_assert(c->by_peer && c->application && c->code == QP_APP_SHUTDOWN);
