@@ -33,7 +33,7 @@ struct file {
 	struct file_peer peer;
 	char *insecure, *reconnect; /* libcyaml takes any word for true */
 	uint32_t *reconnect_max_attempts, *reconnect_delay;
-	uint32_t *keep_alive, *idle_timeout, *udp_idle_timeout;
+	uint32_t *keep_alive, *idle_timeout, *udp_idle_timeout, *memory_budget;
 	struct file_forward *forwards;
 	unsigned forwards_count;
 };
@@ -73,6 +73,7 @@ static const cyaml_schema_field_t file_fields[] = {
 	OPTIONAL_UINT("quic-keep-alive", keep_alive),
 	OPTIONAL_UINT("quic-idle-timeout", idle_timeout),
 	OPTIONAL_UINT("udp-idle-timeout", udp_idle_timeout),
+	OPTIONAL_UINT("memory-budget", memory_budget),
 	CYAML_FIELD_SEQUENCE(FORWARDS, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct file, forwards,
 		&forward_schema, 0, QPC_MAX_FORWARDS),
 	CYAML_FIELD_END,
@@ -222,6 +223,9 @@ merge_settings(const struct qpc_options *o, const struct file *f, struct qpc_set
 	if (err == QP_OK)
 		err = merge_number(path, "udp-idle-timeout", f->udp_idle_timeout, g->udp_idle_timeout,
 			0, 86400, &set->udp_idle_timeout_s, msg);
+	if (err == QP_OK)
+		err = merge_number(path, "memory-budget", f->memory_budget, g->memory_budget, 0,
+			1048576, &set->memory_budget_mib, msg);
 	return err;
 }
 

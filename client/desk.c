@@ -15,6 +15,7 @@
 
 #include "client/commands.h"
 #include "client/screen.h"
+#include "common/heap.h"
 #include "common/log.h"
 
 /* What the library tells; its thread. */
@@ -100,6 +101,12 @@ add(struct qpc_desk *d, const struct qpc_spec *spec, struct qp_errmsg *msg)
 	return QP_OK;
 }
 
+static void
+set_budget(const struct qpc_settings *set)
+{
+	qp_heap_set_budget((uint64_t)set->memory_budget_mib << 20);
+}
+
 static int
 make_client(struct qpc_desk *d, struct qp_errmsg *msg)
 {
@@ -109,6 +116,7 @@ make_client(struct qpc_desk *d, struct qp_errmsg *msg)
 	struct qp_error error;
 	int err;
 
+	set_budget(set);
 	co.insecure = set->insecure;
 	co.reconnect = set->reconnect;
 	co.reconnect_max_attempts = set->reconnect_max_attempts;
@@ -223,7 +231,9 @@ qpc_desk_reload(struct qpc_desk *d, struct qp_errmsg *msg)
 		return err;
 	if (settings_differ(&next.set, &old.set))
 		qp_log(QP_LOG_WARN, "insecure, reconnect and QUIC settings count from the next start on");
+	old.set.memory_budget_mib = next.set.memory_budget_mib; /* this one counts at once */
 	next.set = old.set;
+	set_budget(&next.set);
 	d->config = next;
 	memcpy(before, d->item, n * sizeof(before[0]));
 	d->nitems = 0;

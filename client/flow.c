@@ -12,6 +12,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "common/heap.h"
+
 #define NS_PER_S UINT64_C(1000000000)
 #define BURST 64 /* datagrams read from one socket before others have their turn */
 
@@ -442,7 +444,8 @@ qpc_flows_fini(struct qpc_flows *set)
 static struct qpc_flow *
 new_flow(struct qpc_flows *set)
 {
-	struct qpc_flow *f = set->nflows < QPC_FLOW_MAX ? calloc(1, sizeof(*f)) : NULL;
+	const bool room = set->nflows < QPC_FLOW_MAX && qp_heap_level() == QP_HEAP_ROOM;
+	struct qpc_flow *f = room ? calloc(1, sizeof(*f)) : NULL;
 
 	if (f == NULL)
 		return NULL;

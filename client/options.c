@@ -206,6 +206,12 @@ parse_words(struct qpc_options *o, int argc, char **argv, struct qp_errmsg *msg)
 			.parse = qp_opt_u32, .value = &o->set.reconnect_delay_s,
 			.given = &o->given.reconnect_delay},
 		OPT_QUIC(o),
+		QP_OPT_GROUP("Memory:"),
+		{.name = "memory-budget", .arg = "MIB", .fallback = "0", .max = 1048576,
+			.help = "what this process may have from malloc: new connections are refused "
+				"when seven eighths of it are in use; 0: no limit",
+			.parse = qp_opt_u32, .value = &o->set.memory_budget_mib,
+			.given = &o->given.memory_budget},
 		QP_OPT_LOG(&o->log),
 		{.name = "status-line", .arg = "BOOL", .fallback = "yes",
 			.help = "on a terminal, a line that tells how things are",

@@ -45,12 +45,14 @@ struct qpc_settings {
 	bool insecure, reconnect;
 	uint32_t reconnect_max_attempts, reconnect_delay_s;
 	uint32_t keep_alive_s, idle_timeout_s, udp_idle_timeout_s;
+	uint32_t memory_budget_mib; /* 0: no limit */
 };
 
 /* Which of them were said by option or variable: a configuration file does not change these. */
 struct qpc_given {
 	bool server, psk, privkey, privkey_file, server_pubkey, server_pubkey_file, insecure, reconnect;
 	bool reconnect_max_attempts, reconnect_delay, keep_alive, idle_timeout, udp_idle_timeout;
+	bool memory_budget;
 };
 
 /* The command line and environment of a client command. Main thread. */

@@ -15,6 +15,8 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#include "common/heap.h"
+
 /* Read from one socket in one turn, before the others get theirs. */
 #define TURN_BYTES (256u << 10)
 /* Unsent bytes queued at most: beyond what a burst needs they would only add delay. */
@@ -79,7 +81,8 @@ out_room(struct qpc_relay *r)
 	size_t room;
 
 	/* All of it is on its way and more than half unanswered: the bound is what limits. */
-	if (out->fresh == 0 && out->len > r->out_limit / 2 && r->out_limit < QPC_RELAY_MAX_OUT)
+	if (out->fresh == 0 && out->len > r->out_limit / 2 && r->out_limit < QPC_RELAY_MAX_OUT &&
+		qp_heap_level() == QP_HEAP_ROOM)
 		r->out_limit *= 2;
 	room = out->len < r->out_limit ? r->out_limit - out->len : 0;
 	if (room > 0 && r->set->pool->used_bytes > QPC_RELAY_MAX_BYTES)

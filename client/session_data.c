@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/heap.h"
 #include "common/log.h"
 
 #define NS_PER_MS UINT64_C(1000000)
@@ -93,11 +94,24 @@ qpc_session_data_fini(struct qpc_session *s)
 	qpc_flows_fini(&s->flows);
 }
 
+/* What is there goes on; an eighth of the budget is for it. */
+static bool
+heap_has_room(struct qpc_session *s)
+{
+	struct qpc_relay_counters *c = s->udp ? &s->flows.counters : &s->relays.counters;
+
+	if (qp_heap_level() == QP_HEAP_ROOM)
+		return true;
+	c->refused++;
+	qp_heap_log_refusal("connections", s->loop->now_ns);
+	return false;
+}
+
+/* NULL: only this stream is refused, and the gateway resets its connection. */
 struct qpc_stream *
 qpc_session_stream_opened(void *ctx, int64_t id)
 {
 	struct qpc_session *s = ctx;
-	struct qpc_stream *stream;
 
 	/* A stream may overtake the response to the request, but not our authentication. */
 	if (s->stage < QPC_SESSION_REQUESTING || s->local) {
@@ -108,12 +122,9 @@ qpc_session_stream_opened(void *ctx, int64_t id)
 	}
 	if (s->stage == QPC_SESSION_CLOSING)
 		return NULL;
-	if (s->udp)
-		return qpc_flows_accept(&s->flows);
-	stream = qpc_relays_accept(&s->relays);
-	if (stream == NULL)
-		qpc_session_fail(s, QP_E_NOMEM, QP_APP_INTERNAL, "out of memory");
-	return stream;
+	if (!heap_has_room(s))
+		return NULL;
+	return s->udp ? qpc_flows_accept(&s->flows) : qpc_relays_accept(&s->relays);
 }
 
 void
@@ -145,7 +156,7 @@ qpc_session_adopt(struct qpc_session *s, int fd)
 {
 	uint32_t id = s->next_id + 1;
 
-	if (!qpc_session_has_room(s) || qpc_relays_adopt(&s->relays, fd, id) != QP_OK) {
+	if (!qpc_session_has_room(s) || !heap_has_room(s) || qpc_relays_adopt(&s->relays, fd, id) != QP_OK) {
 		close(fd);
 		return;
 	}

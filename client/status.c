@@ -15,6 +15,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "common/heap.h"
 #include "common/log.h"
 
 #define SEND_TIMEOUT_S 1
@@ -132,8 +133,9 @@ describe(struct qpc_desk *d)
 
 	for (size_t i = 0; i < d->nitems; i++)
 		json_array_append_new(rows, forward_row(d, d->item[i]));
-	all = json_pack("{s:i, s:s, s:s?, s:o}", "pid", (int)getpid(), "version", qp_version(), "config",
-		d->o->config, "forwards", rows);
+	all = json_pack("{s:i, s:s, s:s?, s:I, s:I, s:o}", "pid", (int)getpid(), "version",
+		qp_version(), "config", d->o->config, "heap_bytes", (json_int_t)qp_heap_in_use(),
+		"memory_budget_bytes", (json_int_t)qp_heap_budget(), "forwards", rows);
 	text = all != NULL ? json_dumps(all, JSON_COMPACT) : NULL;
 	json_decref(all);
 	return text;
