@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/heap.h"
+
 #define QPC_APPEND_CHUNKS 68 /* 1 MiB, wherever it starts in the first one */
 
 void
@@ -30,12 +32,18 @@ free_list(struct qpc_chunk **list)
 }
 
 void
-qpc_pool_fini(struct qpc_pool *pool)
+qpc_pool_trim(struct qpc_pool *pool)
 {
-	assert(pool->used_bytes == 0);
 	free_list(&pool->free_large);
 	free_list(&pool->free_small);
 	pool->free_bytes = 0;
+}
+
+void
+qpc_pool_fini(struct qpc_pool *pool)
+{
+	assert(pool->used_bytes == 0);
+	qpc_pool_trim(pool);
 }
 
 static size_t
@@ -71,7 +79,7 @@ chunk_put(struct qpc_pool *pool, struct qpc_chunk *c)
 	struct qpc_chunk **list = c->cap == QPC_SMALL_ROOM ? &pool->free_small : &pool->free_large;
 
 	pool->used_bytes -= chunk_bytes(c);
-	if (pool->free_bytes >= pool->max_free_bytes) {
+	if (pool->free_bytes >= pool->max_free_bytes || qp_heap_level() != QP_HEAP_ROOM) {
 		free(c);
 		return;
 	}

@@ -37,6 +37,8 @@ struct qpc_pool {
 };
 
 void qpc_pool_init(struct qpc_pool *pool, size_t max_free_bytes);
+/* Keeps nothing for reuse; what is in use stays. */
+void qpc_pool_trim(struct qpc_pool *pool);
 /* Every queue must be cleared before. */
 void qpc_pool_fini(struct qpc_pool *pool);
 

@@ -89,8 +89,10 @@ make_conn(struct qpc_quic *q, const struct qpc_quic_config *cfg, struct qp_errms
 	qpc_quic_settings(q, cfg, &settings, &params);
 	rv = ngtcp2_conn_client_new(&q->conn, &dcid, &scid, &path, NGTCP2_PROTO_VER_V1,
 		&qpc_quic_callbacks, &settings, &params, NULL, q);
-	if (rv != 0)
+	if (rv != 0) {
+		q->conn = NULL; /* without memory it leaves what it has freed there */
 		return qp_fail(msg, qp_quic_err(rv), "cannot start QUIC: %s", qp_quic_err_text(rv));
+	}
 	ngtcp2_conn_set_tls_native_handle(q->conn, q->ssl);
 	ngtcp2_conn_set_keep_alive_timeout(q->conn, cfg->keep_alive_s * NGTCP2_SECONDS);
 	return QP_OK;

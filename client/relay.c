@@ -260,6 +260,18 @@ qpc_relays_init(struct qpc_relays *set, struct qpc_loop *loop, struct qpc_pool *
 }
 
 void
+qpc_relays_trim(struct qpc_relays *set)
+{
+	struct qpc_relay *r;
+
+	while ((r = set->spare) != NULL) {
+		set->spare = r->all_link.tqe_next;
+		free(r);
+	}
+	set->nspare = 0;
+}
+
+void
 qpc_relays_fini(struct qpc_relays *set)
 {
 	struct qpc_relay *r, *next;
@@ -271,11 +283,7 @@ qpc_relays_fini(struct qpc_relays *set)
 		free_if_done(r);
 	}
 	qpc_loop_unqueue(set->loop, &set->task);
-	while ((r = set->spare) != NULL) {
-		set->spare = r->all_link.tqe_next;
-		free(r);
-	}
-	set->nspare = 0;
+	qpc_relays_trim(set);
 }
 
 static struct qpc_relay *

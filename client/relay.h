@@ -110,6 +110,8 @@ void qpc_relays_init(struct qpc_relays *set, struct qpc_loop *loop, struct qpc_p
 	const struct qpc_relay_ops *ops, void *ctx, const struct qp_sockaddr *dest, size_t ndest);
 /* Resets what is open. The streams must be closed (the connection ended) before. */
 void qpc_relays_fini(struct qpc_relays *set);
+/* Keeps no memory for relays to come. */
+void qpc_relays_trim(struct qpc_relays *set);
 
 /* For qpc_quic_ops.stream_opened: a relay for a new stream; NULL when out of memory. */
 struct qpc_stream *qpc_relays_accept(struct qpc_relays *set);

@@ -102,6 +102,11 @@ heap_has_room(struct qpc_session *s)
 
 	if (qp_heap_level() == QP_HEAP_ROOM)
 		return true;
+	/* What is kept for the next one is of no use when the next one is refused for it. */
+	qpc_pool_trim(&s->pool);
+	qpc_relays_trim(&s->relays);
+	if (qp_heap_level() == QP_HEAP_ROOM)
+		return true;
 	c->refused++;
 	qp_heap_log_refusal("connections", s->loop->now_ns);
 	return false;

@@ -335,8 +335,10 @@ qp_quic_conn_accept(struct qp_quic *q, const ngtcp2_pkt_hd *hd, const struct qp_
 		qp_cid_add(&q->cids, &c->cids, &hd->dcid, c) < 0)
 		goto err;
 	if (ngtcp2_conn_server_new(&c->ng, &hd->scid, &scid, &ps.path, hd->version,
-			&qp_quic_callbacks, &settings, &params, NULL, c) != 0)
+			&qp_quic_callbacks, &settings, &params, NULL, c) != 0) {
+		c->ng = NULL; /* without memory it leaves what it has freed there */
 		goto err;
+	}
 	c->ssl = qp_quic_tls_session(q->tls, &c->ref);
 	if (c->ssl == NULL)
 		goto err;
