@@ -77,6 +77,7 @@ fails(void)
 	if (x % plan->one_in != 0)
 		return 0;
 	__atomic_fetch_add(&plan->failed, 1, __ATOMIC_RELAXED);
+	errno = ENOMEM;
 	return 1;
 }
 

@@ -239,6 +239,9 @@ main(int argc, char **argv)
 	}
 	for (unsigned long i = 1; i <= plan.rounds; i++)
 		run_round(client, i);
+	qp_client_stop(client);
+	while (!qp_client_done(client))
+		turn(client);
 	qp_client_free(client);
 	return 0;
 }
