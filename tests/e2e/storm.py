@@ -172,10 +172,15 @@ def longest_ms(figures):
     return max(figures["bulk"]["stall_ms"], figures["short"]["longest_ms"])
 
 
+def outage_ms(figures):
+    """The longest that a port answered nobody."""
+    return max(target["outage_ms"] for target in figures["targets"].values())
+
+
 def brief(figures):
     """One line for who reads a test's output."""
     return (f"{figures.get('mark') or 'all'}: {figures['seconds']:.1f} s, "
             f"stall {figures['bulk']['stall_ms']:.0f} ms, short {figures['short']['longest_ms']:.0f} ms "
             f"(p99 {figures['short']['p99_ms']:.0f}), own lag {figures['own_lag_ms']:.0f} ms, "
-            f"outage {max(figures['outages_ms'].values()):.0f} ms, lost {lost(figures)}, "
+            f"outage {outage_ms(figures):.0f} ms, lost {lost(figures)}, "
             f"worst {figures['worst'][:1]}")  # fmt: skip

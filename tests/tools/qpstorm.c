@@ -208,6 +208,7 @@ start_due(int64_t began, int64_t now)
 {
 	static int64_t reopen_us;
 	static uint64_t shorts;
+	static bool opened;
 	uint64_t due = (uint64_t)(now - began) * storm_plan.short_rate / 1000000;
 	unsigned targets = storm_plan.targets_count;
 
@@ -218,10 +219,15 @@ start_due(int64_t began, int64_t now)
 	reopen_us = now + REOPEN_US;
 	for (unsigned t = 0; t < targets; t++) {
 		unsigned want = storm_plan.bulk / targets + (t < storm_plan.bulk % targets);
+		unsigned served, have = storm_running_bulk(t, &served);
 
-		for (unsigned have = storm_running_bulk(t); have < want; have++)
+		/* After the first time, one tries whether it is worth it for the others. */
+		if (opened && served == 0 && want > 1)
+			want = 1;
+		for (; have < want; have++)
 			storm_open(STORM_BULK, t);
 	}
+	opened = true;
 }
 
 static void

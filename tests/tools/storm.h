@@ -74,16 +74,17 @@ void storm_sweep(int64_t now);
 void storm_finish_bulk(void);
 /* Frees what ended: not while reported events may still name it. */
 void storm_bury(void);
-/* How many run, of all kinds; bulk ones of one target. */
+/* How many run, of all kinds; bulk ones of one target, and how many of these have had an answer. */
 unsigned storm_running(void);
-unsigned storm_running_bulk(unsigned target);
+unsigned storm_running_bulk(unsigned target, unsigned *served);
 /* Whether each bulk connection has had bytes in both directions. */
 bool storm_all_flow(void);
 
 /* ---- figures (storm_report.c): for the phase since the last mark, and for all ---- */
 
 void storm_count_start(enum storm_kind kind);
-void storm_count_end(enum storm_kind kind, enum storm_end end, unsigned target, int64_t took_us);
+/* `served`: bytes had come from the service. A bulk connection that ends badly then is lost. */
+void storm_count_end(enum storm_kind kind, enum storm_end end, unsigned target, int64_t took_us, bool served);
 void storm_count_bytes(uint64_t bytes);
 void storm_count_wrong(uint64_t bytes);
 /*

@@ -150,7 +150,7 @@ conn_end(struct conn *c, enum storm_end end, int at)
 
 	if (end != STORM_FINISHED)
 		tell(c, end, at, now);
-	storm_count_end(c->kind, end, c->target, now - c->started_us);
+	storm_count_end(c->kind, end, c->target, now - c->started_us, c->sides[USER]->got != 0);
 	side_close(c->sides[USER]);
 	side_close(c->sides[SERVICE]);
 	slots[c->number % SLOTS] = NULL;
@@ -586,13 +586,18 @@ storm_running(void)
 }
 
 unsigned
-storm_running_bulk(unsigned target)
+storm_running_bulk(unsigned target, unsigned *served)
 {
 	unsigned n = 0;
 	struct conn *c;
 
-	LIST_FOREACH(c, &running[STORM_BULK], entry)
-		n += c->target == target;
+	*served = 0;
+	LIST_FOREACH(c, &running[STORM_BULK], entry) {
+		if (c->target != target)
+			continue;
+		n++;
+		*served += c->sides[USER]->got != 0;
+	}
 	return n;
 }
 

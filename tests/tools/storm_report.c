@@ -39,6 +39,8 @@ struct figures {
 	struct histogram shorts; /* whole short connections */
 	struct stall worst[WORST]; /* the longest first, one for each connection */
 	int64_t outage_us[STORM_TARGETS];
+	uint64_t losses[STORM_TARGETS]; /* lost bulk connections, short ones that did not finish */
+	uint64_t lost_bulk;
 	uint64_t bytes;
 	uint64_t wrong_bytes;
 	int64_t lag_us;
@@ -102,23 +104,30 @@ storm_count_start(enum storm_kind kind)
 		f->started[kind]++;
 }
 
-void
-storm_count_end(enum storm_kind kind, enum storm_end end, unsigned target, int64_t took_us)
+/* A short connection to it has finished. */
+static void
+count_success(struct figures *f, unsigned target, int64_t now)
 {
+	/* A phase's outage begins with the phase at the earliest. */
+	int64_t since = last_success_us[target] > f->began_us ? last_success_us[target] : f->began_us;
+
+	if (last_success_us[target] != 0 && no_more_us == 0 && now - since > f->outage_us[target])
+		f->outage_us[target] = now - since;
+}
+
+void
+storm_count_end(enum storm_kind kind, enum storm_end end, unsigned target, int64_t took_us, bool served)
+{
+	bool lost = end != STORM_FINISHED && (kind == STORM_SHORT || served);
 	int64_t now = now_us();
 
 	FOR_BOTH(f) {
 		f->ended[kind][end]++;
-		if (kind != STORM_SHORT || end != STORM_FINISHED)
-			continue;
-		add(&f->shorts, took_us);
-		if (last_success_us[target] != 0 && no_more_us == 0) {
-			/* A phase's outage begins with the phase at the earliest. */
-			int64_t since = last_success_us[target] > f->began_us ? last_success_us[target]
-									     : f->began_us;
-
-			if (now - since > f->outage_us[target])
-				f->outage_us[target] = now - since;
+		f->losses[target] += lost;
+		f->lost_bulk += lost && kind == STORM_BULK;
+		if (kind == STORM_SHORT && end == STORM_FINISHED) {
+			add(&f->shorts, took_us);
+			count_success(f, target, now);
 		}
 	}
 	if (kind == STORM_SHORT && end == STORM_FINISHED)
@@ -226,17 +235,19 @@ print_worst(const struct figures *f)
 }
 
 static void
-print_outages(const struct figures *f)
+print_targets(const struct figures *f)
 {
 	int64_t now = no_more_us != 0 ? no_more_us : now_us();
 
-	printf("\"outages_ms\": {");
+	printf("\"targets\": {");
 	for (unsigned i = 0; i < storm_plan.targets_count; i++) {
 		int64_t since = last_success_us[i] > f->began_us ? last_success_us[i] : f->began_us;
 		int64_t us = now - since > f->outage_us[i] ? now - since : f->outage_us[i];
+		unsigned served, bulk = storm_running_bulk(i, &served);
 
-		printf("%s\"%s\": %.3f", i == 0 ? "" : ", ", storm_plan.targets[i].name,
-			(double)us / 1e3);
+		printf("%s\"%s\": {\"lost\": %lu, \"outage_ms\": %.3f, \"bulk\": %u, \"served\": %u}",
+			i == 0 ? "" : ", ", storm_plan.targets[i].name, f->losses[i], (double)us / 1e3, bulk,
+			served);
 	}
 	printf("}");
 }
@@ -249,10 +260,10 @@ print_figures(const char *key, const char *name, const struct figures *f)
 	printf("{\"%s\": \"%s\", \"seconds\": %.3f, ", key, name, (double)(now - f->began_us) / 1e6);
 	print_kind(f, STORM_BULK);
 	print_kind(f, STORM_SHORT);
-	printf("\"running\": %u, \"bytes\": %lu, \"wrong_bytes\": %lu, \"own_lag_ms\": %.3f, ",
-		storm_running(), f->bytes, f->wrong_bytes, (double)f->lag_us / 1e3);
+	printf("\"lost_bulk\": %lu, \"running\": %u, \"bytes\": %lu, \"wrong_bytes\": %lu, \"own_lag_ms\": %.3f, ",
+		f->lost_bulk, storm_running(), f->bytes, f->wrong_bytes, (double)f->lag_us / 1e3);
 	print_worst(f);
-	print_outages(f);
+	print_targets(f);
 	printf("}\n");
 	fflush(stdout);
 }
