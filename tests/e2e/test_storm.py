@@ -33,7 +33,8 @@ class Scene:
     def __init__(self, host, *args):
         self.host = host
         self.args = ("--memory", "400", *args)
-        self.gateway = Gateway(host, new_port(), *self.args, session=True)
+        self.env = {"QUICPORT_STATE_DIR": os.environ["QP_E2E_LOGS"] + "/state-of-gateway"}
+        self.gateway = Gateway(host, new_port(), *self.args, env=self.env, session=True)
         self.service, self.ports = new_port(), [new_port(), new_port()]
         server = f"{LO}:{self.gateway.port}"
         self.clients = [Client(host, server, port, self.service, name=f"client-{port}", reconnect=True,
@@ -53,7 +54,8 @@ class Scene:
 
     def next_control_plane(self):
         before = self.gateway
-        self.gateway = Gateway(self.host, before.port, *self.args, wait=False, session=True)
+        self.gateway = Gateway(self.host, before.port, *self.args, env=self.env, wait=False,
+                               session=True)  # fmt: skip
         self.gateway.before = before.before
 
     def end(self):
@@ -119,23 +121,14 @@ def test_killed_data_planes_come_back_and_leak_nothing(host, first):
     total = scene.storm.end()
     print(brief(total))
     assert total["bulk"]["reset"] + total["bulk"]["ended_early"] == total["lost_bulk"] == TIMES * 200
-    check_same(held[0].then, held[-1].then)
+    assert held[0].differs(held[-1]) == []
     scene.end()
 
 
 def back(gateway, before):
     """Both clients have their tunnels in a data plane that is not one of `before`."""
-    try:
-        now = list(tunnels(gateway).values())
-    except (OSError, KeyError, ValueError, IndexError):
-        return False
+    now = list(tunnels(gateway).values())
     return len(now) == 2 and not before & set(now)
-
-
-def check_same(then, now):
-    """All stands still, but mbufs, which move with the traffic."""
-    assert now.pop("mbufs") < then.pop("mbufs") + 2000
-    assert now == then
 
 
 # ---- the load itself ----

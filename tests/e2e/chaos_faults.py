@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The faults of a storm: what each does to a gateway (`scene` is chaos.py's), how long it is given to
+recover, and what it may cost. `chance` is a number from 0 up to 1 that was drawn with the sequence:
+which process, how long a cut lasts.
+"""
+
+import contextlib
+import os
+import re
+import signal
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Callable
+
+from harness import eventually
+from storm import call, listed, planes, processes
+
+
+@dataclass
+class Fault:
+    about: str
+    do: Callable  # (scene, chance) -> the ports whose connections may be lost
+    weight: int = 1  # how often, compared with the others
+    works: Callable = field(default=lambda scene: True)  # whether this gateway knows it
+
+
+def catches(pid, number):
+    """Whether a process waits for a signal, by a handler or by a descriptor."""
+    masks = re.findall(r"^Sig(?:Cgt|Blk):\s*(\w+)", Path(f"/proc/{pid}/status").read_text(), re.M)
+    return any(int(mask, 16) >> (number - 1) & 1 for mask in masks)
+
+
+def active(gateway):
+    return [dp_id for dp_id, state in planes(gateway).items() if state == "ACTIVE"]
+
+
+# ---- what must cost nothing ----
+
+
+def reload(scene, chance):
+    """SIGHUP: the configuration, and a new data plane for new tunnels."""
+    (old,) = eventually(lambda: active(scene.gateway), what="a data plane is ACTIVE")
+    scene.gateway.send(signal.SIGHUP)
+    with contextlib.suppress(AssertionError):
+        eventually(lambda: active(scene.gateway) not in ([], [old]), 3, "SIGHUP hands over")
+        return set()
+    assert call(scene.gateway, "DrainDataPlane", dp_id=old)[0] == 200
+    eventually(lambda: active(scene.gateway) not in ([], [old]), what="the next data plane is ACTIVE")
+    return set()
+
+
+def kill_control_plane(scene, chance):
+    scene.gateway.kill()
+    time.sleep(chance / 2)
+    scene.start_control_plane()
+    return set()
+
+
+def restart_control_plane(scene, chance):
+    """SIGUSR2: it executes itself anew."""
+    scene.gateway.send(signal.SIGUSR2)
+    time.sleep(chance / 5)
+    return set()
+
+
+def cut_interface(scene, chance):
+    """The gateway's interface towards its clients is down for a while."""
+    scene.gateway.host.run("ip", "link", "set", "clients", "down")
+    time.sleep(0.3 + chance)
+    scene.gateway.host.run("ip", "link", "set", "clients", "up")
+    return set()
+
+
+def drop_all(scene, chance):
+    """The clients' host, or the users', gets no packet for a while."""
+    host = scene.inside if chance < 0.5 else scene.outside
+    host.run("nft", "add table inet cut; add chain inet cut in { type filter hook input priority 0; policy drop; }")
+    time.sleep(0.3 + chance)
+    host.run("nft", "delete table inet cut")
+    return set()
+
+
+# ---- what costs the connections that it hits, and no others ----
+
+
+def pick(scene, chance):
+    """One of the data planes that live: its process id, and the ports of its tunnels."""
+    rows = eventually(lambda: listed(scene.gateway, "ListDataPlanes", "data_planes"), what="data planes")
+    row = sorted(rows, key=lambda row: row["dp_id"])[int(chance * len(rows))]
+    tunnels = listed(scene.gateway, "ListTunnels", "tunnels")
+    return row["pid"], {entry["port"] for tunnel in tunnels if tunnel["dp_id"] == row["dp_id"]
+                        for entry in tunnel["ports"]}  # fmt: skip
+
+
+def kill_data_plane(scene, chance):
+    pid, ports = pick(scene, chance)
+    os.kill(pid, signal.SIGKILL)
+    return ports
+
+
+def stop_data_plane(scene, chance):
+    """It hangs: the gateway has to notice by itself."""
+    pid, ports = pick(scene, chance)
+    os.kill(pid, signal.SIGSTOP)
+    eventually(lambda: pid not in processes(scene.gateway, "data-plane"), what="the hanging one is ended")
+    return ports
+
+
+def kill_client(scene, chance):
+    port = scene.ports[int(chance * len(scene.ports))]
+    scene.clients[port].kill()
+    scene.start_client(port)
+    return {port}
+
+
+FAULTS = {
+    "reload": Fault("hand-over to a new data plane", reload, 3),
+    "kill-control-plane": Fault("SIGKILL of the control plane", kill_control_plane, 3),
+    "restart-control-plane": Fault("SIGUSR2 to the control plane", restart_control_plane, 2,
+                                   lambda scene: catches(scene.gateway.pid, signal.SIGUSR2)),
+    "cut-interface": Fault("the gateway's interface goes down and up", cut_interface),
+    "drop-all": Fault("clients or users get no packet for a while", drop_all),
+    "kill-data-plane": Fault("SIGKILL of a data plane", kill_data_plane, 2),
+    "stop-data-plane": Fault("SIGSTOP of a data plane: it hangs", stop_data_plane),
+    "kill-client": Fault("SIGKILL of a client", kill_client, 2),
+}  # fmt: skip
