@@ -6,6 +6,7 @@
 #include "controlplane/audit.h"
 #include "controlplane/authd.h"
 #include "controlplane/blocks.h"
+#include "controlplane/crash_report.h"
 #include "controlplane/enforce.h"
 #include "controlplane/events.h"
 #include "controlplane/farewell.h"
@@ -67,6 +68,7 @@ struct qp_gateway {
 	struct qp_locals *locals;
 	struct qp_queries *queries;
 	struct qp_usage *usage;
+	struct qp_crash_reports crash_reports; /* dir "": none are written */
 	struct qp_goodbyes *goodbyes; /* to the clients of data planes that died */
 	struct qp_blocks *blocks;
 	struct qp_api_clients *api_clients;

@@ -247,12 +247,58 @@ qp_gateway_worker_from(void *ctx, const struct qp_origin *at, struct qp_origin *
 	return best != NULL;
 }
 
+static const struct qp_last_words *
+last_words(uint32_t server_id)
+{
+	char name[32];
+	size_t len;
+	const void *zone;
+
+	snprintf(name, sizeof(name), QP_LAST_WORDS_NAME, server_id);
+	zone = qp_dp_link_zone(name, &len);
+	return len >= sizeof(struct qp_last_words) ? zone : NULL;
+}
+
+static void
+write_report(struct qp_gateway *g, const struct qp_crash_report *report)
+{
+	char path[PATH_MAX];
+	struct qp_errmsg msg;
+
+	if (g->crash_reports.dir[0] == '\0')
+		return;
+	if (qp_crash_report_write(&g->crash_reports, report, path, &msg) == 0)
+		qp_log(QP_LOG_ERROR, "a crash report is written",
+			QP_LOG_HEX("dp_id", report->server_id), QP_LOG_STR("file", path));
+	else
+		qp_log(QP_LOG_WARN, "a crash report cannot be written",
+			QP_LOG_STR("reason", msg.text));
+}
+
+static void
+report_crash(struct qp_gateway *g, const struct qp_generation *gen)
+{
+	write_report(g, &(struct qp_crash_report) {.server_id = gen->server_id,
+				.pid = gen->pid,
+				.state = gen->link != NULL ? "serving" : "starting",
+				.started_at = gen->started_at,
+				.how = gen->how,
+				.hung = gen->hung,
+				.threads = gen->threads,
+				.shared = gen->link != NULL ? qp_dp_link_shared(gen->link) : NULL,
+				.view = gen->link != NULL ? qp_dp_link_view(gen->link) : NULL,
+				.words = last_words(gen->server_id),
+				.now_ns = qp_now_ns()});
+}
+
 static void
 on_generation_ended(void *ctx, const struct qp_generation *gen)
 {
 	struct qp_gateway *g = ctx;
 
-	tell_state(g, gen, QP_DP_TERMINATED, NULL);
+	tell_state(g, gen, QP_DP_TERMINATED, gen->how[0] != '\0' ? gen->how : NULL);
+	if (gen->how[0] != '\0')
+		report_crash(g, gen);
 	qp_queries_generation_ended(g->queries, gen->server_id);
 	qp_totals_add_generation(&g->retired, gen);
 	qp_totals_drop_gauges(&g->retired);

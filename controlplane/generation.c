@@ -47,15 +47,28 @@ qp_generation_free(struct qp_generation *g)
 			close(g->doorbell[w]);
 	}
 	qp_dp_link_close(g->link);
+	free(g->threads);
 	free(g);
+}
+
+/* As of waitpid; a predecessor's child may not tell us. */
+static int
+status_of(const struct qp_generation *g)
+{
+	const int status = qp_proc_peek(g->pidfd);
+
+	return status != QP_STATUS_UNKNOWN ? status
+					   : qp_launcher_status(g->supervisor->launcher, g->pid);
 }
 
 /* Told to, or drained and without a tunnel. Its shared block can still be read. */
 static bool
-ended_well(const struct qp_generation *g)
+ended_well(const struct qp_generation *g, int status)
 {
 	uint64_t tunnels = 0;
 
+	if (status != QP_STATUS_UNKNOWN && WIFSIGNALED(status) && !g->told_to_end)
+		return false;
 	if (g->told_to_end || !g->drained || g->link == NULL)
 		return g->told_to_end;
 	for (unsigned w = 0; w < g->nworkers; w++)
@@ -82,7 +95,7 @@ log_end(const struct qp_generation *g, bool well, unsigned zones)
 	else
 		qp_log(QP_LOG_ERROR, "data plane died: its tunnels are gone",
 			QP_LOG_HEX("dp_id", g->server_id), QP_LOG_I64("pid", g->pid),
-			QP_LOG_U64("zones_freed", zones));
+			QP_LOG_STR("how", g->how), QP_LOG_U64("zones_freed", zones));
 }
 
 /* Its process is gone. */
@@ -92,6 +105,7 @@ qp_generation_process_ended(void *ctx, uint32_t events)
 	struct qp_generation *g = ctx;
 	struct qp_supervisor *s = g->supervisor;
 	uint32_t server_id = g->server_id;
+	const int status = status_of(g);
 	unsigned zones;
 	bool well;
 
@@ -106,8 +120,10 @@ qp_generation_process_ended(void *ctx, uint32_t events)
 	}
 	if (server_id != 0) {
 		g->state = QP_DP_TERMINATED;
-		well = ended_well(g);
+		well = ended_well(g, status);
 		s->stats.deaths += !well;
+		if (!well)
+			qp_proc_status_text(status, g->how);
 		s->cfg.ops->ended(s->cfg.ctx, g);
 		qp_instance_remove_process(s->cfg.instance, g->pid);
 		qp_dp_link_close(g->link);

@@ -28,6 +28,8 @@ struct qp_generation {
 	bool adopted; /* it ran before us; server_id is 0 until it has found us */
 	bool drained; /* our predecessor told it to drain, or we did */
 	uint32_t undrained; /* bit N: worker N's ring was too full for DRAIN */
+	char how[96]; /* it has died, not told to: "was killed by signal 11 (…)"; "": it has not */
+	char *threads; /* what they did when it hung; NULL: unknown */
 	char hung[64]; /* it gave no sign of life and was killed: who, for how long; "": it did not */
 	struct qp_heartbeat main_beat;
 	unsigned nreplaying; /* workers that still tell their tunnels */

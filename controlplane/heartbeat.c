@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 #define MS 1000000ull
+/* A thread that has 1/SHARE of a CPU is not held to starve. No turn needs a part of the limit that small. */
+#define SHARE 4u
 
 bool
 qp_thread_look(pid_t pid, pid_t tid, struct qp_thread_sample *out)
@@ -74,5 +76,5 @@ qp_heartbeat_silence_ns(
 		h->ready_ns += passed_ns;
 	else
 		h->stuck_ns += passed_ns;
-	return h->quiet_ns + h->stuck_ns + least(h->ready_ns, 2 * (s->ran_ns - h->ran_ns));
+	return h->quiet_ns + h->stuck_ns + least(h->ready_ns, SHARE * (s->ran_ns - h->ran_ns));
 }

@@ -46,7 +46,7 @@ bool qp_heartbeat_quiet(
 	struct qp_heartbeat *h, uint64_t beat_ns, uint64_t now_ns, uint64_t *passed_ns);
 /*
  * Then: for how long it has hung. Time in which it waited for a CPU counts only
- * as far as it ran as well: for one that had half of a CPU or more, all of it.
+ * as far as it ran as well: for one that had a quarter of a CPU or more, all of it.
  */
 uint64_t qp_heartbeat_silence_ns(
 	struct qp_heartbeat *h, const struct qp_thread_sample *s, uint64_t passed_ns);

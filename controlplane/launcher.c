@@ -32,7 +32,10 @@ struct qp_launcher {
 	char path[PATH_MAX];
 	struct qp_child child;
 	struct qp_loop_timer restart;
+	pid_t started_pid;
 	uint64_t started_ns;
+	pid_t ended_pid; /* the last one that has ended; 0: none */
+	int ended_status;
 	unsigned starts;
 	unsigned failures; /* in a row */
 	bool served; /* the one that runs now */
@@ -85,6 +88,8 @@ on_ended(void *ctx, int status)
 	char how[96], why[192];
 	unsigned wait_ms;
 
+	l->ended_pid = l->started_pid;
+	l->ended_status = status;
 	qp_proc_status_text(status, how);
 	if (l->stopped) {
 		l->cfg.idle(l->cfg.ctx);
@@ -129,6 +134,7 @@ spawn(struct qp_launcher *l, struct qp_errmsg *msg)
 	char lcore_base[16], workers[16], cpus[QP_MAX_WORKERS * 8], levels[QP_LOG_LEVELS_BYTES];
 	unsigned n = 0;
 	const char *argv[MAX_ARGS] = {0};
+	int err;
 
 	qp_loop_timer_cancel(l->cfg.loop, &l->restart);
 	snprintf(lcore_base, sizeof(lcore_base), "%u", pick_lcores(l));
@@ -155,7 +161,9 @@ spawn(struct qp_launcher *l, struct qp_errmsg *msg)
 	}
 	l->served = false;
 	l->started_ns = qp_now_ns();
-	return qp_child_start(l->cfg.loop, &l->child, l->path, argv, NULL, 0, on_ended, l, msg);
+	err = qp_child_start(l->cfg.loop, &l->child, l->path, argv, NULL, 0, on_ended, l, msg);
+	l->started_pid = l->child.pid;
+	return err;
 }
 
 int
@@ -254,6 +262,12 @@ pid_t
 qp_launcher_pid(const struct qp_launcher *l)
 {
 	return l != NULL ? l->child.pid : 0;
+}
+
+int
+qp_launcher_status(const struct qp_launcher *l, pid_t pid)
+{
+	return l != NULL && pid == l->ended_pid ? l->ended_status : QP_STATUS_UNKNOWN;
 }
 
 bool

@@ -55,6 +55,8 @@ void qp_launcher_stop(struct qp_launcher *l, bool kill_it);
 void qp_launcher_succeeded(struct qp_launcher *l);
 /* 0: none runs, or it was let go of. */
 pid_t qp_launcher_pid(const struct qp_launcher *l);
+/* How the process `pid` has ended, if it was the last one that has; else QP_STATUS_UNKNOWN (proc.h). */
+int qp_launcher_status(const struct qp_launcher *l, pid_t pid);
 /* One runs, or is about to be started. */
 bool qp_launcher_busy(const struct qp_launcher *l);
 

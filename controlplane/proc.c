@@ -260,6 +260,18 @@ qp_child_adopt(struct qp_loop *loop, struct qp_child *c, const struct qp_proc_id
 	return 0;
 }
 
+int
+qp_proc_peek(int pidfd)
+{
+	siginfo_t info = {0};
+
+	if (waitid(P_PIDFD, (id_t)pidfd, &info, WEXITED | WNOHANG | WNOWAIT) != 0 ||
+		info.si_pid == 0)
+		return QP_STATUS_UNKNOWN;
+	/* As the macros of waitpid take it apart. */
+	return info.si_code == CLD_EXITED ? info.si_status << 8 : info.si_status;
+}
+
 void
 qp_child_signal(const struct qp_child *c, int signum)
 {

@@ -70,6 +70,11 @@ int qp_child_start_in(struct qp_loop *loop, struct qp_child *c, const char *path
 /* Takes over a process that a predecessor of ours started. QP_E_NOTFOUND: it has ended. */
 int qp_child_adopt(struct qp_loop *loop, struct qp_child *c, const struct qp_proc_id *id,
 	void (*ended)(void *ctx, int status), void *ctx, struct qp_errmsg *msg);
+/*
+ * How a child has ended, which stays to be waited for by its owner, as of waitpid;
+ * QP_STATUS_UNKNOWN: it has not, was waited for already, or is no child of ours.
+ */
+int qp_proc_peek(int pidfd);
 /* Nothing happens when there is none. */
 void qp_child_signal(const struct qp_child *c, int signum);
 /* By SIGKILL; returns when it is gone, and `ended` is not called. */

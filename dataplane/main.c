@@ -13,6 +13,7 @@
 #include <rte_launch.h>
 #include <rte_lcore.h>
 #include <rte_log.h>
+#include <rte_memzone.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -24,6 +25,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/crash.h"
 #include "common/host.h"
 #include "common/log.h"
 #include "common/opt.h"
@@ -188,6 +190,7 @@ stop_workers(struct data_plane *dp)
 struct run {
 	struct data_plane *dp;
 	struct qp_worker *worker;
+	char name[16];
 };
 
 static int
@@ -195,7 +198,10 @@ run_worker(void *arg)
 {
 	struct run *run = arg;
 	const uint64_t one = 1;
-	int rc = qp_worker_run(run->worker);
+	int rc;
+
+	qp_crash_this_thread(run->name);
+	rc = qp_worker_run(run->worker);
 
 	if (write(run->dp->ended, &one, sizeof(one)) < 0)
 		return QP_E_IO;
@@ -277,7 +283,8 @@ run_workers(struct data_plane *dp)
 	struct run run[QP_MAX_WORKERS];
 
 	for (uint32_t i = 0; i < dp->opt.workers; i++) {
-		run[i] = (struct run) {dp, dp->worker[i]};
+		run[i] = (struct run) {dp, dp->worker[i], ""};
+		snprintf(run[i].name, sizeof(run[i].name), "worker %u", i);
 		rte_eal_remote_launch(run_worker, &run[i], dp->opt.lcore_base + 1 + i);
 	}
 	wait_for_workers(dp);
@@ -304,6 +311,19 @@ open_signals(struct data_plane *dp, struct qp_errmsg *msg)
 	return 0;
 }
 
+/* Where the control plane finds them. Without memory for it they go to stderr. */
+static void
+leave_last_words(const struct data_plane *dp)
+{
+	const struct rte_memzone *zone;
+	char name[RTE_MEMZONE_NAMESIZE];
+
+	snprintf(name, sizeof(name), QP_LAST_WORDS_NAME, dp->attachment.server_id);
+	zone = rte_memzone_reserve(name, sizeof(struct qp_last_words), SOCKET_ID_ANY, 0);
+	qp_crash_handle(&(struct qp_crash_config) {.words = zone != NULL ? zone->addr : NULL});
+	qp_crash_this_thread("main");
+}
+
 static int
 run(struct data_plane *dp, struct qp_errmsg *msg)
 {
@@ -317,6 +337,7 @@ run(struct data_plane *dp, struct qp_errmsg *msg)
 	rc = start_eal(dp, msg);
 	if (rc == 0) {
 		rc = qp_attach_share(&dp->attachment, msg);
+		leave_last_words(dp);
 		if (rc == 0)
 			rc = make_workers(dp, msg);
 		if (rc == 0)

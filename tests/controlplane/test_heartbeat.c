@@ -56,8 +56,8 @@ Test(heartbeat, stopped_thread_is_found_in_time)
 
 Test(heartbeat, spinning_thread_is_found_in_time)
 {
-	const struct silence alone = {'R', 100, 100, 5000}, shares = {'R', 50, 100, 5000},
-			     crowded = {'R', 10, 100, 60000};
+	const struct silence alone = {'R', 100, 100, 5000}, shares = {'R', 25, 100, 5000},
+			     crowded = {'R', 5, 100, 60000};
 
 	cr_expect_leq(found_after(&alone), LIMIT_MS + 100);
 	cr_expect_neq(found_after(&alone), 0);

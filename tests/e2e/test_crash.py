@@ -5,6 +5,7 @@ import contextlib
 import ctypes
 import json
 import os
+import re
 import signal
 import socket
 import time
@@ -18,7 +19,10 @@ LO = "127.0.0.1"
 # The contract's figures hold on a machine that has time for us; else a fault is found all the same.
 FOUND_S, ACTIVE_S, SERVES_S = (1, 2, 3) if FULL else (5, 8, 12)
 
-PTRACE_SEIZE, PTRACE_INTERRUPT, PTRACE_DETACH, WALL = 0x4206, 0x4207, 17, 0x40000000
+PTRACE_SEIZE, PTRACE_INTERRUPT, PTRACE_GETREGS, PTRACE_DETACH = 0x4206, 0x4207, 12, 17
+WALL = 0x40000000
+REG_RIP, REGS = 16, 27  # of struct user_regs_struct, x86-64
+JUMP_TO_ITSELF = b"\xeb\xfe"
 libc = ctypes.CDLL(None, use_errno=True)
 libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
 
@@ -71,6 +75,19 @@ def halted(tid):
         libc.ptrace(PTRACE_DETACH, tid, None, None)
 
 
+def spin(pid, tid):
+    """One thread turns in a loop of one instruction, from where it is now."""
+    registers = (ctypes.c_ulonglong * REGS)()
+    assert libc.ptrace(PTRACE_SEIZE, tid, None, None) == 0, os.strerror(ctypes.get_errno())
+    assert libc.ptrace(PTRACE_INTERRUPT, tid, None, None) == 0, os.strerror(ctypes.get_errno())
+    os.waitpid(tid, WALL)
+    assert libc.ptrace(PTRACE_GETREGS, tid, None, registers) == 0
+    with open(f"/proc/{pid}/mem", "r+b", buffering=0) as memory:
+        memory.seek(registers[REG_RIP])
+        memory.write(JUMP_TO_ITSELF)
+    assert libc.ptrace(PTRACE_DETACH, tid, None, None) == 0
+
+
 def ended(tid):
     try:
         pid, status = os.waitpid(tid, WALL | os.WNOHANG)
@@ -91,17 +108,23 @@ def log_line(gateway, message):
     return next((row for row in gateway.lines() if row["message"] == message), None)
 
 
-@pytest.mark.parametrize("what", ["process", "main thread", "worker"])
+def reports(gateway):
+    return sorted((gateway.state_dir / "crash").glob("*-data-plane-*.txt"))
+
+
+@pytest.mark.parametrize("what", ["process", "main thread", "worker", "spinning worker"])
 def test_data_plane_that_hangs_is_found_and_replaced(host, what):
     gateway = Gateway(host, new_port(), "--workers", "2", "--memory", "256")
     _, outside = tunnel_on(host, gateway)
     old = pid_of(gateway)
     workers = workers_of(old)
     assert len(workers) == 2
-    started = time.monotonic()
     with contextlib.ExitStack() as stack:
+        started = time.monotonic()
         if what == "process":
             os.kill(old, signal.SIGSTOP)
+        elif what == "spinning worker":
+            spin(old, workers[1])
         else:
             stack.enter_context(halted(old if what == "main thread" else workers[1]))
         line = eventually(lambda: log_line(gateway, "a data plane hangs: it is killed"), FOUND_S,
@@ -112,7 +135,41 @@ def test_data_plane_that_hangs_is_found_and_replaced(host, what):
     eventually(lambda: host.port_opens(LO, outside), SERVES_S, "the client is back")
     print(f"{what}: found after {found:.2f} s, ACTIVE after {active:.2f} s, "
           f"serves after {time.monotonic() - started:.2f} s")  # fmt: skip
-    assert ("main thread" if what == "main thread" else "worker") in line["reason"] or (
-        what == "process")
+    # Both workers sleep in the same function of the library: the loop is soon in both.
+    guilty = {"main thread": "its main thread", "worker": "worker 1"}.get(what, "worker ")
+    assert line["reason"].startswith(guilty)
     assert gateway.metric("quicport_data_plane_hangs_total") == 1
+    (report,) = reports(gateway)
+    text = report.read_text()
+    assert f"it hung: {line['reason']}\n" in text
+    assert f"thread {workers[1]} " in text
+    if what == "spinning worker":  # it could say where
+        told = r"signal 6 \(SIGABRT\).*thread worker \d, tid \d+\n.*\n#0 \S+\+0x.*\n#1 "
+        assert re.search(told, text, re.S)
+    gateway.end()
+
+
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT, signal.SIGKILL])
+def test_data_plane_that_crashes_leaves_a_report_and_its_clients_come_back(host, number):
+    gateway = Gateway(host, new_port())
+    _, outside = tunnel_on(host, gateway)
+    (row,) = planes(gateway)
+    started = time.monotonic()
+    os.kill(row["pid"], number)
+    replaced(gateway, row["pid"], ACTIVE_S)
+    active = time.monotonic() - started
+    eventually(lambda: host.port_opens(LO, outside), SERVES_S, "the client is back")
+    print(f"{number.name}: ACTIVE after {active:.2f} s, "
+          f"serves after {time.monotonic() - started:.2f} s")  # fmt: skip
+    (report,) = reports(gateway)
+    assert report.stat().st_mode & 0o777 == 0o600
+    text = report.read_text()
+    assert text.startswith(f"data plane {row['dp_id']} died at ")
+    assert f"it was killed by signal {int(number)} " in text
+    assert "worker 0, tid " in text and "  tunnels_active 1\n" in text
+    if number != signal.SIGKILL:
+        assert re.search(r"signal \d+ \(SIG(SEGV|ABRT)\)", text) and "\n#1 " in text
+        assert "\nmodule quicport-data-plane at 0x" in text or "\nmodule libc.so.6 at 0x" in text
+    line = log_line(gateway, "a crash report is written")
+    assert line["dp_id"] == row["dp_id"] and line["file"] == str(report)
     gateway.end()
