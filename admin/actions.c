@@ -121,8 +121,9 @@ drain_data_plane(const struct qpa_command *c, int argc, char **argv)
 	struct qp_opt_strings words = {0};
 	char name[QPA_NAME_BYTES];
 	const struct qp_opt_command cmd = {.name = qpa_full_name(c, name), .args = "DP_ID", .opts = opts,
-		.summary = "Starts a new data plane for new tunnels. The one that is named keeps its "
-			   "tunnels and their connections, and ends with the last of them.",
+		.summary = "Has the configuration read again and a new data plane started, for new "
+			   "tunnels. The one that is named keeps its tunnels and their connections, "
+			   "and ends with the last of them.",
 		.positional = &words};
 
 	qpa_act_parse(&cmd, argc, argv, 1, 1, "one DP_ID, as list-data-planes shows them");

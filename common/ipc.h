@@ -261,7 +261,9 @@ struct qp_gen_shared {
 	uint32_t map_at;       /* since 4: struct qp_shared_map, from the block's start */
 	/* Written by the control plane: 1 = it sleeps on its doorbell. Seq_cst as above. */
 	uint32_t d2c_sleeping __attribute__((aligned(64)));
-	uint8_t spare_control[60]; /* zero: for new fields that the control plane writes */
+	uint32_t pad;
+	uint64_t draining_since_ns; /* since 4, by the control plane: CLOCK_MONOTONIC at DRAIN; 0: not told */
+	uint8_t spare_control[48]; /* zero: for new fields that the control plane writes */
 	struct qp_worker_door door[QP_MAX_WORKERS];
 };
 

@@ -41,6 +41,13 @@ struct qp_admin {
 	/* qp_gateway_reload's contract. NULL: there is nothing to read. */
 	int (*reload)(
 		void *ctx, const char *actor, struct qp_reload_result *out, struct qp_errmsg *msg);
+	/*
+	 * Reads the configuration again, then starts the successor of a data plane:
+	 * qp_supervisor_drain's errors, and QP_E_INVAL for the configuration. NULL:
+	 * data planes are not started here.
+	 */
+	int (*hand_over)(
+		void *ctx, const char *actor, uint32_t server_id, struct qp_errmsg *msg);
 	/* Fills the snapshot that /metrics prints. */
 	void (*metrics)(void *ctx, struct qp_metrics *out);
 	/* Whether new clients are served. */

@@ -50,6 +50,9 @@ void qp_admin_reply_rows(
 /* The audit row of a change; consumes `args` (no secrets in it; NULL is allowed). */
 void qp_admin_audit(const struct qp_admin_call *c, const char *action, json_t *args);
 
+/* 400, with the file and line that `why` names. */
+void qp_admin_refuse_config(struct qp_http_response *out, const char *why);
+
 /* A data plane's row, as ListDataPlanes and the stats event have it. */
 json_t *qp_admin_data_plane_row(const struct qp_generation *g);
 json_t *qp_admin_client_row(const struct qp_admin *a, const struct qp_policy_client *client);

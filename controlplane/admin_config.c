@@ -53,7 +53,7 @@ qp_admin_get_config(struct qp_admin_call *c)
 	json_decref(files);
 }
 
-/* What waits for a restart, in words. */
+/* What waits for a hand-over or a restart, in words. */
 static json_t *
 waiting(const struct qp_reload_result *r)
 {
@@ -63,17 +63,18 @@ waiting(const struct qp_reload_result *r)
 	for (unsigned i = 0; i < r->n && used < sizeof(text); i++) {
 		const struct qp_reload_change *ch = &r->change[i];
 
-		if (!ch->applied)
+		if (ch->when != QP_RELOAD_NOW)
 			used += (size_t)snprintf(text + used, sizeof(text) - used,
-				"%s%s stays at %.96s until a restart, not %.96s", used > 0 ? "; " : "",
-				ch->option, ch->was, ch->is);
+				"%s%s stays at %.96s until %s, not %.96s", used > 0 ? "; " : "",
+				ch->option, ch->was, ch->when == QP_RELOAD_RESTART
+					? "a restart" : "data planes change (SIGHUP)", ch->is);
 	}
 	return used > 0 ? json_string(text) : NULL;
 }
 
 /* "FILE:LINE: …" with its file and line as members, for programs. */
-static void
-refuse(struct qp_http_response *out, const char *why)
+void
+qp_admin_refuse_config(struct qp_http_response *out, const char *why)
 {
 	const char *colon = strstr(why, ": ");
 	size_t len = colon != NULL ? (size_t)(colon - why) : 0;
@@ -101,7 +102,7 @@ qp_admin_reload_config(struct qp_admin_call *c)
 	if (c->admin->reload == NULL)
 		qp_problem(c->out, 400, "there is no configuration to read");
 	else if (c->admin->reload(c->admin->ctx, c->actor, &result, &msg) != 0)
-		refuse(c->out, msg.text);
+		qp_admin_refuse_config(c->out, msg.text);
 	else
 		qp_admin_reply(c->out, json_pack("{s:s, s:o*}", "status", "reloaded", "detail",
 					       waiting(&result)));

@@ -106,12 +106,16 @@ dp_argument(const struct qp_generation *g)
 	return json_pack("{s:s}", "dp_id", qp_dp_id_format(g->server_id, id));
 }
 
-static unsigned
-drain_status(int err)
+/* Why a data plane is not drained. */
+static void
+refuse_drain(struct qp_admin_call *c, int err, const struct qp_errmsg *msg)
 {
-	if (err == QP_E_INUSE || err == QP_E_NOMEM)
-		return 409;
-	return err == QP_E_UNSUPPORTED ? 501 : 500;
+	if (err == QP_E_INVAL)
+		qp_admin_refuse_config(c->out, msg->text);
+	else if (err == QP_E_INUSE || err == QP_E_NOMEM)
+		qp_problem(c->out, 409, "%s", msg->text);
+	else
+		qp_problem(c->out, err == QP_E_UNSUPPORTED ? 501 : 500, "%s", msg->text);
 }
 
 void
@@ -123,9 +127,11 @@ qp_admin_drain_data_plane(struct qp_admin_call *c)
 
 	if (g == NULL)
 		return;
-	err = qp_supervisor_drain(c->admin->supervisor, g->server_id, &msg);
+	err = c->admin->hand_over != NULL
+		? c->admin->hand_over(c->admin->ctx, c->actor, g->server_id, &msg)
+		: qp_fail(&msg, QP_E_UNSUPPORTED, "data planes are not started here");
 	if (err != 0) {
-		qp_problem(c->out, drain_status(err), "%s", msg.text);
+		refuse_drain(c, err, &msg);
 		return;
 	}
 	qp_admin_audit(c, "DrainDataPlane", dp_argument(g));

@@ -136,6 +136,12 @@ qp_dp_link_view(const struct qp_dp_link *l)
 	return &l->view;
 }
 
+void
+qp_dp_link_note_draining(struct qp_dp_link *l, uint64_t since_ns)
+{
+	__atomic_store_n(&l->shared->draining_since_ns, since_ns, __ATOMIC_RELAXED);
+}
+
 bool
 qp_dp_link_receive(struct qp_dp_link *l, unsigned worker, struct qp_msg *out)
 {

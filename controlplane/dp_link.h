@@ -30,6 +30,9 @@ const struct qp_gen_shared *qp_dp_link_shared(const struct qp_dp_link *l);
 /* Counters, by name. */
 const struct qp_shared_view *qp_dp_link_view(const struct qp_dp_link *l);
 
+/* For a control plane that starts anew: when it was told to drain. */
+void qp_dp_link_note_draining(struct qp_dp_link *l, uint64_t since_ns);
+
 /*
  * The next message of a worker; false: none. Its type is 0 when it is none of
  * the version that both speak, or none that we know.

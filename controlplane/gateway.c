@@ -147,15 +147,12 @@ on_signal(void *ctx, uint32_t events)
 {
 	struct qp_gateway *g = ctx;
 	struct signalfd_siginfo info;
-	struct qp_errmsg msg;
 
 	(void)events;
 	if (read(g->signal_fd, &info, sizeof(info)) != (ssize_t)sizeof(info))
 		return;
 	if (info.ssi_signo == SIGHUP) {
-		sd_notify(0, "RELOADING=1");
-		(void)qp_gateway_reload(g, "signal", NULL, &msg);
-		sd_notify(0, g->started ? "READY=1" : "STATUS=starting");
+		qp_gateway_on_hangup(g);
 		return;
 	}
 	if (info.ssi_signo == SIGQUIT)
@@ -219,10 +216,11 @@ open_supervisor(struct qp_gateway *g, struct qp_errmsg *msg)
 static int
 open_owner(struct qp_gateway *g, struct qp_errmsg *msg)
 {
+	bool few;
 	const struct qp_owner_config cfg = {
 		.loop = g->loop,
 		.instance = &g->instance,
-		.memory_mib = g->o->memory_mib,
+		.memory_mib = qp_options_memory(g->o, &few),
 		.socket_path = g->o->port_owner_socket,
 		.log = g->o->log,
 		.ready = on_owner_ready,
@@ -233,6 +231,9 @@ open_owner(struct qp_gateway *g, struct qp_errmsg *msg)
 
 	int err, lifeline;
 
+	if (few && !g->instance.adopted)
+		qp_log(QP_LOG_WARN, "few hugepages are free: there may be no room to change data planes",
+			QP_LOG_U64("mib", cfg.memory_mib));
 	if (!g->instance.adopted)
 		return qp_owner_new(&cfg, &g->owner, msg);
 	err = qp_owner_adopt(&cfg, &g->owner, msg);
@@ -477,6 +478,7 @@ close_modules(struct qp_gateway *g)
 {
 	qp_gateway_upgrade_close(g);
 	qp_file_watch_free(g->file_watch);
+	qp_settings_free(&g->handover.before.settings);
 	qp_gateway_api_close(g);
 	qp_blocks_free(g->blocks);
 	qp_api_clients_free(g->api_clients);

@@ -147,6 +147,7 @@ qp_gateway_adopted(void *ctx)
 	g->reserve = (struct qp_loop_timer) {.fire = reserve_again, .ctx = g};
 	reserve_again(g);
 	qp_gateway_check_owner(g);
+	qp_gateway_may_hand_over(g);
 }
 
 void

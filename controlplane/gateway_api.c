@@ -77,6 +77,10 @@ snapshot(void *ctx, struct qp_metrics *out)
 		.data_plane_deaths = stats->deaths,
 		.farewells = qp_goodbyes_sent(g->goodbyes),
 		.data_plane_hangs = stats->hangs,
+		.data_plane_failed_starts = stats->failed_starts,
+		.handovers_done = g->handover.done,
+		.handovers_failed = g->handover.failed,
+		.handovers_refused = g->handover.refused,
 		.messages_dropped = stats->messages_dropped,
 		.messages_ignored = stats->messages_ignored,
 		.classifier = classified ? g->classifier : NULL,
@@ -206,6 +210,7 @@ open_private_api(struct qp_gateway *g, struct qp_errmsg *msg)
 	a->records = &g->records;
 	a->options = g->o;
 	a->reload = reload;
+	a->hand_over = qp_gateway_hand_over;
 	a->metrics = snapshot;
 	a->serving = is_serving;
 	a->end_tunnel = end_tunnel;

@@ -44,6 +44,19 @@ struct qp_upgrade {
 	char line[512];
 };
 
+/*
+ * Data planes change by a signal or by the API. What the next one is started
+ * with is in `struct qp_options` meanwhile; `before` has what the present one
+ * was, in case that no other comes.
+ */
+struct qp_handover {
+	bool by_signal; /* the service manager waits for its end */
+	bool again;     /* a signal came meanwhile, or before there was anything to hand over */
+	struct qp_options before; /* only what qp_options_take_generation copies */
+	uint64_t done, failed, refused;
+	char why[sizeof(((struct qp_errmsg *)NULL)->text)]; /* the last one failed; "": it did not */
+};
+
 /* What gateway.c (the way up and down) and gateway_wiring.c (the time between) share. */
 
 struct qp_gateway {
@@ -80,6 +93,7 @@ struct qp_gateway {
 	struct qp_http_tls *api_tls;	  /* NULL: plain HTTP */
 	int api_fd, api_unix_fd;	  /* -1: not listening, or the server's already */
 	struct qp_admin admin;
+	struct qp_handover handover;
 	struct qp_totals retired; /* what data planes counted that have ended */
 	uint64_t classifier[QP_CLS_NCOUNTERS]; /* as read for the last /metrics */
 	uint64_t started_ns;
@@ -112,6 +126,16 @@ int qp_gateway_api_open(struct qp_gateway *g, struct qp_errmsg *msg);
 int qp_gateway_api_reload(struct qp_gateway *g, struct qp_errmsg *msg);
 void qp_gateway_api_close(struct qp_gateway *g);
 
+/* gateway_handover.c: the configuration is read again, then a new data plane takes over. */
+/* SIGHUP. */
+void qp_gateway_on_hangup(struct qp_gateway *g);
+/* By the API: struct qp_admin's function; ctx is the gateway. */
+int qp_gateway_hand_over(void *ctx, const char *actor, uint32_t server_id, struct qp_errmsg *msg);
+/* It is over. `why`: nothing has changed; NULL: the new one serves. */
+void qp_gateway_handed_over(struct qp_gateway *g, const char *why);
+/* A data plane serves: what waited for that goes on. */
+void qp_gateway_may_hand_over(struct qp_gateway *g);
+
 /* gateway_clients.c: clients that the API writes, from the state into the policy. */
 int qp_gateway_open_clients(struct qp_gateway *g, struct qp_errmsg *msg);
 /* struct qp_admin's function; ctx is the gateway. */
@@ -120,6 +144,9 @@ int qp_gateway_write_client(void *ctx, const char *actor, const char *name, json
 
 /* gateway_wiring.c */
 extern const struct qp_supervisor_ops qp_gateway_supervisor_ops;
+/* No successor: log and event. `gen` NULL: it has ended meanwhile. */
+void qp_gateway_tell_drain_failed(
+	struct qp_gateway *g, const struct qp_generation *gen, const char *why);
 /* struct qp_port_host's functions; ctx is the gateway. */
 int qp_gateway_port_open(void *ctx, int protocol, uint16_t port, const struct in6_addr *addr,
 	const struct qp_origin *worker, struct qp_errmsg *msg);

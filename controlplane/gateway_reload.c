@@ -13,14 +13,16 @@
 #include "controlplane/gateway_internal.h"
 #include "controlplane/reload.h"
 
-/* What needs no restart. All other options do. */
+/* What counts at once. Others wait for the next data plane or for a restart. */
 static const char *const live_options[] = {"allow-local-forward", "allow-local-forward-any",
 	"audit-log", "client-pubkeys", "client-pubkeys-file", "control-plane-heap",
-	"data-plane-heap", "log-level", "port-range", "port-takeover", "psk", "reserved-ports", "watch-config"};
+	"data-plane-heap", "drain-timeout", "log-level", "port-range", "port-takeover", "psk",
+	"reserved-ports", "watch-config"};
 
 /* A reload under way: what takes the old one's place once all of it is there. */
 struct reloading {
 	struct qp_gateway *g;
+	bool for_next; /* a data plane is started with it */
 	struct qp_options options;
 	bool psk_changes;
 	struct qp_secret *psk; /* NULL: there is none any more */
@@ -146,28 +148,36 @@ abandon(struct reloading *r)
 	qp_audit_close(r->audit);
 }
 
+static enum qp_reload_when
+when_it_counts(const struct reloading *r, const char *option)
+{
+	if (is_live(option))
+		return QP_RELOAD_NOW;
+	if (!qp_options_of_generation(option))
+		return QP_RELOAD_RESTART;
+	return r->for_next ? QP_RELOAD_NOW : QP_RELOAD_NEXT_DATA_PLANE;
+}
+
 static void
 take_change(void *ctx, const char *option, const char *was, const char *is)
 {
+	static const char *const told[] = {"an option has changed",
+		"an option stays as it was until data planes change (SIGHUP)",
+		"an option stays as it was until the gateway is restarted"};
 	struct reloading *r = ctx;
 	struct qp_reload_result *out = r->result;
-	bool applied = is_live(option);
+	enum qp_reload_when when = when_it_counts(r, option);
 
 	if (out->n < sizeof(out->change) / sizeof(out->change[0])) {
 		struct qp_reload_change *c = &out->change[out->n++];
 
 		c->option = option;
-		c->applied = applied;
+		c->when = when;
 		memcpy(c->was, was, sizeof(c->was));
 		memcpy(c->is, is, sizeof(c->is));
 	}
-	if (applied)
-		qp_log(QP_LOG_INFO, "an option has changed", QP_LOG_STR("option", option),
-			QP_LOG_STR("old", was), QP_LOG_STR("new", is));
-	else
-		qp_log(QP_LOG_WARN, "an option stays as it was until the gateway is restarted",
-			QP_LOG_STR("option", option), QP_LOG_STR("old", was),
-			QP_LOG_STR("new", is));
+	qp_log(when == QP_RELOAD_NOW ? QP_LOG_INFO : QP_LOG_WARN, told[when],
+		QP_LOG_STR("option", option), QP_LOG_STR("old", was), QP_LOG_STR("new", is));
 }
 
 static void
@@ -222,7 +232,7 @@ apply_audit(struct reloading *r)
 	r->audit = old; /* closed with the rest */
 }
 
-/* Options that wait for a restart keep the value that is in force. */
+/* Options that wait for a data plane or a restart keep the value that is in force. */
 static void
 apply_settings(struct reloading *r)
 {
@@ -233,7 +243,7 @@ apply_settings(struct reloading *r)
 	for (unsigned i = 0; i < r->result->n; i++) {
 		const struct qp_reload_change *c = &r->result->change[i];
 
-		if (!c->applied)
+		if (c->when != QP_RELOAD_NOW)
 			qp_settings_put_back(&fresh->settings, &old, c->option);
 	}
 	o->settings = fresh->settings;
@@ -244,6 +254,8 @@ apply_settings(struct reloading *r)
 	o->client_pubkeys = fresh->client_pubkeys;
 	o->client_pubkeys_file = fresh->client_pubkeys_file;
 	o->watch_config = fresh->watch_config;
+	o->drain_timeout_s = fresh->drain_timeout_s;
+	qp_supervisor_set_drain_timeout(r->g->supervisor, o->drain_timeout_s);
 }
 
 static void
@@ -258,6 +270,8 @@ apply(struct reloading *r)
 	apply_ports(r);
 	apply_budgets(r);
 	apply_audit(r);
+	if (r->for_next)
+		qp_options_take_generation(g->o, &r->options);
 	apply_settings(r);
 	qp_config_forget(g->o->file);
 	if (r->psk_changes) {
@@ -297,12 +311,12 @@ record(struct qp_gateway *g, const char *actor, const struct qp_reload_result *o
 		json_pack("{s:s, s:s*}", "status", why != NULL ? "failed" : "reloaded", "detail", why));
 }
 
-int
-qp_gateway_reload(struct qp_gateway *g, const char *actor, struct qp_reload_result *out,
+static int
+reload(struct qp_gateway *g, const char *actor, bool for_next, struct qp_reload_result *out,
 	struct qp_errmsg *msg)
 {
 	struct qp_reload_result own = {0};
-	struct reloading r = {.g = g, .result = out != NULL ? out : &own};
+	struct reloading r = {.g = g, .for_next = for_next, .result = out != NULL ? out : &own};
 	uint64_t began_ns = qp_now_ns();
 	int err;
 
@@ -323,6 +337,19 @@ qp_gateway_reload(struct qp_gateway *g, const char *actor, struct qp_reload_resu
 		QP_LOG_U64("took_ms", (qp_now_ns() - began_ns) / 1000000));
 	record(g, actor, r.result, NULL);
 	return 0;
+}
+
+int
+qp_gateway_reload(struct qp_gateway *g, const char *actor, struct qp_reload_result *out,
+	struct qp_errmsg *msg)
+{
+	return reload(g, actor, false, out, msg);
+}
+
+int
+qp_gateway_reload_for_next(struct qp_gateway *g, const char *actor, struct qp_errmsg *msg)
+{
+	return reload(g, actor, true, NULL, msg);
 }
 
 static void

@@ -204,15 +204,30 @@ on_draining(void *ctx, const struct qp_generation *gen)
 		QP_LOG_HEX("dp_id", gen->server_id));
 }
 
-static void
-on_drain_failed(void *ctx, const struct qp_generation *gen, const char *why)
+void
+qp_gateway_tell_drain_failed(
+	struct qp_gateway *g, const struct qp_generation *gen, const char *why)
 {
-	struct qp_gateway *g = ctx;
-
 	qp_log(QP_LOG_ERROR, "no new data plane could be started: nothing drains",
 		QP_LOG_HEX("dp_id", gen != NULL ? gen->server_id : 0), QP_LOG_STR("reason", why));
 	if (gen != NULL)
 		tell_state(g, gen, gen->state, why);
+}
+
+static void
+on_drain_failed(void *ctx, const struct qp_generation *gen, const char *why)
+{
+	qp_gateway_tell_drain_failed(ctx, gen, why);
+	qp_gateway_handed_over(ctx, why);
+}
+
+static void
+on_settled(void *ctx, bool handed_over)
+{
+	if (handed_over)
+		qp_gateway_handed_over(ctx, NULL);
+	else
+		qp_gateway_may_hand_over(ctx);
 }
 
 /* Its data plane has ended without a word about it. */
@@ -428,6 +443,7 @@ const struct qp_supervisor_ops qp_gateway_supervisor_ops = {
 	.active = on_active,
 	.draining = on_draining,
 	.drain_failed = on_drain_failed,
+	.settled = on_settled,
 	.message = on_message,
 	.lifeline = qp_gateway_lifeline,
 	.adopted = qp_gateway_adopted,

@@ -87,10 +87,20 @@ reap(const struct qp_generation *g)
 		(void)waitid(P_PIDFD, (id_t)g->pidfd, &info, WEXITED | WNOHANG);
 }
 
-static void
-log_end(const struct qp_generation *g, bool well, unsigned zones)
+/* One that ran before us has served, whatever we know of it. */
+static bool
+has_served(const struct qp_generation *g)
 {
-	if (well)
+	return g->adopted || g->state != QP_DP_STARTING;
+}
+
+static void
+log_end(const struct qp_generation *g, bool served, bool well, unsigned zones)
+{
+	if (!served)
+		qp_log(QP_LOG_WARN, "a data plane ended before it served",
+			QP_LOG_HEX("dp_id", g->server_id), QP_LOG_I64("pid", g->pid));
+	else if (well)
 		qp_log(QP_LOG_INFO, "data plane ended", QP_LOG_HEX("dp_id", g->server_id));
 	else
 		qp_log(QP_LOG_ERROR, "data plane died: its tunnels are gone",
@@ -107,7 +117,7 @@ qp_generation_process_ended(void *ctx, uint32_t events)
 	uint32_t server_id = g->server_id;
 	const int status = status_of(g);
 	unsigned zones;
-	bool well;
+	bool served, well;
 
 	(void)events;
 	reap(g);
@@ -119,9 +129,10 @@ qp_generation_process_ended(void *ctx, uint32_t events)
 		qp_instance_remove_process(s->cfg.instance, g->pid);
 	}
 	if (server_id != 0) {
+		served = has_served(g);
 		g->state = QP_DP_TERMINATED;
 		well = ended_well(g, status);
-		s->stats.deaths += !well;
+		s->stats.deaths += served && !well;
 		if (!well)
 			qp_proc_status_text(status, g->how);
 		s->cfg.ops->ended(s->cfg.ctx, g);
@@ -130,7 +141,7 @@ qp_generation_process_ended(void *ctx, uint32_t events)
 		g->link = NULL;
 		s->cfg.ops->remains(s->cfg.ctx, server_id);
 		zones = qp_dp_link_reclaim(server_id);
-		log_end(g, well, zones);
+		log_end(g, served, well, zones);
 	}
 	qp_generation_free(g);
 	qp_supervisor_check_adopted(s);
@@ -165,6 +176,7 @@ qp_generation_give_up(struct qp_generation *g, const char *why)
 {
 	struct qp_supervisor *s = g->supervisor;
 
+	qp_loop_unwatch(s->cfg.loop, &g->watch); /* whatever it still says, its process's end comes next */
 	qp_log(QP_LOG_ERROR, "data plane cannot serve", QP_LOG_HEX("dp_id", g->server_id),
 		QP_LOG_STR("reason", why));
 	qp_supervisor_note_failure(s, g->pid, why);

@@ -27,6 +27,7 @@ struct qp_generation {
 	bool told_to_end; /* SHUTDOWN was sent: its end is no accident */
 	bool adopted; /* it ran before us; server_id is 0 until it has found us */
 	bool drained; /* our predecessor told it to drain, or we did */
+	uint64_t draining_since_ns; /* CLOCK_MONOTONIC; 0: it does not drain */
 	uint32_t undrained; /* bit N: worker N's ring was too full for DRAIN */
 	char how[96]; /* it has died, not told to: "was killed by signal 11 (…)"; "": it has not */
 	char *threads; /* what they did when it hung; NULL: unknown */

@@ -197,6 +197,15 @@ qp_launcher_free(struct qp_launcher *l)
 	free(l);
 }
 
+void
+qp_launcher_configure(struct qp_launcher *l, unsigned workers, bool busy_poll)
+{
+	if (l == NULL)
+		return;
+	l->cfg.workers = workers;
+	l->cfg.busy_poll = busy_poll;
+}
+
 int
 qp_launcher_start(struct qp_launcher *l, struct qp_errmsg *msg)
 {

@@ -37,6 +37,8 @@ int qp_launcher_new(
 	const struct qp_launcher_config *cfg, struct qp_launcher **out, struct qp_errmsg *msg);
 /* Its process has ended, or is let go of. */
 void qp_launcher_free(struct qp_launcher *l);
+/* What counts from the next start on. */
+void qp_launcher_configure(struct qp_launcher *l, unsigned workers, bool busy_poll);
 int qp_launcher_start(struct qp_launcher *l, struct qp_errmsg *msg);
 /*
  * Lets go of the one that runs, which goes on, and starts its successor. That

@@ -386,6 +386,16 @@ write_data_planes(FILE *out, const struct qp_metrics *m)
 	one(out, "data_plane_farewells_total",
 		"clients that were told of their data plane's death by a stateless reset",
 		"counter", m->farewells);
+	one(out, "data_plane_failed_starts_total", "data planes that ended before they served",
+		"counter", m->data_plane_failed_starts);
+	qp_metrics_head(out, "handovers_total",
+		"changes from one data plane to the next, by what came of it", "counter");
+	fprintf(out,
+		"quicport_handovers_total{result=\"done\"} %llu\n"
+		"quicport_handovers_total{result=\"failed\"} %llu\n"
+		"quicport_handovers_total{result=\"refused\"} %llu\n",
+		(unsigned long long)m->handovers_done, (unsigned long long)m->handovers_failed,
+		(unsigned long long)m->handovers_refused);
 	one(out, "control_messages_dropped_total", "answers to a data plane that took none",
 		"counter", m->messages_dropped);
 	one(out, "control_messages_ignored_total",

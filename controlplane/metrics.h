@@ -66,9 +66,11 @@ struct qp_metrics {
 	const struct qp_totals *retired; /* of the data planes that have ended */
 	const struct qp_generations *generations;
 	uint64_t data_plane_starts;
-	uint64_t data_plane_deaths; /* ended without being told to */
+	uint64_t data_plane_deaths; /* of those that served: ended without being told to */
 	uint64_t data_plane_hangs;  /* of them, killed for giving no sign of life */
 	uint64_t farewells; /* clients of dead ones that were told */
+	uint64_t data_plane_failed_starts; /* ended before they served */
+	uint64_t handovers_done, handovers_failed, handovers_refused;
 	uint64_t messages_dropped; /* answers that found a full ring */
 	uint64_t messages_ignored; /* that only another release has */
 	const uint64_t *classifier; /* [QP_CLS_NCOUNTERS]; NULL: not known */

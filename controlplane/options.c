@@ -499,10 +499,10 @@ run_parser(struct qp_options *o, int argc, char **argv, const struct qp_options_
 			.value = &o->busy_poll},
 		{.name = "memory",
 			.arg = "MIB",
-			.fallback = "128",
-			.min = 32,
+			.fallback = "0",
 			.max = 1048576,
-			.help = "hugepage memory of this gateway",
+			.help = "hugepage memory of this gateway; 0: room for four generations of "
+				"data planes",
 			.parse = qp_opt_u32,
 			.value = &o->memory_mib},
 		{.name = "data-plane-heap",

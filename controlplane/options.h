@@ -62,7 +62,7 @@ struct qp_options {
 	bool busy_poll;
 	uint32_t keep_alive_s;
 	uint32_t idle_timeout_s;
-	uint32_t memory_mib;
+	uint32_t memory_mib; /* 0: see qp_options_memory */
 	uint32_t data_plane_heap_mib;    /* of each; 0: no limit */
 	uint32_t control_plane_heap_mib; /* 0: no limit */
 	uint32_t workers;
@@ -108,6 +108,12 @@ int qp_options_check(struct qp_options *o, struct qp_errmsg *msg);
 int qp_options_check_api(struct qp_options *o, struct qp_errmsg *msg);
 /* Names the option that errors mean when the private API cannot listen. */
 const char *qp_options_private_api_name(const struct qp_options *o);
+/*
+ * MiB of hugepages for the port owner: as told, or else what QP_GENERATIONS data planes need, or as
+ * much as is free if that holds one at least; `*few` says so.
+ */
+#define QP_GENERATIONS 4u
+uint32_t qp_options_memory(const struct qp_options *o, bool *few);
 /* 0: no public API. Host order. */
 uint16_t qp_options_public_port(const struct qp_options *o);
 
@@ -126,6 +132,10 @@ struct qp_options_how {
 /* On failure `o` has nothing to free; else qp_options_free. */
 int qp_options_read(struct qp_options *o, int argc, char **argv, const struct qp_options_how *how,
 	struct qp_errmsg *msg);
+/* Whether a data plane reads it at its start: it counts for the next generation. */
+bool qp_options_of_generation(const char *option);
+/* Copies these, with their settings, and nothing else. `to` may be all zero before. */
+void qp_options_take_generation(struct qp_options *to, const struct qp_options *from);
 /* Puts "FILE:LINE: " before a mistake that begins with an option of the file's. */
 void qp_options_locate(const struct qp_options *o, struct qp_errmsg *msg);
 /* Secrets, what was read of the file, settings. */

@@ -2,7 +2,13 @@
 /* What only makes sense together, which the options' table can't say. Main or loop thread. */
 #include <string.h>
 
+#include "common/host.h"
 #include "controlplane/options.h"
+
+/* A data plane's, a worker: 20,480 packet buffers with their heads, rings and counters. */
+#define GENERATION_MIB 57u
+#define SHARED_MIB 8u /* of all: what EAL keeps for itself, and what lies in pieces */
+#define MEMORY_LEAST_MIB 32u
 
 /* Whether one listener on both would be refused by the kernel, or one would take the other's. */
 static bool
@@ -56,6 +62,33 @@ check_addresses(const struct qp_options *o, struct qp_errmsg *msg)
 	return 0;
 }
 
+uint32_t
+qp_options_memory(const struct qp_options *o, bool *few)
+{
+	const uint32_t one = o->workers * GENERATION_MIB;
+	const uint32_t want = one * QP_GENERATIONS + SHARED_MIB;
+	struct qp_hugepages pages;
+	uint64_t free_mib;
+
+	*few = false;
+	if (o->memory_mib > 0)
+		return o->memory_mib;
+	if (qp_host_hugepages((uint64_t)want << 20, &pages, NULL) != QP_E_NOMEM)
+		return want;
+	free_mib = pages.free_bytes >> 20;
+	*few = free_mib >= one + SHARED_MIB;
+	return *few ? (uint32_t)free_mib : one + SHARED_MIB;
+}
+
+static int
+check_memory(const struct qp_options *o, struct qp_errmsg *msg)
+{
+	if (o->memory_mib == 0 || o->memory_mib >= MEMORY_LEAST_MIB)
+		return 0;
+	return qp_fail(msg, QP_E_INVAL, "--memory %u: expected %u MiB or more, or 0 for what %u "
+		"generations of data planes need", o->memory_mib, MEMORY_LEAST_MIB, QP_GENERATIONS);
+}
+
 static int
 check_authentication(const struct qp_options *o, struct qp_errmsg *msg)
 {
@@ -87,6 +120,8 @@ qp_options_check(struct qp_options *o, struct qp_errmsg *msg)
 {
 	int err = check_addresses(o, msg);
 
+	if (err == 0)
+		err = check_memory(o, msg);
 	if (err == 0)
 		err = qp_options_check_api(o, msg);
 	return err != 0 ? err : check_authentication(o, msg);

@@ -9,10 +9,16 @@
 
 struct qp_gateway;
 
+enum qp_reload_when {
+	QP_RELOAD_NOW,
+	QP_RELOAD_NEXT_DATA_PLANE, /* at the next hand-over */
+	QP_RELOAD_RESTART,         /* the gateway must be restarted for it */
+};
+
 /* An option whose value is another one now. */
 struct qp_reload_change {
 	const char *option; /* without dashes; for the process's life */
-	bool applied;       /* false: the gateway must be restarted for it */
+	enum qp_reload_when when; /* the value counts */
 	char was[QP_SETTING_SHOWN_BYTES], is[QP_SETTING_SHOWN_BYTES]; /* no secrets */
 };
 
@@ -29,12 +35,17 @@ struct qp_reload_result {
  * private API's certificate and token again. A mistake in any of them changes
  * nothing, and `msg` says where it is. Else all that can change while the
  * gateway runs does, and tunnels that are still allowed notice nothing; what
- * needs a restart is told in the log and in `out`. `actor` for log and audit
+ * waits for a hand-over or a restart is told in the log and in `out`. `actor` for log and audit
  * log: "signal", "file changed", "api …". `out` may be NULL. Loop thread; blocks
  * on files.
  */
 int qp_gateway_reload(struct qp_gateway *g, const char *actor, struct qp_reload_result *out,
 	struct qp_errmsg *msg);
+/*
+ * The same before a hand-over: what a data plane reads at its start is taken as
+ * well, since the next one starts now (qp_options_take_generation).
+ */
+int qp_gateway_reload_for_next(struct qp_gateway *g, const char *actor, struct qp_errmsg *msg);
 
 /* Watches what --watch-config and --client-pubkeys-file name, from now on. */
 void qp_gateway_watch_files(struct qp_gateway *g);

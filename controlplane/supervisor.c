@@ -34,6 +34,7 @@ on_launch_failed(void *ctx, const char *why)
 {
 	struct qp_supervisor *s = ctx;
 
+	s->stats.failed_starts++;
 	if (qp_supervisor_succession_failed(s, why))
 		return;
 	if (!s->once_active && !s->shutting_down)

@@ -37,6 +37,8 @@ struct qp_supervisor_ops {
 	void (*draining)(void *ctx, const struct qp_generation *g);
 	/* No successor could be started: `g` goes on as before. NULL: it has ended meanwhile. */
 	void (*drain_failed)(void *ctx, const struct qp_generation *g, const char *why);
+	/* One has become ACTIVE, and who was before it drains. `handed_over`: qp_supervisor_drain asked for it. */
+	void (*settled)(void *ctx, bool handed_over);
 	/* Any other message; `worker` is in `from`. */
 	void (*message)(void *ctx, const struct qp_origin *from, const struct qp_msg *m);
 	/* It ran before us: its port owner's lifeline, to be kept or closed. */
@@ -70,8 +72,9 @@ struct qp_supervisor_config {
 
 struct qp_supervisor_stats {
 	uint64_t starts; /* attached */
-	uint64_t deaths; /* ended without being told to */
+	uint64_t deaths; /* of those that served: ended without being told to */
 	uint64_t hangs; /* of them, killed for giving no sign of life */
+	uint64_t failed_starts; /* ended before they served */
 	uint64_t messages_dropped; /* found a full ring */
 	uint64_t messages_ignored; /* of a data plane whose release has more of them */
 };
@@ -110,6 +113,18 @@ int qp_supervisor_end(struct qp_supervisor *s, uint32_t server_id);
  * memory; QP_E_UNSUPPORTED: data planes are not started here.
  */
 int qp_supervisor_drain(struct qp_supervisor *s, uint32_t server_id, struct qp_errmsg *msg);
+
+/* The data plane that new clients go to; NULL: none does now. */
+const struct qp_generation *qp_supervisor_active(const struct qp_supervisor *s);
+/* Whether it could be drained now; memory aside. As qp_supervisor_drain. */
+int qp_supervisor_may_drain(
+	const struct qp_supervisor *s, uint32_t server_id, struct qp_errmsg *msg);
+/* A successor is starting. */
+bool qp_supervisor_handing_over(const struct qp_supervisor *s);
+/* For data planes that are started from now on. */
+void qp_supervisor_configure(struct qp_supervisor *s, unsigned workers, bool busy_poll);
+/* For those that drain already, too, from their beginning on. */
+void qp_supervisor_set_drain_timeout(struct qp_supervisor *s, uint32_t seconds);
 
 /* struct qp_sender's function; ctx is the supervisor. */
 void qp_supervisor_send(void *s, const struct qp_origin *to, struct qp_msg *m);

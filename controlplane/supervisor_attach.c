@@ -75,8 +75,10 @@ on_ready(struct qp_generation *g)
 
 		g->doorbell[w] = -1;
 		s->cfg.ops->configure(s->cfg.ctx, &m.config);
-		if (qp_dp_link_send(g->link, w, &m) != 0)
+		if (qp_dp_link_send(g->link, w, &m) != 0) {
 			qp_generation_give_up(g, "its ring takes no message");
+			return;
+		}
 	}
 	if (s->cfg.heap_bytes != 0)
 		qp_generation_tell_budget(g);

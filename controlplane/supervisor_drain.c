@@ -14,11 +14,12 @@
 #define MEMORY_SLACK (1024u * 1024)
 
 static int
-check_memory(const struct qp_generation *g, struct qp_errmsg *msg)
+check_memory(const struct qp_supervisor *s, const struct qp_generation *g, struct qp_errmsg *msg)
 {
 	uint64_t need, left;
 
 	qp_dp_link_memory(g->server_id, &need, &left);
+	need = need / g->nworkers * s->cfg.workers;
 	if (need + MEMORY_SLACK <= left)
 		return 0;
 	return qp_fail(msg, QP_E_NOMEM,
@@ -28,12 +29,31 @@ check_memory(const struct qp_generation *g, struct qp_errmsg *msg)
 		(unsigned long long)(left >> 20));
 }
 
-/* Whether this one may be succeeded now. */
-static int
-check_state(const struct qp_supervisor *s, const struct qp_generation *g, struct qp_errmsg *msg)
+const struct qp_generation *
+qp_supervisor_active(const struct qp_supervisor *s)
 {
-	const struct qp_generation *other;
+	const struct qp_generation *g;
 
+	TAILQ_FOREACH (g, &s->generations, next) {
+		if (g->state == QP_DP_ACTIVE && !g->told_to_end)
+			return g;
+	}
+	return NULL;
+}
+
+bool
+qp_supervisor_handing_over(const struct qp_supervisor *s)
+{
+	return s->replaced != 0;
+}
+
+int
+qp_supervisor_may_drain(const struct qp_supervisor *s, uint32_t server_id, struct qp_errmsg *msg)
+{
+	const struct qp_generation *g = qp_supervisor_find(s, server_id), *other;
+
+	if (g == NULL)
+		return qp_fail(msg, QP_E_NOTFOUND, "no data plane has this id");
 	if (s->shutting_down)
 		return qp_fail(msg, QP_E_INUSE, "the gateway is ending");
 	if (s->adopting)
@@ -51,18 +71,24 @@ check_state(const struct qp_supervisor *s, const struct qp_generation *g, struct
 	if (s->launcher == NULL)
 		return qp_fail(msg, QP_E_UNSUPPORTED,
 			"this gateway starts no data planes (--no-auto-dataplane)");
-	return check_memory(g, msg);
+	return 0;
+}
+
+void
+qp_supervisor_configure(struct qp_supervisor *s, unsigned workers, bool busy_poll)
+{
+	s->cfg.workers = workers;
+	s->cfg.busy_poll = busy_poll;
+	qp_launcher_configure(s->launcher, workers, busy_poll);
 }
 
 int
 qp_supervisor_drain(struct qp_supervisor *s, uint32_t server_id, struct qp_errmsg *msg)
 {
-	struct qp_generation *g = server_id == 0 ? NULL : qp_supervisor_lookup(s, server_id);
-	int err;
+	int err = qp_supervisor_may_drain(s, server_id, msg);
 
-	if (g == NULL)
-		return qp_fail(msg, QP_E_NOTFOUND, "no data plane has this id");
-	err = check_state(s, g, msg);
+	if (err == 0)
+		err = check_memory(s, qp_supervisor_lookup(s, server_id), msg);
 	if (err == 0)
 		err = qp_launcher_succeed(s->launcher, msg);
 	if (err != 0)
@@ -118,6 +144,48 @@ on_drain_timeout(void *ctx)
 		qp_generation_end(g);
 }
 
+/* From its beginning on, whichever control plane saw that. */
+static void
+arm_drain_timeout(struct qp_generation *g)
+{
+	struct qp_supervisor *s = g->supervisor;
+	const uint64_t limit_ns = s->cfg.drain_timeout_s * UINT64_C(1000000000);
+	const uint64_t spent_ns = qp_now_ns() - g->draining_since_ns;
+
+	if (limit_ns == 0)
+		qp_loop_timer_cancel(s->cfg.loop, &g->drain_timeout);
+	else
+		qp_loop_timer_set(s->cfg.loop, &g->drain_timeout,
+			spent_ns < limit_ns ? (unsigned)((limit_ns - spent_ns) / 1000000u) : 0);
+}
+
+void
+qp_supervisor_set_drain_timeout(struct qp_supervisor *s, uint32_t seconds)
+{
+	struct qp_generation *g;
+
+	if (s->cfg.drain_timeout_s == seconds)
+		return;
+	s->cfg.drain_timeout_s = seconds;
+	TAILQ_FOREACH (g, &s->generations, next) {
+		if (g->state == QP_DP_DRAINING && !g->told_to_end)
+			arm_drain_timeout(g);
+	}
+}
+
+/* A predecessor of ours may have seen it, and written it down. */
+static void
+note_beginning(struct qp_generation *g)
+{
+	const uint64_t now = qp_now_ns();
+	uint64_t since = qp_shared_read(&qp_dp_link_shared(g->link)->draining_since_ns);
+
+	if (since == 0 || since > now)
+		since = now;
+	g->draining_since_ns = since;
+	qp_dp_link_note_draining(g->link, since);
+}
+
 bool
 qp_generation_say_drain(struct qp_generation *g)
 {
@@ -141,15 +209,16 @@ qp_generation_drain(struct qp_generation *g)
 	g->drained = true;
 	g->undrained = (1u << g->nworkers) - 1;
 	(void)qp_generation_say_drain(g);
+	note_beginning(g);
 	g->drain_timeout = (struct qp_loop_timer) {.fire = on_drain_timeout, .ctx = g};
-	if (s->cfg.drain_timeout_s > 0)
-		qp_loop_timer_set(s->cfg.loop, &g->drain_timeout, s->cfg.drain_timeout_s * 1000u);
+	arm_drain_timeout(g);
 	s->cfg.ops->draining(s->cfg.ctx, g);
 }
 
 void
 qp_supervisor_succeeded(struct qp_supervisor *s, struct qp_generation *g)
 {
+	const bool handed_over = s->replaced != 0;
 	struct qp_generation *other;
 
 	s->replaced = 0;
@@ -158,6 +227,7 @@ qp_supervisor_succeeded(struct qp_supervisor *s, struct qp_generation *g)
 		if (other != g && other->state == QP_DP_ACTIVE)
 			qp_generation_drain(other);
 	}
+	s->cfg.ops->settled(s->cfg.ctx, handed_over);
 }
 
 bool

@@ -49,7 +49,7 @@ Test(options, none_given_are_the_documented_defaults)
 	cr_expect_eq(qp_options_public_port(&o), 39001);
 	cr_expect_eq(o.keep_alive_s, 5u);
 	cr_expect_eq(o.idle_timeout_s, 90u);
-	cr_expect_eq(o.memory_mib, 128u);
+	cr_expect_eq(o.memory_mib, 0u);
 	cr_expect_eq(o.workers, 1u);
 	cr_expect(o.tcp_congestion == 0 && o.tcp_ecn == 1 && !o.tcp_pacing && !o.tcp_fast_open);
 	cr_expect(o.tcp_buffer_kib == 4096 && o.tcp_max_conns == 65536);
