@@ -307,21 +307,13 @@ Test(drain, control_plane_killed_meanwhile_finds_it_draining)
 	end(&p);
 }
 
-static bool
-serves(void *ctx)
-{
-	char id[16];
-
-	return id_of(&((struct pair *)ctx)->gw, "ACTIVE", id);
-}
-
 Test(drain, adopted_data_plane_is_succeeded)
 {
 	struct pair p;
 
 	start(&p, NULL, NULL);
 	restart(&p);
-	cr_assert(world_until(serves, &p, 10000));
+	gw_wait_ready(&p.gw);
 	hand_over(&p);
 	gw_send(&p.old, &(struct qp_msg) {.type = BRAIN_END});
 	cr_assert(world_until(is_reaped, &p, 10000));
