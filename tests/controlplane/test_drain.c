@@ -307,13 +307,23 @@ Test(drain, control_plane_killed_meanwhile_finds_it_draining)
 	end(&p);
 }
 
+/* Also: all its tunnels are told. */
+static bool
+serves(void *ctx)
+{
+	char body[256];
+
+	return gw_http(&((struct pair *)ctx)->gw, "GET", "/healthcheck", NULL, body,
+		       sizeof(body)) == 200;
+}
+
 Test(drain, adopted_data_plane_is_succeeded)
 {
 	struct pair p;
 
 	start(&p, NULL, NULL);
 	restart(&p);
-	gw_wait_ready(&p.gw);
+	cr_assert(world_until(serves, &p, 10000));
 	hand_over(&p);
 	gw_send(&p.old, &(struct qp_msg) {.type = BRAIN_END});
 	cr_assert(world_until(is_reaped, &p, 10000));
