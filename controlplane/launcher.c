@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Starts `quicport-data-plane` again and again: the first replacement at once,
- * then after 0.5, 1, 2 … 10 s while they keep ending soon. Loop thread.
+ * then after 0.5, 1, 2 … 10 s while they keep ending soon; after 1 s at most
+ * when the one that ended had served. Loop thread.
  */
 #define QP_LOG_MODULE QP_LOG_M_process
 #include "controlplane/launcher.h"
@@ -19,6 +20,13 @@
 #define PROGRAM QP_DATA_PLANE_PROGRAM
 /* One that lived so long was well: its end starts no back-off. */
 #define HEALTHY_NS 30000000000ull
+/*
+ * A start that fails will fail again, and costs; clients have no use for it.
+ * One that served is worth the next try: its clients were there, and are to be
+ * served again within 3 s, however often it is killed.
+ */
+#define FAILED_MOST_MS 10000u
+#define SERVED_MOST_MS 1000u
 /*
  * EAL lcore ids: 0 is the port owner's, the last is ours. A data plane takes one
  * for its main thread and one a worker; its successor takes the next, since both
@@ -44,11 +52,15 @@ struct qp_launcher {
 };
 
 unsigned
-qp_launcher_backoff_ms(unsigned failures)
+qp_launcher_backoff_ms(unsigned failures, bool served)
 {
+	const unsigned most = served ? SERVED_MOST_MS : FAILED_MOST_MS;
+	unsigned wait;
+
 	if (failures <= 1)
 		return 0;
-	return failures >= 7 ? 10000u : 250u << (failures - 1);
+	wait = failures >= 7 ? FAILED_MOST_MS : 250u << (failures - 1);
+	return wait < most ? wait : most;
 }
 
 /* Worker i's CPU: gateways beside each other start at different ones. */
@@ -77,7 +89,7 @@ on_restart(void *ctx)
 		l->cfg.failed(l->cfg.ctx, msg.text);
 		if (!l->stopped)
 			qp_loop_timer_set(
-				l->cfg.loop, &l->restart, qp_launcher_backoff_ms(l->failures + 1));
+				l->cfg.loop, &l->restart, qp_launcher_backoff_ms(l->failures + 1, false));
 	}
 }
 
@@ -102,7 +114,7 @@ on_ended(void *ctx, int status)
 		return;
 	}
 	l->failures = qp_now_ns() - l->started_ns >= HEALTHY_NS ? 1 : l->failures + 1;
-	wait_ms = qp_launcher_backoff_ms(l->failures);
+	wait_ms = qp_launcher_backoff_ms(l->failures, l->served);
 	qp_log(QP_LOG_WARN, "the data plane's process ended: a new one is started",
 		QP_LOG_STR("how", how), QP_LOG_U64("wait_ms", wait_ms));
 	if (!l->served) {

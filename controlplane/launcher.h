@@ -62,7 +62,7 @@ int qp_launcher_status(const struct qp_launcher *l, pid_t pid);
 /* One runs, or is about to be started. */
 bool qp_launcher_busy(const struct qp_launcher *l);
 
-/* Milliseconds to wait before the next start after `failures` in a row. */
-unsigned qp_launcher_backoff_ms(unsigned failures);
+/* Milliseconds to wait before the next start after `failures` in a row, the last of one that `served`. */
+unsigned qp_launcher_backoff_ms(unsigned failures, bool served);
 
 #endif

@@ -347,6 +347,15 @@ Test(proc, backoff_grows_to_ten_seconds)
 	const unsigned want[] = {0, 0, 500, 1000, 2000, 4000, 8000, 10000, 10000};
 
 	for (unsigned i = 0; i < sizeof(want) / sizeof(want[0]); i++)
-		cr_expect_eq(qp_launcher_backoff_ms(i), want[i], "%u failures: %u ms", i,
-			qp_launcher_backoff_ms(i));
+		cr_expect_eq(qp_launcher_backoff_ms(i, false), want[i], "%u failures: %u ms", i,
+			qp_launcher_backoff_ms(i, false));
+}
+
+Test(proc, backoff_after_one_that_served_ends_at_a_second)
+{
+	const unsigned want[] = {0, 0, 500, 1000, 1000, 1000, 1000, 1000};
+
+	for (unsigned i = 0; i < sizeof(want) / sizeof(want[0]); i++)
+		cr_expect_eq(qp_launcher_backoff_ms(i, true), want[i], "%u failures: %u ms", i,
+			qp_launcher_backoff_ms(i, true));
 }
