@@ -193,6 +193,41 @@ eal_runtime_base(void)
 }
 
 void
+qp_host_eal_file(const char *prefix, const char *file, char path[PATH_MAX])
+{
+	snprintf(path, PATH_MAX, "%s/dpdk/%s/%s", eal_runtime_base(), prefix, file);
+}
+
+/* "mp_socket_PID_TIME", "fbarray_memseg-…_PID_TIME", the time in hexadecimal digits. */
+static bool
+is_of_process(const char *name, pid_t pid)
+{
+	char mark[16];
+	const char *last = strrchr(name, '_');
+	int len = snprintf(mark, sizeof(mark), "_%d", (int)pid);
+
+	return last != NULL && last - name >= len && strncmp(last - len, mark, (size_t)len) == 0;
+}
+
+void
+qp_host_eal_forget(const char *prefix, pid_t pid)
+{
+	char path[PATH_MAX];
+	struct dirent *e;
+	DIR *d;
+
+	qp_host_eal_file(prefix, "", path);
+	d = opendir(path);
+	if (d == NULL)
+		return;
+	while ((e = readdir(d)) != NULL) {
+		if (is_of_process(e->d_name, pid))
+			unlinkat(dirfd(d), e->d_name, 0);
+	}
+	closedir(d);
+}
+
+void
 qp_host_eal_cleanup(const char *prefix)
 {
 	char path[PATH_MAX];

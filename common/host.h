@@ -5,6 +5,8 @@
 #include <limits.h>
 #include <stdint.h>
 
+#include <sys/types.h>
+
 #include "common/error.h"
 
 /*
@@ -33,6 +35,15 @@ int qp_host_hugepages(uint64_t want_bytes, struct qp_hugepages *out, struct qp_e
  * need neither any more. Nothing there is success.
  */
 void qp_host_eal_cleanup(const char *prefix);
+
+/* The path of a file in EAL's runtime folder of `prefix`. */
+void qp_host_eal_file(const char *prefix, const char *file, char path[PATH_MAX]);
+
+/*
+ * Removes from that folder what EAL made for a process that is dead: sockets
+ * and shadows of the page tables, which EAL itself leaves there for ever.
+ */
+void qp_host_eal_forget(const char *prefix, pid_t pid);
 
 /* The CPUs that this process may run on, ascending; returns how many, at least 1. */
 unsigned qp_host_cpus(unsigned cpus[QP_MAX_CPUS]);

@@ -114,6 +114,54 @@ struct qp_owner_reply {
 	char why[240];
 };
 
+/*
+ * The port owner's other socket (SOCK_SEQPACKET), owner.sock in EAL's runtime folder, for control
+ * planes and data planes: struct qp_owner_ask, each answered by struct qp_owner_told, in order.
+ * A connection is its process: what it has begun and what it holds ends with it, so each keeps it
+ * for life.
+ *
+ * A process that starts EAL takes locks in shared memory, and may be killed with them. So it asks
+ * first (BEGIN) and tells when it is there (ATTACHED): one at a time, meanwhile the port owner
+ * takes none of them itself, and frees what one that has died has left. Afterwards nobody but the
+ * port owner touches a shared lock: data planes get zones from it for all that is theirs (RESERVE).
+ */
+#define QP_OWNER_LINK_MAGIC 0x51504f4cu /* "QPOL" */
+#define QP_OWNER_LINK_VERSION 1u
+#define QP_OWNER_LINK_SOCKET "owner.sock"
+#define QP_OWNER_LINK_IDS 16u
+
+enum qp_owner_ask_type {
+	QP_OWNER_BEGIN = 1, /* answered when it is the asker's turn */
+	QP_OWNER_ATTACHED,
+	QP_OWNER_RESERVE,   /* a zone of `bytes` for the data plane `server_id`, which is the asker */
+	QP_OWNER_FIND,      /* where a zone is, by its name */
+	QP_OWNER_RECLAIM,   /* `server_id` is dead: refused when it is not; `n` zones were freed */
+	QP_OWNER_MEMORY,    /* `bytes` that `server_id` has, `left` for others */
+	QP_OWNER_LIST,      /* `n` generations that have memory, dead or not */
+};
+
+struct qp_owner_ask {
+	uint32_t magic;
+	uint32_t version;    /* QP_OWNER_LINK_VERSION */
+	uint32_t type;       /* enum qp_owner_ask_type */
+	uint32_t server_id;
+	uint64_t bytes;
+	char name[32];       /* of the zone; has "_SERVERID" in it */
+};
+
+struct qp_owner_told {
+	uint32_t magic;
+	uint32_t version;
+	uint32_t type;       /* the question's */
+	uint32_t ok;         /* 1; 0: `why` says why not */
+	uint64_t address;    /* the same in all processes */
+	uint64_t bytes;
+	uint64_t left;
+	uint32_t n;
+	uint32_t id[QP_OWNER_LINK_IDS];
+	char why[196];
+};
+
 enum qp_dp_state {
 	QP_DP_STARTING = 1,
 	QP_DP_ACTIVE = 2,

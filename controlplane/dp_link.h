@@ -22,7 +22,7 @@ struct qp_dp_link;
  */
 int qp_dp_link_open(uint32_t server_id, unsigned nworkers, uint32_t epoch, uint32_t version,
 	const int *doorbells, struct qp_dp_link **out, struct qp_errmsg *msg);
-/* Closes the doorbells. The memory stays: see qp_dp_link_reclaim. NULL is allowed. */
+/* Closes the doorbells. The memory stays: see qp_memory_reclaim. NULL is allowed. */
 void qp_dp_link_close(struct qp_dp_link *l);
 
 /* What has a fixed place: state, heartbeats. */
@@ -57,27 +57,5 @@ void qp_dp_link_sleep(struct qp_dp_link *l);
 void qp_dp_link_wake(struct qp_dp_link *l);
 bool qp_dp_link_pending(const struct qp_dp_link *l, unsigned worker);
 
-/*
- * Bytes of the memzones of a generation, named as below, and bytes that are free
- * for others. Approximate: what is free may lie in pieces.
- */
-void qp_dp_link_memory(uint32_t server_id, uint64_t *used, uint64_t *left);
-
-/* A memzone by its name, of a generation that may be dead; NULL: there is none. */
-const void *qp_dp_link_zone(const char *name, size_t *len);
-
-/*
- * A dead generation's memory goes back: every memzone whose name has
- * "_SERVERID" in it, followed by "_" or the end, and the rings, mempools and
- * stacks inside, which includes what a data plane names so. Returns how many
- * zones were freed. Only when its process is gone and its link is closed.
- */
-unsigned qp_dp_link_reclaim(uint32_t server_id);
-
-/*
- * The ids of generations whose shared blocks are there, dead ones included, 16
- * at most; how many. 0 before this process has attached to the memory.
- */
-unsigned qp_dp_link_found(uint32_t server_id[16]);
 
 #endif

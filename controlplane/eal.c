@@ -17,6 +17,7 @@
 
 #include "common/host.h"
 #include "common/log.h"
+#include "controlplane/memory.h"
 
 /* Each process has lcore ids of its own (mempool caches): ours is the last, the first are theirs. */
 #define CONTROL_PLANE_LCORE (RTE_MAX_LCORE - 1)
@@ -41,6 +42,7 @@ int
 qp_eal_attach(const char *instance, struct qp_errmsg *msg)
 {
 	char lcores[QP_LCORES_TEXT_BYTES];
+	int err;
 
 	qp_host_eal_lcores(CONTROL_PLANE_LCORE, lcores);
 	const char *argv[] = {"quicport-control-plane", "--proc-type=secondary", "--file-prefix",
@@ -54,13 +56,16 @@ qp_eal_attach(const char *instance, struct qp_errmsg *msg)
 			rte_openlog_stream(log_stream);
 		}
 	}
+	err = qp_memory_begin(instance, msg);
+	if (err != 0)
+		return err;
 	if (rte_eal_init((int)(sizeof(argv) / sizeof(argv[0])) - 1, (char **)(uintptr_t)argv) < 0)
 		return qp_fail(msg, QP_E_IO,
 			"cannot attach to the port owner's memory (%s): start with --log-level "
 			"debug to see DPDK's reasons",
 			rte_strerror(rte_errno));
 	attached = true;
-	return 0;
+	return qp_memory_attached(msg);
 }
 
 void

@@ -30,6 +30,7 @@
 #include "controlplane/eal.h"
 #include "controlplane/fdstore.h"
 #include "controlplane/gateway_internal.h"
+#include "controlplane/memory.h"
 #include "controlplane/reexec.h"
 #include "controlplane/reload.h"
 
@@ -316,7 +317,7 @@ open_services(struct qp_gateway *g, struct qp_errmsg *msg)
 		return qp_fail(msg, QP_E_NOMEM, "out of memory");
 	g->goodbyes = qp_goodbyes_new(&(struct qp_goodbyes_config) {.loop = g->loop,
 		.socket = qp_gateway_quic_socket,
-		.zone = qp_dp_link_zone,
+		.zone = qp_memory_zone,
 		.ctx = g});
 	if (g->goodbyes == NULL)
 		return qp_fail(msg, QP_E_NOMEM, "out of memory");
@@ -492,6 +493,7 @@ close_modules(struct qp_gateway *g)
 	qp_enforce_free(g->enforce);
 	qp_tunnels_free(g->tunnels);
 	qp_supervisor_free(g->supervisor);
+	qp_memory_watch(NULL);
 	qp_owner_free(g->owner);
 	qp_events_free(g->events);
 	qp_loop_unwatch(g->loop, &g->hostnet_watch);

@@ -13,6 +13,7 @@
 #include "controlplane/admin_calls.h"
 #include "controlplane/eal.h"
 #include "controlplane/gateway_internal.h"
+#include "controlplane/memory.h"
 #include "controlplane/reexec.h"
 
 int
@@ -126,13 +127,20 @@ configure(void *ctx, struct qp_msg_config *out)
 	memcpy(out->key_file, g->cred->key_path, sizeof(out->key_file));
 }
 
-/* The data plane attaches to the memory now, and so do we: side by side. */
+/* The data plane attaches to the memory now, and so do we: one after the other. */
 static int
 attach_too(void *ctx, struct qp_errmsg *msg)
 {
 	struct qp_gateway *g = ctx;
 
-	return qp_eal_attached() ? 0 : qp_eal_attach(g->instance.name, msg);
+	int err;
+
+	if (qp_eal_attached())
+		return 0;
+	err = qp_eal_attach(g->instance.name, msg);
+	if (err == 0)
+		qp_memory_watch(g->loop);
+	return err;
 }
 
 /* `error`: why it could not leave that state; NULL: it has just come to it. */
@@ -270,7 +278,7 @@ last_words(uint32_t server_id)
 	const void *zone;
 
 	snprintf(name, sizeof(name), QP_LAST_WORDS_NAME, server_id);
-	zone = qp_dp_link_zone(name, &len);
+	zone = qp_memory_zone(name, &len);
 	return len >= sizeof(struct qp_last_words) ? zone : NULL;
 }
 

@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "controlplane/memory.h"
 #include "controlplane/supervisor_internal.h"
 
 const char *
@@ -95,7 +96,7 @@ has_served(const struct qp_generation *g)
 }
 
 static void
-log_end(const struct qp_generation *g, bool served, bool well, unsigned zones)
+log_end(const struct qp_generation *g, bool served, bool well)
 {
 	if (!served)
 		qp_log(QP_LOG_WARN, "a data plane ended before it served",
@@ -105,7 +106,7 @@ log_end(const struct qp_generation *g, bool served, bool well, unsigned zones)
 	else
 		qp_log(QP_LOG_ERROR, "data plane died: its tunnels are gone",
 			QP_LOG_HEX("dp_id", g->server_id), QP_LOG_I64("pid", g->pid),
-			QP_LOG_STR("how", g->how), QP_LOG_U64("zones_freed", zones));
+			QP_LOG_STR("how", g->how));
 }
 
 /* Its process is gone. */
@@ -116,7 +117,6 @@ qp_generation_process_ended(void *ctx, uint32_t events)
 	struct qp_supervisor *s = g->supervisor;
 	uint32_t server_id = g->server_id;
 	const int status = status_of(g);
-	unsigned zones;
 	bool served, well;
 
 	(void)events;
@@ -139,9 +139,9 @@ qp_generation_process_ended(void *ctx, uint32_t events)
 		qp_instance_remove_process(s->cfg.instance, g->pid);
 		qp_dp_link_close(g->link);
 		g->link = NULL;
+		log_end(g, served, well);
 		s->cfg.ops->remains(s->cfg.ctx, server_id);
-		zones = qp_dp_link_reclaim(server_id);
-		log_end(g, served, well, zones);
+		qp_memory_reclaim(server_id);
 	}
 	qp_generation_free(g);
 	qp_supervisor_check_adopted(s);

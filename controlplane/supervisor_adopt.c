@@ -10,6 +10,7 @@
 #include <sys/pidfd.h>
 #include <unistd.h>
 
+#include "controlplane/memory.h"
 #include "controlplane/supervisor_internal.h"
 
 /* They try many times a second; a machine that is busy with other things needs longer. */
@@ -166,15 +167,15 @@ static void
 reclaim_dead(const struct qp_supervisor *s)
 {
 	uint32_t id[16];
-	const unsigned n = qp_dp_link_found(id);
+	const unsigned n = qp_memory_list(id);
 
 	for (unsigned i = 0; i < n; i++) {
 		if (qp_supervisor_lookup(s, id[i]) != NULL)
 			continue;
 		s->cfg.ops->remains(s->cfg.ctx, id[i]);
 		qp_log(QP_LOG_WARN, "a data plane died meanwhile: its memory is freed",
-			QP_LOG_HEX("dp_id", id[i]),
-			QP_LOG_U64("zones_freed", qp_dp_link_reclaim(id[i])));
+			QP_LOG_HEX("dp_id", id[i]));
+		qp_memory_reclaim(id[i]);
 	}
 }
 

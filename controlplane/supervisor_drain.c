@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "controlplane/memory.h"
 #include "controlplane/supervisor_internal.h"
 
 /* Rings, timers and what is no mempool come on top. */
@@ -18,7 +19,7 @@ check_memory(const struct qp_supervisor *s, const struct qp_generation *g, struc
 {
 	uint64_t need, left;
 
-	qp_dp_link_memory(g->server_id, &need, &left);
+	qp_memory_usage(g->server_id, &need, &left);
 	need = need / g->nworkers * s->cfg.workers;
 	if (need + MEMORY_SLACK <= left)
 		return 0;

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "common/ipc_version.h"
+#include "common/owner_link.h"
 #include "common/shared.h"
 
 #define REPLY_FDS 2 /* the control plane's doorbell, the lifeline */
@@ -143,7 +144,7 @@ qp_attach_connect(struct qp_attachment *a, const char *instance, uint32_t nworke
 {
 	int rc;
 
-	*a = (struct qp_attachment) {.sock = -1, .cp_doorbell = -1, .lifeline = -1,
+	*a = (struct qp_attachment) {.sock = -1, .cp_doorbell = -1, .lifeline = -1, .owner = -1,
 		.nworkers = nworkers, .lcore_base = lcore_base};
 	for (uint32_t i = 0; i < QP_MAX_WORKERS; i++)
 		a->doorbell[i] = i < nworkers ? eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) : -1;
@@ -183,18 +184,70 @@ make_rings(struct qp_attachment *a)
 	}
 }
 
+int
+qp_attach_begin(struct qp_attachment *a, const char *instance, struct qp_errmsg *msg)
+{
+	struct qp_owner_told told;
+	int rc = qp_owner_link_open(instance, &a->owner, msg);
+
+	/* One that cannot be asked yet: all start at once, as they did then. */
+	if (rc == QP_E_NOTFOUND)
+		return 0;
+	return rc == 0 ? qp_owner_link_ask(a->owner, QP_OWNER_BEGIN, &told, msg) : rc;
+}
+
+static size_t
+block_bytes(const struct qp_attachment *a)
+{
+	return RTE_ALIGN_CEIL(qp_shared_bytes(a->nworkers, ring_bytes()), RTE_CACHE_LINE_SIZE);
+}
+
+void *
+qp_attach_zone(struct qp_attachment *a, const char *name, uint64_t bytes, struct qp_errmsg *msg)
+{
+	const struct rte_memzone *zone;
+	struct qp_owner_told told;
+
+	if (a->owner >= 0)
+		return qp_owner_link_zone(a->owner, QP_OWNER_RESERVE, a->server_id, name, bytes,
+			       &told, msg) == 0
+			       ? (void *)(uintptr_t)told.address
+			       : NULL;
+	/* Of an earlier release, which cannot be asked: by our own hands. */
+	zone = rte_memzone_reserve_aligned(name, bytes, SOCKET_ID_ANY, 0, RTE_CACHE_LINE_SIZE);
+	if (zone != NULL)
+		return zone->addr;
+	qp_fail(msg, QP_E_NOMEM,
+		"no hugepage memory for a data plane (%s): raise --memory, or reserve more "
+		"hugepages (scripts/setup.sh)",
+		rte_strerror(rte_errno));
+	return NULL;
+}
+
 static int
-make_shared(struct qp_attachment *a)
+get_memory(struct qp_attachment *a, struct qp_errmsg *msg)
 {
 	char name[RTE_MEMZONE_NAMESIZE];
-	const struct rte_memzone *zone;
+	struct qp_owner_told told;
+	int rc = a->owner >= 0
+			 ? qp_owner_link_ask(a->owner, QP_OWNER_ATTACHED, &told, msg)
+			 : 0;
 
+	if (rc != 0)
+		return rc;
 	snprintf(name, sizeof(name), QP_SHARED_NAME, a->server_id);
-	zone = rte_memzone_reserve_aligned(name, qp_shared_bytes(a->nworkers, ring_bytes()),
-		SOCKET_ID_ANY, 0, RTE_CACHE_LINE_SIZE);
-	if (zone == NULL)
-		return QP_E_NOMEM;
-	a->shared = zone->addr;
+	a->shared = qp_attach_zone(a, name, block_bytes(a) + a->pool_bytes, msg);
+	return a->shared != NULL ? 0 : QP_E_NOMEM;
+}
+
+static int
+make_shared(struct qp_attachment *a, struct qp_errmsg *msg)
+{
+	int rc = get_memory(a, msg);
+
+	if (rc != 0)
+		return rc;
+	a->pools = (char *)a->shared + block_bytes(a);
 	qp_shared_init(a->shared, a->nworkers, ring_bytes());
 	a->shared->server_id = a->server_id;
 	a->shared->pid = getpid();
@@ -208,12 +261,10 @@ int
 qp_attach_share(struct qp_attachment *a, struct qp_errmsg *msg)
 {
 	struct qp_attach_ready ready = {.magic = QP_ATTACH_MAGIC, .ok = 1};
-	int rc = make_shared(a);
+	int rc = make_shared(a, msg);
 
 	if (rc < 0) {
 		ready.ok = 0;
-		qp_fail(msg, rc, "no hugepage memory for the rings (%s): raise --memory",
-			rte_strerror(rte_errno));
 		snprintf(ready.why, sizeof(ready.why), "%.240s", msg->text);
 	}
 	if (send(a->sock, &ready, sizeof(ready), MSG_NOSIGNAL) != (ssize_t)sizeof(ready) && rc == 0)
@@ -279,4 +330,5 @@ qp_attach_close(struct qp_attachment *a)
 		close(a->sock);
 	if (a->lifeline >= 0)
 		close(a->lifeline);
+	/* Not `owner`: it ends with the process, and says so to the port owner. */
 }

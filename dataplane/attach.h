@@ -24,7 +24,10 @@ struct qp_attachment {
 	uint32_t lcore_base;                       /* for the control plane to know */
 	uint32_t version;                          /* of the ring protocol, that both speak */
 	int doorbell[QP_MAX_WORKERS];
+	int owner;                                 /* the port owner's owner.sock; -1: of an earlier release */
+	uint64_t pool_bytes;                       /* wanted behind block and rings: the caller's say */
 	struct qp_gen_shared *shared;
+	void *pools;                               /* … and where they are */
 	/* Of this epoch, in the zone behind `shared`. */
 	struct rte_ring *to_cp[QP_MAX_WORKERS];
 	struct rte_ring *from_cp[QP_MAX_WORKERS];
@@ -36,8 +39,13 @@ struct qp_attachment {
  */
 int qp_attach_connect(struct qp_attachment *a, const char *instance, uint32_t nworkers,
 	uint32_t lcore_base, struct qp_errmsg *msg);
-/* After EAL's start: makes memzone and rings, and says that they are there. */
+/* Before EAL's start: returns when it is this process's turn to attach. QP_E_CLOSED, QP_E_AGAIN. */
+int qp_attach_begin(struct qp_attachment *a, const char *instance, struct qp_errmsg *msg);
+/* After it: gets the memory, makes the rings in it, and says that they are there. */
 int qp_attach_share(struct qp_attachment *a, struct qp_errmsg *msg);
+/* After that: another zone, which outlives the process. NULL: `msg` says why. */
+void *qp_attach_zone(
+	struct qp_attachment *a, const char *name, uint64_t bytes, struct qp_errmsg *msg);
 /*
  * Introduces a data plane that runs to a new control plane: `next` is `a` with
  * another socket, doorbell and epoch, and fresh rings. Once nobody uses those
@@ -51,8 +59,8 @@ int qp_attach_switch(struct qp_attachment *a, const struct qp_attachment *next,
 /* The control plane is gone: its socket is closed. */
 void qp_attach_lost(struct qp_attachment *a);
 /*
- * Closes the descriptors. Rings and memzone stay: the control plane still reads
- * the last counters, and frees them by name, as it must after a crash anyway.
+ * Closes the descriptors. The memory stays: the control plane still reads the
+ * last counters, and has it freed, as it must after a crash anyway.
  */
 void qp_attach_close(struct qp_attachment *a);
 

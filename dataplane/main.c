@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "common/crash.h"
+#include "common/farewell.h"
 #include "common/host.h"
 #include "common/log.h"
 #include "common/opt.h"
@@ -151,15 +152,22 @@ static int
 make_workers(struct data_plane *dp, struct qp_errmsg *msg)
 {
 	const struct qp_attachment *a = &dp->attachment;
+	char name[RTE_MEMZONE_NAMESIZE];
+	void *farewells;
 	int rc = 0;
 
 	for (uint32_t i = 0; i < dp->opt.workers && rc == 0; i++) {
+		snprintf(name, sizeof(name), QP_FAREWELL_NAME, a->server_id, i);
+		farewells = qp_attach_zone(&dp->attachment, name, qp_worker_farewell_bytes(), msg);
+		if (farewells == NULL)
+			return QP_E_NOMEM;
 		const struct qp_worker_config cfg = {
 			.index = i,
 			.server_id = a->server_id,
 			.mbufs = dp->opt.mbufs,
+			.pools = (char *)a->pools + i * qp_worker_pool_bytes(dp->opt.mbufs),
+			.farewells = farewells,
 			.busy_poll = dp->opt.busy_poll,
-			.socket = (int)rte_lcore_to_socket_id(dp->opt.lcore_base + 1 + i),
 			.shared = a->shared,
 			.doorbell = a->doorbell[i],
 			.cp_doorbell = a->cp_doorbell,
@@ -313,14 +321,14 @@ open_signals(struct data_plane *dp, struct qp_errmsg *msg)
 
 /* Where the control plane finds them. Without memory for it they go to stderr. */
 static void
-leave_last_words(const struct data_plane *dp)
+leave_last_words(struct data_plane *dp)
 {
-	const struct rte_memzone *zone;
 	char name[RTE_MEMZONE_NAMESIZE];
+	struct qp_errmsg msg;
 
 	snprintf(name, sizeof(name), QP_LAST_WORDS_NAME, dp->attachment.server_id);
-	zone = rte_memzone_reserve(name, sizeof(struct qp_last_words), SOCKET_ID_ANY, 0);
-	qp_crash_handle(&(struct qp_crash_config) {.words = zone != NULL ? zone->addr : NULL});
+	qp_crash_handle(&(struct qp_crash_config) {.words = qp_attach_zone(&dp->attachment, name,
+							   sizeof(struct qp_last_words), &msg)});
 	qp_crash_this_thread("main");
 }
 
@@ -334,7 +342,10 @@ run(struct data_plane *dp, struct qp_errmsg *msg)
 	if (rc < 0)
 		return rc;
 	qp_log_set_generation(dp->attachment.server_id);
-	rc = start_eal(dp, msg);
+	dp->attachment.pool_bytes = dp->opt.workers * qp_worker_pool_bytes(dp->opt.mbufs);
+	rc = qp_attach_begin(&dp->attachment, dp->opt.instance, msg);
+	if (rc == 0)
+		rc = start_eal(dp, msg);
 	if (rc == 0) {
 		rc = qp_attach_share(&dp->attachment, msg);
 		leave_last_words(dp);

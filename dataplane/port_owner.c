@@ -5,6 +5,7 @@
  * It ends when nobody holds the lifeline's other end any more, or on SIGTERM,
  * and takes EAL's files with it. One thread of ours; EAL has its own. From its
  * readiness on it is locked in (owner_sandbox.c).
+ * It makes and frees the memory of the data planes (owner_users.c).
  * Whose memory it is it learns from its command line, or as a service of its
  * own from its socket (owner_service.c).
  * Supervision and everything else are the control plane's.
@@ -28,8 +29,10 @@
 #include "common/host.h"
 #include "common/log.h"
 #include "common/opt.h"
+#include "dataplane/owner_locks.h"
 #include "dataplane/owner_sandbox.h"
 #include "dataplane/owner_service.h"
+#include "dataplane/owner_users.h"
 #include "dataplane/telemetry.h"
 
 #define OWNER_LCORE 0u
@@ -173,21 +176,27 @@ longest_sleep(void)
 
 /* Until the lifeline's end or SIGTERM. `service` NULL: no control plane comes again. */
 static void
-sleep_until_done(const struct options *o, struct qp_owner_service *service, int signals)
+sleep_until_done(const struct options *o, struct qp_owner_service *service,
+	struct qp_owner_users *users, int signals)
 {
-	struct pollfd fds[] = {
+	struct pollfd fds[3 + QP_OWNER_USERS_FDS] = {
 		{.fd = (int)o->lifeline_fd, .events = 0}, /* POLLHUP needs no asking */
 		{.fd = signals, .events = POLLIN},
 		{.fd = service != NULL ? service->listen_fd : -1, .events = POLLIN},
 	};
 	/* A control plane's child is not whom the service manager watches. */
-	int sleep_ms = service != NULL ? longest_sleep() : -1;
+	const int watched_ms = service != NULL ? longest_sleep() : -1;
 
 	for (;;) {
-		if (poll(fds, 3, sleep_ms) < 0 && errno == EINTR)
+		int sleep_ms = qp_owner_users_wait(users, fds + 3);
+
+		if (sleep_ms < 0)
+			sleep_ms = watched_ms;
+		if (poll(fds, 3 + QP_OWNER_USERS_FDS, sleep_ms) < 0 && errno == EINTR)
 			continue;
-		if (sleep_ms >= 0)
+		if (watched_ms >= 0)
 			sd_notify(0, "WATCHDOG=1");
+		qp_owner_users_turn(users, fds + 3);
 		if (fds[2].revents != 0)
 			qp_owner_service_again(service);
 		if (fds[0].revents != 0 || (fds[1].revents != 0 && told_to_end(signals)))
@@ -253,11 +262,13 @@ own(struct options *o, struct qp_owner_service *service, int signals)
 	char *eal_text = NULL;
 	size_t eal_len = 0;
 	FILE *eal_log = open_memstream(&eal_text, &eal_len);
+	static struct qp_owner_users users;
 	struct qp_errmsg msg;
 
 	if (eal_log == NULL)
 		return fail(o, service, strerror(errno));
-	if (start_eal(o, eal_log, &msg) != 0) {
+	if (start_eal(o, eal_log, &msg) != 0 ||
+		qp_owner_users_open(&users, o->instance, &msg) != 0) {
 		fflush(eal_log);
 		if (eal_len > 0)
 			qp_log(QP_LOG_WARN, "DPDK's last words",
@@ -265,11 +276,14 @@ own(struct options *o, struct qp_owner_service *service, int signals)
 		qp_host_eal_cleanup(o->instance);
 		return fail(o, service, msg.text);
 	}
+	if (qp_owner_locks_find(o->instance, &msg) != 0)
+		qp_log(QP_LOG_WARN, "locks of processes that die while they attach stay held",
+			QP_LOG_STR("reason", msg.text));
 	if (qp_owner_sandbox_close(&msg) != 0)
 		qp_log(QP_LOG_WARN, "the port owner runs without its sandbox",
 			QP_LOG_STR("reason", msg.text));
 	succeed(o, service);
-	sleep_until_done(o, service, signals);
+	sleep_until_done(o, service, &users, signals);
 	/*
 	 * Not by rte_eal_cleanup(): it waits for a lock that a control plane may
 	 * have been killed with. The kernel unmaps, and the files go here.

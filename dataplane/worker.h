@@ -21,7 +21,8 @@ struct qp_worker_config {
 	uint32_t server_id;
 	uint32_t mbufs;           /* plain mbufs of 2 KiB, and as many indirect ones */
 	bool busy_poll;           /* never sleeps */
-	int socket;               /* NUMA node of its memory */
+	void *pools;              /* qp_worker_pool_bytes of shared memory; outlives the worker */
+	void *farewells;          /* likewise; see common/farewell.h */
 	struct qp_gen_shared *shared;
 	uint32_t version;               /* of the ring protocol, that both speak at first */
 	int doorbell;             /* eventfd that the control plane rings */
@@ -31,6 +32,9 @@ struct qp_worker_config {
 	const atomic_bool *stop;  /* set by the main thread, which then rings the doorbell */
 };
 
+/* What the pools of a worker need, and what it leaves behind when it dies. */
+uint64_t qp_worker_pool_bytes(uint32_t mbufs);
+uint64_t qp_worker_farewell_bytes(void);
 /* Makes pools and timers. On failure nothing is left. */
 int qp_worker_new(const struct qp_worker_config *cfg, struct qp_worker **out,
 	struct qp_errmsg *msg);

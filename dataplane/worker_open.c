@@ -10,7 +10,6 @@
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
 #include <rte_mempool.h>
-#include <rte_memzone.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,12 +19,12 @@
 #include "common/heap.h"
 #include "common/log.h"
 #include "common/shared.h"
+#include "dataplane/pool.h"
 #include "dataplane/quic/farewell.h"
 
 #define MTU 1500u          /* TCP's first hop where a frame does not say */
 #define LINK_MTU_MAX 9216u /* … and at most: a jumbo frame. lo's 64 KiB would make a segment exceed small windows */
 #define HOST_PORT_MTU 65535u
-#define POOL_CACHE 256u
 #define STREAM_WINDOW (256u * 1024) /* at first */
 
 static uint64_t
@@ -250,38 +249,36 @@ qp_worker_configure(struct qp_worker *w, const struct qp_msg_config *in)
 	say_hello(w, why.text);
 }
 
-static int
-make_pools(struct qp_worker *w, struct qp_errmsg *msg)
+uint64_t
+qp_worker_farewell_bytes(void)
+{
+	return qp_farewells_bytes(QP_QUIC_MAX_CONNS);
+}
+
+uint64_t
+qp_worker_pool_bytes(uint32_t mbufs)
+{
+	return qp_pool_bytes(mbufs, RTE_MBUF_DEFAULT_BUF_SIZE) + qp_pool_bytes(mbufs, 0);
+}
+
+static void
+make_pools(struct qp_worker *w)
 {
 	char name[RTE_MEMPOOL_NAMESIZE];
+	char *at = w->cfg.pools;
 
 	snprintf(name, sizeof(name), QP_POOL_NAME, w->cfg.server_id, w->cfg.index);
-	w->pool = rte_pktmbuf_pool_create(name, w->cfg.mbufs, POOL_CACHE, 0,
-		RTE_MBUF_DEFAULT_BUF_SIZE, w->cfg.socket);
+	w->pool = qp_pool_make(at, name, w->cfg.mbufs, RTE_MBUF_DEFAULT_BUF_SIZE);
+	at += qp_pool_bytes(w->cfg.mbufs, RTE_MBUF_DEFAULT_BUF_SIZE);
 	snprintf(name, sizeof(name), QP_INDIRECT_NAME, w->cfg.server_id, w->cfg.index);
-	w->indirect = rte_pktmbuf_pool_create(name, w->cfg.mbufs, POOL_CACHE, 0, 0, w->cfg.socket);
-	if (w->pool == NULL || w->indirect == NULL)
-		return qp_fail(msg, QP_E_NOMEM,
-			"no hugepage memory for %u packet buffers: raise --memory, or reserve more "
-			"hugepages (scripts/setup.sh)",
-			w->cfg.mbufs);
-	return 0;
+	w->indirect = qp_pool_make(at, name, w->cfg.mbufs, 0);
 }
 
 static int
 make_farewells(struct qp_worker *w, struct qp_errmsg *msg)
 {
-	const struct rte_memzone *zone;
-	char name[RTE_MEMZONE_NAMESIZE];
-
-	snprintf(name, sizeof(name), QP_FAREWELL_NAME, w->cfg.server_id, w->cfg.index);
-	zone = rte_memzone_reserve(
-		name, qp_farewells_bytes(QP_QUIC_MAX_CONNS), w->cfg.socket, 0);
-	if (zone != NULL)
-		w->farewells = qp_farewells_new(zone->addr, QP_QUIC_MAX_CONNS);
-	return w->farewells != NULL
-		       ? 0
-		       : qp_fail(msg, QP_E_NOMEM, "no memory for a worker: raise --memory");
+	w->farewells = qp_farewells_new(w->cfg.farewells, QP_QUIC_MAX_CONNS);
+	return w->farewells != NULL ? 0 : qp_fail(msg, QP_E_NOMEM, "no memory for a worker");
 }
 
 static void
@@ -316,12 +313,12 @@ qp_worker_new(const struct qp_worker_config *cfg, struct qp_worker **out, struct
 	qp_worker_share_init(w);
 	w->now_ns = qp_worker_clock_ns();
 	w->wheel = qp_wheel_new(w->now_ns);
-	if (w->wheel == NULL)
-		rc = qp_fail(msg, QP_E_NOMEM, "no memory for timers");
-	else
-		rc = make_pools(w, msg);
-	if (rc == 0)
-		rc = make_farewells(w, msg);
+	if (w->wheel == NULL) {
+		qp_worker_free(w);
+		return qp_fail(msg, QP_E_NOMEM, "no memory for timers");
+	}
+	make_pools(w);
+	rc = make_farewells(w, msg);
 	if (rc < 0) {
 		qp_worker_free(w);
 		return rc;
@@ -349,7 +346,5 @@ qp_worker_free(struct qp_worker *w)
 	if (w->wheel != NULL)
 		qp_wheel_free(w->wheel);
 	qp_farewells_free(w->farewells);
-	rte_mempool_free(w->pool);
-	rte_mempool_free(w->indirect);
 	free(w);
 }

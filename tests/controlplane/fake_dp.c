@@ -251,6 +251,8 @@ main(int argc, char **argv)
 		fprintf(stderr, "fake_dp: %s\n", msg.text);
 		return 1;
 	}
+	if (qp_attach_begin(&attachment, instance, &msg) != 0)
+		die(msg.text);
 	start_eal();
 	if (qp_attach_share(&attachment, &msg) != 0)
 		die(msg.text);

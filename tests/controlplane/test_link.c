@@ -12,6 +12,7 @@
 #include <rte_ring.h>
 #include <rte_ring_elem.h>
 
+#include "common/genmem.h"
 #include "controlplane/dp_link.h"
 
 #define ID 4711u
@@ -200,7 +201,7 @@ Test(link, dead_generation_gives_its_memory_back)
 				rte_pktmbuf_pool_create(name, 63, 0, 0, 2048, SOCKET_ID_ANY));
 			cr_expect_eq(zones(), 2u);
 		}
-		cr_expect_gt(qp_dp_link_reclaim(ID), 0u);
+		cr_expect_gt(qp_genmem_reclaim(ID), 0u);
 		cr_expect_eq(zones(), 1u);
 		snprintf(name, sizeof(name), QP_POOL_NAME, ID, 0);
 		cr_expect_null(rte_mempool_lookup(name), "a freed pool is still listed");

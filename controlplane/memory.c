@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Questions to the port owner about memory. */
+#define QP_LOG_MODULE QP_LOG_M_process
+#include "controlplane/memory.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/genmem.h"
+#include "common/log.h"
+#include "common/owner_link.h"
+#include "controlplane/eal.h"
+
+/* Long enough for what is before us; the loop waits. */
+#define PATIENCE_MS 1000u
+
+static int owner = -1;
+/* The port owner is of a release that cannot be asked. */
+static bool ourselves;
+static struct qp_loop *loop;
+static struct qp_watch watch = QP_WATCH_NONE;
+
+/* Nothing can be freed any more, and nothing need be: nothing new can attach. */
+static void
+owner_lost(void)
+{
+	qp_memory_watch(NULL);
+	if (owner >= 0)
+		close(owner);
+	owner = -1;
+}
+
+static void
+note(const struct qp_owner_told *told)
+{
+	if (told->type != QP_OWNER_RECLAIM)
+		return;
+	if (told->ok == 1)
+		qp_log(QP_LOG_INFO, "a data plane's memory is free again",
+			QP_LOG_HEX("dp_id", told->id[0]), QP_LOG_U64("zones", told->n));
+	else
+		qp_log(QP_LOG_ERROR, "a data plane's memory cannot be freed",
+			QP_LOG_HEX("dp_id", told->id[0]), QP_LOG_STR("reason", told->why));
+}
+
+static void
+on_answer(void *ctx, uint32_t events)
+{
+	struct qp_owner_told told;
+	struct qp_errmsg msg;
+	int err = qp_owner_link_receive(owner, 0, &told, &msg);
+
+	(void)ctx;
+	(void)events;
+	if (err == 0)
+		note(&told);
+	else if (err != QP_E_AGAIN)
+		owner_lost();
+}
+
+void
+qp_memory_watch(struct qp_loop *new_loop)
+{
+	if (loop != NULL)
+		qp_loop_unwatch(loop, &watch);
+	loop = new_loop;
+	if (loop != NULL && owner >= 0 &&
+		qp_loop_watch(loop, &watch, owner, EPOLLIN, on_answer, NULL) != 0)
+		qp_log(QP_LOG_WARN, "the port owner's answers are not watched");
+}
+
+int
+qp_memory_begin(const char *instance, struct qp_errmsg *msg)
+{
+	struct qp_owner_told told;
+	int err = qp_owner_link_open(instance, &owner, msg);
+
+	ourselves = err == QP_E_NOTFOUND;
+	if (err == 0)
+		return qp_owner_link_ask(owner, QP_OWNER_BEGIN, &told, msg);
+	/* Its files are there as long as a data plane lives: EAL can read them. */
+	return ourselves || err == QP_E_CLOSED ? 0 : err;
+}
+
+int
+qp_memory_attached(struct qp_errmsg *msg)
+{
+	struct qp_owner_told told;
+
+	return owner < 0 ? 0 : qp_owner_link_ask(owner, QP_OWNER_ATTACHED, &told, msg);
+}
+
+/* Answers to earlier questions come first. False: there is nobody to ask, or no answer. */
+static bool
+ask(enum qp_owner_ask_type type, uint32_t server_id, const char *name, struct qp_owner_told *told)
+{
+	struct qp_errmsg msg;
+	int err;
+
+	if (owner < 0)
+		return false;
+	err = qp_owner_link_send(owner, type, server_id, name, 0, &msg);
+	while (err == 0) {
+		err = qp_owner_link_receive(owner, PATIENCE_MS, told, &msg);
+		if (err == 0 && told->type == (uint32_t)type)
+			return told->ok == 1;
+		if (err == 0)
+			note(told);
+	}
+	qp_log(QP_LOG_ERROR, "cannot ask the port owner about its memory",
+		QP_LOG_STR("reason", msg.text));
+	/* What comes too late would be taken for the next one's answer. */
+	owner_lost();
+	return false;
+}
+
+const void *
+qp_memory_zone(const char *name, size_t *bytes)
+{
+	struct qp_owner_told told;
+	uint64_t n = 0;
+	const void *at = NULL;
+
+	*bytes = 0;
+	if (!qp_eal_attached())
+		return NULL;
+	if (ask(QP_OWNER_FIND, 0, name, &told)) {
+		n = told.bytes;
+		at = (const void *)(uintptr_t)told.address;
+	} else if (owner < 0) {
+		/* Reading the list of zones takes a lock, which is nobody's any more. */
+		at = qp_genmem_find(name, &n);
+	}
+	*bytes = n;
+	return at;
+}
+
+void *
+qp_memory_find(uint32_t server_id, size_t *bytes)
+{
+	char name[32];
+
+	snprintf(name, sizeof(name), QP_SHARED_NAME, server_id);
+	return (void *)(uintptr_t)qp_memory_zone(name, bytes);
+}
+
+void
+qp_memory_usage(uint32_t server_id, uint64_t *used, uint64_t *left)
+{
+	struct qp_owner_told told;
+
+	*used = *left = 0;
+	if (ask(QP_OWNER_MEMORY, server_id, NULL, &told)) {
+		*used = told.bytes;
+		*left = told.left;
+	} else if (ourselves) {
+		qp_genmem_usage(server_id, used, left);
+	}
+}
+
+void
+qp_memory_reclaim(uint32_t server_id)
+{
+	struct qp_errmsg msg;
+
+	if (!qp_eal_attached())
+		return;
+	if (ourselves)
+		qp_log(QP_LOG_INFO, "a data plane's memory is free again",
+			QP_LOG_HEX("dp_id", server_id),
+			QP_LOG_U64("zones", qp_genmem_reclaim(server_id)));
+	else if (owner >= 0 &&
+		 qp_owner_link_send(owner, QP_OWNER_RECLAIM, server_id, NULL, 0, &msg) != 0)
+		qp_log(QP_LOG_ERROR, msg.text);
+}
+
+unsigned
+qp_memory_list(uint32_t server_id[16])
+{
+	struct qp_owner_told told;
+
+	if (!qp_eal_attached())
+		return 0;
+	if (ask(QP_OWNER_LIST, 0, NULL, &told)) {
+		told.n = told.n < QP_OWNER_LINK_IDS ? told.n : QP_OWNER_LINK_IDS;
+		memcpy(server_id, told.id, told.n * sizeof(told.id[0]));
+		return told.n;
+	}
+	return ourselves ? qp_genmem_list(server_id) : 0;
+}
