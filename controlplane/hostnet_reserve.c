@@ -12,10 +12,12 @@
 #include <linux/udp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define PORTS 65536u
+#define PORTS    65536u
+#define FDS_KEPT 128u
 
 /* Descriptor + 1, so that all zero is "none". The pages that nobody touches cost nothing. */
 struct qp_reserve {
@@ -74,6 +76,23 @@ make_deaf(int fd)
 	(void)setsockopt(fd, IPPROTO_UDP, UDP_GRO, &on, sizeof(on));
 }
 
+/*
+ * A descriptor that ports must leave to the rest of the process: data planes
+ * that are taken over, the API, the files of the state.
+ */
+static bool
+is_kept(int fd)
+{
+	struct rlimit limit;
+	rlim_t kept = FDS_KEPT;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
+		return false;
+	if (kept > limit.rlim_cur / 4)
+		kept = limit.rlim_cur / 4;
+	return (rlim_t)fd >= limit.rlim_cur - kept;
+}
+
 /* A bound socket, or a negative errno value. No SO_REUSEADDR: it would let two have the port. */
 static int
 bind_socket(int protocol, const struct sockaddr_storage *ss, socklen_t len)
@@ -83,6 +102,10 @@ bind_socket(int protocol, const struct sockaddr_storage *ss, socklen_t len)
 
 	if (fd < 0)
 		return -errno;
+	if (is_kept(fd)) {
+		close(fd);
+		return -EMFILE;
+	}
 	/* [::] stands for IPv4, too. */
 	if (ss->ss_family == AF_INET6)
 		(void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));

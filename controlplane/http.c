@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * libmicrohttpd in external epoll mode: its epoll descriptor is one watch of
- * our loop, its time-outs one timer. Its own time-out only sees silence, so a
+ * our loop, its time-outs one timer; connections are accepted by http_accept.c. Its own time-out only sees silence, so a
  * peer that sends a byte now and then is ours to end. Loop thread. What is
  * answered is decided by the caller's function.
  */
@@ -134,6 +134,7 @@ conn_started(struct qp_http *h, struct MHD_Connection *conn, void **socket_ctx)
 	struct ucred cred;
 	socklen_t len = sizeof(cred);
 
+	h->nconns++;
 	*socket_ctx = c;
 	if (c == NULL)
 		return; /* its requests find none, and are refused */
@@ -156,7 +157,11 @@ on_connection(void *ctx, struct MHD_Connection *conn, void **socket_ctx,
 
 	if (what == MHD_CONNECTION_NOTIFY_STARTED) {
 		conn_started(h, conn, socket_ctx);
-	} else if (*socket_ctx != NULL) {
+		return;
+	}
+	h->nconns--;
+	qp_http_accept_again(h);
+	if (*socket_ctx != NULL) {
 		leave_list(h, *socket_ctx);
 		free(*socket_ctx);
 		*socket_ctx = NULL;
@@ -191,8 +196,7 @@ start_daemon(struct qp_http *h)
 {
 	const struct qp_http_config *cfg = &h->cfg;
 	unsigned flags = MHD_USE_EPOLL | MHD_USE_ERROR_LOG | MHD_ALLOW_SUSPEND_RESUME |
-			 (cfg->listen_fd < 0 ? MHD_USE_NO_LISTEN_SOCKET : 0) |
-			 (cfg->tls != NULL ? MHD_USE_TLS : 0);
+			 MHD_USE_NO_LISTEN_SOCKET | (cfg->tls != NULL ? MHD_USE_TLS : 0);
 	struct MHD_OptionItem options[] = {
 		{MHD_OPTION_CONNECTION_LIMIT, cfg->max_connections, NULL},
 		{MHD_OPTION_CONNECTION_TIMEOUT, cfg->timeout_s, NULL},
@@ -204,13 +208,9 @@ start_daemon(struct qp_http *h)
 		{MHD_OPTION_END, 0, NULL},
 		{MHD_OPTION_END, 0, NULL},
 		{MHD_OPTION_END, 0, NULL},
-		{MHD_OPTION_END, 0, NULL},
 	};
 	unsigned n = 7;
 
-	if (cfg->listen_fd >= 0)
-		options[n++] = (struct MHD_OptionItem) {
-			MHD_OPTION_LISTEN_SOCKET, cfg->listen_fd, NULL};
 	if (cfg->tls != NULL) {
 		options[n++] = (struct MHD_OptionItem) {
 			MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)(uintptr_t)TLS_PRIORITIES};
@@ -235,7 +235,7 @@ qp_http_new(const struct qp_http_config *cfg, struct qp_http **out, struct qp_er
 		return qp_fail(msg, QP_E_NOMEM, "out of memory");
 	}
 	h->cfg = *cfg;
-	h->watch.fd = -1;
+	h->watch.fd = h->listening.fd = -1;
 	h->timer = (struct qp_loop_timer) {.fire = on_timer, .ctx = h};
 	h->patience = (struct qp_loop_timer) {.fire = on_patience, .ctx = h};
 	for (enum conn_phase p = 0; p < CONN_PHASES; p++)
@@ -249,7 +249,8 @@ qp_http_new(const struct qp_http_config *cfg, struct qp_http **out, struct qp_er
 	}
 	info = MHD_get_daemon_info(h->daemon, MHD_DAEMON_INFO_EPOLL_FD);
 	if (info == NULL ||
-		qp_loop_watch(cfg->loop, &h->watch, info->epoll_fd, EPOLLIN, on_ready, h) != 0) {
+		qp_loop_watch(cfg->loop, &h->watch, info->epoll_fd, EPOLLIN, on_ready, h) != 0 ||
+		qp_http_accept_start(h) != 0) {
 		qp_http_free(h);
 		return qp_fail(msg, QP_E_IO, "the HTTP server does not start: no epoll");
 	}
@@ -263,6 +264,10 @@ qp_http_free(struct qp_http *h)
 	if (h == NULL)
 		return;
 	qp_loop_unwatch(h->cfg.loop, &h->watch);
+	qp_http_accept_stop(h);
+	if (h->cfg.listen_fd >= 0)
+		close(h->cfg.listen_fd);
+	h->cfg.listen_fd = -1;
 	/* It does not stop while a connection is suspended. */
 	qp_http_end_streams(h);
 	MHD_run(h->daemon);
@@ -281,8 +286,12 @@ qp_http_listener(const struct qp_http *h)
 int
 qp_http_quiesce(struct qp_http *h)
 {
+	const int fd = h->cfg.listen_fd;
+
 	/* Those that the kernel has connected already wait in the socket's queue. */
-	return MHD_quiesce_daemon(h->daemon);
+	qp_http_accept_stop(h);
+	h->cfg.listen_fd = -1;
+	return fd;
 }
 
 /* It has not asked yet, or asks already. */

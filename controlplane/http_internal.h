@@ -36,6 +36,10 @@ struct qp_http {
 	struct qp_http_config cfg;
 	struct MHD_Daemon *daemon;
 	struct qp_watch watch;
+	struct qp_watch listening;
+	struct qp_loop_timer breath; /* until accepting is tried again */
+	unsigned nconns;
+	bool starved; /* it failed for want of something, and that was told */
 	struct qp_loop_timer timer; /* libmicrohttpd's own */
 	struct qp_loop_timer patience; /* ours */
 	struct conns conns[CONN_PHASES];
@@ -44,6 +48,12 @@ struct qp_http {
 	unsigned nstreams;
 	TAILQ_HEAD(, qp_http_stream) streams;
 };
+
+/* http_accept.c: takes connections as long as there is room for them. */
+int qp_http_accept_start(struct qp_http *h) __attribute__((warn_unused_result));
+void qp_http_accept_stop(struct qp_http *h);
+/* One has ended. */
+void qp_http_accept_again(struct qp_http *h);
 
 /* A request, from its headers to the end of its answer. */
 struct upload {

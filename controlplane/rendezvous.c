@@ -7,6 +7,7 @@
 #include "controlplane/rendezvous.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -44,10 +45,22 @@ qp_rendezvous_accept(int listen_fd, int *out_fd, pid_t *pid)
 {
 	struct ucred cred = {0};
 	socklen_t len = sizeof(cred);
+	static int spare = -1;
 	int fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	const int err = errno;
 
+	/* Without a descriptor for it, its call would wake us for ever: it is refused, and comes again. */
+	if (fd < 0 && err == EMFILE && spare >= 0) {
+		close(spare);
+		fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (fd >= 0)
+			close(fd);
+		spare = fd = -1;
+	}
+	if (spare < 0)
+		spare = open("/", O_PATH | O_CLOEXEC);
 	if (fd < 0)
-		return qp_err_from_errno(errno);
+		return qp_err_from_errno(err);
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) != 0) {
 		close(fd);
 		return QP_E_IO;
