@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/heap.h"
 #include "controlplane/admin.h"
 #include "controlplane/public_api.h"
 #include "tests/controlplane/support.h"
@@ -160,6 +161,26 @@ Test(admin, shutdown_needs_post_and_json)
 		415u);
 	cr_expect_eq(ask("GET", CALL "ShutdownDataPlane", JSON, "{\"dp_id\":\"0x3039\"}", a), 405u);
 	cr_expect_eq(told_to_end, 0u);
+}
+
+/* First what lasts, then all calls; never what says how things are. */
+Test(admin, heap_budget_reached_calls_are_refused_and_figures_are_not)
+{
+	const int64_t most = 1000 << 20; /* far above what the test has itself */
+	char a[4096];
+
+	qp_heap_set_budget(most);
+	qp_heap_count(most - most / 8);
+	cr_expect_eq(ask("GET", "/api/v1/events", "", "", a), 503u);
+	cr_expect_not_null(strstr(a, "--control-plane-heap"));
+	cr_expect_eq(ask("POST", CALL "ListDataPlanes", JSON, "{}", a), 200u);
+	qp_heap_count(most / 8);
+	cr_expect_eq(ask("POST", CALL "ListDataPlanes", JSON, "{}", a), 503u);
+	cr_expect_eq(ask("GET", "/healthcheck", "", "", a), 200u);
+	cr_expect_eq(ask("GET", "/metrics", "", "", a), 200u);
+	qp_heap_count(-most);
+	cr_expect_eq(ask("POST", CALL "ListDataPlanes", JSON, "{}", a), 200u);
+	qp_heap_set_budget(0);
 }
 
 Test(admin, bad_requests_are_told_apart)

@@ -8,6 +8,7 @@
 #include <sodium.h>
 #include <string.h>
 
+#include "common/heap.h"
 #include "common/wire.h"
 #include "dataplane/quic/cid.h"
 #include "tests/dataplane/client.h"
@@ -123,6 +124,26 @@ Test(endpoint, limit_reached_client_is_refused)
 	cr_assert_eq(c->code, NGTCP2_CONNECTION_REFUSED);
 	cr_assert_eq(w->counters.quic_connections, 1);
 	cr_assert_geq(w->counters.drop_quic_limit, 1);
+}
+
+Test(endpoint, heap_budget_reached_client_is_refused_and_the_others_go_on)
+{
+	const int64_t most = 1000 << 20; /* far above what the test has itself */
+	struct client *old, *c;
+
+	start();
+	old = connected(PORT);
+	qp_heap_set_budget(most);
+	qp_heap_count(most - most / 8);
+	c = client_new(w, PORT + 1, NULL);
+	cr_assert(world_until(w, 5 * WORLD_S, c->over));
+	cr_assert_eq(c->code, NGTCP2_CONNECTION_REFUSED);
+	cr_assert_geq(w->counters.drop_quic_budget, 1);
+	cr_assert_eq(w->counters.quic_connections, 1);
+	cr_assert_not(old->over);
+	qp_heap_count(-(most - most / 8));
+	connected(PORT + 2);
+	qp_heap_set_budget(0);
 }
 
 Test(endpoint, draining_keeps_its_clients_and_is_silent_to_new_ones)
