@@ -198,15 +198,18 @@ qp_host_eal_file(const char *prefix, const char *file, char path[PATH_MAX])
 	snprintf(path, PATH_MAX, "%s/dpdk/%s/%s", eal_runtime_base(), prefix, file);
 }
 
-/* "mp_socket_PID_TIME", "fbarray_memseg-…_PID_TIME", the time in hexadecimal digits. */
+/* "mp_socket_PID_TIME", "fbarray_memseg-…_PID". */
 static bool
 is_of_process(const char *name, pid_t pid)
 {
 	char mark[16];
-	const char *last = strrchr(name, '_');
-	int len = snprintf(mark, sizeof(mark), "_%d", (int)pid);
+	size_t len = (size_t)snprintf(mark, sizeof(mark), "_%d", (int)pid);
 
-	return last != NULL && last - name >= len && strncmp(last - len, mark, (size_t)len) == 0;
+	for (const char *at = strstr(name, mark); at != NULL; at = strstr(at + 1, mark)) {
+		if (at[len] == '\0' || at[len] == '_')
+			return true;
+	}
+	return false;
 }
 
 void

@@ -49,8 +49,9 @@ def eventually(condition, within=PATIENCE_S, what="condition", every=0.01):
 def run(*command, check=True, **options):
     """A command's standard output. Its error text becomes the exception's."""
     done = subprocess.run(
-        [str(word) for word in command], capture_output=True, text=True, timeout=60, **options
-    )
+        [str(word) for word in command], capture_output=True, text=True,
+        **{"timeout": 60, **options},
+    )  # fmt: skip
     if check and done.returncode != 0:
         raise RuntimeError(f"{' '.join(map(str, command))}: {done.stderr.strip()}")
     return done.stdout

@@ -10,7 +10,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from harness import TOOLS, Gateway, eventually, new_port, run
+from harness import BUILD, FULL, TOOLS, Gateway, Process, eventually, new_port, run
 
 # x86-64's numbers, as the C headers have them.
 SOCKET, EXECVE, FORK, PTRACE, MOUNT, KILL, BPF, CLONE3 = 41, 59, 57, 101, 165, 62, 321, 435
@@ -88,3 +88,42 @@ def test_it_opens_its_log_anew(gateway, logs):
     log.rename(logs / "quicport.log.1")
     gateway.send(signal.SIGUSR1)
     eventually(lambda: open_log.resolve() == log, what="the port owner's log is the new file")
+
+
+# ---- processes that are killed while they use the memory ----
+
+
+class PortOwner(Process):
+    """One without a gateway, which ends with its lifeline: this object's."""
+
+    def __init__(self, host, instance, memory_mib=64):
+        reader, self.lifeline = os.pipe()
+        self.instance = instance
+        command = [BUILD / "quicport-port-owner", "--instance", instance, "--memory", memory_mib,
+                   "--lifeline-fd", 0]  # fmt: skip
+        super().__init__(host, "port-owner", command, stdin=reader)
+        os.close(reader)
+        self.wait_for_line("^R")
+
+    def files(self):
+        return set(os.listdir(f"/var/run/dpdk/{self.instance}"))
+
+    def end(self):
+        os.close(self.lifeline)
+        return self.wait()
+
+
+@needs_inject
+@pytest.mark.parametrize("seed", range(1, 4 if FULL else 2))
+def test_kills_at_any_instruction_wedge_nobody(host, seed):
+    """Victims attach, reserve, build and use a pool, reclaim; half die within or behind a lock."""
+    owner = PortOwner(host, f"quicport-{os.getpid():08x}")
+    files = owner.files()
+    text = run(TOOLS / "qpwedge", owner.instance, owner.pid, seed, 3000 if FULL else 200, 5,
+               timeout=600)  # fmt: skip
+    told = json.loads(text)
+    print(told)
+    assert told["with_lock"] > told["kills"] / 20, "the locks that it is about were not met"
+    assert told["missing_bytes"] == 0
+    assert owner.files() == files
+    assert owner.end() == 0
