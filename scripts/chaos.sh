@@ -13,19 +13,24 @@ build=${QP_BUILD:-$root/build}
 
 usage() {
 	cat <<'END'
-Usage: scripts/chaos.sh [--minutes N] [--seed N] [--faults LIST] [--json FILE] [--logs FOLDER]
+Usage: scripts/chaos.sh [--minutes N] [--seed N] [--faults LIST] [--workers N] [--json FILE]
+                        [--logs FOLDER]
 
   --minutes N     how long faults come (default: 5; 0.5 is half a minute)
   --seed N        which faults, in which order: the same for the same seed (default: 1)
   --faults LIST   only these, separated by commas:
-                    reload                 a new data plane takes over
+                    reload                 SIGHUP: a new data plane takes over
+                    kill-in-reload         SIGKILL of the control plane meanwhile
+                    kill-successor         SIGKILL of the new data plane meanwhile
                     kill-control-plane     SIGKILL; another one is started
+                    kill-starting          SIGKILL of a control plane that takes over
                     restart-control-plane  SIGUSR2: it becomes the program on the disk
                     cut-interface          the gateway's interface goes down and up
                     drop-all               clients or users get no packet for a while
                     kill-data-plane        SIGKILL
                     stop-data-plane        SIGSTOP: it hangs
                     kill-client            SIGKILL; it is started again
+  --workers N     of each data plane (default: 1)
   --json FILE     all figures, for programs
   --logs FOLDER   keep what all programs said
 

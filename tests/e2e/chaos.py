@@ -23,14 +23,16 @@ GATEWAY_INNER, INSIDE = "203.0.113.1", "203.0.113.2"
 CLIENTS = 4  # every second one with X25519, the others with a PSK
 BULK, SHORT = 40, 40
 RECOVERY_S = 60
-# Generations find room, and whoever is gone without a word is missed soon.
-OPTIONS = ("--memory", "600", "--quic-idle-timeout", "6", "--quic-keep-alive", "2")
+# Whoever is gone without a word is missed soon.
+OPTIONS = ("--quic-idle-timeout", "6", "--quic-keep-alive", "2")
+MIB = {1: 600, 2: 960}  # room for the generations of so many workers, within 512 huge pages
 
 
 class Scene:
     """outside ── gateway ── inside: users, a gateway, and clients beside their service."""
 
-    def __init__(self, seed, keep):
+    def __init__(self, options, keep):
+        self.options = (*OPTIONS, "--workers", options.workers, "--memory", MIB[options.workers])
         self.keep = keep  # an ExitStack: what is to be taken down again
         self.outside, self.gateway_host, self.inside = map(self.host, ("outside", "gateway", "inside"))
         for host in (self.outside, self.gateway_host, self.inside):  # addresses of its own come late
@@ -50,7 +52,7 @@ class Scene:
         eventually(self.all_ports_open, what="all clients have their ports")
         self.held = Held(self.gateway)
         self.storm = Storm(self.outside, f"127.0.0.1:{self.service}@{self.inside.name}", self.ports,
-                           "--bulk", BULK, "--short", SHORT, "--seed", seed, address=GATEWAY_OUTER,
+                           "--bulk", BULK, "--short", SHORT, "--seed", options.seed, address=GATEWAY_OUTER,
                            seconds=86400)  # fmt: skip
 
     def host(self, role):
@@ -63,7 +65,7 @@ class Scene:
 
     def start_control_plane(self):
         auth = ("--psk", "chaos", "--privkey", self.secrets[0], "--client-pubkeys", self.public(1))
-        self.gateway = Gateway(self.gateway_host, self.port, *OPTIONS, auth=auth, wait=False, session=True,
+        self.gateway = Gateway(self.gateway_host, self.port, *self.options, auth=auth, wait=False, session=True,
                                data_plane=f"0.0.0.0:{self.port}", env=self.env)  # fmt: skip
 
     def start_client(self, port):
@@ -192,7 +194,7 @@ def run_storm(options):
     results = []
     with contextlib.ExitStack() as keep:
         keep.enter_context(ahead_of_others())
-        scene = Scene(options.seed, keep)
+        scene = Scene(options, keep)
         names = [name for name in options.faults if FAULTS[name].works(scene)]
         for name in sorted(set(options.faults) - set(names)):
             print(f"{name:22} left out: this gateway does not know it", flush=True)
@@ -214,6 +216,7 @@ def main():
     parser.add_argument("--minutes", type=float, default=5, help="how long faults come (default 5)")
     parser.add_argument("--seed", type=int, default=1, help="which faults, in which order (default 1)")
     parser.add_argument("--faults", default=",".join(FAULTS), help="only these: " + ", ".join(FAULTS))
+    parser.add_argument("--workers", type=int, choices=MIB, default=1, help="of each data plane (default 1)")
     parser.add_argument("--json", help="a file for all figures")
     parser.add_argument("--logs", help="a folder to keep all programs' output in")
     options = parser.parse_args()
