@@ -177,7 +177,8 @@ qp_admin_answer(void *ctx, const struct qp_http_request *req, struct qp_http_res
 			qp_web_answer(file, req, out);
 	} else if (health) {
 		if (check_query(req, out))
-			qp_http_healthcheck(req, a->serving(a->ctx), out);
+			qp_http_healthcheck(req, a->serving(a->ctx),
+				a->trouble != NULL ? a->trouble(a->ctx) : NULL, out);
 	} else if (strcmp(req->path, "/metrics") == 0) {
 		answer_metrics(a, req, out);
 	} else if (!heap_has_room(req, out)) {

@@ -22,6 +22,32 @@ is_serving(void *ctx)
 	       qp_supervisor_serving(g->supervisor);
 }
 
+/* Why no data plane serves, for /healthcheck. */
+static const char *
+trouble(void *ctx)
+{
+	static char text[256];
+	struct qp_gateway *g = ctx;
+	struct qp_launcher_trouble t;
+
+	if (g->stopping)
+		return "the gateway is ending";
+	if (qp_supervisor_adopting(g->supervisor))
+		return "data planes are being taken over";
+	qp_supervisor_trouble(g->supervisor, &t);
+	if (t.deaths == 0)
+		return g->started ? "no data plane takes clients" : "the gateway is starting";
+	if (t.wait_ms == 0)
+		snprintf(text, sizeof(text), "the last data plane %s; the next one is starting",
+			t.how);
+	else
+		snprintf(text, sizeof(text),
+			"%u data planes in a row ended soon, the last one %s; the next one starts "
+			"in %u.%u s",
+			t.deaths, t.how, t.wait_ms / 1000, t.wait_ms % 1000 / 100);
+	return text;
+}
+
 /* Also those that were replayed, and those whose client has not moved a byte yet. */
 static void
 open_account(void *ctx, struct qp_tunnel *tun)
@@ -64,8 +90,12 @@ snapshot(void *ctx, struct qp_metrics *out)
 {
 	struct qp_gateway *g = ctx;
 	const struct qp_supervisor_stats *stats = qp_supervisor_stats(g->supervisor);
+	struct qp_launcher_trouble trouble;
 	bool classified = qp_hostnet_counters(g->hostnet, g->classifier) == 0;
+	uint64_t used, left;
 
+	qp_dp_link_memory(0, &used, &left);
+	qp_supervisor_trouble(g->supervisor, &trouble);
 	qp_state_stats(g->state, &g->state_stats);
 	open_accounts(g);
 	*out = (struct qp_metrics) {
@@ -76,6 +106,9 @@ snapshot(void *ctx, struct qp_metrics *out)
 		.data_plane_starts = stats->starts,
 		.data_plane_deaths = stats->deaths,
 		.farewells = qp_goodbyes_sent(g->goodbyes),
+		.shared_free_bytes = left,
+		.deaths_in_a_row = trouble.deaths,
+		.restart_wait_ms = trouble.wait_ms,
 		.data_plane_hangs = stats->hangs,
 		.data_plane_failed_starts = stats->failed_starts,
 		.handovers_done = g->handover.done,
@@ -213,6 +246,7 @@ open_private_api(struct qp_gateway *g, struct qp_errmsg *msg)
 	a->hand_over = qp_gateway_hand_over;
 	a->metrics = snapshot;
 	a->serving = is_serving;
+	a->trouble = trouble;
 	a->end_tunnel = end_tunnel;
 	a->policy = policy;
 	a->clients = g->api_clients;

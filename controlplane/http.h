@@ -124,7 +124,8 @@ void qp_http_json(struct qp_http_response *out, unsigned status, const char *tex
 void qp_http_add_header(struct qp_http_response *out, const char *name, const char *value);
 void qp_http_not_allowed(struct qp_http_response *out, const char *allow);
 void qp_http_healthcheck(
-	const struct qp_http_request *req, bool serving, struct qp_http_response *out);
+	const struct qp_http_request *req, bool serving, const char *reason,
+	struct qp_http_response *out);
 /* GET or HEAD; else it is answered: false. */
 bool qp_http_reads(const struct qp_http_request *req, struct qp_http_response *out);
 /* What an answer holds that nobody will see. */

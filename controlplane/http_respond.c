@@ -61,14 +61,20 @@ qp_http_reads(const struct qp_http_request *req, struct qp_http_response *out)
 }
 
 void
-qp_http_healthcheck(const struct qp_http_request *req, bool serving, struct qp_http_response *out)
+qp_http_healthcheck(const struct qp_http_request *req, bool serving, const char *reason,
+	struct qp_http_response *out)
 {
+	json_t *answer;
+
 	if (!qp_http_reads(req, out))
 		return;
-	if (serving)
-		qp_http_json(out, MHD_HTTP_OK, "{\"status\":\"SERVING\"}");
-	else
-		qp_http_json(out, MHD_HTTP_SERVICE_UNAVAILABLE, "{\"status\":\"NOT_SERVING\"}");
+	answer = json_pack("{s:s, s:s*}", "status", serving ? "SERVING" : "NOT_SERVING", "reason",
+		serving ? NULL : reason);
+	out->status = serving ? MHD_HTTP_OK : MHD_HTTP_SERVICE_UNAVAILABLE;
+	out->content_type = "application/json";
+	out->body = json_dumps(answer, JSON_COMPACT);
+	out->body_len = out->body != NULL ? strlen(out->body) : 0;
+	json_decref(answer);
 }
 
 void

@@ -18,8 +18,8 @@
 #include "controlplane/proc.h"
 
 #define PROGRAM QP_DATA_PLANE_PROGRAM
-/* One that lived so long was well: its end starts no back-off. */
-#define HEALTHY_NS 30000000000ull
+/* One that lived so long was well: its end is the first of a new row. */
+#define HEALTHY_NS 10000000000ull
 /*
  * A start that fails will fail again, and costs; clients have no use for it.
  * One that served is worth the next try: its clients were there, and are to be
@@ -44,6 +44,7 @@ struct qp_launcher {
 	uint64_t started_ns;
 	pid_t ended_pid; /* the last one that has ended; 0: none */
 	int ended_status;
+	char ended_how[96];
 	unsigned starts;
 	unsigned failures; /* in a row */
 	bool served; /* the one that runs now */
@@ -93,11 +94,24 @@ on_restart(void *ctx)
 	}
 }
 
+/* The first is an accident; from then on they are a row, and each step of the back-off is told. */
+static void
+log_restart(const struct qp_launcher *l, unsigned wait_ms)
+{
+	if (l->failures <= 1)
+		qp_log(QP_LOG_WARN, "the data plane's process ended: a new one is started",
+			QP_LOG_STR("how", l->ended_how), QP_LOG_U64("wait_ms", wait_ms));
+	else
+		qp_log(QP_LOG_ERROR, "data planes end again and again: the next one waits",
+			QP_LOG_U64("in_a_row", l->failures), QP_LOG_U64("wait_ms", wait_ms),
+			QP_LOG_STR("how", l->ended_how));
+}
+
 static void
 on_ended(void *ctx, int status)
 {
 	struct qp_launcher *l = ctx;
-	char how[96], why[192];
+	char *how = l->ended_how, why[192];
 	unsigned wait_ms;
 
 	l->ended_pid = l->started_pid;
@@ -115,8 +129,7 @@ on_ended(void *ctx, int status)
 	}
 	l->failures = qp_now_ns() - l->started_ns >= HEALTHY_NS ? 1 : l->failures + 1;
 	wait_ms = qp_launcher_backoff_ms(l->failures, l->served);
-	qp_log(QP_LOG_WARN, "the data plane's process ended: a new one is started",
-		QP_LOG_STR("how", how), QP_LOG_U64("wait_ms", wait_ms));
+	log_restart(l, wait_ms);
 	if (!l->served) {
 		snprintf(why, sizeof(why), "the data plane %s before it was ready", how);
 		l->cfg.failed(l->cfg.ctx, why);
@@ -289,6 +302,21 @@ int
 qp_launcher_status(const struct qp_launcher *l, pid_t pid)
 {
 	return l != NULL && pid == l->ended_pid ? l->ended_status : QP_STATUS_UNKNOWN;
+}
+
+void
+qp_launcher_trouble(const struct qp_launcher *l, struct qp_launcher_trouble *out)
+{
+	const uint64_t now_ns = qp_now_ns();
+
+	*out = (struct qp_launcher_trouble) {0};
+	if (l == NULL)
+		return;
+	if (l->restart.armed && l->restart.at_ns > now_ns)
+		out->wait_ms = (unsigned)((l->restart.at_ns - now_ns) / 1000000u);
+	if (l->restart.armed || now_ns - l->started_ns < HEALTHY_NS)
+		out->deaths = l->failures;
+	memcpy(out->how, l->ended_how, sizeof(out->how));
 }
 
 bool

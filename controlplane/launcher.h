@@ -59,6 +59,13 @@ void qp_launcher_succeeded(struct qp_launcher *l);
 pid_t qp_launcher_pid(const struct qp_launcher *l);
 /* How the process `pid` has ended, if it was the last one that has; else QP_STATUS_UNKNOWN (proc.h). */
 int qp_launcher_status(const struct qp_launcher *l, pid_t pid);
+/* Whether data planes keep dying. */
+struct qp_launcher_trouble {
+	unsigned deaths;  /* soon after their start, in a row; 0: none, or the one that runs has been well for long */
+	unsigned wait_ms; /* until the next one is started; 0: none waits */
+	char how[96];     /* how the last one ended; "": none has */
+};
+void qp_launcher_trouble(const struct qp_launcher *l, struct qp_launcher_trouble *out);
 /* One runs, or is about to be started. */
 bool qp_launcher_busy(const struct qp_launcher *l);
 

@@ -383,6 +383,14 @@ write_data_planes(FILE *out, const struct qp_metrics *m)
 		"counter", m->data_plane_deaths);
 	one(out, "data_plane_hangs_total", "of them, killed for giving no sign of life", "counter",
 		m->data_plane_hangs);
+	one(out, "shared_memory_free_bytes", "hugepage memory that no data plane has", "gauge",
+		m->shared_free_bytes);
+	one(out, "data_plane_deaths_in_a_row",
+		"data planes that ended soon after their start, one after the other", "gauge",
+		m->deaths_in_a_row);
+	qp_metrics_head(out, "data_plane_backoff_seconds", "until the next one is started", "gauge");
+	fprintf(out, "quicport_data_plane_backoff_seconds %u.%03u\n", m->restart_wait_ms / 1000,
+		m->restart_wait_ms % 1000);
 	one(out, "data_plane_farewells_total",
 		"clients that were told of their data plane's death by a stateless reset",
 		"counter", m->farewells);

@@ -44,7 +44,7 @@ answer(void *ctx, const struct qp_http_request *req, struct qp_http_response *ou
 	struct qp_public_api *api = ctx;
 
 	if (strcmp(req->path, "/healthcheck") == 0)
-		qp_http_healthcheck(req, api->cfg.serving(api->cfg.serving_ctx), out);
+		qp_http_healthcheck(req, api->cfg.serving(api->cfg.serving_ctx), NULL, out);
 	else
 		qp_problem(out, 404, "there is no such path");
 }

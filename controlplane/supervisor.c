@@ -193,6 +193,12 @@ qp_supervisor_stats(const struct qp_supervisor *s)
 	return &s->stats;
 }
 
+void
+qp_supervisor_trouble(const struct qp_supervisor *s, struct qp_launcher_trouble *out)
+{
+	qp_launcher_trouble(s->launcher, out);
+}
+
 bool
 qp_supervisor_serving(const struct qp_supervisor *s)
 {

@@ -8,6 +8,7 @@
 #include "common/log.h"
 #include "controlplane/generation.h"
 #include "controlplane/instance.h"
+#include "controlplane/launcher.h"
 #include "controlplane/msg.h"
 
 /*
@@ -142,6 +143,8 @@ void qp_supervisor_reopen_logs(struct qp_supervisor *s);
 const struct qp_generation *qp_supervisor_find(const struct qp_supervisor *s, uint32_t server_id);
 const struct qp_generations *qp_supervisor_generations(const struct qp_supervisor *s);
 const struct qp_supervisor_stats *qp_supervisor_stats(const struct qp_supervisor *s);
+/* Whether data planes keep dying, and how long the next one waits. */
+void qp_supervisor_trouble(const struct qp_supervisor *s, struct qp_launcher_trouble *out);
 /* One is ACTIVE. */
 bool qp_supervisor_serving(const struct qp_supervisor *s);
 
