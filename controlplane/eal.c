@@ -14,6 +14,7 @@
 #include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_log.h>
+#include <rte_service_component.h>
 
 #include "common/host.h"
 #include "common/log.h"
@@ -64,6 +65,8 @@ qp_eal_attach(const char *instance, struct qp_errmsg *msg)
 			"cannot attach to the port owner's memory (%s): start with --log-level "
 			"debug to see DPDK's reasons",
 			rte_strerror(rte_errno));
+	/* EAL's tables of services, 150 KiB in shared memory: who is killed would leave them there. */
+	rte_service_finalize();
 	attached = true;
 	return qp_memory_attached(msg);
 }

@@ -92,9 +92,7 @@ snapshot(void *ctx, struct qp_metrics *out)
 	const struct qp_supervisor_stats *stats = qp_supervisor_stats(g->supervisor);
 	struct qp_launcher_trouble trouble;
 	bool classified = qp_hostnet_counters(g->hostnet, g->classifier) == 0;
-	uint64_t used, left;
 
-	qp_dp_link_memory(0, &used, &left);
 	qp_supervisor_trouble(g->supervisor, &trouble);
 	qp_state_stats(g->state, &g->state_stats);
 	open_accounts(g);
@@ -106,7 +104,6 @@ snapshot(void *ctx, struct qp_metrics *out)
 		.data_plane_starts = stats->starts,
 		.data_plane_deaths = stats->deaths,
 		.farewells = qp_goodbyes_sent(g->goodbyes),
-		.shared_free_bytes = left,
 		.deaths_in_a_row = trouble.deaths,
 		.restart_wait_ms = trouble.wait_ms,
 		.data_plane_hangs = stats->hangs,

@@ -383,8 +383,6 @@ write_data_planes(FILE *out, const struct qp_metrics *m)
 		"counter", m->data_plane_deaths);
 	one(out, "data_plane_hangs_total", "of them, killed for giving no sign of life", "counter",
 		m->data_plane_hangs);
-	one(out, "shared_memory_free_bytes", "hugepage memory that no data plane has", "gauge",
-		m->shared_free_bytes);
 	one(out, "data_plane_deaths_in_a_row",
 		"data planes that ended soon after their start, one after the other", "gauge",
 		m->deaths_in_a_row);

@@ -68,7 +68,6 @@ struct qp_metrics {
 	uint64_t data_plane_starts;
 	uint64_t data_plane_deaths; /* of those that served: ended without being told to */
 	uint64_t data_plane_hangs;  /* of them, killed for giving no sign of life */
-	uint64_t shared_free_bytes; /* hugepage memory that no data plane has */
 	unsigned deaths_in_a_row;   /* soon after their start; 0: all is well */
 	unsigned restart_wait_ms;   /* until the next one is started */
 	uint64_t farewells; /* clients of dead ones that were told */

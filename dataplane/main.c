@@ -14,6 +14,7 @@
 #include <rte_lcore.h>
 #include <rte_log.h>
 #include <rte_memzone.h>
+#include <rte_service_component.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -145,6 +146,8 @@ start_eal(const struct data_plane *dp, struct qp_errmsg *msg)
 		return qp_fail(msg, QP_E_IO,
 			"DPDK does not start as a secondary of %s: %s: is its port owner running?",
 			dp->opt.instance, rte_strerror(rte_errno));
+	/* EAL's tables of services, 150 KiB in shared memory: who is killed would leave them there. */
+	rte_service_finalize();
 	return 0;
 }
 

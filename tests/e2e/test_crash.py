@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from harness import FULL, Client, Gateway, eventually, new_port
+from test_telemetry import Telemetry
 
 LO = "127.0.0.1"
 # The contract's figures hold on a machine that has time for us; else a fault is found all the same.
@@ -27,19 +28,22 @@ libc = ctypes.CDLL(None, use_errno=True)
 libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
 
 
-def planes(gateway):
-    """The data planes' rows; [] while the gateway does not answer."""
-    body = b"{}"
+def call(gateway, name, **args):
+    body = json.dumps(args).encode()
     with gateway.host.inside():
         sock = socket.create_connection((LO, gateway.port), 5)
     with sock:
-        sock.sendall(b"POST /api/v1/admin/ListDataPlanes HTTP/1.1\r\nHost: localhost\r\n"
+        sock.sendall(b"POST /api/v1/admin/%s HTTP/1.1\r\nHost: localhost\r\n"
                      b"Content-Type: application/json\r\nContent-Length: %d\r\n"
-                     b"Connection: close\r\n\r\n%s" % (len(body), body))  # fmt: skip
+                     b"Connection: close\r\n\r\n%s" % (name.encode(), len(body), body))  # fmt: skip
         text = b""
         while data := sock.recv(65536):
             text += data
-    return json.loads(text.partition(b"\r\n\r\n")[2])["data_planes"]
+    return json.loads(text.partition(b"\r\n\r\n")[2])
+
+
+def planes(gateway):
+    return call(gateway, "ListDataPlanes")["data_planes"]
 
 
 def pid_of(gateway, state="ACTIVE"):
@@ -102,6 +106,13 @@ def tunnel_on(host, gateway, **kind):
     client = Client(host, f"{LO}:{gateway.port}", outside, inside, reconnect=True, **kind)
     client.opens(host, LO, outside)
     return client, outside
+
+
+def drain(gateway, pid):
+    """The ACTIVE data plane hands over; waits for its successor."""
+    dp_id = next(row["dp_id"] for row in planes(gateway) if row["pid"] == pid)
+    assert call(gateway, "DrainDataPlane", dp_id=dp_id) == {"status": "draining"}
+    replaced(gateway, pid, ACTIVE_S)
 
 
 def log_line(gateway, message):
@@ -172,4 +183,126 @@ def test_data_plane_that_crashes_leaves_a_report_and_its_clients_come_back(host,
         assert "\nmodule quicport-data-plane at 0x" in text or "\nmodule libc.so.6 at 0x" in text
     line = log_line(gateway, "a crash report is written")
     assert line["dp_id"] == row["dp_id"] and line["file"] == str(report)
+    gateway.end()
+
+
+def test_data_planes_that_keep_dying_are_told_and_end_with_one_that_lives(host):
+    gateway = Gateway(host, new_port())
+    reasons = set()
+    for _ in range(4):
+        victim = pid_of(gateway)
+        os.kill(victim, signal.SIGKILL)
+        while pid_of(gateway) in (0, victim):
+            status, body = gateway.get("/healthcheck")
+            if status == 503:
+                reasons.add(json.loads(body).get("reason", ""))
+    assert gateway.metric("quicport_data_plane_deaths_in_a_row") >= 3
+    steps = [row for row in gateway.lines() if "again and again" in row["message"]]
+    assert [row["in_a_row"] for row in steps] == [2, 3, 4]
+    assert [row["wait_ms"] for row in steps] == sorted(row["wait_ms"] for row in steps)
+    assert all("was killed by signal 9" in row["how"] for row in steps)
+    told = [reason for reason in reasons if "in a row ended soon" in reason]
+    assert told and "was killed by signal 9" in told[0] and "starts in" in told[0], reasons
+    tunnel_on(host, gateway)
+    gateway.end()
+
+
+def belongings(gateway):
+    """What a data plane may leave behind when it dies: what is there of it now."""
+    host = gateway.host
+    _, text = gateway.get("/metrics")
+    figures = dict(re.findall(r"^quicport_([a-z_]+(?:{[^}]*})?) ([0-9.e+-]+)$", text, re.M))
+    wanted = ("map_entries", "table_entries",
+              'open_descriptors{process="control_plane"', 'open_descriptors{process="port_owner"')  # fmt: skip
+    found = {name: int(value) for name, value in figures.items() if name.startswith(wanted)}
+    links = [row["ifname"] for row in json.loads(host.run("ip", "-j", "link"))]
+    with Telemetry(gateway) as telemetry:
+        heap = telemetry.ask("/eal/heap_info,0")
+    found["shared memory"] = heap["Alloc_size"]
+    found["EAL's files"] = len(list(Path(f"/var/run/dpdk/{gateway.instance}").iterdir()))
+    found["taps"] = sum(name.startswith("qp") for name in links)
+    found["data planes"] = len(planes(gateway))
+    return found
+
+
+def resident(gateway, process):
+    return gateway.metric('quicport_resident_bytes{process="%s"}' % process)
+
+
+DEATHS = 20 if FULL else 5
+
+
+def test_killed_data_planes_leave_nothing(host):
+    """A little load; SIGKILL and SIGSEGV in turn. What is left after each is what was there before."""
+    gateway = Gateway(host, new_port())
+    client, outside = tunnel_on(host, gateway)
+
+    def use():
+        result = host.load(LO, outside, "--echo", "--send", 200000, "--half-close",
+                           "--connections", 20, "--parallel", 10, deadline=30)  # fmt: skip
+        assert result["ok"] == 20, result
+
+    use()
+    before = first = None
+    slowest = 0
+    for number in range(DEATHS + 1):
+        victim = pid_of(gateway)
+        hanging = [host.connect(LO, outside) for _ in range(5)]  # they die with it
+        os.kill(victim, (signal.SIGKILL, signal.SIGSEGV)[number % 2])
+        died = time.monotonic()
+        replaced(gateway, victim, ACTIVE_S)
+        eventually(lambda: host.port_opens(LO, outside), SERVES_S, "the client is back")
+        slowest = max(slowest, time.monotonic() - died)
+        for sock in hanging:
+            with sock, contextlib.suppress(ConnectionResetError, BrokenPipeError):
+                sock.settimeout(10)
+                sock.sendall(b"x")
+                assert sock.recv(1) == b"", "an answer from the dead"
+        use()
+        if before is None:  # the first one warms caches up
+            before = eventually(lambda: settled(gateway), what="all is quiet")
+            first = {name: resident(gateway, name) for name in ("control_plane", "port_owner")}
+    with contextlib.suppress(AssertionError):
+        eventually(lambda: belongings(gateway) == before, what="as before")
+    left = belongings(gateway)
+    assert left == before, {name: (before.get(name), left[name]) for name in left
+                            if left[name] != before.get(name)}  # fmt: skip
+    for name, bytes_then in first.items():
+        assert resident(gateway, name) < bytes_then + (2 << 20), name
+    print(f"{DEATHS + 1} deaths, the slowest to serve again after {slowest:.2f} s")
+    assert client.running()
+    gateway.end()
+
+
+def settled(gateway):
+    """What is there, once it is the same twice: a connection that ends takes a moment."""
+    found = belongings(gateway)
+    time.sleep(0.2)
+    return found if belongings(gateway) == found else None
+
+
+def test_death_of_a_draining_data_plane_disturbs_no_other(host):
+    gateway = Gateway(host, new_port(), "--memory", "512")
+    first, first_port = tunnel_on(host, gateway, name="first")
+    drain(gateway, pid_of(gateway))
+    second, second_port = tunnel_on(host, gateway, name="second")
+    drain(gateway, pid_of(gateway))
+    third, third_port = tunnel_on(host, gateway, name="third")
+    rows = {row["active_tunnels"]: row for row in planes(gateway)}
+    states = sorted(row["state"] for row in planes(gateway))
+    assert states == ["ACTIVE", "DRAINING", "DRAINING"], rows
+    starts = gateway.metric("quicport_data_plane_starts_total")
+
+    with host.connect(LO, second_port) as other, host.connect(LO, third_port) as third_sock:
+        victim = min(planes(gateway), key=lambda row: row["state"] != "DRAINING")["pid"]
+        os.kill(victim, signal.SIGKILL)
+        eventually(lambda: len(planes(gateway)) == 2, what="it is gone")
+        eventually(lambda: host.port_opens(LO, first_port), SERVES_S, "its client is back")
+        for sock in (other, third_sock):
+            sock.settimeout(10)
+            sock.sendall(b"still here")
+            assert sock.recv(100) == b"still here"
+    assert gateway.metric("quicport_data_plane_starts_total") == starts, "nobody took its place"
+    assert gateway.metric("quicport_data_plane_farewells_total") == 1
+    assert first.running() and second.running() and third.running()
     gateway.end()
