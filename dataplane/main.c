@@ -33,6 +33,7 @@
 #include "common/opt.h"
 #include "dataplane/attach.h"
 #include "dataplane/reattach.h"
+#include "dataplane/trim.h"
 #include "dataplane/worker.h"
 
 #define MAIN_ARGS 24
@@ -53,6 +54,7 @@ struct data_plane {
 	unsigned cpu[QP_MAX_WORKERS];
 	struct qp_attachment attachment;
 	struct qp_reattach reattach;
+	struct qp_trim trim;
 	struct qp_worker *worker[QP_MAX_WORKERS];
 	atomic_bool stop;
 	int signals;
@@ -285,6 +287,7 @@ wait_for_workers(struct data_plane *dp)
 		if (read(dp->ended, &n, sizeof(n)) == (ssize_t)sizeof(n))
 			ended += n;
 		watch_control_plane(dp, fds[3].revents);
+		qp_trim_turn(&dp->trim, dp->attachment.shared, now_ns());
 	}
 }
 
