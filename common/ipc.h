@@ -50,8 +50,16 @@
  * 3: rings behind struct qp_gen_shared, counters at fixed places before them.
  * 4: the range in qp_attach, qp_attach_reply and the block; struct qp_shared_map.
  */
-#define QP_IPC_VERSION 4u
-#define QP_IPC_OLDEST 3u
+#define QP_IPC_VERSION (4u + QP_IPC_AHEAD)
+#define QP_IPC_OLDEST (QP_IPC_VERSION - 1u)
+/*
+ * tests/release builds programs of releases to come: so many versions ahead, with
+ * a message type and a counter more (QP_MSG_AHEAD, "ahead_messages"). Only
+ * ipc_version.c, shared.c, ctl.c and dp_link.c may depend on it.
+ */
+#ifndef QP_IPC_AHEAD
+#define QP_IPC_AHEAD 0u
+#endif
 #define QP_RUN_DIR "/run/quicport"
 #define QP_ATTACH_MAGIC 0x51504154u /* "QPAT" */
 #define QP_MAX_WORKERS 16u
@@ -397,6 +405,9 @@ enum qp_msg_type {
 	/* Above: 3. Since 4: */
 	QP_MSG_BUDGET,          /* c2d: to the first worker, for its whole process; after a CONFIG (none: no limit), and when it changes */
 	/* New types are appended here. */
+#if QP_IPC_AHEAD > 0
+	QP_MSG_AHEAD,           /* both, behind CONFIG and HELLO */
+#endif
 	QP_MSG_NTYPES,          /* not a message */
 };
 

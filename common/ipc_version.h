@@ -18,7 +18,7 @@ struct qp_ipc_range {
 	uint32_t newest;
 };
 
-#define QP_IPC_RANGE_TEXT_BYTES 24
+#define QP_IPC_RANGE_TEXT_BYTES 32
 
 /* This program's. Code asks here, so that a test can link another one. */
 extern const struct qp_ipc_range qp_ipc_own;

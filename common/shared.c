@@ -91,6 +91,10 @@ fill_name(const struct known *k, struct qp_shared_name *out)
 	out->flags = qp_counter_is_gauge(out->name) ? QP_SHARED_GAUGE : 0;
 }
 
+/* Of a worker's part. */
+#define PART_BYTES ((uint32_t)sizeof(struct qp_worker_shared) + QP_SHARED_AHEAD_BYTES)
+#define NNAMES     (NKNOWN + (QP_IPC_AHEAD > 0))
+
 static uint64_t
 rings_end(uint32_t nworkers, uint32_t ring_bytes)
 {
@@ -103,23 +107,24 @@ uint64_t
 qp_shared_bytes(uint32_t nworkers, uint32_t ring_bytes)
 {
 	return rings_end(nworkers, ring_bytes) +
-	       (uint64_t)nworkers * sizeof(struct qp_worker_shared) +
-	       sizeof(struct qp_shared_map) + NKNOWN * sizeof(struct qp_shared_name);
+	       (uint64_t)nworkers * PART_BYTES + sizeof(struct qp_shared_map) +
+	       NNAMES * sizeof(struct qp_shared_name);
 }
 
 struct qp_worker_shared *
 qp_shared_worker(struct qp_gen_shared *s, uint32_t worker)
 {
 	return (struct qp_worker_shared *)(void *)((char *)s +
-						   rings_end(s->nworkers, s->ring_bytes)) +
-	       worker;
+						   rings_end(s->nworkers, s->ring_bytes) +
+						   (uint64_t)worker * PART_BYTES +
+						   QP_SHARED_AHEAD_BYTES);
 }
 
 void
 qp_shared_init(struct qp_gen_shared *s, uint32_t nworkers, uint32_t ring_bytes)
 {
 	const uint64_t workers_at = rings_end(nworkers, ring_bytes);
-	const uint64_t map_at = workers_at + (uint64_t)nworkers * sizeof(struct qp_worker_shared);
+	const uint64_t map_at = workers_at + (uint64_t)nworkers * PART_BYTES;
 	struct qp_shared_map *map = (struct qp_shared_map *)(void *)((char *)s + map_at);
 	struct qp_shared_name *names = (struct qp_shared_name *)(void *)(map + 1);
 
@@ -135,11 +140,16 @@ qp_shared_init(struct qp_gen_shared *s, uint32_t nworkers, uint32_t ring_bytes)
 		.ring_messages = QP_RING_MESSAGES,
 		.msg_bytes = QP_MSG_BYTES,
 		.workers_at = (uint32_t)workers_at,
-		.worker_bytes = sizeof(struct qp_worker_shared),
+		.worker_bytes = PART_BYTES,
 		.name_bytes = sizeof(*names),
-		.nnames = NKNOWN};
-	for (uint32_t i = 0; i < NKNOWN; i++)
+		.nnames = NNAMES};
+	for (uint32_t i = 0; i < NKNOWN; i++) {
 		fill_name(&known[i], &names[i]);
+		names[i].at += QP_SHARED_AHEAD_BYTES;
+	}
+#if QP_IPC_AHEAD > 0
+	names[NKNOWN] = (struct qp_shared_name) {.name = "ahead_messages", .n = 1};
+#endif
 }
 
 /* Whether `n` items of `size` bytes from `at` on are in the block, and aligned. */

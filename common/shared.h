@@ -22,6 +22,9 @@ void qp_shared_init(struct qp_gen_shared *s, uint32_t nworkers, uint32_t ring_by
 /* A worker's counters, in the block that qp_shared_init has made in this very process. */
 struct qp_worker_shared *qp_shared_worker(struct qp_gen_shared *s, uint32_t worker);
 
+/* What a release to come has before each worker's part, so that everything else stands elsewhere. */
+#define QP_SHARED_AHEAD_BYTES (64u * QP_IPC_AHEAD)
+
 /* Words of struct qp_worker_shared, which stand for its counters by their place in it. */
 #define QP_WORKER_WORDS (sizeof(struct qp_worker_shared) / sizeof(uint64_t))
 

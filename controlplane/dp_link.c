@@ -166,6 +166,14 @@ qp_dp_link_send(struct qp_dp_link *l, unsigned worker, struct qp_msg *m)
 	m->worker = (uint16_t)worker;
 	if (rte_ring_sp_enqueue_elem(l->worker[worker].c2d, m, sizeof(*m)) != 0)
 		return QP_E_FULL;
+#if QP_IPC_AHEAD > 0
+	/* What an older data plane does not know: it ignores it. */
+	if (m->type == QP_MSG_CONFIG) {
+		struct qp_msg ahead = {.type = QP_MSG_AHEAD, .version = m->version};
+
+		(void)rte_ring_sp_enqueue_elem(l->worker[worker].c2d, &ahead, sizeof(ahead));
+	}
+#endif
 	/*
 	 * Enqueue, then look whether it sleeps; the worker says that it sleeps,
 	 * then looks at the ring. With a full fence between the two on either side

@@ -12,6 +12,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/shared.h"
+
 #define STRANGERS_BACKLOG 1024u
 #define BLOCK_MESSAGES 64u
 
@@ -66,6 +68,23 @@ is_too_much(const struct qp_ctl *ctl, const struct qp_msg *msg)
 	return false;
 }
 
+#if QP_IPC_AHEAD > 0
+/* What an older control plane does not know: it ignores it. */
+static void
+send_ahead(struct qp_ctl *ctl)
+{
+	struct qp_msg m = {.type = QP_MSG_AHEAD, .version = ctl->version};
+
+	(void)rte_ring_sp_enqueue_elem(ctl->to_cp, &m, sizeof(m));
+}
+
+static void
+count_ahead(struct qp_ctl *ctl)
+{
+	++*(uint64_t *)(void *)((char *)ctl->mine - QP_SHARED_AHEAD_BYTES);
+}
+#endif
+
 bool
 qp_ctl_send(struct qp_ctl *ctl, const struct qp_msg *msg)
 {
@@ -78,8 +97,13 @@ qp_ctl_send(struct qp_ctl *ctl, const struct qp_msg *msg)
 		struct qp_msg out = *msg;
 
 		out.version = ctl->version;
-		if (rte_ring_sp_enqueue_elem(ctl->to_cp, &out, sizeof(out)) == 0)
+		if (rte_ring_sp_enqueue_elem(ctl->to_cp, &out, sizeof(out)) == 0) {
+#if QP_IPC_AHEAD > 0
+			if (out.type == QP_MSG_HELLO)
+				send_ahead(ctl);
+#endif
 			return true;
+		}
 	}
 	ctl->mine->c.ctl_ring_full++;
 	if (is_too_much(ctl, msg))
@@ -92,6 +116,12 @@ bool
 qp_ctl_receive(struct qp_ctl *ctl, struct qp_msg *msg)
 {
 	while (rte_ring_sc_dequeue_elem(ctl->from_cp, msg, sizeof(*msg)) == 0) {
+#if QP_IPC_AHEAD > 0
+		if (msg->type == QP_MSG_AHEAD) {
+			count_ahead(ctl);
+			continue;
+		}
+#endif
 		if (msg->version == ctl->version && msg->type < QP_MSG_NTYPES)
 			return true;
 		ctl->mine->c.ctl_unknown++;
