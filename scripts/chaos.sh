@@ -25,6 +25,8 @@ Usage: scripts/chaos.sh [--minutes N] [--seed N] [--faults LIST] [--workers N] [
                     kill-control-plane     SIGKILL; another one is started
                     kill-starting          SIGKILL of a control plane that takes over
                     restart-control-plane  SIGUSR2: it becomes the program on the disk
+                    upgrade                all programs are new files, SIGUSR2, then SIGHUP
+                    break-program          SIGHUP, but the new data plane cannot run
                     cut-interface          the gateway's interface goes down and up
                     drop-all               clients or users get no packet for a while
                     kill-data-plane        SIGKILL

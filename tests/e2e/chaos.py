@@ -9,13 +9,16 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import sys
 import tempfile
 import time
+from pathlib import Path
 
+import harness
 from chaos_faults import FAULTS
-from harness import QUICPORT, Client, Gateway, Host, Traces, eventually, files_of, link, new_port, run
+from harness import BUILD, QUICPORT, Client, Gateway, Host, Traces, eventually, files_of, link, new_port, run
 from storm import BAD_ENDS, Held, Storm, ahead_of_others, listed, processes
 
 GATEWAY_OUTER, OUTSIDE = "198.51.100.1", "198.51.100.2"
@@ -40,6 +43,12 @@ class Scene:
         link(self.outside, self.gateway_host, [f"{OUTSIDE}/24"], [f"{GATEWAY_OUTER}/24"], "gateway", "users")
         link(self.gateway_host, self.inside, [f"{GATEWAY_INNER}/24"], [f"{INSIDE}/24"], "clients", "gateway")
         self.traces = Traces(self.gateway_host)
+        self.folder = Path(os.environ["QP_E2E_LOGS"]) / "programs"
+        self.folder.mkdir(exist_ok=True)
+        self.programs = [path.name for path in BUILD.glob("quicport*") if path.is_file()]
+        for name in self.programs:
+            self.install(name)
+        harness.QUICPORT = self.folder / "quicport"
         self.env = {"QUICPORT_STATE_DIR": os.environ["QP_E2E_LOGS"] + "/state-of-gateway"}
         self.port, self.service = new_port(), new_port()
         self.ports = [new_port() for _ in range(CLIENTS)]
@@ -54,6 +63,16 @@ class Scene:
         self.storm = Storm(self.outside, f"127.0.0.1:{self.service}@{self.inside.name}", self.ports,
                            "--bulk", BULK, "--short", SHORT, "--seed", options.seed, address=GATEWAY_OUTER,
                            seconds=86400)  # fmt: skip
+
+    def install(self, name, text=None):
+        """Another file in the place of a program: the one that was built, or this text."""
+        new = self.folder / f".{name}"
+        if text is None:
+            shutil.copy(BUILD / name, new)
+        else:
+            new.write_text(text)
+            new.chmod(0o755)
+        new.rename(self.folder / name)
 
     def host(self, role):
         host = Host(role)

@@ -109,6 +109,29 @@ def drop_all(scene, chance):
     return set()
 
 
+def upgrade(scene, chance):
+    """New files of all programs; the control plane becomes the new one, then a new data plane comes."""
+    for name in scene.programs:
+        scene.install(name)
+    restart_control_plane(scene, chance)
+    eventually(lambda: not os.readlink(f"/proc/{scene.gateway.pid}/exe").endswith(" (deleted)"),
+               what="the control plane runs the new program")  # fmt: skip
+    eventually(scene.gateway.healthy, what="it has taken over")
+    return reload(scene, chance)
+
+
+def break_program(scene, chance):
+    """The data plane's program ends at once, or does nothing: a reload must change nothing."""
+    (old,) = eventually(lambda: active(scene.gateway), what="a data plane is ACTIVE")
+    failed = scene.gateway.metric("quicport_handovers_total")
+    scene.install("quicport-data-plane", "#!/bin/sh\nexit 3\n" if chance < 0.8 else "no program\n")
+    scene.gateway.send(signal.SIGHUP)
+    eventually(lambda: scene.gateway.metric("quicport_handovers_total") > failed, what="the reload has failed")
+    scene.install("quicport-data-plane")
+    assert active(scene.gateway) == [old]
+    return set()
+
+
 # ---- what costs the connections that it hits, and no others ----
 
 
@@ -150,6 +173,9 @@ FAULTS = {
     "kill-starting": Fault("SIGKILL of a control plane that starts", kill_starting),
     "restart-control-plane": Fault("SIGUSR2 to the control plane", restart_control_plane, 2,
                                    lambda scene: catches(scene.gateway.pid, signal.SIGUSR2)),
+    "upgrade": Fault("all programs are new files, SIGUSR2, then a reload", upgrade, 1,
+                     lambda scene: catches(scene.gateway.pid, signal.SIGUSR2)),
+    "break-program": Fault("a reload to a program that cannot run", break_program),
     "cut-interface": Fault("the gateway's interface goes down and up", cut_interface),
     "drop-all": Fault("clients or users get no packet for a while", drop_all),
     "kill-data-plane": Fault("SIGKILL of a data plane", kill_data_plane, 2),

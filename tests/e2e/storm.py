@@ -13,10 +13,15 @@ import subprocess
 import threading
 from pathlib import Path
 
-from harness import BUILD, PATIENCE_S, TOOLS, Process, eventually
+from harness import PATIENCE_S, TOOLS, Process, eventually
 
 LO = "127.0.0.1"
 BAD_ENDS = ("refused", "reset", "timed_out", "ended_early", "unreachable", "corrupt")
+
+
+def program(pid):
+    """A process's program by its name, also after the file has been replaced."""
+    return os.path.basename(os.readlink(f"/proc/{pid}/exe")).removesuffix(" (deleted)")
 
 
 class Preferred(threading.Thread):
@@ -26,7 +31,7 @@ class Preferred(threading.Thread):
     that. Each has a session of its own, and new data planes come: so they are looked for.
     """
 
-    PROGRAMS = {str(BUILD / "quicport-data-plane"), str(BUILD / "quicport"), str(TOOLS / "qpstorm")}
+    PROGRAMS = {"quicport-data-plane", "quicport", "qpstorm"}
 
     def __init__(self):
         super().__init__(daemon=True)
@@ -48,7 +53,7 @@ class Preferred(threading.Thread):
     def prefer(self, pid):
         with contextlib.suppress(OSError):
             group = Path(f"/proc/{pid}/autogroup")
-            if os.readlink(f"/proc/{pid}/exe") in self.PROGRAMS:
+            if program(pid) in self.PROGRAMS:
                 name, _, nice = group.read_text().split()
                 if name != self.ours and nice == "0":
                     group.write_text("-5")
@@ -107,7 +112,7 @@ def processes(gateway, part):
     found, instance = [], gateway.instance.encode()
     for pid in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError):
-            if (os.path.basename(os.readlink(f"/proc/{pid}/exe")) == f"quicport-{part}"
+            if (program(pid) == f"quicport-{part}"
                     and instance in Path(f"/proc/{pid}/cmdline").read_bytes()):  # fmt: skip
                 stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
                 found.append((int(stat[19]), int(pid)))
