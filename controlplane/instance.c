@@ -282,6 +282,16 @@ qp_instance_add_process(struct qp_instance *inst, pid_t pid, struct qp_errmsg *m
 	return qp_stale_write_processes(inst->dir, inst->processes, inst->nprocesses, msg);
 }
 
+int
+qp_instance_place(const struct qp_instance *inst, pid_t pid)
+{
+	for (unsigned i = 0; i < inst->nprocesses; i++) {
+		if (inst->processes[i].pid == pid)
+			return (int)i;
+	}
+	return -1;
+}
+
 void
 qp_instance_remove_process(struct qp_instance *inst, pid_t pid)
 {

@@ -57,6 +57,8 @@ void qp_instance_leave(struct qp_instance *inst);
 
 /* Writes down a process that belongs to the instance, before it can outlive us. */
 int qp_instance_add_process(struct qp_instance *inst, pid_t pid, struct qp_errmsg *msg);
+/* Where it stands among them: who was written down later has a greater number. -1: not there. */
+int qp_instance_place(const struct qp_instance *inst, pid_t pid);
 /* It has ended. */
 void qp_instance_remove_process(struct qp_instance *inst, pid_t pid);
 

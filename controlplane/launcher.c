@@ -64,16 +64,38 @@ qp_launcher_backoff_ms(unsigned failures, bool served)
 	return wait < most ? wait : most;
 }
 
-/* Worker i's CPU: gateways beside each other start at different ones. */
+/* The first of the CPUs in a row on which the fewest workers of other generations run. */
+static unsigned
+first_cpu(const struct qp_launcher_config *cfg, const unsigned cpus[QP_MAX_CPUS], unsigned n)
+{
+	unsigned used[QP_MAX_CPUS] = {0}, best = cfg->hash % n, fewest = UINT_MAX;
+
+	if (cfg->cpus_used != NULL)
+		cfg->cpus_used(cfg->ctx, used);
+	for (unsigned i = 0; i < n; i++) {
+		const unsigned first = (cfg->hash % n + i) % n;
+		unsigned sum = 0;
+
+		for (unsigned w = 0; w < cfg->workers; w++)
+			sum += used[cpus[(first + w) % n]];
+		if (sum < fewest) {
+			fewest = sum;
+			best = first;
+		}
+	}
+	return best;
+}
+
+/* Worker i's CPU: gateways beside each other start at different ones, and so do generations. */
 static void
 cpu_list(const struct qp_launcher_config *cfg, char *out, size_t cap)
 {
-	unsigned cpus[QP_MAX_CPUS], n = qp_host_cpus(cpus);
+	unsigned cpus[QP_MAX_CPUS], n = qp_host_cpus(cpus), first = first_cpu(cfg, cpus, n);
 	size_t at = 0;
 
 	for (unsigned i = 0; i < cfg->workers && at < cap; i++)
 		at += (size_t)snprintf(
-			out + at, cap - at, "%s%u", i == 0 ? "" : ",", cpus[(cfg->hash + i) % n]);
+			out + at, cap - at, "%s%u", i == 0 ? "" : ",", cpus[(first + i) % n]);
 }
 
 static int spawn(struct qp_launcher *l, struct qp_errmsg *msg);

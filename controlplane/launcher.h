@@ -7,6 +7,7 @@
 #include <sys/types.h>
 
 #include "common/error.h"
+#include "common/host.h"
 #include "common/log.h"
 #include "controlplane/loop.h"
 
@@ -26,6 +27,8 @@ struct qp_launcher_config {
 	struct qp_log_config log;
 	/* Whether a living data plane has one of EAL's lcore ids `base` … `base` + `n` - 1. NULL: none has. */
 	bool (*lcores_used)(void *ctx, uint32_t base, uint32_t n);
+	/* Adds to `used` how many workers of living data planes are bound to each CPU. NULL: none is. */
+	void (*cpus_used)(void *ctx, unsigned used[QP_MAX_CPUS]);
 	/* A data plane ended and never served; another try follows unless stopped, or it was a successor. */
 	void (*failed)(void *ctx, const char *why);
 	/* Stopped, and the last one has ended. */

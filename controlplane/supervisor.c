@@ -67,6 +67,7 @@ make_launcher(struct qp_supervisor *s, struct qp_errmsg *msg)
 		.busy_poll = s->cfg.busy_poll,
 		.log = s->cfg.log,
 		.lcores_used = qp_supervisor_lcores_used,
+		.cpus_used = qp_supervisor_cpus_used,
 		.failed = on_launch_failed,
 		.idle = on_launcher_idle,
 		.ctx = s,

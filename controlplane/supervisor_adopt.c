@@ -206,6 +206,13 @@ qp_generation_replayed(struct qp_generation *g)
 		qp_supervisor_check_adopted(g->supervisor);
 }
 
+/* Two may have started within the same second, but one was written down after the other. */
+static int
+place_of(const struct qp_generation *g)
+{
+	return qp_instance_place(g->supervisor->cfg.instance, g->pid);
+}
+
 bool
 qp_generation_takes_clients(const struct qp_generation *g)
 {
@@ -215,7 +222,7 @@ qp_generation_takes_clients(const struct qp_generation *g)
 		return !g->drained;
 	/* Its successor was there when our predecessor was killed: before it said DRAIN. */
 	TAILQ_FOREACH (other, &g->supervisor->generations, next) {
-		if (other->state == QP_DP_ACTIVE && other->started_at >= g->started_at)
+		if (other->state == QP_DP_ACTIVE && place_of(other) > place_of(g))
 			return false;
 	}
 	return true;

@@ -5,6 +5,7 @@
  * successor that cannot start costs nobody a tunnel. Loop thread.
  */
 #define QP_LOG_MODULE QP_LOG_M_process
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -243,4 +244,28 @@ qp_supervisor_lcores_used(void *ctx, uint32_t base, uint32_t n)
 			return true;
 	}
 	return false;
+}
+
+/* Asked of the kernel, since a predecessor of ours may have chosen it. */
+static void
+count_cpu(pid_t tid, unsigned used[QP_MAX_CPUS])
+{
+	cpu_set_t set;
+
+	if (tid == 0 || sched_getaffinity(tid, sizeof(set), &set) != 0 || CPU_COUNT(&set) != 1)
+		return;
+	for (unsigned cpu = 0; cpu < QP_MAX_CPUS && cpu < CPU_SETSIZE; cpu++)
+		used[cpu] += CPU_ISSET(cpu, &set) != 0;
+}
+
+void
+qp_supervisor_cpus_used(void *ctx, unsigned used[QP_MAX_CPUS])
+{
+	const struct qp_supervisor *s = ctx;
+	const struct qp_generation *g;
+
+	TAILQ_FOREACH (g, &s->generations, next) {
+		for (unsigned w = 0; g->link != NULL && w < g->nworkers; w++)
+			count_cpu((pid_t)qp_dp_link_shared(g->link)->door[w].tid, used);
+	}
 }

@@ -65,6 +65,7 @@ bool qp_supervisor_succession_failed(struct qp_supervisor *s, const char *why);
 void qp_supervisor_succession_late(void *supervisor);
 /* struct qp_launcher_config's. */
 bool qp_supervisor_lcores_used(void *supervisor, uint32_t base, uint32_t n);
+void qp_supervisor_cpus_used(void *supervisor, unsigned used[QP_MAX_CPUS]);
 
 /* supervisor_health.c: from now on those that hang are killed, unless hang_timeout_ms is 0. */
 void qp_supervisor_watch_health(struct qp_supervisor *s);

@@ -26,6 +26,7 @@
 #define PUBLISH_NS (100ull * 1000 * 1000)
 #define SPIN_NS (20ull * 1000) /* idle turns before sleep: longer than a ring hop, shorter than a scheduler's slice */
 #define GOODBYE_NS (1000ull * 1000 * 1000)
+#define DRAINED_NS (2 * QP_QUIC_LATE_NS) /* the others may have been told a little later */
 #define HELD_NS (500ull * 1000) /* until strangers are looked for again whose share was used up */
 #define SLEEP_MAX_NS (QP_BEAT_MS * 1000000ull) /* the heartbeat goes on */
 
@@ -99,6 +100,8 @@ leave(struct qp_worker *w)
 static void
 drain(struct qp_worker *w)
 {
+	if (!w->draining)
+		w->drained_from_ns = w->now_ns + DRAINED_NS;
 	w->draining = true;
 	__atomic_store_n(&w->cfg.shared->state, QP_DP_DRAINING, __ATOMIC_RELAXED);
 	if (w->quic != NULL)
@@ -115,11 +118,14 @@ drained(const struct qp_worker *w)
 	struct qp_gen_shared *s = w->cfg.shared;
 
 	if ((w->quic != NULL && qp_quic_connections(w->quic) > 0) ||
-		(w->tunnels != NULL && qp_tunnels_count(w->tunnels) > 0) || !qp_ctl_told(&w->ctl))
+		(w->tunnels != NULL && qp_tunnels_count(w->tunnels) > 0) ||
+		!qp_ctl_told(&w->ctl) || w->now_ns < w->drained_from_ns)
 		return false;
 	for (uint32_t i = 0; i < s->nworkers; i++) {
-		if (__atomic_load_n(&qp_shared_worker(s, i)->c.tunnels_active, __ATOMIC_RELAXED) >
-			0)
+		const struct qp_worker_counters *c = &qp_shared_worker(s, i)->c;
+
+		if (__atomic_load_n(&c->tunnels_active, __ATOMIC_RELAXED) > 0 ||
+			__atomic_load_n(&c->quic_connections, __ATOMIC_RELAXED) > 0)
 			return false;
 	}
 	return true;

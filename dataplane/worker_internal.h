@@ -32,7 +32,8 @@ struct qp_worker {
 	uint64_t now_ns;
 	uint8_t mem_level;              /* enum qp_mem_level */
 	bool failed;                    /* the port did not start: wait to be told to end */
-	bool draining;                  /* no new tunnels; leaves with the process's last one */
+	bool draining;                  /* no new tunnels; leaves with the process's last one: */
+	uint64_t drained_from_ns;       /* … not before */
 	bool leaving;
 	uint64_t leave_by_ns;
 	uint64_t publish_at_ns;

@@ -85,6 +85,8 @@ qp_quic_refuse_new(struct qp_quic *q)
 void
 qp_quic_drain(struct qp_quic *q)
 {
+	if (!q->draining)
+		q->late_until_ns = *q->env.now_ns + QP_QUIC_LATE_NS;
 	q->draining = true;
 }
 
@@ -122,7 +124,7 @@ admit(struct qp_quic *q, const ngtcp2_pkt_hd *hd, const struct qp_flow *flow, ng
 		*token_type = NGTCP2_TOKEN_TYPE_RETRY;
 		return 0;
 	}
-	if (q->draining) {
+	if (q->draining && *q->env.now_ns >= q->late_until_ns) {
 		q->env.counters->drop_quic_limit++;
 		return QP_E_AGAIN;
 	}

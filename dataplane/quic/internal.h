@@ -121,7 +121,8 @@ struct qp_quic {
 	struct qp_quic_conn_list all;
 	uint32_t nconns;
 	uint32_t nhandshakes;
-	bool draining;                 /* first Initials are a successor's */
+	bool draining;                 /* first Initials are a successor's: */
+	uint64_t late_until_ns;        /* … from then on */
 	bool refusing;                 /* takes no new connection */
 	uint64_t answers_second;       /* which second answers_left counts down in */
 	uint32_t answers_left[QP_QUIC_ANSWERS]; /* answers to strangers still allowed */

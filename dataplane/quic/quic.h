@@ -118,9 +118,11 @@ void qp_quic_input(struct qp_quic *q, struct rte_mbuf *m, const struct qp_packet
  */
 bool qp_quic_flush(struct qp_quic *q);
 /*
- * From now on first Initials are dropped: their sender repeats them, and by then
- * they are steered to our successor. One that we had sent a Retry still gets in.
+ * First Initials are a successor's from now on. Those that were on their way get
+ * in for QP_QUIC_LATE_NS, so that their sender need not repeat them; later ones are
+ * dropped, but for one that we had sent a Retry.
  */
+#define QP_QUIC_LATE_NS (100ull * 1000 * 1000)
 void qp_quic_drain(struct qp_quic *q);
 /* From now on Initials get CONNECTION_REFUSED. */
 void qp_quic_refuse_new(struct qp_quic *q);

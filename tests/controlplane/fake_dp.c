@@ -6,7 +6,8 @@
  * by FAKE_DP_BRAIN. FAKE_DP_MODE: "" well-behaved; "stubborn" ignores SHUTDOWN;
  * "broken" says HELLO with an error; "quits" exits before it attaches; "hangs"
  * attaches and says nothing; "fickle" hangs up on a new control plane's first
- * answer, as one does that has waited for it too long, and comes again. A file
+ * answer, as one does that has waited for it too long, and comes again; "deaf"
+ * does not heed the first control plane's DRAIN, as if it had not been sent. A file
  * named as the brain's socket with ".mode" behind it goes before the variable.
  */
 #include <errno.h>
@@ -162,7 +163,7 @@ take_from_control_plane(unsigned w)
 	while (qp_ctl_receive(&ctl[w], &m)) {
 		if (brain >= 0 && send(brain, &m, sizeof(m), MSG_NOSIGNAL) < 0)
 			brain = -1;
-		if (m.type == QP_MSG_DRAIN)
+		if (m.type == QP_MSG_DRAIN && (strcmp(mode, "deaf") != 0 || attachment.epoch > 0))
 			attachment.shared->state = QP_DP_DRAINING;
 		if (m.type == QP_MSG_CONFIG && strcmp(mode, "hangs") != 0)
 			say_hello(w);

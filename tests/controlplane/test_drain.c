@@ -285,16 +285,22 @@ Test(drain, timeout_ends_it_politely)
 
 /* Another control plane after this one; the first data plane has been asked for its tunnels. */
 static void
-restart(struct pair *p)
+restart_with(struct pair *p, const char *more, const char *value)
 {
 	const int brain = p->gw.brain;
 
 	cr_assert_eq(gw_end(&p->gw, SIGKILL, NULL), -SIGKILL);
-	gw_start(&p->gw, PORT, "--psk", PSK, NULL);
+	gw_start(&p->gw, PORT, "--psk", PSK, more, value, NULL);
 	p->gw.brain = brain;
 	gw_expect(&p->old, QP_MSG_CONFIG);
 	gw_expect(&p->old, QP_MSG_REPLAY);
 	gw_send(&p->old, &(struct qp_msg) {.type = QP_MSG_REPLAY_END});
+}
+
+static void
+restart(struct pair *p)
+{
+	restart_with(p, NULL, NULL);
 }
 
 Test(drain, control_plane_killed_meanwhile_finds_it_draining)
@@ -315,6 +321,53 @@ Test(drain, control_plane_killed_meanwhile_finds_it_draining)
 	cr_expect(id_of(&p.gw, "ACTIVE", id));
 	cr_expect_str_neq(id, p.id);
 	cr_expect_eq(world_processes("quicport-data-plane"), 1u);
+	end(&p);
+}
+
+/* The successor was ACTIVE, and DRAIN was never sent: both say that they serve. */
+Test(drain, control_plane_killed_between_activation_and_drain)
+{
+	struct pair p;
+	char id[16];
+
+	set_mode("deaf");
+	start(&p, NULL, NULL);
+	set_mode("");
+	hand_over(&p);
+	restart(&p);
+	gw_expect(&p.gw, QP_MSG_CONFIG);
+	gw_expect(&p.gw, QP_MSG_REPLAY);
+	gw_send(&p.gw, &(struct qp_msg) {.type = QP_MSG_REPLAY_END});
+	gw_expect(&p.old, QP_MSG_DRAIN);
+	cr_assert(world_until(drains, &p, 10000));
+	gw_send(&p.old, &(struct qp_msg) {.type = BRAIN_END});
+	cr_assert(world_until(is_reaped, &p, 10000));
+	cr_expect(id_of(&p.gw, "ACTIVE", id));
+	cr_expect_str_neq(id, p.id);
+	cr_expect_eq(gw_metric(&p.gw, "quicport_data_plane_deaths_total"), 0);
+	end(&p);
+}
+
+static bool
+is_past(void *ctx)
+{
+	return world_now_ms() >= *(uint64_t *)ctx;
+}
+
+Test(drain, timeout_goes_on_over_a_restart)
+{
+	struct pair p;
+	uint64_t since, most;
+
+	start(&p, "--drain-timeout", "6");
+	hand_over(&p);
+	since = world_now_ms();
+	most = since + 4000; /* of the six seconds */
+	cr_assert(world_until(is_past, &most, 10000));
+	restart_with(&p, "--drain-timeout", "6");
+	gw_expect(&p.old, QP_MSG_DRAIN);
+	gw_expect(&p.old, QP_MSG_SHUTDOWN);
+	cr_expect_lt(world_now_ms() - since, 9500u, "it counted anew");
 	end(&p);
 }
 

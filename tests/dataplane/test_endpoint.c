@@ -153,11 +153,24 @@ Test(endpoint, draining_keeps_its_clients_and_is_silent_to_new_ones)
 	start();
 	old = connected(PORT);
 	qp_quic_drain(w->quic);
+	world_run(w, QP_QUIC_LATE_NS);
+	qp_quic_drain(w->quic); /* again: nothing begins anew */
 	c = client_new(w, PORT + 1, NULL);
 	cr_assert_not(world_until(w, 2 * WORLD_S, c->over || c->handshake_done));
 	cr_assert_geq(w->counters.drop_quic_limit, 1);
 	cr_assert_eq(w->counters.quic_connections, 1);
 	cr_assert_not(old->over);
+}
+
+Test(endpoint, draining_takes_those_that_were_on_their_way)
+{
+	struct client *c;
+
+	start();
+	qp_quic_drain(w->quic);
+	c = client_new(w, PORT, NULL);
+	cr_assert(world_until(w, WORLD_S / 2, c->handshake_done), "it had to send again");
+	cr_assert_eq(w->counters.drop_quic_limit, 0);
 }
 
 Test(endpoint, many_clients_all_connect)
