@@ -48,6 +48,8 @@ struct qp_admin {
 	 */
 	int (*hand_over)(
 		void *ctx, const char *actor, uint32_t server_id, struct qp_errmsg *msg);
+	/* Why the last hand-over came to nothing; NULL: it did not, or there was none. */
+	const char *(*handover_error)(void *ctx);
 	/* Fills the snapshot that /metrics prints. */
 	void (*metrics)(void *ctx, struct qp_metrics *out);
 	/* Whether new clients are served. */

@@ -76,6 +76,16 @@ named(struct qp_admin_call *c)
 	return g;
 }
 
+/* Of the one that would drain now if it had not failed. */
+static void
+set_handover_error(json_t *row, const struct qp_admin *a, const struct qp_generation *g)
+{
+	const char *why = a->handover_error != NULL ? a->handover_error(a->ctx) : NULL;
+
+	if (why != NULL && g->state == QP_DP_ACTIVE)
+		json_object_set_new(row, "handover_error", json_string(why));
+}
+
 void
 qp_admin_get_data_plane_status(struct qp_admin_call *c)
 {
@@ -94,6 +104,7 @@ qp_admin_get_data_plane_status(struct qp_admin_call *c)
 		json_object_set_new(
 			row, "active_connections", json_integer((json_int_t)t.c.conns_active));
 		json_object_set_new(row, "drops", qp_totals_drops(&t));
+		set_handover_error(row, c->admin, g);
 	}
 	qp_admin_reply(c->out, row);
 }

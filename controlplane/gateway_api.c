@@ -241,6 +241,7 @@ open_private_api(struct qp_gateway *g, struct qp_errmsg *msg)
 	a->options = g->o;
 	a->reload = reload;
 	a->hand_over = qp_gateway_hand_over;
+	a->handover_error = qp_gateway_handover_error;
 	a->metrics = snapshot;
 	a->serving = is_serving;
 	a->trouble = trouble;

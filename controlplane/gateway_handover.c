@@ -168,3 +168,11 @@ qp_gateway_handed_over(struct qp_gateway *g, const char *why)
 	h->by_signal = false;
 	qp_gateway_may_hand_over(g);
 }
+
+const char *
+qp_gateway_handover_error(void *ctx)
+{
+	const struct qp_gateway *g = ctx;
+
+	return g->handover.why[0] != '\0' ? g->handover.why : NULL;
+}

@@ -131,6 +131,8 @@ void qp_gateway_api_close(struct qp_gateway *g);
 void qp_gateway_on_hangup(struct qp_gateway *g);
 /* By the API: struct qp_admin's function; ctx is the gateway. */
 int qp_gateway_hand_over(void *ctx, const char *actor, uint32_t server_id, struct qp_errmsg *msg);
+/* struct qp_admin's function; ctx is the gateway. */
+const char *qp_gateway_handover_error(void *ctx);
 /* It is over. `why`: nothing has changed; NULL: the new one serves. */
 void qp_gateway_handed_over(struct qp_gateway *g, const char *why);
 /* A data plane serves: what waited for that goes on. */

@@ -29,8 +29,11 @@ pump(struct qp_http *h)
 {
 	MHD_UNSIGNED_LONG_LONG timeout_ms;
 
+	h->kicked = false;
 	MHD_run(h->daemon);
-	if (MHD_get_timeout(h->daemon, &timeout_ms) == MHD_YES)
+	if (h->kicked) /* an answer to one connection is an event for another */
+		qp_loop_timer_set(h->cfg.loop, &h->timer, 0);
+	else if (MHD_get_timeout(h->daemon, &timeout_ms) == MHD_YES)
 		qp_loop_timer_set(
 			h->cfg.loop, &h->timer, timeout_ms > 60000 ? 60000u : (unsigned)timeout_ms);
 	else
@@ -53,6 +56,7 @@ on_timer(void *ctx)
 void
 qp_http_kick(struct qp_http *h)
 {
+	h->kicked = true;
 	qp_loop_timer_set(h->cfg.loop, &h->timer, 0);
 }
 

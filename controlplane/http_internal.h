@@ -41,6 +41,7 @@ struct qp_http {
 	unsigned nconns;
 	bool starved; /* it failed for want of something, and that was told */
 	struct qp_loop_timer timer; /* libmicrohttpd's own */
+	bool kicked; /* since the server last began to run */
 	struct qp_loop_timer patience; /* ours */
 	struct conns conns[CONN_PHASES];
 	unsigned nwaiting;
