@@ -320,7 +320,7 @@ on_generation_ended(void *ctx, const struct qp_generation *gen)
 	struct qp_gateway *g = ctx;
 
 	tell_state(g, gen, QP_DP_TERMINATED, gen->how[0] != '\0' ? gen->how : NULL);
-	if (gen->how[0] != '\0')
+	if (gen->crashed)
 		report_crash(g, gen);
 	qp_queries_generation_ended(g->queries, gen->server_id);
 	qp_totals_add_generation(&g->retired, gen);

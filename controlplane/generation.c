@@ -135,6 +135,8 @@ qp_generation_process_ended(void *ctx, uint32_t events)
 		s->stats.deaths += served && !well;
 		if (!well)
 			qp_proc_status_text(status, g->how);
+		/* One that ends by itself before it serves has said why. */
+		g->crashed = !well && (served || (status != QP_STATUS_UNKNOWN && WIFSIGNALED(status)));
 		s->cfg.ops->ended(s->cfg.ctx, g);
 		qp_instance_remove_process(s->cfg.instance, g->pid);
 		qp_dp_link_close(g->link);

@@ -29,6 +29,7 @@ struct qp_generation {
 	bool drained; /* our predecessor told it to drain, or we did */
 	uint64_t draining_since_ns; /* CLOCK_MONOTONIC; 0: it does not drain */
 	uint32_t undrained; /* bit N: worker N's ring was too full for DRAIN */
+	bool crashed; /* so, after it had served, or by a signal: worth a report */
 	char how[96]; /* it has died, not told to: "was killed by signal 11 (…)"; "": it has not */
 	char *threads; /* what they did when it hung; NULL: unknown */
 	char hung[64]; /* it gave no sign of life and was killed: who, for how long; "": it did not */

@@ -708,7 +708,7 @@ Test(gateway, by_hand_data_plane_attaches)
 	while (!world_log_has(&gw, "quicport data-plane --instance"))
 		cr_assert(kill(gw.pid, 0) == 0);
 	cr_expect_eq(gw_http(&gw, "GET", "/healthcheck", NULL, body, sizeof(body)), 503);
-	cr_expect_str_eq(body, "{\"status\":\"NOT_SERVING\"}");
+	cr_expect_str_eq(body, "{\"status\":\"NOT_SERVING\",\"reason\":\"the gateway is starting\"}");
 	instance_name(&gw, name);
 	snprintf(command, sizeof(command), "%s/quicport-data-plane --instance %s &", world_dir(),
 		name);
