@@ -180,6 +180,26 @@ write_to_tap(const struct qp_log_tap *tap, const struct qp_log_event *e)
 	tap->write(tap->ctx, e->level, l.text);
 }
 
+/* After a line that fitted again. `l` is for use. */
+static void
+tell_of_lost(const struct qp_log_sink *s, const struct writer *w, struct qp_log_line *l)
+{
+	const uint64_t lines = qp_log_file_untold();
+	const struct qp_log_event e = {
+		.level = QP_LOG_WARN,
+		.module = QP_LOG_M_general,
+		.message = "log lines were lost: their file could not be written",
+		.fields = (const struct qp_log_field[]) {
+			QP_LOG_U64("lines", lines), {.type = QP_LOG_T_END}},
+	};
+
+	if (lines == 0)
+		return;
+	make_line(l, s->format, false, w, &e);
+	qp_log_put(l, "\n");
+	(void)qp_log_file_write(s, l->text, l->len);
+}
+
 static void
 write_to_sink(const struct qp_log_sink *s, const struct qp_log_event *e)
 {
@@ -197,7 +217,12 @@ write_to_sink(const struct qp_log_sink *s, const struct qp_log_event *e)
 	}
 	make_line(&l, s->format, false, &w, e);
 	qp_log_put(&l, "\n");
-	write_out(s->fd, l.text, l.len);
+	if (!s->is_file) {
+		write_out(s->fd, l.text, l.len);
+		return;
+	}
+	if (qp_log_file_write(s, l.text, l.len))
+		tell_of_lost(s, &w, &l);
 }
 
 /* Whether the place may write one more line this second. Who debugs wants them all. */

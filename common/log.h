@@ -224,6 +224,9 @@ void qp_log_write(struct qp_log_site *site, enum qp_log_level level, const char 
 /* A line that is finished already (a tap's, from elsewhere): to where this process's lines go. */
 void qp_log_pass(enum qp_log_level level, const char *line);
 
+/* Lines of this process that their file did not take, since the start. */
+uint64_t qp_log_lines_lost(void);
+
 /* Fields are evaluated only when the level is on. */
 #define qp_log(level, message, ...)                                                                \
 	do {                                                                                       \

@@ -36,6 +36,14 @@ struct qp_log_event {
 	uint32_t left_out;
 };
 
+/*
+ * A line, whole or not at all, to a sink that is a file. False: it is lost;
+ * errno is undefined.
+ */
+bool qp_log_file_write(const struct qp_log_sink *s, const char *text, size_t len);
+/* Lines lost since the last call. */
+uint64_t qp_log_file_untold(void);
+
 /* As one entry of the journal, a field each. */
 void qp_log_to_journal(const struct qp_log_sink *s, const struct qp_log_event *e);
 /* sd_journal_sendv; NULL: this program has no journal. */

@@ -12,13 +12,25 @@
 #include <linux/rtnetlink.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/log.h"
 
 #define ROUTES_WAIT_NS 5000000u
+/* For a filter that could not be made: no room to write it down, say. */
+#define TRY_AGAIN_NS   1000000000u
 /* Reading routes takes one part in so many of the loop's time at most. */
 #define ROUTES_SHARE   20u
+
+static uint64_t
+now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
 
 static bool
 watch(struct qp_hostnet *h, int fd)
@@ -63,35 +75,52 @@ qp_hostnet_fd(const struct qp_hostnet *h)
 	return h->changes_fd;
 }
 
+/* Sets the timer, if it would not fire before anyway. */
 static void
-read_routes_soon(struct qp_hostnet *h)
+look_again(struct qp_hostnet *h, uint64_t wait_ns)
 {
-	const uint64_t ns = ROUTES_WAIT_NS + ROUTES_SHARE * h->routes_took_ns;
-	const struct itimerspec at = {.it_value = {.tv_sec = (time_t)(ns / 1000000000u),
-					      .tv_nsec = (long)(ns % 1000000000u)}};
+	const uint64_t at = now_ns() + wait_ns;
+	const struct itimerspec when = {.it_value = {.tv_sec = (time_t)(at / 1000000000u),
+						.tv_nsec = (long)(at % 1000000000u)}};
 
-	if (!h->routes_due)
-		h->routes_due = timerfd_settime(h->route_timer_fd, 0, &at, NULL) == 0;
+	if (h->look_again_ns != 0 && h->look_again_ns <= at)
+		return;
+	if (timerfd_settime(h->route_timer_fd, TFD_TIMER_ABSTIME, &when, NULL) == 0)
+		h->look_again_ns = at;
+}
+
+static void
+follow(struct qp_hostnet *h)
+{
+	struct qp_errmsg msg;
+
+	if (qp_hostnet_sync(h, false, &msg) != 0) {
+		qp_log(QP_LOG_WARN, "the classifier does not follow the host's changes",
+			QP_LOG_STR("reason", msg.text));
+		h->incomplete = true;
+	}
+	if (h->incomplete)
+		look_again(h, TRY_AGAIN_NS);
 }
 
 void
 qp_hostnet_process(struct qp_hostnet *h)
 {
-	struct qp_errmsg msg;
+	const uint64_t routes_wait_ns = ROUTES_WAIT_NS + ROUTES_SHARE * h->routes_took_ns;
 	uint64_t times;
 
 	if (qp_host_monitor_drain(h->route_monitor))
-		read_routes_soon(h);
+		look_again(h, routes_wait_ns);
 	if (read(h->route_timer_fd, &times, sizeof(times)) == sizeof(times)) {
-		h->routes_due = false;
-		if (qp_hostnet_sync_ways(h) != 0)
-			read_routes_soon(h);
+		h->look_again_ns = 0;
+		if (h->incomplete)
+			follow(h);
+		else if (qp_hostnet_sync_ways(h) != 0)
+			look_again(h, routes_wait_ns);
 	}
 	if (!qp_host_monitor_drain(h->monitor))
 		return;
-	if (qp_hostnet_sync(h, false, &msg) != 0)
-		qp_log(QP_LOG_WARN, "the classifier does not follow the host's changes",
-			QP_LOG_STR("reason", msg.text));
+	follow(h);
 	/* The kernel takes a link's routes away without a word, after it has told of the link. */
-	read_routes_soon(h);
+	look_again(h, routes_wait_ns);
 }

@@ -48,8 +48,11 @@ struct qp_hostnet {
 	struct mnl_socket *route_monitor;
 	int changes_fd; /* epoll: both of them, and route_timer_fd */
 	int route_timer_fd;
-	bool routes_due; /* the timer is set */
+	uint64_t look_again_ns; /* CLOCK_MONOTONIC, when the timer fires; 0: it is not set */
 	uint64_t routes_took_ns;
+	bool incomplete; /* interfaces could not get their filter: these, as far as there is room */
+	uint32_t without[16];
+	unsigned nwithout;
 	struct qp_host_state state; /* what is attached, as on disk */
 	struct qp_host_view view;   /* what the maps say of the host now */
 	struct qp_host_ways ways;   /* … and of its routes */

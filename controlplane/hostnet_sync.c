@@ -53,13 +53,22 @@ explain(int err, const struct qp_link *l, struct qp_errmsg *msg)
 		l->name, strerror(err));
 }
 
+struct written {
+	struct qp_hostnet *h;
+	int rc; /* what kept it from being written down */
+	struct qp_errmsg msg;
+};
+
 static int
 write_down(void *ctx, const struct qp_host_filter *f)
 {
-	struct qp_hostnet *h = ctx;
-	int rc = qp_host_state_put(&h->state, f);
+	struct written *w = ctx;
 
-	return rc != 0 ? rc : qp_host_state_save(h->dir, &h->state, NULL);
+	w->rc = qp_host_state_put(&w->h->state, f);
+	if (w->rc != 0)
+		return qp_fail(&w->msg, w->rc, "%s", qp_strerror(w->rc));
+	w->rc = qp_host_state_save(w->h->dir, &w->h->state, &w->msg);
+	return w->rc;
 }
 
 static int
@@ -68,15 +77,16 @@ attach(struct qp_hostnet *h, const struct qp_link *l, struct qp_errmsg *msg)
 	const bool l3 = l->kind == QP_LINK_L3;
 	const struct bpf_program *prog = l3 ? h->bpf->progs.qp_ingress_l3
 					    : h->bpf->progs.qp_ingress;
+	struct written written = {.h = h};
 	struct qp_host_filter f = {.ifindex = l->ifindex,
 		.prog_id = l3 ? h->l3_id : h->ethernet_id};
 	int err = EINVAL;
 
-	for (unsigned i = 0; err != 0 && i < ATTACH_TRIES; i++) {
+	for (unsigned i = 0; err != 0 && written.rc == 0 && i < ATTACH_TRIES; i++) {
 		err = qp_host_clsact_ensure(l->ifindex, msg);
 		if (err == 0)
 			err = qp_tc_attach(&f, bpf_program__fd(prog), h->handle_start, write_down,
-				h);
+				&written);
 	}
 	/* It went away meanwhile: netlink will say so, too. */
 	if (err == 0 || err == ENODEV)
@@ -84,6 +94,8 @@ attach(struct qp_hostnet *h, const struct qp_link *l, struct qp_errmsg *msg)
 	qp_host_state_drop(&h->state, l->ifindex);
 	(void)qp_host_state_save(h->dir, &h->state, NULL);
 	qp_host_clsact_release(l->ifindex);
+	if (written.rc != 0)
+		return qp_fail(msg, written.rc, "%s", written.msg.text);
 	return explain(err, l, msg);
 }
 
@@ -98,6 +110,29 @@ detach(struct qp_hostnet *h, const struct qp_host_filter *gone)
 	(void)qp_host_state_save(h->dir, &h->state, NULL);
 }
 
+/* Once for each, however often it is tried again. */
+static void
+tell_without(struct qp_hostnet *h, const struct qp_link *l, const char *why)
+{
+	h->incomplete = true;
+	for (unsigned i = 0; i < h->nwithout; i++)
+		if (h->without[i] == l->ifindex)
+			return;
+	if (h->nwithout < sizeof(h->without) / sizeof(h->without[0]))
+		h->without[h->nwithout++] = l->ifindex;
+	qp_log(QP_LOG_WARN, "an interface goes without the classifier",
+		QP_LOG_STR("interface", l->name), QP_LOG_STR("reason", why));
+}
+
+static void
+note_complete(struct qp_hostnet *h)
+{
+	if (!h->incomplete && h->nwithout > 0) {
+		qp_log(QP_LOG_INFO, "all interfaces have the classifier again");
+		h->nwithout = 0;
+	}
+}
+
 static int
 sync_filters(struct qp_hostnet *h, const struct qp_host_view *now, bool strict,
 	struct qp_errmsg *msg)
@@ -105,6 +140,7 @@ sync_filters(struct qp_hostnet *h, const struct qp_host_view *now, bool strict,
 	struct qp_errmsg why;
 	int rc;
 
+	h->incomplete = false;
 	for (unsigned i = h->state.nfilters; i-- > 0;) {
 		const struct qp_host_filter *f = &h->state.filters[i];
 		const struct qp_link *l = qp_host_view_link(now, f->ifindex);
@@ -126,9 +162,9 @@ sync_filters(struct qp_hostnet *h, const struct qp_host_view *now, bool strict,
 			continue;
 		if (strict && l->up)
 			return qp_fail(msg, rc, "%s", why.text);
-		qp_log(QP_LOG_WARN, "an interface goes without the classifier",
-			QP_LOG_STR("interface", l->name), QP_LOG_STR("reason", why.text));
+		tell_without(h, l, why.text);
 	}
+	note_complete(h);
 	return 0;
 }
 

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "common/counters.h"
+#include "common/log.h"
 #include "controlplane/metrics_impl.h"
 #include "controlplane/usage.h"
 
@@ -412,6 +413,9 @@ write_data_planes(FILE *out, const struct qp_metrics *m)
 static void
 write_keeping(FILE *out, const struct qp_metrics *m)
 {
+	one(out, "log_lines_lost_total",
+		"lines of the control plane's log that their file did not take", "counter",
+		qp_log_lines_lost());
 	if (m->audit != NULL) {
 		one(out, "audit_rows_total", "rows of the audit log", "counter", m->audit->rows);
 		one(out, "audit_rows_lost_total", "rows that could not be written", "counter",

@@ -8,9 +8,11 @@
 #include <errno.h>
 #include <math.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -454,4 +456,30 @@ Test(log, an_event_is_one_entry_of_the_journal)
 	cr_expect(entry_has("QUICPORT_MODULE=general"));
 	cr_expect(entry_has("QUICPORT_PORT=9000"));
 	cr_expect(entry_has("QUICPORT_REASON=evil\\x0aMESSAGE=forged"));
+}
+
+/* A file of one process cannot grow beyond RLIMIT_FSIZE, as on a full disk. */
+Test(log, lines_of_a_full_disk_are_lost_whole_and_told_of)
+{
+	struct rlimit limit = {.rlim_cur = 300, .rlim_max = RLIM_INFINITY};
+	unsigned n = 0;
+	char *got;
+
+	signal(SIGXFSZ, SIG_IGN);
+	start(QP_LOG_JSON, QP_LOG_INFO);
+	setrlimit(RLIMIT_FSIZE, &limit);
+	for (int i = 0; i < 10; i++)
+		qp_log(QP_LOG_INFO, "an event that is told again and again");
+	limit.rlim_cur = RLIM_INFINITY;
+	setrlimit(RLIMIT_FSIZE, &limit);
+	qp_log(QP_LOG_INFO, "there is room");
+	while ((got = line(n)) != NULL && got[0] != '\0') {
+		cr_assert(eq(chr, got[0], '{'));
+		cr_assert(eq(chr, got[strlen(got) - 1], '}'), "half a line: %s", got);
+		n++;
+	}
+	cr_assert(gt(uint, n, 2));
+	cr_assert(ne(ptr, strstr(line(n - 2), "there is room"), NULL));
+	cr_assert(ne(ptr, strstr(line(n - 1), "log lines were lost"), NULL));
+	cr_assert(eq(u64, qp_log_lines_lost() + n - 2, 10));
 }
