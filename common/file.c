@@ -6,6 +6,8 @@
  */
 #include "common/file.h"
 
+#include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -172,6 +174,33 @@ qp_file_write(const char *path, const void *data, size_t len, mode_t mode, bool 
 	if (err == QP_OK)
 		sync_folder(path);
 	return err;
+}
+
+static bool
+is_temporary(const char *name)
+{
+	const char *suffix = strrchr(name, '.');
+
+	if (suffix == NULL || suffix == name || strlen(suffix) != sizeof(".XXXXXX") - 1)
+		return false;
+	for (suffix++; isalnum((unsigned char)*suffix); suffix++)
+		;
+	return *suffix == '\0';
+}
+
+void
+qp_file_sweep(const char *dir)
+{
+	DIR *d = opendir(dir);
+	struct dirent *e;
+
+	if (d == NULL)
+		return;
+	while ((e = readdir(d)) != NULL) {
+		if (is_temporary(e->d_name))
+			(void)unlinkat(dirfd(d), e->d_name, 0);
+	}
+	closedir(d);
 }
 
 int

@@ -31,6 +31,13 @@ void qp_file_free(char *data);
 int qp_file_write(const char *path, const void *data, size_t len, mode_t mode, bool replace,
 	struct qp_errmsg *msg);
 
+/*
+ * Removes what a qp_file_write that was killed has left in a folder: files whose
+ * names end in a dot and six letters or digits. For folders where no file is
+ * called so, and while nobody writes there.
+ */
+void qp_file_sweep(const char *dir);
+
 /* Makes the folder of `path` (all that precedes its last slash) and its parents, mode 0700. */
 int qp_file_make_parents(const char *path, struct qp_errmsg *msg);
 

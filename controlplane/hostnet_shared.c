@@ -186,6 +186,7 @@ sweep(uint64_t own)
 	char path[PATH_MAX], *end;
 	struct dirent *e;
 
+	qp_file_sweep(QP_HOST_SHARED_DIR);
 	while (s != NULL && d != NULL && (e = readdir(d)) != NULL) {
 		s->netns = strtoull(e->d_name, &end, 10);
 		if (end == e->d_name || *end != '\0' || s->netns == own)

@@ -20,6 +20,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/file.h"
 #include "common/log.h"
 #include "controlplane/fdstore.h"
 #include "controlplane/hostnet.h"
@@ -188,6 +189,7 @@ move_in(struct qp_instance *inst, const struct qp_sockaddr *addr, bool was_there
 	if (was_there && qp_stale_lives(inst->dir, inst->processes, &inst->nprocesses) &&
 		can_adopt()) {
 		inst->adopted = true;
+		qp_file_sweep(inst->dir);
 		if (qp_stale_write_processes(
 			    inst->dir, inst->processes, inst->nprocesses, msg) != 0)
 			return QP_E_IO;

@@ -33,6 +33,22 @@ entries(const char *path)
 	return n;
 }
 
+Test(file, sweep_removes_what_killed_writes_left_and_nothing_else)
+{
+	const char *const kept[] = {"host.state", "control.sock", "a.b1-d_f", "a.abcde", "a.abcdefg", ".hidden"};
+	char path[300];
+
+	scratch_file("processes.EqCKgN", "", 0600);
+	scratch_file("host.state.123456", "half", 0600);
+	for (unsigned i = 0; i < sizeof(kept) / sizeof(kept[0]); i++)
+		scratch_file(kept[i], "", 0600);
+	snprintf(path, sizeof(path), "%s", scratch_file("processes", "", 0600));
+	*strrchr(path, '/') = '\0';
+	qp_file_sweep(path);
+	cr_assert(eq(uint, entries(path), 1 + sizeof(kept) / sizeof(kept[0])));
+	qp_file_sweep("/nonexistent");
+}
+
 Test(file, read_gives_bytes_length_and_mode)
 {
 	const char *path = scratch_file("f", "hello\n", 0640);
