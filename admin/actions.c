@@ -167,6 +167,30 @@ shutdown_data_plane(const struct qpa_command *c, int argc, char **argv)
 	return qpa_act(c, &o, "ShutdownDataPlane", json_pack("{s:s}", "dp_id", words.v[0]), qpa_show_status);
 }
 
+static int
+replace_port_owner(const struct qpa_command *c, int argc, char **argv)
+{
+	struct qpa_options o = {0};
+	bool yes = false;
+	const struct qp_opt opts[] = {QPA_OPTIONS_API(&o), QP_OPT_GROUP("How:"),
+		{.name = "yes", .letter = 'y', .env = "", .help = "without a question",
+			.parse = qp_opt_flag, .value = &yes},
+		QPA_OPTION_JSON(&o), {0}};
+	char name[QPA_NAME_BYTES];
+	const struct qp_opt_command cmd = {.name = qpa_full_name(c, name), .opts = opts,
+		.summary = "Ends all tunnels with all their connections, all data planes and the port "
+			   "owner, and starts them anew within seconds. Clients connect again by "
+			   "themselves and get their ports back."};
+
+	qpa_act_parse(&cmd, argc, argv, 0, 0, "no argument");
+	if (!yes && !is_sure("This cuts all tunnels and connections of the gateway. Replace it?")) {
+		fprintf(stderr, "%s: nothing is done without a yes: --yes says it without a terminal\n",
+			name);
+		return QPA_EXIT_FAILED;
+	}
+	return qpa_act(c, &o, "ReplacePortOwner", NULL, qpa_show_status);
+}
+
 /* Kick and block. */
 
 /* "90", "90s", "15m", "12h", "7d": seconds. */
@@ -283,6 +307,7 @@ const struct qpa_command qpa_actions[] = {
 	{"get-data-plane-status", "one data plane, and why it dropped packets", get_data_plane_status, NULL},
 	{"drain-data-plane", "new tunnels to a new data plane; nothing is cut", drain_data_plane, NULL},
 	{"shutdown-data-plane", "end a data plane with all its tunnels", shutdown_data_plane, NULL},
+	{"replace-port-owner", "end and start anew all but the control plane", replace_port_owner, NULL},
 	{"kick", "end a tunnel, or reset a connection", kick, NULL},
 	{"block", "drop what comes from an address or a network", block, NULL},
 	{"unblock", "let it in again", unblock, NULL},

@@ -50,6 +50,11 @@ struct qp_admin {
 		void *ctx, const char *actor, uint32_t server_id, struct qp_errmsg *msg);
 	/* Why the last hand-over came to nothing; NULL: it did not, or there was none. */
 	const char *(*handover_error)(void *ctx);
+	/*
+	 * Begins to end all tunnels, data planes and the port owner, and to start them
+	 * anew, soon. QP_E_INUSE: not now. NULL: there is no port owner.
+	 */
+	int (*replace_owner)(void *ctx, struct qp_errmsg *msg);
 	/* Fills the snapshot that /metrics prints. */
 	void (*metrics)(void *ctx, struct qp_metrics *out);
 	/* Whether new clients are served. */

@@ -24,6 +24,7 @@ void qp_admin_list_data_planes(struct qp_admin_call *c);
 void qp_admin_get_data_plane_status(struct qp_admin_call *c);
 void qp_admin_drain_data_plane(struct qp_admin_call *c);
 void qp_admin_shutdown_data_plane(struct qp_admin_call *c);
+void qp_admin_replace_port_owner(struct qp_admin_call *c);
 void qp_admin_list_tunnels(struct qp_admin_call *c);
 void qp_admin_kick_tunnel(struct qp_admin_call *c);
 void qp_admin_list_connections(struct qp_admin_call *c);

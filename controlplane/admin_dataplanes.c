@@ -160,3 +160,22 @@ qp_admin_shutdown_data_plane(struct qp_admin_call *c)
 	qp_supervisor_end(c->admin->supervisor, g->server_id);
 	qp_admin_reply(c->out, json_pack("{s:s}", "status", "shutdown_initiated"));
 }
+
+void
+qp_admin_replace_port_owner(struct qp_admin_call *c)
+{
+	struct qp_errmsg msg;
+
+	if (!qp_args_ok(c->args))
+		return;
+	if (c->admin->replace_owner == NULL) {
+		qp_problem(c->out, 501, "there is no port owner here");
+		return;
+	}
+	if (c->admin->replace_owner(c->admin->ctx, &msg) != 0) {
+		qp_problem(c->out, 409, "%s", msg.text);
+		return;
+	}
+	qp_admin_audit(c, "ReplacePortOwner", NULL);
+	qp_admin_reply(c->out, json_pack("{s:s}", "status", "replacing"));
+}

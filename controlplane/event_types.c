@@ -11,7 +11,7 @@
 /* The first is QP_EVENT_STATS_BIT. */
 static const char *const types[] = {QP_EVENT_STATS, QP_EVENT_TUNNEL_OPENED, QP_EVENT_TUNNEL_CLOSED,
 	QP_EVENT_PORT_OPENED, QP_EVENT_PORT_CLOSED, QP_EVENT_AUTH_FAILED, QP_EVENT_DATA_PLANE,
-	QP_EVENT_CONFIG, QP_EVENT_POLICY};
+	QP_EVENT_PORT_OWNER, QP_EVENT_CONFIG, QP_EVENT_POLICY};
 
 #define NTYPES (sizeof(types) / sizeof(types[0]))
 
@@ -52,7 +52,8 @@ qp_event_types_of_query(
 		if (bit == 0) {
 			qp_problem_field(out, "types",
 				"stats, tunnel_opened, tunnel_closed, port_opened, port_closed, "
-				"auth_failed, data_plane, config, policy; with commas between",
+				"auth_failed, data_plane, port_owner, config, policy; with commas "
+				"between",
 				"there is no event \"%.*s\"", (int)(len < 64 ? len : 64), at);
 			return false;
 		}

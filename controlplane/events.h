@@ -18,6 +18,7 @@ struct qp_events;
 #define QP_EVENT_PORT_CLOSED "port_closed"
 #define QP_EVENT_AUTH_FAILED "auth_failed"
 #define QP_EVENT_DATA_PLANE "data_plane"
+#define QP_EVENT_PORT_OWNER "port_owner"
 #define QP_EVENT_CONFIG "config"
 #define QP_EVENT_POLICY "policy"
 #define QP_EVENT_STATS "stats"

@@ -89,10 +89,7 @@ on_owner_ended(void *ctx, const char *how)
 	if (g->data_planes_ended)
 		qp_loop_stop(g->loop);
 	else if (!g->stopping)
-		qp_log(QP_LOG_ERROR,
-			"THE PORT OWNER IS GONE: tunnels run on, but no data plane can be started any "
-			"more: restart the gateway when its tunnels can be spared",
-			QP_LOG_STR("how", how));
+		qp_gateway_owner_died(g, how);
 	qp_gateway_check_owner(g);
 }
 
@@ -166,6 +163,7 @@ on_signal(void *ctx, uint32_t events)
 		reopen_files(g);
 		return;
 	}
+	g->owner_end.anew = false; /* whoever wants the end gets it */
 	qp_log(QP_LOG_INFO, g->stopping ? "ending at once" : "ending",
 		QP_LOG_STR("signal", info.ssi_signo == SIGINT ? "SIGINT" : "SIGTERM"));
 	qp_gateway_shutdown(g);
@@ -478,6 +476,7 @@ static void
 close_modules(struct qp_gateway *g)
 {
 	qp_gateway_upgrade_close(g);
+	qp_gateway_owner_close(g);
 	qp_file_watch_free(g->file_watch);
 	qp_settings_free(&g->handover.before.settings);
 	qp_gateway_api_close(g);
@@ -578,7 +577,7 @@ run_once(struct qp_options *o, struct qp_credentials *cred, bool *again, struct 
 	}
 	qp_host_eal_cleanup(g.instance.name);
 	qp_instance_close(&g.instance);
-	return g.status;
+	return g.owner_end.anew && g.status == 0 ? QP_GATEWAY_REPLACED : g.status;
 }
 
 int

@@ -146,6 +146,8 @@ qp_gateway_adopted(void *ctx)
 	free(waiting);
 	g->reserve = (struct qp_loop_timer) {.fire = reserve_again, .ctx = g};
 	reserve_again(g);
+	if (!qp_owner_alive(g->owner))
+		qp_gateway_owner_died(g, "died before this control plane started");
 	qp_gateway_check_owner(g);
 	qp_gateway_may_hand_over(g);
 }

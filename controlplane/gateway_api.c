@@ -121,6 +121,7 @@ snapshot(void *ctx, struct qp_metrics *out)
 		.audit = qp_audit_stats(g->audit),
 		.state = &g->state_stats,
 		.owner_pid = qp_owner_pid(g->owner),
+		.owner_up = qp_owner_alive(g->owner),
 		.data_plane_heap = (uint64_t)g->o->data_plane_heap_mib << 20,
 	};
 	fill_tables(g, out);
@@ -242,6 +243,7 @@ open_private_api(struct qp_gateway *g, struct qp_errmsg *msg)
 	a->reload = reload;
 	a->hand_over = qp_gateway_hand_over;
 	a->handover_error = qp_gateway_handover_error;
+	a->replace_owner = qp_gateway_replace_owner;
 	a->metrics = snapshot;
 	a->serving = is_serving;
 	a->trouble = trouble;

@@ -78,7 +78,11 @@ int
 qp_gateway_hand_over(void *ctx, const char *actor, uint32_t server_id, struct qp_errmsg *msg)
 {
 	struct qp_gateway *g = ctx;
-	int err = qp_supervisor_may_drain(g->supervisor, server_id, msg);
+	int err = qp_owner_alive(g->owner)
+			  ? qp_supervisor_may_drain(g->supervisor, server_id, msg)
+			  : qp_fail(msg, QP_E_INUSE, "the port owner is dead, no data plane can be "
+				  "started: quicport admin replace-port-owner ends all tunnels and "
+				  "starts all anew");
 
 	if (err != 0)
 		return err;

@@ -57,6 +57,14 @@ struct qp_handover {
 	char why[sizeof(((struct qp_errmsg *)NULL)->text)]; /* the last one failed; "": it did not */
 };
 
+/* The port owner's death or replacement: gateway_owner.c. */
+struct qp_owner_end {
+	struct qp_loop_timer again; /* it is told again; or `asked`, and it begins */
+	bool asked; /* to replace it */
+	bool anew;  /* this process ends all, and begins anew */
+	char how[96]; /* it died */
+};
+
 /* What gateway.c (the way up and down) and gateway_wiring.c (the time between) share. */
 
 struct qp_gateway {
@@ -114,6 +122,7 @@ struct qp_gateway {
 	unsigned nwaiting, waiting_cap;
 	struct qp_loop_timer reserve;
 	struct qp_upgrade upgrade;
+	struct qp_owner_end owner_end;
 	bool data_planes_ended; /* while stopping: only the port owner is left */
 	int status;
 	struct qp_errmsg *msg; /* why, if status is not 0 */
@@ -194,6 +203,13 @@ void qp_gateway_leave(struct qp_gateway *g, const char *why);
 void qp_gateway_upgrade(struct qp_gateway *g);
 /* Before the loop goes. */
 void qp_gateway_upgrade_close(struct qp_gateway *g);
+
+/* gateway_owner.c */
+void qp_gateway_owner_died(struct qp_gateway *g, const char *how);
+/* struct qp_admin's function; ctx is the gateway. */
+int qp_gateway_replace_owner(void *ctx, struct qp_errmsg *msg);
+/* Before the loop goes. */
+void qp_gateway_owner_close(struct qp_gateway *g);
 
 /* gateway.c: without port owner and data planes there is no way on. */
 void qp_gateway_check_owner(struct qp_gateway *g);

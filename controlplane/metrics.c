@@ -378,6 +378,8 @@ write_data_planes(FILE *out, const struct qp_metrics *m)
 	TAILQ_FOREACH (g, m->generations, next)
 		fprintf(out, "quicport_data_plane_info{dp_id=\"0x%04x\",state=\"%s\"} 1\n",
 			g->server_id, qp_generation_state_name(g->state));
+	one(out, "port_owner_up", "whether the port owner lives: 0 means that no data plane can start",
+		"gauge", m->owner_up);
 	one(out, "data_plane_starts_total", "data planes that attached", "counter",
 		m->data_plane_starts);
 	one(out, "data_plane_deaths_total", "data planes that ended without being told to",

@@ -261,14 +261,13 @@ qp_owner_adopt(const struct qp_owner_config *cfg, struct qp_owner **out, struct 
 {
 	const struct qp_instance *inst = cfg->instance;
 	struct qp_owner *o = calloc(1, sizeof(*o));
-	int err = QP_E_NOTFOUND;
+	int err = 0;
 
 	if (o == NULL)
 		return qp_fail(msg, QP_E_NOMEM, "out of memory");
 	*o = (struct qp_owner) {.cfg = *cfg, .child = QP_CHILD_NONE, .lifeline = -1,
 		.ready_fd = -1, .ready_watch = QP_WATCH_NONE, .ready = true,
 		.patience = {.fire = on_patience_over, .ctx = o}};
-	qp_fail(msg, err, "the port owner has just ended");
 	for (unsigned i = 0; i < inst->nprocesses; i++) {
 		if (strcmp(inst->processes[i].program, PROGRAM) != 0)
 			continue;
@@ -276,6 +275,8 @@ qp_owner_adopt(const struct qp_owner_config *cfg, struct qp_owner **out, struct 
 		err = qp_child_adopt(
 			cfg->loop, &o->child, &inst->processes[i], on_ended, o, msg);
 	}
+	if (err == QP_E_NOTFOUND) /* it has just ended: dead, too */
+		err = 0;
 	if (err != 0) {
 		free(o);
 		return err;

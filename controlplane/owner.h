@@ -34,6 +34,7 @@ int qp_owner_new(const struct qp_owner_config *cfg, struct qp_owner **out, struc
 /*
  * Takes over the one of an instance that was adopted: it is ready, and `ready`
  * is not called. Data planes have its lifeline until qp_owner_hold gets it from one.
+ * One that is dead is taken over as such (qp_owner_alive).
  */
 int qp_owner_adopt(const struct qp_owner_config *cfg, struct qp_owner **out,
 	struct qp_errmsg *msg);

@@ -179,17 +179,16 @@ bool
 qp_stale_lives(const char *dir, struct qp_proc_id *ids, unsigned *n)
 {
 	const unsigned all = qp_stale_read_processes(dir, ids, QP_INSTANCE_MAX_PROCESSES);
-	bool owner = false, data_plane = false;
+	bool data_plane = false;
 
 	*n = 0;
 	for (unsigned i = 0; i < all; i++) {
 		if (!qp_proc_alive(&ids[i]))
 			continue;
-		owner |= strcmp(ids[i].program, QP_PORT_OWNER_PROGRAM) == 0;
 		data_plane |= strcmp(ids[i].program, QP_DATA_PLANE_PROGRAM) == 0;
 		ids[(*n)++] = ids[i];
 	}
-	return owner && data_plane;
+	return data_plane;
 }
 
 void

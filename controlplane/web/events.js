@@ -12,6 +12,7 @@ const KINDS = {
 	port_closed: ["Port closed", "", (e) => `${e.port}/${e.protocol} of ${e.client}`],
 	auth_failed: ["Sign-in failed", "bad", (e) => `${e.client ? e.client + ", " : ""}${e.peer}: ${e.reason}`],
 	data_plane: ["Data plane", "", (e) => `${e.dp_id} is ${e.state}`],
+	port_owner: ["Port owner", "bad", (e) => [`it is ${e.state}`, e.how].filter(Boolean).join(": ")],
 	config: ["Configuration", "", (e) => [e.status, e.detail].filter(Boolean).join(": ")],
 	policy: ["Policy", "", (e) => [String(e.action).replaceAll("_", " "), e.client, e.source].filter(Boolean).join(" ")],
 	lost: ["Events lost", "bad", () => "some were no longer kept when this page came back"],

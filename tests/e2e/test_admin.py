@@ -93,6 +93,7 @@ CALLS = [
     (["get-data-plane-status", "0x3039"], "GetDataPlaneStatus", {"dp_id": "0x3039"}),
     (["drain-data-plane", "0x3039"], "DrainDataPlane", {"dp_id": "0x3039"}),
     (["shutdown-data-plane", "--yes", "3039"], "ShutdownDataPlane", {"dp_id": "3039"}),
+    (["replace-port-owner", "--yes"], "ReplacePortOwner", {}),
     (["kick", "3039-0-1f"], "KickTunnel", {"tunnel_id": "3039-0-1f"}),
     (["kick", "3039-0-1f", "--reason", "x", "--block", "2h"], "KickTunnel",
      {"tunnel_id": "3039-0-1f", "reason": "x", "block_seconds": 7200}),

@@ -15,6 +15,7 @@ LO = "127.0.0.1"
 SCHEMAS = {
     "tunnel_opened": "TunnelEvent", "tunnel_closed": "TunnelEvent", "port_opened": "PortEvent",
     "port_closed": "PortEvent", "auth_failed": "AuthFailedEvent", "data_plane": "DataPlaneEvent",
+    "port_owner": "PortOwnerEvent",
     "config": "ConfigEvent", "policy": "PolicyEvent", "stats": "StatsEvent",
 }  # fmt: skip
 

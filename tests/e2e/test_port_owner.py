@@ -2,6 +2,7 @@
 """The port owner: what it may still do, what it must not, and what its end costs."""
 
 import errno
+import http.client
 import json
 import os
 import re
@@ -10,10 +11,11 @@ import socket
 from pathlib import Path
 
 import pytest
-from harness import BUILD, FULL, TOOLS, Gateway, Process, eventually, new_port, run
+from harness import BUILD, FULL, TOOLS, Client, Gateway, Process, eventually, new_port, run
 
 # x86-64's numbers, as the C headers have them.
 SOCKET, EXECVE, FORK, PTRACE, MOUNT, KILL, BPF, CLONE3 = 41, 59, 57, 101, 165, 62, 321, 435
+LO = "127.0.0.1"
 SETUID, CONNECT, MMAP, UNSHARE, GETPID = 105, 42, 9, 272, 39
 
 
@@ -88,6 +90,102 @@ def test_it_opens_its_log_anew(gateway, logs):
     log.rename(logs / "quicport.log.1")
     gateway.send(signal.SIGUSR1)
     eventually(lambda: open_log.resolve() == log, what="the port owner's log is the new file")
+
+
+# ---- its death ----
+
+
+def call(gateway, method, **args):
+    with gateway.host.inside():
+        connection = http.client.HTTPConnection(LO, gateway.port, timeout=10)
+        connection.connect()
+    body = json.dumps(args)
+    connection.request("POST", f"/api/v1/admin/{method}", body, {"Content-Type": "application/json"})
+    answer = connection.getresponse()
+    text = answer.read()
+    connection.close()
+    return answer.status, json.loads(text)
+
+
+class World:
+    """A gateway with a port owner of its own, an echo service, and a client of it."""
+
+    def __init__(self, host):
+        self.host, self.inside, self.port = host, new_port(), new_port()
+        self.gateway = Gateway(host, new_port())
+        host.service(LO, self.inside, "--echo")
+        self.client = self.join(self.port)
+
+    def join(self, port):
+        client = Client(self.host, f"{LO}:{self.gateway.port}", port, self.inside,
+                        reconnect=True, name=f"client-{port}")  # fmt: skip
+        client.opens(self.host, LO, port)
+        return client
+
+    def echoes(self, sock):
+        sock.sendall(b"still here")
+        return sock.recv(100) == b"still here"
+
+
+def states(gateway):
+    return {row["state"]: row["dp_id"] for row in call(gateway, "ListDataPlanes")[1]["data_planes"]}
+
+
+def test_its_death_is_told_and_tunnels_run_on(host):
+    world = World(host)
+    gateway = world.gateway
+    assert gateway.metric("quicport_port_owner_up") == 1
+    with host.connect(LO, world.port, timeout=20) as sock:
+        assert world.echoes(sock)
+        os.kill(owner_of(gateway), signal.SIGKILL)
+        gateway.wait_for_line("THE PORT OWNER IS GONE")
+        eventually(lambda: gateway.metric("quicport_port_owner_up") == 0, what="the metric says so")
+        assert world.echoes(sock), "a connection that was there"
+        assert host.port_opens(LO, world.port), "a new connection"
+        world.join(new_port())  # a new client
+        status, problem = call(gateway, "DrainDataPlane", dp_id=states(gateway)["ACTIVE"])
+        assert status == 409 and "replace-port-owner" in problem["detail"]
+        assert world.echoes(sock)
+    assert gateway.healthy()
+
+
+def test_a_control_plane_takes_over_although_it_is_dead(host):
+    world = World(host)
+    gateway = world.gateway
+    instance = gateway.instance
+    with host.connect(LO, world.port, timeout=20) as sock:
+        os.kill(owner_of(gateway), signal.SIGKILL)
+        gateway.wait_for_line("THE PORT OWNER IS GONE")
+        gateway.kill()
+        world.gateway = after = Gateway(host, gateway.port)
+        after.before = gateway.before
+        after.wait_for_line("THE PORT OWNER IS GONE")
+        assert after.instance == instance
+        assert after.metric("quicport_port_owner_up") == 0
+        assert world.echoes(sock), "a connection that was there"
+        assert host.port_opens(LO, world.port), "a new connection"
+        world.join(new_port())  # a new client
+    after.end()
+
+
+@pytest.mark.parametrize("alive", [True, False])
+def test_it_is_replaced_and_clients_come_back(host, alive):
+    world = World(host)
+    gateway = world.gateway
+    before, pid, plane = owner_of(gateway), gateway.pid, states(gateway)["ACTIVE"]
+    if not alive:
+        os.kill(before, signal.SIGKILL)
+        gateway.wait_for_line("THE PORT OWNER IS GONE")
+    assert call(gateway, "ReplacePortOwner") == (200, {"status": "replacing"})
+    gone = lambda: not gateway.healthy()  # noqa: E731
+    eventually(gone, what="it begins")
+    gateway.wait_ready()
+    world.client.opens(host, LO, world.port)  # the same port, by itself
+    assert world.client.running()
+    assert gateway.pid == pid and owner_of(gateway) != before
+    assert states(gateway)["ACTIVE"] != plane
+    assert gateway.metric("quicport_port_owner_up") == 1
+    gateway.end()
 
 
 # ---- processes that are killed while they use the memory ----
