@@ -77,14 +77,41 @@ mount_page_bytes(const struct mntent *ent)
 	return value;
 }
 
+#define PAGES_FILE "/sys/kernel/mm/hugepages/hugepages-%llukB/%s"
+
+/* free_hugepages or nr_hugepages */
 static uint64_t
-free_bytes(uint64_t page_bytes)
+count_pages(uint64_t page_bytes, const char *file)
 {
 	char path[128];
 
-	snprintf(path, sizeof(path), "/sys/kernel/mm/hugepages/hugepages-%llukB/free_hugepages",
-		(unsigned long long)(page_bytes / KIB));
-	return read_number(path) * page_bytes;
+	snprintf(path, sizeof(path), PAGES_FILE, (unsigned long long)(page_bytes / KIB), file);
+	return read_number(path);
+}
+
+static uint64_t
+free_bytes(uint64_t page_bytes)
+{
+	return count_pages(page_bytes, "free_hugepages") * page_bytes;
+}
+
+static int
+explain_too_few(const struct qp_hugepages *p, uint64_t want_bytes, struct qp_errmsg *msg)
+{
+	const uint64_t page = p->page_bytes, reserved = count_pages(page, "nr_hugepages");
+	const uint64_t lacking = (want_bytes - p->free_bytes + page - 1) / page;
+	char there[96] = "none are reserved on this host", path[128];
+
+	if (reserved > 0)
+		snprintf(there, sizeof(there), "%llu MiB of the host's %llu MiB are free",
+			(unsigned long long)(p->free_bytes / MIB),
+			(unsigned long long)(reserved * page / MIB));
+	snprintf(path, sizeof(path), PAGES_FILE, (unsigned long long)(page / KIB), "nr_hugepages");
+	return qp_fail(msg, QP_E_NOMEM,
+		"%llu MiB of hugepages are wanted and %s: reserve more (as root: echo %llu >%s), %s"
+		"lower --memory", (unsigned long long)(want_bytes / MIB), there,
+		(unsigned long long)(reserved + lacking), path,
+		reserved > 0 ? "end another program that uses them, or " : "or ");
 }
 
 /* Calls `each` for every hugetlbfs mount. */
@@ -146,16 +173,12 @@ qp_host_hugepages(uint64_t want_bytes, struct qp_hugepages *out, struct qp_errms
 			"no hugetlbfs is mounted: run scripts/setup.sh, or mkdir -p /dev/hugepages && "
 			"mount -t hugetlbfs hugetlbfs /dev/hugepages");
 	if (out->free_bytes < want_bytes)
-		return qp_fail(msg, QP_E_NOMEM,
-			"%llu MiB of hugepages are wanted and %llu MiB are free: reserve more (as root: "
-			"sysctl -w vm.nr_hugepages=N, pages of %llu MiB), end another program that "
-			"uses them, or lower --memory",
-			(unsigned long long)(want_bytes / MIB),
-			(unsigned long long)(out->free_bytes / MIB),
-			(unsigned long long)(out->page_bytes / MIB));
+		return explain_too_few(out, want_bytes, msg);
 	if (access(out->dir, W_OK) != 0)
-		return qp_fail(msg, QP_E_PERM, "cannot write to %s (hugetlbfs): %s", out->dir,
-			strerror(errno));
+		return qp_fail(msg, QP_E_PERM,
+			"cannot write to %s (hugetlbfs): %s: start as root, or as root: "
+			"mount -o remount,rw,uid=%u %s", out->dir, strerror(errno),
+			(unsigned)getuid(), out->dir);
 	return 0;
 }
 

@@ -117,6 +117,18 @@ tell(const struct options *o, const char *text)
 	close((int)o->ready_fd);
 }
 
+/* Somebody may have taken the pages since we looked. */
+static int
+explain_eal(const struct options *o, int err, struct qp_errmsg *msg)
+{
+	struct qp_hugepages pages;
+	int rc = qp_host_hugepages((uint64_t)o->memory_mib << 20, &pages, msg);
+
+	if (rc != 0)
+		return rc;
+	return qp_fail(msg, QP_E_IO, "DPDK does not start: %s", rte_strerror(err));
+}
+
 /* EAL's lines go into `eal_log`, whose last one explains a failure. */
 static int
 start_eal(const struct options *o, FILE *eal_log, struct qp_errmsg *msg)
@@ -142,7 +154,7 @@ start_eal(const struct options *o, FILE *eal_log, struct qp_errmsg *msg)
 
 	rte_openlog_stream(eal_log);
 	if (rte_eal_init((int)(sizeof(argv) / sizeof(argv[0])) - 1, (char **)(uintptr_t)argv) < 0)
-		return qp_fail(msg, QP_E_IO, "DPDK does not start: %s", rte_strerror(rte_errno));
+		return explain_eal(o, rte_errno, msg);
 	if (qp_telemetry_register() != 0)
 		qp_log(QP_LOG_WARN, "DPDK's telemetry lacks the data planes' counters");
 	return 0;
