@@ -26,6 +26,7 @@
 #include <rte_errno.h>
 #include <rte_log.h>
 
+#include "common/crash.h"
 #include "common/host.h"
 #include "common/log.h"
 #include "common/opt.h"
@@ -332,6 +333,8 @@ main(int argc, char **argv)
 	int signals;
 
 	parse_options(&o, argc, argv);
+	qp_crash_handle(&(struct qp_crash_config) {0});
+	qp_crash_this_thread("main");
 	signals = open_signals();
 	qp_log_use_journal(sd_journal_sendv);
 	if (qp_log_init(&o.log, &msg) != 0 || signals < 0) {
