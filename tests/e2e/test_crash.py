@@ -263,8 +263,8 @@ def test_killed_data_planes_leave_nothing(host):
             before = eventually(lambda: settled(gateway), what="all is quiet")
             first = {name: resident(gateway, name) for name in ("control_plane", "port_owner")}
     with contextlib.suppress(AssertionError):
-        eventually(lambda: belongings(gateway) == before, what="as before")
-    left = belongings(gateway)
+        eventually(lambda: settled(gateway) == before, what="as before")
+    left = settled(gateway)
     assert left == before, {name: (before.get(name), left[name]) for name in left
                             if left[name] != before.get(name)}  # fmt: skip
     for name, bytes_then in first.items():
@@ -275,10 +275,12 @@ def test_killed_data_planes_leave_nothing(host):
 
 
 def settled(gateway):
-    """What is there, once it is the same twice: a connection that ends takes a moment."""
-    found = belongings(gateway)
-    time.sleep(0.2)
-    return found if belongings(gateway) == found else None
+    """What is there, once it is the same twice: a connection that ends, as that to DPDK's
+    telemetry, takes a moment."""
+    found = None
+    while found != (found := belongings(gateway)):
+        time.sleep(0.3)  # for what our own questions left
+    return found
 
 
 def test_death_of_a_draining_data_plane_disturbs_no_other(host):
