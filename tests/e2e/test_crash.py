@@ -8,6 +8,8 @@ import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -308,3 +310,53 @@ def test_death_of_a_draining_data_plane_disturbs_no_other(host):
     assert gateway.metric("quicport_data_plane_farewells_total") == 1
     assert first.running() and second.running() and third.running()
     gateway.end()
+
+
+def waited_s(pid, tid):
+    """For how long a thread has been ready to run and had no CPU."""
+    return int(Path(f"/proc/{pid}/task/{tid}/schedstat").read_text().split()[1]) / 1e9
+
+
+def longest_silence(pid, tid, wanted, within):
+    """For how long a thread was not seen to run; waits until that was as long as `wanted`."""
+    ran, longest = None, 0
+    seen = end = time.monotonic()
+    while longest < wanted and seen < end + within:
+        now = Path(f"/proc/{pid}/task/{tid}/schedstat").read_text().split()[0]
+        if now == ran:
+            longest = max(longest, time.monotonic() - seen)
+        else:
+            ran, seen = now, time.monotonic()
+        time.sleep(0.01)  # between two looks
+    return longest
+
+
+def test_data_plane_without_cpu_time_does_not_hang(host):
+    """Its worker wants a CPU all the time, and gets one when nobody else does: others always do."""
+    gateway = Gateway(host, new_port(), "--busy-poll")
+    client, outside = tunnel_on(host, gateway)
+    pid = pid_of(gateway)
+    (worker,) = workers_of(pid)
+    (cpu, *_) = os.sched_getaffinity(worker)
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        os.sched_setaffinity(int(task.name), {cpu})
+        os.sched_setscheduler(int(task.name), os.SCHED_IDLE, os.sched_param(0))
+    with contextlib.suppress(OSError):  # sessions have shares of their own
+        Path(f"/proc/{pid}/autogroup").write_text("19")
+    before = waited_s(pid, worker)
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"],
+                             preexec_fn=lambda: os.sched_setaffinity(0, {cpu}),
+                             start_new_session=True)
+            for _ in range(16)]  # fmt: skip
+    try:
+        longest = longest_silence(pid, worker, wanted=1.2, within=8)
+        print(f"without a CPU for {longest:.2f} s")
+        assert gateway.metric("quicport_data_plane_hangs_total") == 0
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+    eventually(lambda: host.port_opens(LO, outside), what="it serves again")
+    assert waited_s(pid, worker) - before > 1.5, "it was not kept from running"
+    assert pid_of(gateway) == pid and client.running()
+    gateway.end(within=5)
