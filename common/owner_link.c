@@ -65,7 +65,8 @@ qp_owner_link_receive(
 	ssize_t n;
 
 	if (poll(&pfd, 1, (int)patience_ms) <= 0)
-		return qp_fail(msg, QP_E_AGAIN, "the port owner does not answer");
+		return qp_fail(msg, QP_E_AGAIN, "the port owner does not answer: if that stays so, quicport admin "
+					      "replace-port-owner");
 	n = recv(fd, out, sizeof(*out), MSG_DONTWAIT);
 	if (n <= 0)
 		return qp_fail(msg, QP_E_CLOSED, "the port owner has ended");

@@ -59,7 +59,7 @@ struct qp_admin {
 	void (*metrics)(void *ctx, struct qp_metrics *out);
 	/* Whether new clients are served. */
 	bool (*serving)(void *ctx);
-	const char *(*trouble)(void *ctx); /* why not, until the next call; NULL: none is known */
+	const char *(*trouble)(void *ctx); /* why not, or not for long, until the next call; NULL: none is known */
 	/* The policy in force; borrowed until the loop turns. */
 	const struct qp_policy *(*policy)(void *ctx);
 	struct qp_api_clients *clients;

@@ -22,7 +22,7 @@ is_serving(void *ctx)
 	       qp_supervisor_serving(g->supervisor);
 }
 
-/* Why no data plane serves, for /healthcheck. */
+/* Why no data plane serves, or will not for long, for /healthcheck. */
 static const char *
 trouble(void *ctx)
 {
@@ -30,6 +30,10 @@ trouble(void *ctx)
 	struct qp_gateway *g = ctx;
 	struct qp_launcher_trouble t;
 
+	if (is_serving(g))
+		return qp_owner_alive(g->owner) ? NULL
+						: "the port owner is dead: quicport admin "
+						  "replace-port-owner, when tunnels can be spared";
 	if (g->stopping)
 		return "the gateway is ending";
 	if (qp_supervisor_adopting(g->supervisor))

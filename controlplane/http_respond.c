@@ -69,7 +69,7 @@ qp_http_healthcheck(const struct qp_http_request *req, bool serving, const char 
 	if (!qp_http_reads(req, out))
 		return;
 	answer = json_pack("{s:s, s:s*}", "status", serving ? "SERVING" : "NOT_SERVING", "reason",
-		serving ? NULL : reason);
+		reason);
 	out->status = serving ? MHD_HTTP_OK : MHD_HTTP_SERVICE_UNAVAILABLE;
 	out->content_type = "application/json";
 	out->body = json_dumps(answer, JSON_COMPACT);
