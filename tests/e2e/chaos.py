@@ -22,8 +22,9 @@ from harness import BUILD, QUICPORT, Client, Gateway, Host, Traces, eventually, 
 from storm import BAD_ENDS, Held, Storm, ahead_of_others, listed, processes
 
 GATEWAY_OUTER, OUTSIDE = "198.51.100.1", "198.51.100.2"
+GATEWAY_OUTER_6, OUTSIDE_6 = "2001:db8:1::1", "2001:db8:1::2"
 GATEWAY_INNER, INSIDE = "203.0.113.1", "203.0.113.2"
-CLIENTS = 4  # every second one with X25519, the others with a PSK
+CLIENTS = 4  # of two, one has X25519, the other a PSK; of four, two are reached by IPv6
 BULK, SHORT = 40, 40
 RECOVERY_S = 60
 # Whoever is gone without a word is missed soon.
@@ -40,7 +41,8 @@ class Scene:
         self.outside, self.gateway_host, self.inside = map(self.host, ("outside", "gateway", "inside"))
         for host in (self.outside, self.gateway_host, self.inside):  # addresses of its own come late
             host.run("sysctl", "-q", "net.ipv6.conf.default.addr_gen_mode=1")
-        link(self.outside, self.gateway_host, [f"{OUTSIDE}/24"], [f"{GATEWAY_OUTER}/24"], "gateway", "users")
+        link(self.outside, self.gateway_host, [f"{OUTSIDE}/24", f"{OUTSIDE_6}/64"],
+             [f"{GATEWAY_OUTER}/24", f"{GATEWAY_OUTER_6}/64"], "gateway", "users")  # fmt: skip
         link(self.gateway_host, self.inside, [f"{GATEWAY_INNER}/24"], [f"{INSIDE}/24"], "clients", "gateway")
         self.traces = Traces(self.gateway_host)
         self.folder = Path(os.environ["QP_E2E_LOGS"]) / "programs"
@@ -61,8 +63,8 @@ class Scene:
         eventually(self.all_ports_open, what="all clients have their ports")
         self.held = Held(self.gateway)
         self.storm = Storm(self.outside, f"127.0.0.1:{self.service}@{self.inside.name}", self.ports,
-                           "--bulk", BULK, "--short", SHORT, "--seed", options.seed, address=GATEWAY_OUTER,
-                           seconds=86400)  # fmt: skip
+                           "--bulk", BULK, "--short", SHORT, "--seed", options.seed, seconds=86400,
+                           addresses=[GATEWAY_OUTER] * 2 + [f"[{GATEWAY_OUTER_6}]"] * 2)  # fmt: skip
 
     def install(self, name, text=None):
         """Another file in the place of a program: the one that was built, or this text."""
@@ -126,7 +128,7 @@ class Result:
     def __init__(self, fault, chance):
         self.fault, self.chance = fault, chance
         self.expected = self.unexpected = self.wrong = 0
-        self.stall_ms = self.short_ms = self.outage_ms = self.recovery_s = 0
+        self.stall_ms = self.short_ms = self.outage_ms = self.recovery_s = self.own_lag_ms = 0
         self.problem = ""
 
     def add(self, figures, may_lose):
@@ -140,6 +142,7 @@ class Result:
             self.unexpected += bad - figures["lost_bulk"]
         self.wrong += figures["wrong_bytes"]
         self.stall_ms = max(self.stall_ms, figures["bulk"]["stall_ms"])
+        self.own_lag_ms = max(self.own_lag_ms, figures["own_lag_ms"])
         self.short_ms = max(self.short_ms, figures["short"]["longest_ms"])
 
     @property

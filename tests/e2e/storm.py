@@ -6,6 +6,7 @@ the processes by their part, and what must be the same after a fault as before i
 
 import contextlib
 import glob
+import itertools
 import json
 import os
 import socket
@@ -143,15 +144,15 @@ class Held:
 
 class Storm(Process):
     """
-    qpstorm: `bulk` long connections and `short` ones a second to ports of a gateway, and the
-    service (HOST:PORT, or HOST:PORT@NAMESPACE) that they get to.
+    qpstorm: long connections and short ones to ports of a gateway, at one of its addresses after
+    the other, and the service (HOST:PORT, or HOST:PORT@NAMESPACE) that they get to.
     """
 
-    def __init__(self, host, service, ports, *args, address=LO, seconds=150):
+    def __init__(self, host, service, ports, *args, addresses=(LO,), seconds=150):
         super().__init__(
             host, "storm",
             [TOOLS / "qpstorm", "--serve", service, "--seconds", seconds, *args,
-             *(f"{address}:{port}" for port in ports)],
+             *(f"{address}:{port}" for address, port in zip(itertools.cycle(addresses), ports))],
             stdin=subprocess.PIPE,
             session=True,
         )  # fmt: skip
