@@ -186,8 +186,9 @@ qp_goodbyes_collect(struct qp_goodbyes *g, uint32_t server_id)
 
 		snprintf(name, sizeof(name), QP_FAREWELL_NAME, server_id, w);
 		zone = g->cfg.zone(name, &len);
-		if (zone != NULL)
-			found += collect_table(g, zone, len);
+		if (zone == NULL)
+			break; /* the workers are numbered: it had no more */
+		found += collect_table(g, zone, len);
 	}
 	return found;
 }

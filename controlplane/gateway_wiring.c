@@ -338,10 +338,14 @@ on_generation_ended(void *ctx, const struct qp_generation *gen)
 
 /* Those whom it served are told as soon as another one can serve them. */
 static void
-on_remains(void *ctx, uint32_t server_id)
+on_remains(void *ctx, uint32_t server_id, bool unseen)
 {
 	struct qp_gateway *g = ctx;
 
+	if (unseen)
+		write_report(g, &(struct qp_crash_report) {.server_id = server_id,
+					.how = "died while no control plane was there",
+					.words = last_words(server_id)});
 	if (g->stopping)
 		return;
 	qp_goodbyes_collect(g->goodbyes, server_id);

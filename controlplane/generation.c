@@ -142,7 +142,7 @@ qp_generation_process_ended(void *ctx, uint32_t events)
 		qp_dp_link_close(g->link);
 		g->link = NULL;
 		log_end(g, served, well);
-		s->cfg.ops->remains(s->cfg.ctx, server_id);
+		s->cfg.ops->remains(s->cfg.ctx, server_id, false);
 		qp_memory_reclaim(server_id);
 	}
 	qp_generation_free(g);

@@ -33,6 +33,7 @@ struct qp_generation {
 	char how[96]; /* it has died, not told to: "was killed by signal 11 (…)"; "": it has not */
 	char *threads; /* what they did when it hung; NULL: unknown */
 	char hung[64]; /* it gave no sign of life and was killed: who, for how long; "": it did not */
+	unsigned hung_looks; /* since it was asked for its last words */
 	struct qp_heartbeat main_beat;
 	unsigned nreplaying; /* workers that still tell their tunnels */
 	uint32_t epoch; /* of its attachment */

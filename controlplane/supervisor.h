@@ -48,8 +48,8 @@ struct qp_supervisor_ops {
 	void (*adopted)(void *ctx);
 	/* It is dead: forget what belongs to it. Its shared block can still be read. */
 	void (*ended)(void *ctx, const struct qp_generation *g);
-	/* Its memory is about to be freed. Also of one that died while nobody watched, instead of `ended`. */
-	void (*remains)(void *ctx, uint32_t server_id);
+	/* Its memory is about to be freed. `unseen`: it died while nobody watched, so that `ended` was not called. */
+	void (*remains)(void *ctx, uint32_t server_id, bool unseen);
 	/* The first data plane cannot start: trying again would not help. */
 	void (*failed)(void *ctx, const char *why);
 	/* After qp_supervisor_shutdown: none is left. */

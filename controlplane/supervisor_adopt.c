@@ -172,7 +172,7 @@ reclaim_dead(const struct qp_supervisor *s)
 	for (unsigned i = 0; i < n; i++) {
 		if (qp_supervisor_lookup(s, id[i]) != NULL)
 			continue;
-		s->cfg.ops->remains(s->cfg.ctx, id[i]);
+		s->cfg.ops->remains(s->cfg.ctx, id[i], true);
 		qp_log(QP_LOG_WARN, "a data plane died meanwhile: its memory is freed",
 			QP_LOG_HEX("dp_id", id[i]));
 		qp_memory_reclaim(id[i]);

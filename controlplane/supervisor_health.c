@@ -11,6 +11,9 @@
 #include "controlplane/crash_report.h"
 #include "controlplane/supervisor_internal.h"
 
+/* One that has to share its CPU needs some time for its last words. */
+#define LAST_WORDS_LOOKS 4u
+
 /*
  * Whose silence says something. One that starts, or ends, has a patience of its
  * own and does long things; releases before this one do not say who they are.
@@ -35,7 +38,7 @@ hangs(struct qp_generation *g, const char *who, uint64_t silence, pid_t tid, cha
 	g->threads = qp_threads_text(g->pid);
 	/*
 	 * A thread that runs can say itself where: SIGABRT makes it write its last
-	 * words. Whoever is not gone at our next look is killed.
+	 * words. Whoever is not gone soon is killed.
 	 */
 	if (state != 'R' || tgkill(g->pid, tid, SIGABRT) != 0)
 		qp_generation_kill(g);
@@ -87,8 +90,10 @@ on_time(void *ctx)
 	struct qp_generation *g;
 
 	TAILQ_FOREACH (g, &s->generations, next) {
-		if (g->hung[0] != '\0')
+		if (g->hung[0] != '\0' && ++g->hung_looks >= LAST_WORDS_LOOKS)
 			qp_generation_kill(g);
+		else if (g->hung[0] != '\0')
+			continue;
 		else if (is_watched(g))
 			look_at(g, now_ns);
 	}

@@ -27,7 +27,7 @@ static const void *
 zone(const char *name, size_t *len)
 {
 	*len = table_len;
-	return strcmp(name, "qp_bye_300_1") == 0 ? &table : NULL;
+	return strcmp(name, "qp_bye_300_0") == 0 ? &table : NULL;
 }
 
 static int
