@@ -26,14 +26,6 @@
 #define STACK_BYTES (64u * 1024)
 #define BUILD_ID_BYTES 20u
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-
 /* A program or library in memory, for addresses that mean something in its file. */
 struct module {
 	uintptr_t base, start, end;
@@ -276,7 +268,7 @@ on_crash(int signum, siginfo_t *info, void *context)
 	raise(signum);
 }
 
-#ifndef SANITIZED
+#ifndef QP_CRASH_SANITIZED
 
 static void
 take_build_id(struct module *m, const uint8_t *notes, size_t len)

@@ -26,6 +26,15 @@ struct qp_last_words {
 };
 _Static_assert(sizeof(struct qp_last_words) == QP_LAST_WORDS_BYTES, "two processes agree on it");
 
+/* A sanitizer reports by itself, and nothing here does anything. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define QP_CRASH_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define QP_CRASH_SANITIZED 1
+#endif
+#endif
+
 struct qp_crash_config {
 	struct qp_last_words *words; /* borrowed for the process's life; NULL: see `path` */
 	const char *path;            /* a file to make, 0600; copied; NULL: stderr */
@@ -33,8 +42,7 @@ struct qp_crash_config {
 
 /*
  * Installs the handlers; again, to speak to another place. After the modules are
- * loaded: it remembers where they are. Does nothing in programs with a sanitizer,
- * which reports by itself.
+ * loaded: it remembers where they are.
  */
 void qp_crash_handle(const struct qp_crash_config *cfg);
 /*

@@ -68,7 +68,7 @@ write_nowhere(void)
 
 Test(crash, write_to_nowhere_tells_where)
 {
-#if defined(__SANITIZE_ADDRESS__)
+#ifdef QP_CRASH_SANITIZED
 	cr_skip_test("the sanitizer reports by itself");
 #endif
 	cr_expect_eq(signal_of(write_nowhere), SIGSEGV);
@@ -84,7 +84,7 @@ Test(crash, write_to_nowhere_tells_where)
 
 Test(crash, backtrace_names_the_function_that_crashed)
 {
-#if defined(__SANITIZE_ADDRESS__)
+#ifdef QP_CRASH_SANITIZED
 	cr_skip_test("the sanitizer reports by itself");
 #endif
 	unsigned long offset = 0, base = 0;
@@ -121,7 +121,7 @@ overflow(void)
 
 Test(crash, stack_overflow_is_told_from_another_stack)
 {
-#if defined(__SANITIZE_ADDRESS__)
+#ifdef QP_CRASH_SANITIZED
 	cr_skip_test("the sanitizer reports by itself");
 #endif
 	cr_expect_eq(signal_of(overflow), SIGSEGV);
@@ -131,7 +131,7 @@ Test(crash, stack_overflow_is_told_from_another_stack)
 Test(crash, abort_still_aborts)
 {
 	cr_expect_eq(signal_of(abort), SIGABRT);
-#if !defined(__SANITIZE_ADDRESS__)
+#ifndef QP_CRASH_SANITIZED
 	cr_expect_not_null(strstr(words->text, "signal 6 (SIGABRT) sent by process "));
 #endif
 }
@@ -168,7 +168,7 @@ crash_in_threads(void)
 
 Test(crash, threads_that_crash_at_once_tell_one_whole_story)
 {
-#if defined(__SANITIZE_ADDRESS__)
+#ifdef QP_CRASH_SANITIZED
 	cr_skip_test("the sanitizer reports by itself");
 #endif
 	for (unsigned i = 0; i < 20; i++) {
@@ -186,7 +186,7 @@ Test(crash, threads_that_crash_at_once_tell_one_whole_story)
 
 Test(crash, without_shared_memory_a_file_is_written)
 {
-#if defined(__SANITIZE_ADDRESS__)
+#ifdef QP_CRASH_SANITIZED
 	cr_skip_test("the sanitizer reports by itself");
 #endif
 	char path[64], text[4096] = "";

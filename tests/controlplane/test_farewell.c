@@ -13,11 +13,11 @@
 
 #define ENTRIES 200u
 
-static struct {
-	struct qp_farewell_table head;
-	struct qp_farewell_entry entry[ENTRIES];
-} table;
-static size_t table_len = sizeof(table);
+#define TABLE_BYTES (sizeof(struct qp_farewell_table) + ENTRIES * sizeof(struct qp_farewell_entry))
+
+static uint64_t memory[TABLE_BYTES / sizeof(uint64_t) + 1];
+static struct qp_farewell_table *const table = (struct qp_farewell_table *)memory;
+static size_t table_len = TABLE_BYTES;
 static int gateway = -1, client = -1;
 static struct sockaddr_in client_at;
 static struct qp_loop *loop;
@@ -27,7 +27,7 @@ static const void *
 zone(const char *name, size_t *len)
 {
 	*len = table_len;
-	return strcmp(name, "qp_bye_300_0") == 0 ? &table : NULL;
+	return strcmp(name, "qp_bye_300_0") == 0 ? table : NULL;
 }
 
 static int
@@ -58,7 +58,7 @@ bound(int family, struct sockaddr_storage *at)
 static void
 put(unsigned i, uint8_t token)
 {
-	struct qp_farewell_entry *e = &table.entry[i];
+	struct qp_farewell_entry *e = &table->entry[i];
 	static const uint8_t mapped[16] = {[10] = 0xff, [11] = 0xff, [12] = 127, [15] = 1};
 
 	*e = (struct qp_farewell_entry) {.used = 1, .peer_port_be = client_at.sin_port};
@@ -76,8 +76,8 @@ open_all(void)
 	gateway = bound(AF_INET6, &at); /* [::]: as the reservation of all addresses */
 	client = bound(AF_INET, &at);
 	memcpy(&client_at, &at, sizeof(client_at));
-	memset(&table, 0, sizeof(table));
-	table.head = (struct qp_farewell_table) {.magic = QP_FAREWELL_MAGIC,
+	memset(memory, 0, sizeof(memory));
+	*table = (struct qp_farewell_table) {.magic = QP_FAREWELL_MAGIC,
 		.entry_bytes = sizeof(struct qp_farewell_entry),
 		.n = ENTRIES};
 	loop = qp_loop_new();
@@ -118,7 +118,7 @@ Test(farewell, client_gets_its_token_from_the_address_it_spoke_to)
 	put(3, 0xab);
 	memset(token, 0xab, sizeof(token));
 	cr_assert_eq(qp_goodbyes_collect(goodbyes, 300), 1);
-	memset(&table, 0, sizeof(table)); /* freed meanwhile */
+	memset(memory, 0, sizeof(memory)); /* freed meanwhile */
 	qp_goodbyes_send(goodbyes);
 	len = receive(datagram, &from);
 	/* RFC 9000, 10.3: 21 bytes at least, like a short header, the token at the end. */
@@ -153,20 +153,20 @@ Test(farewell, all_of_many_are_told)
 Test(farewell, half_written_and_foreign_tables_are_left_alone)
 {
 	put(0, 1);
-	table.entry[0].used = 0;
+	table->entry[0].used = 0;
 	cr_expect_eq(qp_goodbyes_collect(goodbyes, 300), 0);
 	put(0, 1);
 	cr_expect_eq(qp_goodbyes_collect(goodbyes, 301), 0, "another generation's");
-	table.head.entry_bytes = 100;
+	table->entry_bytes = 100;
 	cr_expect_eq(qp_goodbyes_collect(goodbyes, 300), 0);
-	table.head.entry_bytes = sizeof(struct qp_farewell_entry);
-	table.head.n = ENTRIES + 1;
+	table->entry_bytes = sizeof(struct qp_farewell_entry);
+	table->n = ENTRIES + 1;
 	cr_expect_eq(qp_goodbyes_collect(goodbyes, 300), 0, "it is larger than its zone");
-	table.head.n = ENTRIES;
-	table.head.magic = 0;
+	table->n = ENTRIES;
+	table->magic = 0;
 	cr_expect_eq(qp_goodbyes_collect(goodbyes, 300), 0);
-	table.head.magic = QP_FAREWELL_MAGIC;
-	table_len = sizeof(table.head) - 1;
+	table->magic = QP_FAREWELL_MAGIC;
+	table_len = sizeof(*table) - 1;
 	cr_expect_eq(qp_goodbyes_collect(goodbyes, 300), 0);
 }
 
