@@ -80,6 +80,7 @@ struct qp_forward {
 	struct qpc_timer timer;            /* WAITING: the next try; else: what came of the last is to be judged */
 	struct qpc_task over;              /* a session or all addresses failed: judged at the end of the turn */
 	bool was_open;                     /* at least once */
+	bool sent_away;                    /* the server said that it goes down: another one may be there already */
 	bool forgotten;                    /* the last connection ended by a stateless reset */
 	bool removed;                      /* by qp_client_remove: nobody is told any more */
 	uint32_t attempts;                 /* in a row without success */

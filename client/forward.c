@@ -82,7 +82,10 @@ retry_delay_ms(const struct qp_forward *f)
 
 	if (f->attempts == 1 && f->was_open && f->forgotten)
 		return randombytes_uniform((uint32_t)(delay / 2 + 1));
-	for (uint32_t i = 1; i < f->attempts && delay < MAX_DELAY_MS; i++)
+	if (f->attempts == 1 && f->was_open && f->sent_away)
+		return randombytes_uniform((uint32_t)(delay / 10 + 1));
+	/* That try was one more than otherwise: the next waits as the first. */
+	for (uint32_t i = 1 + f->sent_away; i < f->attempts && delay < MAX_DELAY_MS; i++)
 		delay *= 2;
 	if (delay > MAX_DELAY_MS)
 		delay = MAX_DELAY_MS;
@@ -221,6 +224,8 @@ judge(struct qpc_task *task)
 	}
 	err = qpc_explain(f, &last, &msg);
 	f->forgotten = last.forgotten;
+	if (f->attempts == 0)
+		f->sent_away = last.going_down;
 	if (worth_retrying(f, err, &last))
 		try_later(f, err, &last, &msg);
 	else

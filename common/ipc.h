@@ -404,6 +404,7 @@ enum qp_msg_type {
 	QP_MSG_LOG_LEVELS,      /* c2d: to the first worker, for its whole process */
 	/* Above: 3. Since 4: */
 	QP_MSG_BUDGET,          /* c2d: to the first worker, for its whole process; after a CONFIG (none: no limit), and when it changes */
+	QP_MSG_RETIRE,          /* c2d: to each worker that drains: its tunnels are to leave, in good order */
 	/* New types are appended here. */
 #if QP_IPC_AHEAD > 0
 	QP_MSG_AHEAD,           /* both, behind CONFIG and HELLO */
@@ -553,6 +554,12 @@ struct qp_msg_log_levels {
 /* How much the data plane may have from malloc (common/heap.h). */
 struct qp_msg_budget {
 	uint64_t heap_bytes;  /* 0: no limit */
+};
+
+/* Again with less grace by a control plane that starts anew. */
+struct qp_msg_retire {
+	uint32_t idle_ms;     /* a tunnel whose connections carry nothing for so long may go */
+	uint32_t grace_ms;    /* and after so long any */
 };
 
 /* What a tunnel has carried; payload bytes. */
@@ -762,6 +769,7 @@ struct qp_msg {
 		struct qp_msg_list list;
 		struct qp_msg_log_levels log_levels;
 		struct qp_msg_budget budget;
+		struct qp_msg_retire retire;
 		struct qp_msg_conn_rows conn_rows;
 		struct qp_msg_tunnel_rows tunnel_rows;
 		struct qp_msg_tunnel_state tunnel_state;

@@ -206,6 +206,7 @@ open_supervisor(struct qp_gateway *g, struct qp_errmsg *msg)
 			.busy_poll = g->o->busy_poll,
 			.hang_timeout_ms = g->o->hang_timeout_ms,
 			.drain_timeout_s = g->o->drain_timeout_s,
+			.drain_grace_s = g->o->drain_grace_s,
 			.log = g->o->log,
 			.heap_bytes = (uint64_t)g->o->data_plane_heap_mib << 20,
 		},

@@ -16,7 +16,7 @@
 /* What counts at once. Others wait for the next data plane or for a restart. */
 static const char *const live_options[] = {"allow-local-forward", "allow-local-forward-any",
 	"audit-log", "client-pubkeys", "client-pubkeys-file", "control-plane-heap",
-	"data-plane-heap", "drain-timeout", "log-level", "port-range", "port-takeover", "psk",
+	"data-plane-heap", "drain-grace", "drain-timeout", "log-level", "port-range", "port-takeover", "psk",
 	"reserved-ports", "watch-config"};
 
 /* A reload under way: what takes the old one's place once all of it is there. */
@@ -255,7 +255,9 @@ apply_settings(struct reloading *r)
 	o->client_pubkeys_file = fresh->client_pubkeys_file;
 	o->watch_config = fresh->watch_config;
 	o->drain_timeout_s = fresh->drain_timeout_s;
-	qp_supervisor_set_drain_timeout(r->g->supervisor, o->drain_timeout_s);
+	o->drain_grace_s = fresh->drain_grace_s;
+	qp_supervisor_set_drain_timeout(
+		r->g->supervisor, o->drain_timeout_s, o->drain_grace_s);
 }
 
 static void

@@ -49,7 +49,8 @@ struct qp_generation {
 	int pidfd;
 	struct qp_watch process_watch;
 	struct qp_loop_timer patience; /* for its start, and for its end */
-	struct qp_loop_timer drain_timeout;
+	struct qp_loop_timer drain_timeout; /* first RETIRE, then SHUTDOWN */
+	bool retiring; /* RETIRE was sent */
 	struct {
 		uint32_t ifindex; /* 0: not up yet */
 		uint8_t mac[6];

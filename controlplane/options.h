@@ -49,6 +49,7 @@ struct qp_options {
 	char **argv; /* the words that were read, borrowed; secrets in them are wiped */
 	struct qp_settings settings;
 	bool privkey_in_words, psk_in_words; /* in the command line or the environment */
+	uint32_t drain_grace_s; /* … and what carries something then goes on for so long */
 	uint32_t drain_timeout_s; /* how long a data plane drains; 0: as long as its last tunnel */
 	uint32_t hang_timeout_ms; /* a data plane without a sign of life for so long is killed; 0: never */
 	uint32_t orphan_timeout_s; /* how long data planes and port owner live without us */

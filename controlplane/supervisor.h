@@ -20,6 +20,7 @@ struct qp_supervisor;
 
 /* A data plane has so long from its attaching to its last HELLO, and to end when asked to. */
 #define QP_START_PATIENCE_MS 10000u
+#define QP_RETIRE_IDLE_MS 5000u /* a tunnel's connections are idle */
 #define QP_END_PATIENCE_MS 1500u
 
 struct qp_supervisor_ops {
@@ -67,6 +68,7 @@ struct qp_supervisor_config {
 	bool busy_poll;
 	uint32_t hang_timeout_ms; /* one that gives no sign of life for so long is killed; 0: never */
 	uint32_t drain_timeout_s; /* for one that drains; 0: as long as its last tunnel */
+	uint32_t drain_grace_s; /* then it has so long to send its tunnels away */
 	struct qp_log_config log; /* for the data planes' command line */
 	uint64_t heap_bytes; /* see qp_supervisor_set_budget */
 };
@@ -125,7 +127,8 @@ bool qp_supervisor_handing_over(const struct qp_supervisor *s);
 /* For data planes that are started from now on. */
 void qp_supervisor_configure(struct qp_supervisor *s, unsigned workers, bool busy_poll);
 /* For those that drain already, too, from their beginning on. */
-void qp_supervisor_set_drain_timeout(struct qp_supervisor *s, uint32_t seconds);
+void qp_supervisor_set_drain_timeout(
+	struct qp_supervisor *s, uint32_t seconds, uint32_t grace_s);
 
 /* struct qp_sender's function; ctx is the supervisor. */
 void qp_supervisor_send(void *s, const struct qp_origin *to, struct qp_msg *m);

@@ -14,6 +14,9 @@
 
 /* Rings, timers and what is no mempool come on top. */
 #define MEMORY_SLACK (1024u * 1024)
+#define RETIRE_AGAIN_MS 100u /* a ring had no room for RETIRE */
+/* After the grace, for goodbyes, and for tunnels by the thousand, which leave one after the other. */
+#define RETIRE_PATIENCE_MS 10000u
 
 static int
 check_memory(const struct qp_supervisor *s, const struct qp_generation *g, struct qp_errmsg *msg)
@@ -135,43 +138,89 @@ qp_supervisor_succession_failed(struct qp_supervisor *s, const char *why)
 	return true;
 }
 
+/* How long it drains already, whichever control plane saw the beginning. */
+static uint64_t
+drained_ms(const struct qp_generation *g)
+{
+	return (qp_now_ns() - g->draining_since_ns) / 1000000u;
+}
+
+/* Until `at_ms` after the beginning. */
+static void
+arm_drain_timeout(struct qp_generation *g, uint64_t at_ms)
+{
+	const uint64_t spent_ms = drained_ms(g);
+
+	qp_loop_timer_set(g->supervisor->cfg.loop, &g->drain_timeout,
+		spent_ms < at_ms ? (unsigned)(at_ms - spent_ms) : 0);
+}
+
+/* Its tunnels leave in good order. False: a ring is full. */
+static bool
+retire(struct qp_generation *g, uint64_t all_at_ms)
+{
+	const uint64_t spent_ms = drained_ms(g);
+	bool told = true;
+
+	for (unsigned w = 0; w < g->nworkers; w++) {
+		struct qp_msg m = {.type = QP_MSG_RETIRE,
+			.retire = {.idle_ms = QP_RETIRE_IDLE_MS,
+				.grace_ms = all_at_ms > spent_ms ? (uint32_t)(all_at_ms - spent_ms) : 0}};
+
+		told &= qp_dp_link_send(g->link, w, &m) != QP_E_FULL;
+	}
+	return told;
+}
+
 static void
 on_drain_timeout(void *ctx)
 {
 	struct qp_generation *g = ctx;
+	const struct qp_supervisor_config *cfg = &g->supervisor->cfg;
+	const uint64_t all_at_ms = (cfg->drain_timeout_s + (uint64_t)cfg->drain_grace_s) * 1000u;
 
-	qp_log(QP_LOG_WARN, "a data plane has drained for the drain timeout: its tunnels are ended",
-		QP_LOG_HEX("dp_id", g->server_id));
-	if (!g->told_to_end)
+	if (g->told_to_end)
+		return;
+	if (g->retiring) {
+		qp_log(QP_LOG_WARN, "a data plane has tunnels left after its grace: it is ended",
+			QP_LOG_HEX("dp_id", g->server_id));
 		qp_generation_end(g);
+		return;
+	}
+	g->retiring = retire(g, all_at_ms);
+	if (!g->retiring) {
+		qp_loop_timer_set(cfg->loop, &g->drain_timeout, RETIRE_AGAIN_MS);
+		return;
+	}
+	qp_log(QP_LOG_WARN, "a data plane has drained for the drain timeout: its tunnels are sent away",
+		QP_LOG_HEX("dp_id", g->server_id), QP_LOG_U64("grace_s", cfg->drain_grace_s));
+	arm_drain_timeout(g, all_at_ms + RETIRE_PATIENCE_MS);
 }
 
-/* From its beginning on, whichever control plane saw that. */
 static void
-arm_drain_timeout(struct qp_generation *g)
+begin_drain_timeout(struct qp_generation *g)
 {
 	struct qp_supervisor *s = g->supervisor;
-	const uint64_t limit_ns = s->cfg.drain_timeout_s * UINT64_C(1000000000);
-	const uint64_t spent_ns = qp_now_ns() - g->draining_since_ns;
 
-	if (limit_ns == 0)
+	g->retiring = false;
+	if (s->cfg.drain_timeout_s == 0)
 		qp_loop_timer_cancel(s->cfg.loop, &g->drain_timeout);
 	else
-		qp_loop_timer_set(s->cfg.loop, &g->drain_timeout,
-			spent_ns < limit_ns ? (unsigned)((limit_ns - spent_ns) / 1000000u) : 0);
+		arm_drain_timeout(g, s->cfg.drain_timeout_s * UINT64_C(1000));
 }
 
 void
-qp_supervisor_set_drain_timeout(struct qp_supervisor *s, uint32_t seconds)
+qp_supervisor_set_drain_timeout(struct qp_supervisor *s, uint32_t seconds, uint32_t grace_s)
 {
 	struct qp_generation *g;
 
-	if (s->cfg.drain_timeout_s == seconds)
+	if (s->cfg.drain_timeout_s == seconds && s->cfg.drain_grace_s == grace_s)
 		return;
 	s->cfg.drain_timeout_s = seconds;
+	s->cfg.drain_grace_s = grace_s;
 	TAILQ_FOREACH (g, &s->generations, next) {
 		if (g->state == QP_DP_DRAINING && !g->told_to_end)
-			arm_drain_timeout(g);
+			begin_drain_timeout(g);
 	}
 }
 
@@ -213,7 +262,7 @@ qp_generation_drain(struct qp_generation *g)
 	(void)qp_generation_say_drain(g);
 	note_beginning(g);
 	g->drain_timeout = (struct qp_loop_timer) {.fire = on_drain_timeout, .ctx = g};
-	arm_drain_timeout(g);
+	begin_drain_timeout(g);
 	s->cfg.ops->draining(s->cfg.ctx, g);
 }
 

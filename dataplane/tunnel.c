@@ -130,6 +130,17 @@ qp_tunnel_last_words(struct qp_tunnel *t, enum qp_app_error code, const char *ph
 	qp_timer_arm(t->all->env.wheel, &t->deadline, *t->all->env.now_ns + LAST_WORDS_NS);
 }
 
+void
+qp_tunnel_goodbye(struct qp_tunnel *t)
+{
+	const struct qp_wire_msg bye = {.type = QP_WIRE_SESSION_CLOSE};
+
+	/* Before that, the client takes bytes for authentication's. */
+	if (t->authenticated && t->state < QP_TUNNEL_LAST)
+		(void)qp_tunnel_control_send(t, &bye);
+	qp_tunnel_last_words(t, QP_APP_SHUTDOWN, NULL);
+}
+
 static void
 on_deadline(struct qp_timer *timer, uint64_t now_ns)
 {

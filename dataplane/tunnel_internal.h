@@ -83,6 +83,8 @@ struct qp_tunnel {
 	/* Bytes of stream 0 that wait for more, or for the control plane. */
 	uint8_t *rx;
 	uint32_t rx_len, rx_cap;
+	/* While the data plane retires: what it had carried when it last carried something, and when. */
+	uint64_t retire_carried, retire_quiet_ns;
 	LIST_ENTRY(qp_tunnel) link;
 };
 LIST_HEAD(qp_tunnel_list, qp_tunnel);
@@ -140,6 +142,8 @@ struct qp_tunnels {
 	uint32_t epoch;                      /* control planes that there were before the present one */
 	bool replaying;                      /* the present one is being told the tunnels: */
 	uint32_t replay_at;                  /* … from this slot on */
+	struct qp_timer retire;              /* armed while tunnels are sent away */
+	uint64_t retire_idle_ns, retire_all_ns; /* how long they must be silent; when silence counts no more */
 	bool sweeping;                       /* connections are looked for whose sources came to be kept out: */
 	uint32_t sweep_tunnel, sweep_conn;   /* … from these slots on */
 };
@@ -155,6 +159,8 @@ void qp_tunnel_close_port(struct qp_tunnel *t);
 void qp_tunnel_end(struct qp_tunnel *t, enum qp_app_error code, const char *phrase);
 /* The same, once the client has acknowledged what stands on stream 0. */
 void qp_tunnel_last_words(struct qp_tunnel *t, enum qp_app_error code, const char *phrase);
+/* Tells the client that this data plane ends, then closes port and connection. */
+void qp_tunnel_goodbye(struct qp_tunnel *t);
 int qp_tunnel_control_send(struct qp_tunnel *t, const struct qp_wire_msg *msg);
 /* A forward response; the tunnel ends if it cannot be sent. */
 void qp_tunnel_respond(struct qp_tunnel *t, enum qp_wire_type type, enum qp_wire_status status,

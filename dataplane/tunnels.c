@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "dataplane/rtt.h"
+#include "dataplane/retire.h"
 #include "dataplane/tunnel_internal.h"
 
 #define PATIENCE_NS (1000ull * 1000 * 1000) /* with scarce mbufs, before connections are reset */
@@ -173,6 +174,9 @@ message_to_all(struct qp_tunnels *ts, const struct qp_msg *msg)
 	case QP_MSG_REPLAY:
 		qp_replay_begin(ts);
 		break;
+	case QP_MSG_RETIRE:
+		qp_retire_begin(ts, &msg->retire);
+		break;
 	case QP_MSG_FORWARD_GRANT:
 		return_port(ts, msg);
 		break;
@@ -265,6 +269,7 @@ qp_tunnels_free(struct qp_tunnels *ts)
 	if (ts == NULL)
 		return;
 	qp_timer_cancel(ts->env.wheel, &ts->relief);
+	qp_retire_end(ts);
 	qp_clients_free(ts);
 	qp_slots_fini(&ts->ids);
 	free(ts);
@@ -309,15 +314,10 @@ qp_tunnels_flush(struct qp_tunnels *ts)
 void
 qp_tunnels_shutdown(struct qp_tunnels *ts)
 {
-	const struct qp_wire_msg bye = {.type = QP_WIRE_SESSION_CLOSE};
 	struct qp_tunnel *t;
 
-	LIST_FOREACH(t, &ts->list, link) {
-		/* Before that, the client takes bytes for authentication's. */
-		if (t->authenticated && t->state < QP_TUNNEL_LAST)
-			(void)qp_tunnel_control_send(t, &bye);
-		qp_tunnel_last_words(t, QP_APP_SHUTDOWN, NULL);
-	}
+	LIST_FOREACH(t, &ts->list, link)
+		qp_tunnel_goodbye(t);
 }
 
 void

@@ -174,6 +174,7 @@ message(struct qp_worker *w, const struct qp_msg *msg)
 	case QP_MSG_CLIENT_FORGET:
 	case QP_MSG_LIST_TUNNELS:
 	case QP_MSG_LIST_CONNS:
+	case QP_MSG_RETIRE:
 		if (w->tunnels != NULL)
 			qp_tunnels_message(w->tunnels, msg);
 		break;

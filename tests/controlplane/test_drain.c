@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -275,8 +276,10 @@ Test(drain, timeout_ends_it_politely)
 {
 	struct pair p;
 
+	setenv("QUICPORT_DRAIN_GRACE", "0", 1);
 	start(&p, "--drain-timeout", "1");
 	hand_over(&p);
+	gw_expect(&p.old, QP_MSG_RETIRE); /* which the fake does not heed */
 	gw_expect(&p.old, QP_MSG_SHUTDOWN);
 	cr_assert(world_until(is_reaped, &p, 10000));
 	cr_expect_eq(gw_metric(&p.gw, "quicport_data_plane_deaths_total"), 0);
@@ -366,7 +369,7 @@ Test(drain, timeout_goes_on_over_a_restart)
 	cr_assert(world_until(is_past, &most, 10000));
 	restart_with(&p, "--drain-timeout", "6");
 	gw_expect(&p.old, QP_MSG_DRAIN);
-	gw_expect(&p.old, QP_MSG_SHUTDOWN);
+	gw_expect(&p.old, QP_MSG_RETIRE);
 	cr_expect_lt(world_now_ms() - since, 9500u, "it counted anew");
 	end(&p);
 }

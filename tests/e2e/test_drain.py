@@ -7,6 +7,7 @@ ends by itself with its last tunnel.
 import json
 import socket
 import threading
+import time
 
 from harness import Client, Gateway, eventually, new_port
 
@@ -128,4 +129,64 @@ def test_memory_for_one_data_plane_only_is_told(host):
     assert status == 409
     assert "raise --memory" in problem["detail"]
     assert planes(gateway) == {only: "ACTIVE"}
+    gateway.end()
+
+
+def test_after_the_timeout_tunnels_leave_in_good_order(host):
+    gateway = Gateway(host, new_port(), "--drain-timeout", "1", "--drain-grace", "8")
+    inside = new_port()
+    host.service(LO, inside, "--echo")
+    names = ("unused", "idle", "busy")
+    ports = {name: new_port() for name in names}
+    clients = {name: Client(host, f"{LO}:{gateway.port}", ports[name], inside, name=name, reconnect=True)
+               for name in names}  # fmt: skip
+    for name in names:
+        clients[name].opens(host, LO, ports[name])
+    (old,) = planes(gateway)
+    quiet, busy = host.connect(LO, ports["idle"], 30), host.connect(LO, ports["busy"], 30)
+    for sock in (quiet, busy):
+        sock.sendall(b"x")
+        assert sock.recv(1) == b"x"
+
+    went, over = {}, threading.Event()
+    start = time.monotonic()
+
+    def talk():
+        """Until it is cut, which it must not be before the others."""
+        try:
+            while not over.wait(0.05):
+                busy.sendall(b"y")
+                if busy.recv(1) != b"y":
+                    break
+        except OSError:
+            pass
+        went["busy"] = time.monotonic() - start
+
+    def left():
+        """By the client's own words: the connection to the old one is over."""
+        for name in ("unused", "idle"):
+            if name not in went and clients[name].output().count("forward open") == 2:
+                went[name] = time.monotonic() - start
+        return "busy" in went and len(went) == 3
+
+    talker = threading.Thread(target=talk)
+    talker.start()
+    assert call(gateway, "DrainDataPlane", dp_id=old)[0] == 200
+    try:
+        eventually(left, within=60, what="all have left")
+    finally:
+        over.set()
+        talker.join()
+    # 1 s; 1 s and at least 5 of silence; 9 s: never sooner than is promised, and in this order.
+    assert 1 <= went["unused"] < went["idle"] < went["busy"], went
+    assert went["idle"] >= 5 and went["busy"] >= 8.9, went
+    for name in names:
+        clients[name].opens(host, LO, ports[name])
+    eventually(lambda: old not in planes(gateway), what="the old one has ended")
+    assert gateway.metric("quicport_data_plane_deaths_total") == 0
+    assert clients["busy"].output().count("forward open") == 2, "it came back once"
+    for client in clients.values():
+        client.stop()
+    quiet.close()
+    busy.close()
     gateway.end()
