@@ -14,6 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <rte_memory.h>
+
 #define LINE_BYTES 64u
 
 void *__wrap_rte_malloc(const char *type, size_t size, unsigned align);
@@ -26,6 +28,7 @@ void *__wrap_rte_calloc_socket(
 	const char *type, size_t num, size_t size, unsigned align, int socket);
 void *__wrap_rte_realloc_socket(void *ptr, size_t size, unsigned align, int socket);
 void __wrap_rte_free(void *ptr);
+void __real_rte_free(void *ptr);
 
 void *
 __wrap_rte_malloc(const char *type, size_t size, unsigned align)
@@ -99,8 +102,12 @@ __wrap_rte_realloc_socket(void *ptr, size_t size, unsigned align, int socket)
 	return __wrap_rte_realloc(ptr, size, align);
 }
 
+/* A memzone is freed by this name, too: one of the shared heap goes back there. */
 void
 __wrap_rte_free(void *ptr)
 {
-	free(ptr);
+	if (ptr != NULL && rte_mem_virt2memseg_list(ptr) != NULL)
+		__real_rte_free(ptr);
+	else
+		free(ptr);
 }

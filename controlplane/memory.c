@@ -12,20 +12,22 @@
 #include "common/owner_link.h"
 #include "controlplane/eal.h"
 
-/* Long enough for what is before us; the loop waits. */
-#define PATIENCE_MS 1000u
+/* The loop waits. Before us may be one that starts EAL, and hangs: for 3 s the port owner waits, too. */
+#define PATIENCE_MS 5000u
 
+static char instance[32];
 static int owner = -1;
 /* The port owner is of a release that cannot be asked. */
 static bool ourselves;
 static struct qp_loop *loop;
 static struct qp_watch watch = QP_WATCH_NONE;
 
-/* Nothing can be freed any more, and nothing need be: nothing new can attach. */
+/* It is dead, or has not answered: what comes too late would be taken for the next answer. */
 static void
-owner_lost(void)
+let_go(void)
 {
-	qp_memory_watch(NULL);
+	if (loop != NULL)
+		qp_loop_unwatch(loop, &watch);
 	if (owner >= 0)
 		close(owner);
 	owner = -1;
@@ -56,7 +58,7 @@ on_answer(void *ctx, uint32_t events)
 	if (err == 0)
 		note(&told);
 	else if (err != QP_E_AGAIN)
-		owner_lost();
+		let_go();
 }
 
 void
@@ -71,11 +73,12 @@ qp_memory_watch(struct qp_loop *new_loop)
 }
 
 int
-qp_memory_begin(const char *instance, struct qp_errmsg *msg)
+qp_memory_begin(const char *name, struct qp_errmsg *msg)
 {
 	struct qp_owner_told told;
-	int err = qp_owner_link_open(instance, &owner, msg);
+	int err = qp_owner_link_open(name, &owner, msg);
 
+	snprintf(instance, sizeof(instance), "%s", name);
 	ourselves = err == QP_E_NOTFOUND;
 	if (err == 0)
 		return qp_owner_link_ask(owner, QP_OWNER_BEGIN, &told, msg);
@@ -91,6 +94,20 @@ qp_memory_attached(struct qp_errmsg *msg)
 	return owner < 0 ? 0 : qp_owner_link_ask(owner, QP_OWNER_ATTACHED, &told, msg);
 }
 
+/* Whether it can be asked; a new connection when it has not answered once. */
+static bool
+is_there(void)
+{
+	struct qp_errmsg msg;
+	struct qp_loop *of = loop;
+
+	if (owner >= 0 || ourselves || instance[0] == '\0')
+		return owner >= 0;
+	if (qp_owner_link_open(instance, &owner, &msg) == 0 && of != NULL)
+		qp_memory_watch(of);
+	return owner >= 0;
+}
+
 /* Answers to earlier questions come first. False: there is nobody to ask, or no answer. */
 static bool
 ask(enum qp_owner_ask_type type, uint32_t server_id, const char *name, struct qp_owner_told *told)
@@ -98,7 +115,7 @@ ask(enum qp_owner_ask_type type, uint32_t server_id, const char *name, struct qp
 	struct qp_errmsg msg;
 	int err;
 
-	if (owner < 0)
+	if (!is_there())
 		return false;
 	err = qp_owner_link_send(owner, type, server_id, name, 0, &msg);
 	while (err == 0) {
@@ -110,8 +127,7 @@ ask(enum qp_owner_ask_type type, uint32_t server_id, const char *name, struct qp
 	}
 	qp_log(QP_LOG_ERROR, "cannot ask the port owner about its memory",
 		QP_LOG_STR("reason", msg.text));
-	/* What comes too late would be taken for the next one's answer. */
-	owner_lost();
+	let_go();
 	return false;
 }
 
@@ -128,7 +144,7 @@ qp_memory_zone(const char *name, size_t *bytes)
 	if (ask(QP_OWNER_FIND, 0, name, &told)) {
 		n = told.bytes;
 		at = (const void *)(uintptr_t)told.address;
-	} else if (owner < 0) {
+	} else if (!is_there()) {
 		/* Reading the list of zones takes a lock, which is nobody's any more. */
 		at = qp_genmem_find(name, &n);
 	}
@@ -170,7 +186,7 @@ qp_memory_reclaim(uint32_t server_id)
 		qp_log(QP_LOG_INFO, "a data plane's memory is free again",
 			QP_LOG_HEX("dp_id", server_id),
 			QP_LOG_U64("zones", qp_genmem_reclaim(server_id)));
-	else if (owner >= 0 &&
+	else if (is_there() &&
 		 qp_owner_link_send(owner, QP_OWNER_RECLAIM, server_id, NULL, 0, &msg) != 0)
 		qp_log(QP_LOG_ERROR, msg.text);
 }

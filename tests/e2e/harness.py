@@ -314,7 +314,7 @@ class Gateway(Process):
             status, body = self.get("/healthcheck")
         except OSError:
             return False
-        return status == 200 and json.loads(body) == {"status": "SERVING"}
+        return status == 200 and json.loads(body)["status"] == "SERVING"
 
     def metric(self, name):
         """A metric's value, summed over its labels."""

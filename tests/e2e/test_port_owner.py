@@ -321,6 +321,26 @@ def test_killed_data_planes_leave_nothing(host):
     gateway.end()
 
 
+def test_one_of_an_earlier_release_is_lived_with(host):
+    """It has no owner.sock: who attaches later makes and frees the memory by its own hands."""
+    world = World(host)
+    gateway = world.gateway
+    heap, first = Heap(gateway), states(gateway)["ACTIVE"]
+    before = heap.free()
+    os.unlink(f"/var/run/dpdk/{gateway.instance}/owner.sock")
+    gateway.kill()
+    world.gateway = after = Gateway(host, gateway.port)
+    after.before, heap.gateway = gateway.before, after
+    assert host.port_opens(LO, world.port)
+    assert call(after, "DrainDataPlane", dp_id=first)[0] == 200
+    serves = lambda: states(after).get("ACTIVE", first) != first  # noqa: E731
+    eventually(serves, what="the next one serves")
+    call(after, "ShutdownDataPlane", dp_id=first)
+    eventually(lambda: heap.free() == before, what="the first one's memory is back")
+    world.client.opens(host, LO, world.port)
+    after.end()
+
+
 @needs_inject
 @pytest.mark.parametrize("seed", range(1, 4 if FULL else 2))
 def test_kills_at_any_instruction_wedge_nobody(host, seed):
