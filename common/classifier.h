@@ -8,6 +8,11 @@
  * The layout of the eBPF classifier's maps, and of the marks that it leaves in
  * frames: shared by the program (dataplane/bpf/), the control plane, which
  * fills the maps, and the data plane, which reads the marks. No libc in here.
+ *
+ * A control plane goes on with the maps and filters of the release before or after
+ * it, so maps keep their names, keys and values; what is new has a map of its own,
+ * or is appended to QP_CLS_COUNTERS or to the program's constants. Filters that stand
+ * keep the program that they were attached with.
  */
 #define QP_CLS_MAX_WORKERS 16
 

@@ -103,6 +103,11 @@ struct qp_attach_ready {
  * memory is there it gets struct qp_owner_reply (SCM_RIGHTS: the lifeline's write end). The first
  * request says whose memory it is; a later one, of a control plane that was restarted, gets the
  * same answer. From then on the connection only tells, by its end, that the port owner is gone.
+ *
+ * A port owner outlives many releases of the others. So both its protocols only grow: fields are
+ * appended, and zero in what is shorter; what is longer is read as far as it is known; a question
+ * that it does not know is answered so. `version` is the oldest whose readers understand the
+ * message, and changes only when that cannot be kept: then the port owner has to be replaced.
  */
 #define QP_OWNER_MAGIC 0x51504f57u /* "QPOW" */
 #define QP_OWNER_VERSION 1u
@@ -121,6 +126,12 @@ struct qp_owner_reply {
 	uint32_t ok;         /* 1; 0: `why` says why not, and there is no descriptor */
 	char why[240];
 };
+
+/* What version 1 has. */
+#define QP_OWNER_REQUEST_MIN 44u
+#define QP_OWNER_REPLY_MIN   256u
+_Static_assert(sizeof(struct qp_owner_request) >= QP_OWNER_REQUEST_MIN, "it only grows");
+_Static_assert(sizeof(struct qp_owner_reply) >= QP_OWNER_REPLY_MIN, "it only grows");
 
 /*
  * The port owner's other socket (SOCK_SEQPACKET), owner.sock in EAL's runtime folder, for control
@@ -169,6 +180,11 @@ struct qp_owner_told {
 	uint32_t id[QP_OWNER_LINK_IDS];
 	char why[196];
 };
+
+#define QP_OWNER_ASK_MIN  56u
+#define QP_OWNER_TOLD_MIN 304u
+_Static_assert(sizeof(struct qp_owner_ask) >= QP_OWNER_ASK_MIN, "it only grows");
+_Static_assert(sizeof(struct qp_owner_told) >= QP_OWNER_TOLD_MIN, "it only grows");
 
 enum qp_dp_state {
 	QP_DP_STARTING = 1,

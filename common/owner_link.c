@@ -67,10 +67,11 @@ qp_owner_link_receive(
 	if (poll(&pfd, 1, (int)patience_ms) <= 0)
 		return qp_fail(msg, QP_E_AGAIN, "the port owner does not answer: if that stays so, quicport admin "
 					      "replace-port-owner");
+	memset(out, 0, sizeof(*out));
 	n = recv(fd, out, sizeof(*out), MSG_DONTWAIT);
 	if (n <= 0)
 		return qp_fail(msg, QP_E_CLOSED, "the port owner has ended");
-	if (n != (ssize_t)sizeof(*out) || out->magic != QP_OWNER_LINK_MAGIC)
+	if (n < (ssize_t)QP_OWNER_TOLD_MIN || out->magic != QP_OWNER_LINK_MAGIC)
 		return qp_fail(msg, QP_E_PROTO, "what answers is no port owner");
 	if (out->version != QP_OWNER_LINK_VERSION)
 		return qp_fail(msg, QP_E_VERSION, "the port owner speaks version %u here, not %u: "

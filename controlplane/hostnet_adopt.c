@@ -37,7 +37,10 @@ map_named(struct qp_hostnet *h, const char *name)
 	return NULL;
 }
 
-/* Ports, addresses and the seed are those that the filters were made with. */
+/*
+ * Ports, addresses and the seed are those that the filters were made with. Another
+ * release's constants have the same beginning: new ones are appended, and keep our values.
+ */
 static int
 reuse_constants(struct qp_hostnet *h, int fd, const struct bpf_map_info *info)
 {
@@ -47,8 +50,10 @@ reuse_constants(struct qp_hostnet *h, int fd, const struct bpf_map_info *info)
 
 	if (err == 0 && bpf_map_lookup_elem(fd, &key, value) != 0)
 		err = errno;
-	if (err == 0 && info->value_size >= sizeof(*h->bpf->rodata))
-		memcpy(h->bpf->rodata, value, sizeof(*h->bpf->rodata));
+	if (err == 0)
+		memcpy(h->bpf->rodata, value, info->value_size < sizeof(*h->bpf->rodata)
+						      ? info->value_size
+						      : sizeof(*h->bpf->rodata));
 	free(value);
 	return err;
 }
@@ -74,8 +79,13 @@ reuse_map(struct qp_hostnet *h, int fd, struct qp_errmsg *msg)
 	} else if ((map = map_named(h, info.name)) != NULL) {
 		if (!fits(map, &info)) {
 			close(fd);
-			return qp_fail(msg, QP_E_VERSION, "the running gateway's classifier is of "
-				"another version (map %s): end its data planes first", info.name);
+			return qp_fail(msg, QP_E_VERSION,
+				"the running gateway's classifier is of another release (its map %s "
+				"has keys of %u and values of %u bytes, ours %u and %u): its tunnels "
+				"run on; start a control plane of its release, or of the one before "
+				"or after it",
+				info.name, info.key_size, info.value_size,
+				bpf_map__key_size(map), bpf_map__value_size(map));
 		}
 		err = -bpf_map__reuse_fd(map, fd);
 	} else if (strstr(info.name, ".rodata") != NULL) {

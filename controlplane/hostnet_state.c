@@ -8,6 +8,7 @@
 
 #include <inttypes.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -71,6 +72,16 @@ qp_host_state_drop(struct qp_host_state *s, uint32_t ifindex)
 		*f = s->filters[--s->nfilters];
 }
 
+/* A word that a later release writes behind what we know, or in place of it. */
+static bool
+is_of_tomorrow(const char *line)
+{
+	const size_t word = strspn(line, "abcdefghijklmnopqrstuvwxyz");
+
+	return word > 0 && (line[word] == ' ' || line[word] == '\0') &&
+	       strncmp(line, "filter ", 7) != 0;
+}
+
 static int
 parse_line(const char *line, unsigned number, struct qp_host_state *s)
 {
@@ -82,8 +93,11 @@ parse_line(const char *line, unsigned number, struct qp_host_state *s)
 	if (number == 1)
 		return sscanf(line, "netns %" SCNu64 "%n", &s->netns, &end) == 1 &&
 			line[end] == '\0' ? 0 : QP_E_INVAL;
+	if (is_of_tomorrow(line))
+		return 0;
 	if (sscanf(line, "filter %" SCNu32 " %" SCNu32 " %" SCNu32 " %" SCNu32 "%n", &f.ifindex,
-		    &f.priority, &f.handle, &f.prog_id, &end) != 4 || line[end] != '\0')
+		    &f.priority, &f.handle, &f.prog_id, &end) != 4 ||
+		(line[end] != '\0' && line[end] != ' '))
 		return QP_E_INVAL;
 	return qp_host_state_put(s, &f);
 }

@@ -15,6 +15,10 @@
  *	netns 4026531840            the namespace's cookie: indexes mean nothing elsewhere
  *	filter 2 20816 77 1234      ifindex, priority, handle, program id
  *
+ * A later release appends fields and lines with other words, which are skipped here
+ * and lost when the file is written anew; what cannot be skipped gets another number
+ * in the first line, and is refused.
+ *
  * Pure but for load, save and remove. Any thread.
  */
 

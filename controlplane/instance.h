@@ -21,7 +21,8 @@
  *	                   control.sock  where data planes attach
  *	                   host.state    what hostnet changed
  *
- * Main thread, before and after the loop; qp_instance_set_processes also in it.
+ * A later release appends lines and files, never fields: a line of `processes` that
+ * is no such line is skipped. Main thread, before and after the loop; qp_instance_set_processes also in it.
  */
 #define QP_INSTANCE_MAX_PROCESSES 32u
 

@@ -58,7 +58,7 @@ descriptor_of(struct msghdr *m)
 int
 qp_owner_socket_answer(int fd, pid_t *pid, int *lifeline, struct qp_errmsg *msg)
 {
-	struct qp_owner_reply reply;
+	struct qp_owner_reply reply = {0};
 	union {
 		struct cmsghdr align;
 		char bytes[CMSG_SPACE(sizeof(int))];
@@ -77,12 +77,12 @@ qp_owner_socket_answer(int fd, pid_t *pid, int *lifeline, struct qp_errmsg *msg)
 		return qp_fail(msg, QP_E_CLOSED, "the port owner ended before it was ready");
 	*lifeline = descriptor_of(&m);
 	reply.why[sizeof(reply.why) - 1] = '\0';
-	if (n != (ssize_t)sizeof(reply) || reply.magic != QP_OWNER_MAGIC)
+	if (n < (ssize_t)QP_OWNER_REPLY_MIN || reply.magic != QP_OWNER_MAGIC)
 		err = qp_fail(msg, QP_E_PROTO, "who listens at --port-owner-socket is no port owner");
 	else if (reply.version != QP_OWNER_VERSION)
 		err = qp_fail(msg, QP_E_VERSION,
-			"the port owner speaks version %u, the control plane %u: install both from "
-			"one release",
+			"the port owner speaks version %u of its protocol, the control plane %u: "
+			"install both from one release, then quicport admin replace-port-owner",
 			reply.version, QP_OWNER_VERSION);
 	else if (reply.ok != 1)
 		err = qp_fail(msg, QP_E_IO, "%s", reply.why);

@@ -18,7 +18,11 @@
 
 #include "common/file.h"
 
-/* From version i to i + 1. What was released is never changed: a new step is added. */
+/*
+ * From version i to i + 1. What was released is never changed: a new step is added.
+ * One that only adds tables, or columns with a default, leaves READER as it is: the
+ * file says so (application_id), and the release before goes on with it.
+ */
 static const char *const steps[] = {
 	"CREATE TABLE leases(protocol INTEGER NOT NULL, port INTEGER NOT NULL,"
 	" client TEXT NOT NULL, destination TEXT NOT NULL, peer TEXT NOT NULL,"
@@ -29,6 +33,7 @@ static const char *const steps[] = {
 	" since INTEGER NOT NULL, reason TEXT NOT NULL) WITHOUT ROWID;",
 };
 #define VERSION ((int)(sizeof(steps) / sizeof(steps[0])))
+#define READER  1 /* the oldest version whose programs can work with a file of VERSION */
 
 static const char *const statements[QP_STATE_NOPS] = {
 	[QP_STATE_PUT_LEASE] = "REPLACE INTO leases(protocol, port, client, destination, peer,"
@@ -133,11 +138,12 @@ static int
 migrate(struct qp_state_db *d, int from)
 {
 	int rc = sqlite3_exec(d->db, "BEGIN IMMEDIATE", NULL, NULL, NULL);
-	char sql[48];
+	char sql[96];
 
 	for (int i = from; i < VERSION && rc == SQLITE_OK; i++)
 		rc = sqlite3_exec(d->db, steps[i], NULL, NULL, NULL);
-	snprintf(sql, sizeof(sql), "PRAGMA user_version = %d", VERSION);
+	snprintf(sql, sizeof(sql), "PRAGMA user_version = %d; PRAGMA application_id = %d", VERSION,
+		READER);
 	if (rc == SQLITE_OK)
 		rc = sqlite3_exec(d->db, sql, NULL, NULL, NULL);
 	if (rc == SQLITE_OK)
@@ -167,17 +173,19 @@ static int
 check(struct qp_state_db *d, const char *path, int *version, struct qp_errmsg *msg)
 {
 	char text[128] = "";
-	int rc = ask(d, "PRAGMA quick_check(1)", NULL, text, sizeof(text));
+	int rc = ask(d, "PRAGMA quick_check(1)", NULL, text, sizeof(text)), reader = 0;
 
 	if (rc == SQLITE_OK)
 		rc = ask(d, "PRAGMA user_version", version, NULL, 0);
+	if (rc == SQLITE_OK)
+		rc = ask(d, "PRAGMA application_id", &reader, NULL, 0);
 	if (rc != SQLITE_OK)
 		return fail(d, path, rc, msg);
 	if (strcmp(text, "ok") != 0)
 		return qp_fail(msg, QP_E_PROTO, "%s: %s", path, text);
 	if (*version < 0)
 		return qp_fail(msg, QP_E_PROTO, "%s: a schema of version %d", path, *version);
-	if (*version > VERSION)
+	if (*version > VERSION && (reader < 1 || reader > VERSION))
 		return qp_fail(msg, QP_E_VERSION,
 			"%s was made by a newer version (its schema is %d, ours %d)", path, *version,
 			VERSION);
@@ -236,7 +244,7 @@ qp_state_db_open_readonly(struct qp_state_db *d, const char *path, struct qp_err
 	snprintf(uri, sizeof(uri), "file:%s?immutable=1", path);
 	rc = sqlite3_open_v2(uri, &d->db, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, NULL);
 	err = rc == SQLITE_OK ? check(d, path, &version, msg) : fail(d, path, rc, msg);
-	if (err == 0 && version != VERSION)
+	if (err == 0 && version < VERSION)
 		err = qp_fail(msg, QP_E_VERSION, "%s is of an older version", path);
 	if (err == 0)
 		err = prepare_file(d, path, msg);

@@ -34,7 +34,9 @@ take_request(int listen_fd, struct qp_owner_request *r)
 	n = setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) == 0
 		    ? recv(fd, r, sizeof(*r), 0)
 		    : -1;
-	if (n == (ssize_t)sizeof(*r) && r->magic == QP_OWNER_MAGIC) {
+	if (n > 0 && (size_t)n < sizeof(*r))
+		memset((char *)r + n, 0, sizeof(*r) - (size_t)n);
+	if (n >= (ssize_t)QP_OWNER_REQUEST_MIN && r->magic == QP_OWNER_MAGIC) {
 		r->instance[sizeof(r->instance) - 1] = '\0';
 		return fd;
 	}
@@ -75,7 +77,8 @@ static const char *
 mistake_in(const struct qp_owner_request *r, const char *own_instance)
 {
 	if (r->version != QP_OWNER_VERSION)
-		return "control plane and port owner are of different releases";
+		return "control plane and port owner are of releases that do not understand each "
+		       "other: install both from one, then quicport admin replace-port-owner";
 	if (r->instance[0] == '\0' || strspn(r->instance, "abcdefghijklmnopqrstuvwxyz0123456789-") !=
 					      strlen(r->instance))
 		return "the gateway's name is not one";

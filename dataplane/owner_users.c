@@ -125,11 +125,14 @@ user_ended(struct qp_owner_users *u, struct qp_owner_user *dead)
 static void
 take_question(struct qp_owner_users *u, struct qp_owner_user *user)
 {
-	ssize_t n = recv(user->fd, &user->ask, sizeof(user->ask), MSG_DONTWAIT);
+	ssize_t n;
+
+	memset(&user->ask, 0, sizeof(user->ask));
+	n = recv(user->fd, &user->ask, sizeof(user->ask), MSG_DONTWAIT);
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
-	if (n != (ssize_t)sizeof(user->ask) || user->ask.magic != QP_OWNER_LINK_MAGIC) {
+	if (n < (ssize_t)QP_OWNER_ASK_MIN || user->ask.magic != QP_OWNER_LINK_MAGIC) {
 		user_ended(u, user);
 		return;
 	}
@@ -237,7 +240,7 @@ answer(struct qp_owner_users *u, struct qp_owner_user *user)
 		.type = user->ask.type,
 		.ok = 1};
 
-	switch (user->ask.type) {
+	switch (user->ask.version == QP_OWNER_LINK_VERSION ? user->ask.type : 0) {
 	case QP_OWNER_BEGIN:
 		user->starting = true;
 		user->began_ns = now_ns();

@@ -341,7 +341,9 @@ Test(state, database_of_a_newer_version_is_left_alone)
 	qp_state_close(state);
 	state = NULL;
 	cr_assert_eq(sqlite3_open(path, &db), SQLITE_OK);
-	cr_assert_eq(sqlite3_exec(db, "PRAGMA user_version = 99", NULL, NULL, NULL), SQLITE_OK);
+	cr_assert_eq(sqlite3_exec(db, "PRAGMA user_version = 99; PRAGMA application_id = 99", NULL,
+			     NULL, NULL),
+		SQLITE_OK);
 	sqlite3_close(db);
 	start_in(dir);
 	cr_expect_not(on_disk());
@@ -358,6 +360,35 @@ Test(state, database_of_a_newer_version_is_left_alone)
 	sqlite3_finalize(stmt);
 	sqlite3_close(db);
 	cr_expect_eq(version, 9901);
+}
+
+Test(state, database_of_a_newer_version_that_only_adds_is_used_and_stays_one)
+{
+	sqlite3 *db;
+
+	start_in(dir);
+	put(9001, "alice");
+	qp_state_close(state);
+	state = NULL;
+	change_by_hand("ALTER TABLE leases ADD COLUMN colour TEXT NOT NULL DEFAULT 'red'");
+	change_by_hand("CREATE TABLE tomorrow(what TEXT)");
+	change_by_hand("PRAGMA user_version = 2");
+	start_in(dir);
+	cr_expect(on_disk());
+	put(9002, "bob");
+	qp_state_close(state);
+	state = NULL;
+	sqlite3_stmt *stmt;
+	cr_assert_eq(sqlite3_open(path, &db), SQLITE_OK);
+	sqlite3_prepare_v2(db, "SELECT count(*) + 100 * (SELECT user_version FROM"
+			       " pragma_user_version) FROM leases, tomorrow WHERE colour = 'red'"
+			       " UNION ALL SELECT count(*) + 100 * (SELECT user_version FROM"
+			       " pragma_user_version) FROM leases", -1, &stmt, NULL);
+	cr_assert_eq(sqlite3_step(stmt), SQLITE_ROW, "the other version's table is gone");
+	cr_assert_eq(sqlite3_step(stmt), SQLITE_ROW);
+	cr_expect_eq(sqlite3_column_int(stmt, 0), 202);
+	sqlite3_finalize(stmt);
+	sqlite3_close(db);
 }
 
 Test(state, folder_that_cannot_be_made_is_survived)

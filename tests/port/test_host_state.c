@@ -55,10 +55,10 @@ Test(host_state, anything_else_is_refused_whole)
 		"quicport-host 1\nnetns x\n",
 		"quicport-host 1\nnetns 1 2\n",
 		HEAD "filter 1 2 3\n",
-		HEAD "filter 1 2 3 4 5\n",
+		HEAD "filter 1 2 3 4x\n",
 		HEAD "filter 1 2 3 4", /* cut */
 		HEAD "filter 1 2 3 4\n\n",
-		HEAD "filters 1 2 3 4\n",
+		HEAD "Filter 1 2 3 4\n",
 		HEAD "filter 1 2 3 "
 		     "4444444444444444444444444444444444444444444444444444444444444444444444444444"
 		     "4444444444444444444444444444444444444444444444444444444444444444444444444444\n",
@@ -72,6 +72,16 @@ Test(host_state, anything_else_is_refused_whole)
 		cr_expect_eq(s.nfilters, 0);
 		qp_host_state_clear(&s);
 	}
+}
+
+Test(host_state, what_a_later_release_adds_is_skipped)
+{
+	struct qp_host_state s = {0};
+
+	cr_assert_eq(qp_host_state_parse(HEAD "route 5 6\nfilter 1 2 3 4 5 more\npinned\n", &s), 0);
+	cr_expect_eq(s.nfilters, 1);
+	cr_expect_eq(s.filters[0].prog_id, 4u);
+	qp_host_state_clear(&s);
 }
 
 Test(host_state, file_is_saved_loaded_and_removed)
