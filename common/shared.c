@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "common/ipc_version.h"
+#include "common/shared_impl.h"
 
 struct known {
 	const char *prefix;
@@ -163,7 +164,7 @@ inside(uint64_t len, uint64_t at, uint64_t n, uint64_t size)
 bool
 qp_shared_name(const struct qp_shared_view *v, uint32_t i, struct qp_shared_name *out)
 {
-	memcpy(out, v->block + v->names_at + (uint64_t)i * v->name_bytes, sizeof(*out));
+	memcpy(out, v->names + (uint64_t)i * v->name_bytes, sizeof(*out));
 	return memchr(out->name, '\0', sizeof(out->name)) != NULL && out->name[0] != '\0' &&
 	       out->n > 0 && inside(v->worker_bytes, out->at, out->n, sizeof(uint64_t));
 }
@@ -201,17 +202,32 @@ learn_names(struct qp_shared_view *v)
 	}
 }
 
-/* What 3 tells nothing of. Its counters have no names, and are left alone. */
-static const struct qp_shared_map map_of_3 = {.rings_at = sizeof(struct qp_gen_shared),
-	.ring_messages = QP_RING_MESSAGES,
-	.msg_bytes = QP_MSG_BYTES};
+/* What 3 tells nothing of. Another one's counters than those that we know are left alone. */
+static struct qp_shared_map
+map_of_3(struct qp_shared_view *v, uint32_t layout)
+{
+	struct qp_shared_map m = {.rings_at = sizeof(struct qp_gen_shared),
+		.ring_messages = QP_RING_MESSAGES,
+		.msg_bytes = QP_MSG_BYTES,
+		.workers_at = offsetof(struct qp_gen_shared, door),
+		.worker_bytes = sizeof(struct qp_worker_door),
+		.name_bytes = sizeof(struct qp_shared_name)};
+
+	if (layout == QP_SHARED_LAYOUT_OF_3)
+		v->names = (const char *)qp_shared_names_of_3(&m.nnames);
+	return m;
+}
 
 static int
-take_map(struct qp_shared_view *v, uint64_t len, uint32_t at, struct qp_errmsg *msg)
+take_map(struct qp_shared_view *v, uint64_t len, const struct qp_gen_shared *s,
+	struct qp_errmsg *msg)
 {
-	struct qp_shared_map m = map_of_3;
+	const uint32_t at = s->map_at;
+	struct qp_shared_map m;
 
-	if (at != 0) {
+	if (at == 0) {
+		m = map_of_3(v, s->layout);
+	} else {
 		if (!inside(len, at, 1, sizeof(m)))
 			return qp_fail(msg, QP_E_PROTO, "the data plane's block has no map");
 		memcpy(&m, v->block + at, sizeof(m));
@@ -220,7 +236,7 @@ take_map(struct qp_shared_view *v, uint64_t len, uint32_t at, struct qp_errmsg *
 			!inside(len, (uint64_t)at + m.map_bytes, m.nnames, m.name_bytes) ||
 			!inside(len, m.workers_at, v->nworkers, m.worker_bytes))
 			return qp_fail(msg, QP_E_PROTO, "the data plane's block is cut short");
-		v->names_at = (uint64_t)at + m.map_bytes;
+		v->names = v->block + at + m.map_bytes;
 	}
 	if (m.msg_bytes != QP_MSG_BYTES)
 		return qp_fail(msg, QP_E_VERSION, "the data plane's messages have %u bytes, not %u",
@@ -261,7 +277,7 @@ qp_shared_open(struct qp_shared_view *v, const void *block, uint64_t len, struct
 	v->newest = peer.newest;
 	v->nworkers = s.nworkers;
 	v->ring_bytes = s.ring_bytes;
-	err = take_map(v, len, s.map_at, msg);
+	err = take_map(v, len, &s, msg);
 	if (err == 0)
 		learn_names(v);
 	return err;

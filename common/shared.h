@@ -42,7 +42,7 @@ struct qp_shared_view {
 	uint32_t ring_messages;
 	uint64_t workers_at;
 	uint32_t worker_bytes;
-	uint64_t names_at;
+	const char *names; /* struct qp_shared_name's */
 	uint32_t name_bytes;
 	uint32_t nnames; /* 0: the counters are not to be read */
 	uint32_t at[QP_WORKER_WORDS]; /* 1 + where the worker's part has our word; 0: nowhere */

@@ -157,17 +157,20 @@ append(struct qp_goodbyes *g, const struct qp_farewell_entry *e)
 static unsigned
 collect_table(struct qp_goodbyes *g, const struct qp_farewell_table *t, size_t len)
 {
+	const struct qp_farewell_entry *e;
 	unsigned found = 0;
 
-	if (len < sizeof(*t) || t->magic != QP_FAREWELL_MAGIC ||
-		t->entry_bytes != sizeof(t->entry[0]) ||
-		t->n > (len - sizeof(*t)) / sizeof(t->entry[0]))
+	/* A later release's entries are longer: what it appends is not for us. */
+	if (len < sizeof(*t) || t->magic != QP_FAREWELL_MAGIC || t->entry_bytes < sizeof(*e) ||
+		t->entry_bytes % _Alignof(struct qp_farewell_entry) != 0 ||
+		t->n > (len - sizeof(*t)) / t->entry_bytes)
 		return 0;
 	for (uint32_t i = 0; i < t->n; i++) {
+		e = (const void *)((const char *)t->entry + (size_t)i * t->entry_bytes);
 		/* Pairs with its writer's release: the fields are there before the mark. */
-		if (__atomic_load_n(&t->entry[i].used, __ATOMIC_ACQUIRE) != 1)
+		if (__atomic_load_n(&e->used, __ATOMIC_ACQUIRE) != 1)
 			continue;
-		if (!append(g, &t->entry[i]))
+		if (!append(g, e))
 			break;
 		found++;
 	}

@@ -118,11 +118,36 @@ Test(shared, counters_of_another_release_are_found_by_name)
 	cr_expect(found);
 }
 
-Test(shared, block_of_version_3_has_rings_and_no_names)
+Test(shared, counters_of_version_3_are_read_by_the_names_that_it_had)
+{
+	uint64_t *words = (uint64_t *)(void *)block->door[1].of_3;
+
+	block->version = 3;
+	block->newest = block->map_at = 0;
+	block->layout = 0xbfb5f660;
+	words[0] = 1;
+	words[28] = 2;
+	words[416 / 8] = 3;
+	words[1056 / 8 + 36] = 4; /* its last of UDP */
+	words[1440 / 8] = 5;
+	words[1712 / 8 + 17] = 6;
+	cr_assert_eq(open_block(), 0, "%s", msg.text);
+	cr_expect_eq(qp_shared_count(&view, 1, AT(c.loops)), 1u);
+	cr_expect_eq(qp_shared_count(&view, 1, AT(c.tunnels_active)), 2u);
+	cr_expect_eq(qp_shared_count(&view, 1, AT(tcp[0])), 3u);
+	cr_expect_eq(qp_shared_count(&view, 1, AT(udp[36])), 4u, "icmp_ignored");
+	cr_expect_eq(qp_shared_count(&view, 1, AT(ip_drops[0])), 5u);
+	cr_expect_eq(qp_shared_count(&view, 1, AT(quic_rtt.sum_us)), 6u);
+	cr_expect_not(qp_shared_has(&view, AT(c.ctl_unknown)), "it had none");
+	cr_expect_eq(qp_shared_ring_at(&view, 0, 0, 0), 30848u);
+}
+
+Test(shared, block_of_version_3_with_other_counters_has_rings_alone)
 {
 	block->version = 3;
 	block->newest = 0;
 	block->map_at = 0;
+	block->layout = 1; /* of some other day */
 	cr_assert_eq(open_block(), 0, "%s", msg.text);
 	cr_expect_eq(view.nnames, 0u);
 	cr_expect_eq(view.newest, 3u);
