@@ -13,6 +13,7 @@
 #include "controlplane/admin_calls.h"
 #include "controlplane/eal.h"
 #include "controlplane/gateway_internal.h"
+#include "controlplane/guard.h"
 #include "controlplane/memory.h"
 #include "controlplane/reexec.h"
 
@@ -23,6 +24,9 @@ qp_gateway_quic_socket(void *ctx)
 
 	return qp_hostnet_quic_socket(g->hostnet);
 }
+
+/* EAL's start takes a fifth of a second, several on a machine that does much else. */
+#define ATTACH_PATIENCE_S 9u
 
 int
 qp_gateway_port_open(void *ctx, int protocol, uint16_t port, const struct in6_addr *addr,
@@ -127,17 +131,40 @@ configure(void *ctx, struct qp_msg_config *out)
 	memcpy(out->key_file, g->cred->key_path, sizeof(out->key_file));
 }
 
+/*
+ * EAL's start takes locks in shared memory. What a process was killed with stays taken, unless
+ * the port owner frees it: then this start would hang, and say nothing.
+ */
+static int
+attach_guarded(struct qp_gateway *g, struct qp_errmsg *msg)
+{
+	char what[512], pids[256] = "";
+	size_t at = 0;
+	int err;
+
+	for (unsigned i = 0; i < g->instance.nprocesses && at < sizeof(pids); i++)
+		at += (size_t)snprintf(pids + at, sizeof(pids) - at, " %d",
+			(int)g->instance.processes[i].pid);
+	snprintf(what, sizeof(what),
+		"attaching to the port owner's memory hangs: perhaps a process was killed with one "
+		"of its locks; tunnels run on; start again, and if that hangs, too, end what is left "
+		"(kill -KILL%s) and start anew", pids);
+	qp_guard_begin(ATTACH_PATIENCE_S, what);
+	err = qp_eal_attach(g->instance.name, msg);
+	qp_guard_end();
+	return err;
+}
+
 /* The data plane attaches to the memory now, and so do we: one after the other. */
 static int
 attach_too(void *ctx, struct qp_errmsg *msg)
 {
 	struct qp_gateway *g = ctx;
-
 	int err;
 
 	if (qp_eal_attached())
 		return 0;
-	err = qp_eal_attach(g->instance.name, msg);
+	err = attach_guarded(g, msg);
 	if (err == 0)
 		qp_memory_watch(g->loop);
 	return err;

@@ -5,6 +5,8 @@ meanwhile wait or come again by themselves, quietly.
 """
 
 import contextlib
+import glob
+import mmap
 import os
 import random
 import re
@@ -17,6 +19,7 @@ from harness import FULL, Client, Gateway, alive, eventually, new_port
 from test_takeover import next_gateway, tunnels
 
 LO = "127.0.0.1"
+MEMORY_LOCK, WRITER = 32, 2  # struct rte_mem_config's memory_hotplug_lock, RTE_RWLOCK_WRITE
 SEED = 20240301
 
 
@@ -84,6 +87,39 @@ def test_kills_while_clients_come_are_seen_by_none_of_them(host, served):
             client.stop()
     print(f"{put_off} clients were asked to come again")
     gateway.wait_ready()
+
+
+# ---- a lock that a killed process has left ----
+
+
+def test_control_plane_that_hangs_at_a_lock_says_so_and_ends(host):
+    """In EAL's shared configuration; the port owner is stopped, lest it helps."""
+    gateway = Gateway(host, new_port())
+    client = Client(host, f"{LO}:{gateway.port}", new_port(), new_port())
+    client.wait_for_line("forward open")
+    (owner,) = port_owners(gateway)
+    (config,) = glob.glob(f"/var/run/dpdk/{gateway.instance}/config")
+    gateway.kill()
+    os.kill(owner, signal.SIGSTOP)
+    with open(config, "r+b") as file, mmap.mmap(file.fileno(), 4096) as words:
+        taken = words[MEMORY_LOCK]
+        assert taken == 0
+        words[MEMORY_LOCK] = WRITER
+        try:
+            start = time.monotonic()
+            hangs = next_gateway(gateway, ())
+            assert hangs.wait(within=20) == 1
+            assert time.monotonic() - start < 15
+            assert "port owner" in hangs.output() and "ERROR" in hangs.output().upper()
+        finally:
+            words[MEMORY_LOCK] = 0
+            os.kill(owner, signal.SIGCONT)
+    assert client.running()
+    again = next_gateway(gateway, ())
+    again.wait_ready()
+    assert len(tunnels(again)) == 1
+    client.stop()
+    again.end()
 
 
 # ---- data planes that nobody looks after ----
