@@ -81,6 +81,12 @@ qp_authd_free(struct qp_authd *a)
 	free(a);
 }
 
+void
+qp_authd_resume(struct qp_authd *a, const struct qp_authd_counters *counters)
+{
+	a->counters = *counters;
+}
+
 const struct qp_authd_counters *
 qp_authd_counters(const struct qp_authd *a)
 {

@@ -78,5 +78,7 @@ void qp_authd_begin(struct qp_authd *a, const struct qp_origin *from, const stru
 void qp_authd_finish(struct qp_authd *a, const struct qp_origin *from, const struct qp_msg *m);
 
 const struct qp_authd_counters *qp_authd_counters(const struct qp_authd *a);
+/* A predecessor has counted these; before anything is counted. */
+void qp_authd_resume(struct qp_authd *a, const struct qp_authd_counters *counters);
 
 #endif

@@ -467,6 +467,7 @@ open_modules(struct qp_gateway *g, struct qp_errmsg *msg)
 		/* Before what a predecessor left is told again. */
 		qp_record_gateway_started(&g->records, g->instance.name);
 		g->start_recorded = true;
+		qp_gateway_resume_counters(g);
 	}
 	if (err == 0 && g->instance.adopted)
 		err = qp_supervisor_adopt(g->supervisor, msg);
@@ -498,6 +499,7 @@ close_modules(struct qp_gateway *g)
 	qp_events_free(g->events);
 	qp_loop_unwatch(g->loop, &g->hostnet_watch);
 	qp_loop_timer_cancel(g->loop, &g->reserve);
+	qp_loop_timer_cancel(g->loop, &g->keep);
 	free(g->waiting);
 	if (g->leaving)
 		qp_hostnet_leave(g->hostnet);

@@ -100,16 +100,18 @@ snapshot(void *ctx, struct qp_metrics *out)
 	qp_supervisor_trouble(g->supervisor, &trouble);
 	qp_state_stats(g->state, &g->state_stats);
 	open_accounts(g);
+	/* What somebody has seen does not go back. */
+	qp_gateway_keep_counters(g);
 	*out = (struct qp_metrics) {
 		.uptime_s = (qp_now_ns() - g->started_ns) / 1000000000u,
 		.auth = qp_authd_counters(g->authd),
-		.retired = &g->retired,
+		.retired = &g->kept.retired,
 		.generations = qp_supervisor_generations(g->supervisor),
 		.data_plane_starts = stats->starts,
 		.data_plane_deaths = stats->deaths,
-		.farewells = qp_goodbyes_sent(g->goodbyes),
 		.deaths_in_a_row = trouble.deaths,
 		.restart_wait_ms = trouble.wait_ms,
+		.farewells = qp_gateway_farewells(g),
 		.data_plane_hangs = stats->hangs,
 		.data_plane_failed_starts = stats->failed_starts,
 		.handovers_done = g->handover.done,

@@ -14,6 +14,7 @@
 #include "controlplane/gateway.h"
 #include "controlplane/hostnet.h"
 #include "controlplane/instance.h"
+#include "controlplane/kept.h"
 #include "controlplane/leases.h"
 #include "controlplane/locals.h"
 #include "controlplane/owner.h"
@@ -102,7 +103,11 @@ struct qp_gateway {
 	int api_fd, api_unix_fd;	  /* -1: not listening, or the server's already */
 	struct qp_admin admin;
 	struct qp_handover handover;
-	struct qp_totals retired; /* what data planes counted that have ended */
+	struct qp_kept kept; /* what ended data planes and predecessors of ours have counted */
+	uint32_t kept_retired; /* as it was written last */
+	uint64_t kept_changes;
+	uint64_t farewells_before; /* that predecessors have sent */
+	struct qp_loop_timer keep; /* the next look at whether it has changed */
 	uint64_t classifier[QP_CLS_NCOUNTERS]; /* as read for the last /metrics */
 	uint64_t started_ns;
 	uint16_t reserved_tcp[2];
@@ -169,6 +174,12 @@ bool qp_gateway_worker_from(void *ctx, const struct qp_origin *at, struct qp_ori
 /* struct qp_locals_config's route. */
 int qp_gateway_route(void *ctx, const struct in6_addr *dest, struct qp_hostnet_route *out,
 	struct qp_errmsg *msg);
+
+/* gateway_keeping.c: what was counted goes on, and is kept from now on. */
+void qp_gateway_resume_counters(struct qp_gateway *g);
+void qp_gateway_keep_counters(struct qp_gateway *g);
+/* Clients of dead data planes that were told, by us or our predecessors. */
+uint64_t qp_gateway_farewells(const struct qp_gateway *g);
 
 /* gateway_keeping.c: audit log, state, leases. Before and after all that uses them. */
 int qp_gateway_open_keeping(struct qp_gateway *g, struct qp_errmsg *msg);

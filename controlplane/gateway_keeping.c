@@ -46,6 +46,65 @@ qp_gateway_open_keeping(struct qp_gateway *g, struct qp_errmsg *msg)
 		&g->leases, msg);
 }
 
+/* How much of a second's authentications a kill may take from their counters. */
+#define KEEP_EVERY_MS 1000u
+
+uint64_t
+qp_gateway_farewells(const struct qp_gateway *g)
+{
+	return g->farewells_before + qp_goodbyes_sent(g->goodbyes);
+}
+
+void
+qp_gateway_keep_counters(struct qp_gateway *g)
+{
+	struct qp_kept *k = &g->kept;
+	const struct qp_authd_counters *auth = qp_authd_counters(g->authd);
+	const struct qp_supervisor_stats *stats = qp_supervisor_stats(g->supervisor);
+	const uint64_t changes = qp_usage_changes(g->usage);
+	const struct qp_kept_more more = {.handovers_done = g->handover.done,
+		.handovers_failed = g->handover.failed,
+		.handovers_refused = g->handover.refused,
+		.farewells = qp_gateway_farewells(g)};
+
+	if (memcmp(&k->auth, auth, sizeof(*auth)) == 0 && k->nretired == g->kept_retired &&
+		memcmp(&k->stats, stats, sizeof(*stats)) == 0 &&
+		memcmp(&k->more, &more, sizeof(more)) == 0 && changes == g->kept_changes)
+		return;
+	k->auth = *auth;
+	k->stats = *stats;
+	k->more = more;
+	g->kept_retired = k->nretired;
+	g->kept_changes = changes;
+	qp_kept_save(k, g->usage, g->instance.dir);
+}
+
+static void
+on_keep(void *ctx)
+{
+	struct qp_gateway *g = ctx;
+
+	qp_gateway_keep_counters(g);
+	qp_loop_timer_set(g->loop, &g->keep, KEEP_EVERY_MS);
+}
+
+void
+qp_gateway_resume_counters(struct qp_gateway *g)
+{
+	if (g->instance.adopted) {
+		qp_kept_load(&g->kept, g->usage, g->instance.dir);
+		qp_authd_resume(g->authd, &g->kept.auth);
+		qp_supervisor_resume(g->supervisor, &g->kept.stats);
+		g->handover.done = g->kept.more.handovers_done;
+		g->handover.failed = g->kept.more.handovers_failed;
+		g->handover.refused = g->kept.more.handovers_refused;
+		g->farewells_before = g->kept.more.farewells;
+		g->kept_retired = g->kept.nretired;
+	}
+	g->keep = (struct qp_loop_timer) {.fire = on_keep, .ctx = g};
+	qp_loop_timer_set(g->loop, &g->keep, KEEP_EVERY_MS);
+}
+
 static const char *
 stop_reason(const struct qp_gateway *g)
 {

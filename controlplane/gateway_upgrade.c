@@ -121,6 +121,7 @@ go(struct qp_gateway *g)
 	/* Without a data plane there is nothing to go on with: the port owner ends. */
 	if (data_planes && qp_owner_lifeline(g->owner) >= 0)
 		(void)qp_reexec_pass(QP_PASS_LIFELINE, qp_owner_lifeline(g->owner));
+	qp_gateway_keep_counters(g);
 	g->upgrade.state = QP_UPGRADE_GONE;
 	g->leaving = g->stopping = true;
 	qp_supervisor_leave(g->supervisor);

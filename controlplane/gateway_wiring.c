@@ -350,9 +350,10 @@ on_generation_ended(void *ctx, const struct qp_generation *gen)
 	if (gen->crashed)
 		report_crash(g, gen);
 	qp_queries_generation_ended(g->queries, gen->server_id);
-	qp_totals_add_generation(&g->retired, gen);
-	qp_totals_drop_gauges(&g->retired);
+	(void)qp_kept_retire(&g->kept, gen);
 	qp_tunnels_each_of(g->tunnels, gen->server_id, drop_tunnel, g);
+	/* Before its memory goes: who comes after a kill finds either the one or the other. */
+	qp_gateway_keep_counters(g);
 	if (g->public_api != NULL)
 		qp_public_api_drop_generation(g->public_api, gen->server_id);
 	qp_sources_drop_generation(g->sources, gen->server_id);
@@ -368,6 +369,8 @@ static void
 on_remains(void *ctx, uint32_t server_id, bool unseen)
 {
 	struct qp_gateway *g = ctx;
+	size_t len = 0;
+	const void *block;
 
 	if (unseen)
 		write_report(g, &(struct qp_crash_report) {.server_id = server_id,
@@ -375,6 +378,9 @@ on_remains(void *ctx, uint32_t server_id, bool unseen)
 					.words = last_words(server_id)});
 	if (g->stopping)
 		return;
+	block = qp_memory_find(server_id, &len);
+	if (qp_kept_retire_block(&g->kept, server_id, block, len))
+		qp_gateway_keep_counters(g);
 	qp_goodbyes_collect(g->goodbyes, server_id);
 	if (qp_supervisor_serving(g->supervisor))
 		qp_goodbyes_send(g->goodbyes);

@@ -123,20 +123,25 @@ qp_totals_has(const struct qp_totals *t, size_t offset)
 }
 
 void
-qp_totals_add_generation(struct qp_totals *t, const struct qp_generation *g)
+qp_totals_add_view(struct qp_totals *t, const struct qp_shared_view *v)
 {
-	const struct qp_shared_view *v;
 	uint64_t *sum = (uint64_t *)(void *)t;
 
-	if (!qp_metrics_readable(g))
+	if (v->nnames == 0)
 		return;
-	v = qp_dp_link_view(g->link);
 	t->added = true;
 	for (size_t i = 0; i < TOTALS_WORDS; i++) {
 		t->has[i] |= qp_shared_has(v, i * sizeof(uint64_t));
-		for (unsigned w = 0; w < g->nworkers; w++)
+		for (unsigned w = 0; w < v->nworkers; w++)
 			sum[i] += qp_shared_count(v, w, i * sizeof(uint64_t));
 	}
+}
+
+void
+qp_totals_add_generation(struct qp_totals *t, const struct qp_generation *g)
+{
+	if (g->link != NULL)
+		qp_totals_add_view(t, qp_dp_link_view(g->link));
 }
 
 static void

@@ -38,6 +38,9 @@ struct qp_totals {
 
 /* Whether somebody has the counter at `offset` of struct qp_totals. */
 bool qp_totals_has(const struct qp_totals *t, size_t offset);
+/* Adds the counters of all workers of a block, if they can be read. */
+struct qp_shared_view;
+void qp_totals_add_view(struct qp_totals *t, const struct qp_shared_view *v);
 /* Adds the counters of all its workers. A generation without a link adds nothing. */
 void qp_totals_add_generation(struct qp_totals *t, const struct qp_generation *g);
 /* Zeroes the gauges: what is "now" ends with a data plane, what is counted stays. */

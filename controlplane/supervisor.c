@@ -200,6 +200,12 @@ qp_supervisor_trouble(const struct qp_supervisor *s, struct qp_launcher_trouble 
 	qp_launcher_trouble(s->launcher, out);
 }
 
+void
+qp_supervisor_resume(struct qp_supervisor *s, const struct qp_supervisor_stats *stats)
+{
+	s->stats = *stats;
+}
+
 bool
 qp_supervisor_serving(const struct qp_supervisor *s)
 {

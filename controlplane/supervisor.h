@@ -148,6 +148,8 @@ const struct qp_generations *qp_supervisor_generations(const struct qp_superviso
 const struct qp_supervisor_stats *qp_supervisor_stats(const struct qp_supervisor *s);
 /* Whether data planes keep dying, and how long the next one waits. */
 void qp_supervisor_trouble(const struct qp_supervisor *s, struct qp_launcher_trouble *out);
+/* A predecessor has counted these; before anything is counted. */
+void qp_supervisor_resume(struct qp_supervisor *s, const struct qp_supervisor_stats *stats);
 /* One is ACTIVE. */
 bool qp_supervisor_serving(const struct qp_supervisor *s);
 

@@ -7,6 +7,7 @@
 
 #include <assert.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,7 +17,10 @@
 
 struct qp_usage_account {
 	uint32_t tunnels;
-	uint64_t in_bytes, out_bytes, conns_total, conns_refused, conns_now;
+	uint64_t conns_now;
+	struct qp_usage_sums sum;
+	struct qp_usage_sums closed; /* of it, what tunnels carried that have ended */
+	struct qp_usage_sums floor; /* what a predecessor has shown */
 	char name[sizeof(((struct qp_msg_identity *)0)->name)];
 };
 
@@ -27,6 +31,7 @@ struct qp_usage {
 	struct qp_query *query; /* under way, or NULL */
 	struct qp_loop_timer timer;
 	uint64_t wanted_until_ns;
+	uint64_t changes;
 	unsigned n;
 	struct qp_usage_account account[QP_USAGE_NAMED + 1]; /* the last is the others' */
 	uint16_t bucket[BUCKETS]; /* index + 1 of an account; open addressing */
@@ -93,6 +98,7 @@ account_of(struct qp_usage *u, const char *name)
 		return &u->account[QP_USAGE_NAMED];
 	snprintf(u->account[u->n].name, sizeof(u->account[0].name), "%s", name);
 	*slot = (uint16_t)++u->n;
+	u->changes++;
 	return &u->account[u->n - 1];
 }
 
@@ -118,13 +124,13 @@ qp_usage_settle(struct qp_usage *u, struct qp_tunnel *tun, const struct qp_msg_u
 	struct qp_usage_account *a = tun->account;
 	struct qp_msg_usage *said = &tun->said;
 
-	(void)u;
 	if (a == NULL)
 		return;
-	a->in_bytes += grown(now->in_bytes, said->in_bytes);
-	a->out_bytes += grown(now->out_bytes, said->out_bytes);
-	a->conns_total += grown(now->conns_total, said->conns_total);
-	a->conns_refused += grown(now->conns_refused, said->conns_refused);
+	u->changes += memcmp(now, said, sizeof(*now)) != 0;
+	a->sum.in_bytes += grown(now->in_bytes, said->in_bytes);
+	a->sum.out_bytes += grown(now->out_bytes, said->out_bytes);
+	a->sum.conns_total += grown(now->conns_total, said->conns_total);
+	a->sum.conns_refused += grown(now->conns_refused, said->conns_refused);
 	a->conns_now += now->conns_now;
 	a->conns_now -= said->conns_now;
 	*said = *now;
@@ -141,8 +147,72 @@ qp_usage_closed(struct qp_usage *u, struct qp_tunnel *tun, const struct qp_msg_u
 		qp_usage_settle(u, tun, last);
 	assert(a->tunnels > 0 && a->conns_now >= tun->said.conns_now);
 	a->conns_now -= tun->said.conns_now;
+	a->closed.in_bytes += tun->said.in_bytes;
+	a->closed.out_bytes += tun->said.out_bytes;
+	a->closed.conns_total += tun->said.conns_total;
+	a->closed.conns_refused += tun->said.conns_refused;
 	a->tunnels--;
+	u->changes++;
 	tun->account = NULL;
+}
+
+uint64_t
+qp_usage_changes(const struct qp_usage *u)
+{
+	return u->changes;
+}
+
+unsigned
+qp_usage_naccounts(const struct qp_usage *u)
+{
+	return u->n + 1; /* the others' is the last */
+}
+
+static void
+add_sums(struct qp_usage_sums *to, const struct qp_usage_sums *what)
+{
+	to->in_bytes += what->in_bytes;
+	to->out_bytes += what->out_bytes;
+	to->conns_total += what->conns_total;
+	to->conns_refused += what->conns_refused;
+}
+
+static uint64_t
+higher(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
+static struct qp_usage_sums
+shown(const struct qp_usage_account *a)
+{
+	return (struct qp_usage_sums) {.in_bytes = higher(a->sum.in_bytes, a->floor.in_bytes),
+		.out_bytes = higher(a->sum.out_bytes, a->floor.out_bytes),
+		.conns_total = higher(a->sum.conns_total, a->floor.conns_total),
+		.conns_refused = higher(a->sum.conns_refused, a->floor.conns_refused)};
+}
+
+void
+qp_usage_keep(const struct qp_usage *u, unsigned index, struct qp_usage_kept *out)
+{
+	const struct qp_usage_account *a = &u->account[index < u->n ? index : QP_USAGE_NAMED];
+
+	memset(out, 0, sizeof(*out));
+	out->closed = a->closed;
+	out->shown = shown(a);
+	snprintf(out->name, sizeof(out->name), "%s", a->name);
+}
+
+void
+qp_usage_resume(struct qp_usage *u, const struct qp_usage_kept *k)
+{
+	struct qp_usage_account *a = strcmp(k->name, QP_USAGE_OTHERS) == 0
+					     ? &u->account[QP_USAGE_NAMED]
+					     : account_of(u, k->name);
+
+	add_sums(&a->sum, &k->closed);
+	add_sums(&a->closed, &k->closed);
+	add_sums(&a->floor, &k->shown);
 }
 
 static void ask(struct qp_usage *u, struct qp_query_cursor from);
@@ -195,38 +265,67 @@ keep_fresh(struct qp_usage *u)
 /* Names have letters, digits and a few signs that need no escape (policy.h), or are ours. */
 static void
 write_metric(const struct qp_usage *u, FILE *out, const char *name, const char *help,
-	const char *type, size_t offset, bool is_u32)
+	const char *type, uint64_t (*value)(const struct qp_usage_account *a))
 {
 	qp_metrics_head(out, name, help, type);
 	for (unsigned i = 0; i <= QP_USAGE_NAMED; i++) {
-		const struct qp_usage_account *a = &u->account[i];
-		const char *at = (const char *)a + offset;
-		uint64_t value;
-
 		if (i >= u->n && i < QP_USAGE_NAMED)
 			continue;
-		value = is_u32 ? *(const uint32_t *)(const void *)at
-			       : *(const uint64_t *)(const void *)at;
-		fprintf(out, "quicport_%s{client=\"%s\"} %" PRIu64 "\n", name, a->name, value);
+		fprintf(out, "quicport_%s{client=\"%s\"} %" PRIu64 "\n", name, u->account[i].name,
+			value(&u->account[i]));
 	}
+}
+
+static uint64_t
+tunnels(const struct qp_usage_account *a)
+{
+	return a->tunnels;
+}
+
+static uint64_t
+conns_now(const struct qp_usage_account *a)
+{
+	return a->conns_now;
+}
+
+static uint64_t
+conns_total(const struct qp_usage_account *a)
+{
+	return shown(a).conns_total;
+}
+
+static uint64_t
+conns_refused(const struct qp_usage_account *a)
+{
+	return shown(a).conns_refused;
+}
+
+static uint64_t
+in_bytes(const struct qp_usage_account *a)
+{
+	return shown(a).in_bytes;
+}
+
+static uint64_t
+out_bytes(const struct qp_usage_account *a)
+{
+	return shown(a).out_bytes;
 }
 
 void
 qp_usage_metrics(struct qp_usage *u, FILE *out)
 {
-#define AT(field) offsetof(struct qp_usage_account, field)
 	keep_fresh(u);
-	write_metric(u, out, "client_tunnels", "tunnels of a client now", "gauge", AT(tunnels), true);
+	write_metric(u, out, "client_tunnels", "tunnels of a client now", "gauge", tunnels);
 	write_metric(u, out, "client_connections", "outside connections of a client now", "gauge",
-		AT(conns_now), false);
+		conns_now);
 	write_metric(u, out, "client_connections_total", "outside connections of a client",
-		"counter", AT(conns_total), false);
+		"counter", conns_total);
 	write_metric(u, out, "client_connections_refused_total",
 		"outside connections that a limit of the client or its absence refused", "counter",
-		AT(conns_refused), false);
+		conns_refused);
 	write_metric(u, out, "client_bytes_sent_total", "payload bytes sent into a client's tunnels",
-		"counter", AT(in_bytes), false);
+		"counter", in_bytes);
 	write_metric(u, out, "client_bytes_received_total",
-		"payload bytes received from a client's tunnels", "counter", AT(out_bytes), false);
-#undef AT
+		"payload bytes received from a client's tunnels", "counter", out_bytes);
 }

@@ -40,6 +40,27 @@ void qp_usage_settle(struct qp_usage *u, struct qp_tunnel *tun, const struct qp_
 /* It goes. `last` NULL: its data plane died without a word. */
 void qp_usage_closed(struct qp_usage *u, struct qp_tunnel *tun, const struct qp_msg_usage *last);
 
+struct qp_usage_sums {
+	uint64_t in_bytes, out_bytes, conns_total, conns_refused;
+};
+
+/*
+ * An account for the next control plane. Data planes tell it of tunnels that are
+ * open, though not at once: until then it shows no less than was shown before.
+ */
+struct qp_usage_kept {
+	struct qp_usage_sums closed; /* of tunnels that have ended */
+	struct qp_usage_sums shown;
+	char name[64];
+};
+
+/* It changes when one of the accounts does. */
+uint64_t qp_usage_changes(const struct qp_usage *u);
+unsigned qp_usage_naccounts(const struct qp_usage *u);
+void qp_usage_keep(const struct qp_usage *u, unsigned index, struct qp_usage_kept *out);
+/* A predecessor has counted this; before any tunnel is opened. */
+void qp_usage_resume(struct qp_usage *u, const struct qp_usage_kept *k);
+
 /* The metrics quicport_client_*. Keeps the figures fresh for a while. */
 void qp_usage_metrics(struct qp_usage *u, FILE *out);
 

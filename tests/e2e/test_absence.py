@@ -198,3 +198,86 @@ def test_orphan_timeout_counts_from_the_last_control_plane(host):
         gateway.wait_ready()
     assert alive([data_plane]) == [data_plane]
     gateway.end()
+
+
+# ---- counters ----
+
+
+def counters(gateway):
+    """All that only grow, by name and labels; those of single workers end with them."""
+    _, text = gateway.get("/metrics")
+    found = {}
+    for line in text.splitlines():
+        name, _, value = line.rpartition(" ")
+        # Those of processes and of the files' writers start anew with them.
+        if re.match(r"quicport_(?!worker_|state_|audit_|heap_)\w+_total\b", name):
+            found[name] = int(float(value))
+    return found
+
+
+@pytest.mark.parametrize("how", ["killed", "upgraded"])
+def test_counters_go_on(host, how):
+    from test_drain import call, planes
+
+    args = ("--memory", "240")
+    gateway = Gateway(host, new_port(), *args)
+    outside, inside = new_port(), new_port()
+    host.service(LO, inside, "--echo")
+    client = Client(host, f"{LO}:{gateway.port}", outside, inside, name="first")
+    client.opens(host, LO, outside)
+    wrong = Client(host, f"{LO}:{gateway.port}", new_port(), inside, auth=("--psk", "wrong"))
+    assert wrong.wait() != 0
+    assert host.load(LO, outside, "--echo", "--send", 100_000, "--half-close")["ok"] == 1
+    (old,) = planes(gateway)
+    assert call(gateway, "DrainDataPlane", dp_id=old)[0] == 200
+    client.stop()
+    eventually(lambda: old not in planes(gateway), what="one has ended")
+    client = Client(host, f"{LO}:{gateway.port}", outside, inside, name="second")
+    client.opens(host, LO, outside)
+
+    for _ in range(2):
+        before = counters(gateway)
+        if how == "killed":
+            gateway.kill()
+            gateway = next_gateway(gateway, args)
+            gateway.wait_ready()
+        else:
+            gateway.send(signal.SIGUSR2)
+            eventually(lambda g=gateway: g.output().count('"took over'), what="taken over")
+            eventually(gateway.healthy, what="it serves")
+        after = counters(gateway)
+        fallen = {n: (v, after.get(n)) for n, v in before.items() if after.get(n, -1) < v}
+        assert fallen == {}
+    assert sum(v for n, v in after.items() if n.startswith("quicport_auth_refused_total")) == 1
+    assert after["quicport_data_plane_starts_total"] == 2
+    tunnels_total = after["quicport_tunnels_total"]
+    assert tunnels_total == 2, "they are counted once"
+    client.stop()
+    gateway.end()
+
+
+def test_data_plane_that_died_in_the_absence_is_counted_once(host):
+    gateway = Gateway(host, new_port(), "--memory", "240")
+    from test_drain import call, planes
+
+    inside = new_port()
+    first = Client(host, f"{LO}:{gateway.port}", new_port(), inside, name="first")
+    first.wait_for_line("forward open")
+    (old_pid,) = data_planes(gateway)
+    (old,) = planes(gateway)
+    assert call(gateway, "DrainDataPlane", dp_id=old)[0] == 200
+    eventually(lambda: sorted(planes(gateway).values()) == ["ACTIVE", "DRAINING"], what="DRAINING")
+    before = counters(gateway)
+    gateway.kill()
+    os.kill(old_pid, signal.SIGKILL)
+    eventually(lambda: not alive([old_pid]), what="it is dead")
+    for _ in range(2):
+        gateway = next_gateway(gateway, ("--memory", "240"))
+        gateway.wait_ready()
+        eventually(lambda g=gateway: counters(g)["quicport_tunnels_total"] == 1, what="counted")
+        after = counters(gateway)
+        assert {n: v for n, v in before.items() if after[n] < v} == {}
+        gateway.kill()
+    gateway = next_gateway(gateway, ("--memory", "240"))
+    gateway.wait_ready()
+    gateway.end()
