@@ -13,6 +13,7 @@
 #include <rte_launch.h>
 #include <rte_lcore.h>
 #include <rte_log.h>
+#include <sched.h>
 #include <rte_memzone.h>
 #include <rte_service_component.h>
 #include <signal.h>
@@ -52,6 +53,7 @@ struct options {
 struct data_plane {
 	struct options opt;
 	unsigned cpu[QP_MAX_WORKERS];
+	cpu_set_t allowed;     /* of the process, before EAL binds its main thread */
 	struct qp_attachment attachment;
 	struct qp_reattach reattach;
 	struct qp_trim trim;
@@ -124,17 +126,20 @@ choose_cpus(struct data_plane *dp, struct qp_errmsg *msg)
 static void
 lcores_text(const struct data_plane *dp, char out[LCORES_TEXT_BYTES])
 {
-	size_t len;
+	size_t len = (size_t)snprintf(out, LCORES_TEXT_BYTES, "%u@(", dp->opt.lcore_base);
 
-	qp_host_eal_lcores(dp->opt.lcore_base, out);
-	len = strlen(out);
+	/* Starting is work, and another generation's workers may be busy on the other CPUs. */
+	for (uint32_t i = 0; i < dp->opt.workers; i++)
+		len += (size_t)snprintf(out + len, LCORES_TEXT_BYTES - len, "%s%u",
+			i == 0 ? "" : ",", dp->cpu[i]);
+	len += (size_t)snprintf(out + len, LCORES_TEXT_BYTES - len, ")");
 	for (uint32_t i = 0; i < dp->opt.workers; i++)
 		len += (size_t)snprintf(out + len, LCORES_TEXT_BYTES - len, ",%u@%u",
 			dp->opt.lcore_base + 1 + i, dp->cpu[i]);
 }
 
 static int
-start_eal(const struct data_plane *dp, struct qp_errmsg *msg)
+start_eal(struct data_plane *dp, struct qp_errmsg *msg)
 {
 	static char lcores[LCORES_TEXT_BYTES], main_lcore[16];
 	char *argv[MAIN_ARGS] = {"quicport-data-plane", "--proc-type=secondary", "--no-pci",
@@ -142,6 +147,8 @@ start_eal(const struct data_plane *dp, struct qp_errmsg *msg)
 		(char *)(uintptr_t)dp->opt.instance, "--lcores", lcores, "--main-lcore",
 		main_lcore};
 
+	CPU_ZERO(&dp->allowed);
+	(void)sched_getaffinity(0, sizeof(dp->allowed), &dp->allowed);
 	lcores_text(dp, lcores);
 	snprintf(main_lcore, sizeof(main_lcore), "%u", dp->opt.lcore_base);
 	if (rte_eal_init(11, argv) < 0)
@@ -151,6 +158,15 @@ start_eal(const struct data_plane *dp, struct qp_errmsg *msg)
 	/* EAL's tables of services, 150 KiB in shared memory: who is killed would leave them there. */
 	rte_service_finalize();
 	return 0;
+}
+
+/* Once started, the main thread mostly sleeps: it wakes up wherever there is room. */
+static void
+roam(const struct data_plane *dp)
+{
+	if (sched_setaffinity(0, sizeof(dp->allowed), &dp->allowed) != 0)
+		qp_log(QP_LOG_DEBUG, "the main thread stays on its workers' CPUs",
+			QP_LOG_ERRNO(errno));
 }
 
 static int
@@ -357,6 +373,7 @@ run(struct data_plane *dp, struct qp_errmsg *msg)
 		leave_last_words(dp);
 		if (rc == 0)
 			rc = make_workers(dp, msg);
+		roam(dp);
 		if (rc == 0)
 			run_workers(dp);
 		for (uint32_t i = 0; i < dp->opt.workers; i++)
