@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The port owner: what it may still do, what it must not, and what its end costs."""
 
+import contextlib
 import errno
 import http.client
 import json
 import os
+import random
 import re
 import select
 import signal
@@ -319,6 +321,41 @@ def test_killed_data_planes_leave_nothing(host):
         pids = re.findall(r"_([0-9]+)(?:_[0-9a-f]+)?$", name)
         assert not pids or pids[0] in living, f"{name} is a dead process's"
     gateway.end()
+
+
+def named(host, program):
+    found = []
+    for pid in host.pids():
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{pid}/exe").resolve().name == program:
+                found.append(pid)
+    return found
+
+
+def test_processes_killed_while_they_start_leave_a_gateway_that_starts(host):
+    """The programs themselves: data planes and control planes, killed a moment after each start."""
+    chance = random.Random(20261126)
+    port, inside, outside = new_port(), new_port(), new_port()
+    host.service(LO, inside, "--echo")
+    first = gateway = Gateway(host, port, wait=False)
+    client = None
+    for _ in range(150 if FULL else 8):
+        time.sleep(0.005 * 160 ** chance.random())  # 5 to 800 ms, evenly over the magnitudes
+        victims = named(host, "quicport-data-plane") if chance.random() < 0.7 else []
+        for pid in victims:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if not victims or chance.random() < 0.5 or not gateway.running():
+            gateway.kill()
+            gateway = Gateway(host, port, wait=False)
+        client = client or Client(host, f"{LO}:{port}", outside, inside, reconnect=True)
+    if not gateway.running():  # it has found nothing that it could take over
+        gateway = Gateway(host, port, wait=False)
+    gateway.wait_ready(40)
+    client.opens(host, LO, outside, 40)
+    client.stop()
+    gateway.before = first.before
+    gateway.end(within=5)
 
 
 def test_one_of_an_earlier_release_is_lived_with(host):
