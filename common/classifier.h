@@ -90,9 +90,13 @@ struct qp_cls_network {
 	struct qp_cls_addr addr;
 };
 
-/* Map `local`: the host's own addresses, loopback ones excluded. */
+/*
+ * Map `local`: the host's own addresses, loopback ones excluded, and the last
+ * ones that it lost: the kernel must not reset the gateway's connections to
+ * them in the moment between their coming back and the control plane's hearing of it.
+ */
 struct qp_cls_local {
-	__u32 ifindex;
+	__u32 ifindex; /* 0: it is lost */
 	__u8 mac[6]; /* of that interface */
 	__u8 pad[2];
 };
@@ -131,7 +135,8 @@ struct qp_cls_way {
 	X(answer_out, "frames of the data plane that left by an interface")                        \
 	X(answer_host, "frames of the data plane to the host itself")                              \
 	X(answer_drop, "frames of the data plane that lead nowhere")                               \
-	X(answer_other, "of the frames that left, those by another interface than the request's")
+	X(answer_other, "of the frames that left, those by another interface than the request's") \
+	X(gone_drop, "segments of the gateway's connections to an address that the host lost")
 
 enum qp_cls_counter {
 #define X(name, help) QP_CLS_##name,

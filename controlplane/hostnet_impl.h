@@ -56,6 +56,8 @@ struct qp_hostnet {
 	struct qp_host_state state; /* what is attached, as on disk */
 	struct qp_host_view view;   /* what the maps say of the host now */
 	struct qp_host_ways ways;   /* … and of its routes */
+	struct qp_cls_addr lost[64]; /* addresses that went: entries of `local` that say so */
+	unsigned nlost; /* ever; the newest are there */
 	struct qp_host_worker *workers;
 	unsigned nworkers, workers_cap;
 	uint8_t block_mark; /* what this control plane's entries of `blocked` hold; 0: not chosen */

@@ -189,6 +189,31 @@ sync_links(struct qp_hostnet *h, const struct qp_host_view *now)
 	}
 }
 
+static bool
+has_addr(const struct qp_host_view *v, const struct qp_cls_addr *a)
+{
+	for (unsigned i = 0; i < v->naddrs; i++)
+		if (memcmp(&v->addrs[i].addr, a, sizeof(*a)) == 0)
+			return true;
+	return false;
+}
+
+/* The entry stays for a while, as that of a lost one; the one that was lost longest ago goes. */
+static void
+lose_addr(struct qp_hostnet *h, const struct qp_host_view *now, const struct qp_cls_addr *a)
+{
+	const int map = bpf_map__fd(h->bpf->maps.local);
+	const unsigned most = sizeof(h->lost) / sizeof(h->lost[0]);
+	const struct qp_cls_local none = {0};
+	struct qp_cls_addr *place = &h->lost[h->nlost % most];
+
+	if (h->nlost >= most && !has_addr(now, place) && memcmp(place, a, sizeof(*a)) != 0)
+		(void)bpf_map_delete_elem(map, place);
+	*place = *a;
+	h->nlost++;
+	(void)bpf_map_update_elem(map, a, &none, BPF_ANY);
+}
+
 /* Both views are sorted: one walk over the two finds what came, went and changed. */
 static int
 sync_addrs(struct qp_hostnet *h, const struct qp_host_view *now)
@@ -204,7 +229,7 @@ sync_addrs(struct qp_hostnet *h, const struct qp_host_view *now)
 
 		while (old < old_end &&
 			(order = memcmp(&old->addr, &a->addr, sizeof(a->addr))) < 0)
-			(void)bpf_map_delete_elem(map, &old++->addr);
+			lose_addr(h, now, &old++->addr);
 		if (old < old_end && order == 0 &&
 			memcmp(&old->where, &a->where, sizeof(a->where)) == 0) {
 			old++;
@@ -216,7 +241,7 @@ sync_addrs(struct qp_hostnet *h, const struct qp_host_view *now)
 			old++;
 	}
 	while (old < old_end)
-		(void)bpf_map_delete_elem(map, &old++->addr);
+		lose_addr(h, now, &old++->addr);
 	return err;
 }
 

@@ -14,7 +14,7 @@
 #include "common/log.h"
 #include "controlplane/state_writer.h"
 
-#define RETRY_MS 10000u
+#define RETRY_MS 5000u
 
 static int
 start_thread(struct qp_state *s)

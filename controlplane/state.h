@@ -20,7 +20,7 @@ struct qp_state;
 struct qp_state_config {
 	const char *dir;  /* made when it is missing; 0700 */
 	const char *name; /* of the file in it, without ".db": the gateway's, and no other's */
-	unsigned retry_ms; /* between attempts to come back to the disk; 0: ten seconds */
+	unsigned retry_ms; /* between attempts to come back to the disk; 0: five seconds */
 };
 
 /*

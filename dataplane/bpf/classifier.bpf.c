@@ -410,6 +410,14 @@ find_owner(struct __sk_buff *skb, const struct flow *f, int quoted)
 	return (struct owner) {port->ifindex, QP_CLS_port};
 }
 
+static __always_inline const struct qp_cls_local *
+local_now(const struct qp_cls_addr *a)
+{
+	const struct qp_cls_local *l = bpf_map_lookup_elem(&local, a);
+
+	return l && l->ifindex ? l : NULL;
+}
+
 /* Whether the kernel itself would take a packet to `f->local` here; if not, the reason. */
 static __always_inline int
 is_ours_to_take(struct __sk_buff *skb, const struct flow *f, __u32 *reason)
@@ -419,12 +427,12 @@ is_ours_to_take(struct __sk_buff *skb, const struct flow *f, __u32 *reason)
 	if (skb->ifindex == QP_CLS_LO_IFINDEX)
 		return 1;
 	*reason = QP_CLS_not_local_pass;
-	l = bpf_map_lookup_elem(&local, &f->local);
+	l = local_now(&f->local);
 	if (!l || (is_link_local(&f->local) && l->ifindex != skb->ifindex))
 		return 0;
 	/* Our answer would go to the host itself; the kernel knows how to refuse such packets. */
 	*reason = QP_CLS_spoofed_pass;
-	return !is_loopback(&f->remote) && !bpf_map_lookup_elem(&local, &f->remote);
+	return !is_loopback(&f->remote) && !local_now(&f->remote);
 }
 
 /* Whether its sender is kept out. What comes by lo is the host's own. */
@@ -481,6 +489,15 @@ is_known(const struct flow *f)
 	__u32 mark, *seen = known_at(f, &mark);
 
 	return seen && *seen == mark;
+}
+
+/* Whether it is of a connection of ours to an address that the host had. */
+static __always_inline int
+is_lost(const struct flow *f)
+{
+	const struct qp_cls_local *l = bpf_map_lookup_elem(&local, &f->local);
+
+	return l && !l->ifindex && f->protocol == IPPROTO_TCP && is_known(f);
 }
 
 /* A worker's frame, whose IP header is read: `f` has it as this host sees conversations. */
@@ -604,8 +621,11 @@ classify(struct __sk_buff *skb, __u32 l3_off)
 	o = find_owner(skb, &f, quoted);
 	if (o.counter == QP_CLS_other_pass)
 		return count(QP_CLS_other_pass, TC_ACT_UNSPEC);
-	if (!is_ours_to_take(skb, &outer, &reason))
+	if (!is_ours_to_take(skb, &outer, &reason)) {
+		if (reason == QP_CLS_not_local_pass && !quoted && is_lost(&f))
+			return count(QP_CLS_gone_drop, TC_ACT_SHOT);
 		return count(reason, TC_ACT_UNSPEC);
+	}
 	if (is_blocked(skb, &outer))
 		return count(QP_CLS_blocked_drop, TC_ACT_SHOT);
 	if (o.ifindex == 0)
@@ -716,7 +736,7 @@ qp_tap(struct __sk_buff *skb)
 	}
 	if (!v6 || !is_link_local(&f.remote))
 		return to_host(skb, QP_CLS_LO_IFINDEX, lo_mac);
-	l = bpf_map_lookup_elem(&local, &f.remote);
+	l = local_now(&f.remote);
 	if (!l)
 		return count(QP_CLS_answer_drop, TC_ACT_SHOT);
 	return to_host(skb, l->ifindex, l->mac);

@@ -55,7 +55,7 @@ def test_clock_is_set_and_nothing_ends_that_lasts_for_a_time(host, clocks, by):
     api = Api(host, gateway.port)
     client, port = tunnel(host, gateway, by_key(ALICE), theirs.env, reconnect=True)
     leased = any_port(host, gateway)
-    api.call("BlockSource", source="192.0.2.0/24", seconds=3)
+    api.call("BlockSource", source="192.0.2.0/24", seconds=2)
     api.call("BlockSource", source="198.51.100.0/24", seconds=3600)
     with talks((host, LO, port)) as (talk,):
         since = time.monotonic()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from apikit import Api
-from harness import QUICPORT, Client, Gateway, eventually, new_port, run
+from harness import FULL, QUICPORT, Client, Gateway, eventually, new_port, run
 from hostkit import talks
 
 LO = "127.0.0.1"
@@ -120,8 +120,9 @@ def test_start_on_a_full_disk_serves_from_memory(host, disk):
     assert "log lines are lost: cannot write" in gateway.output()
     port = tunnel(host, gateway)
     with talks((host, LO, port)) as (talk,):
-        disk.clear()
-        eventually(lambda: gateway.metric("quicport_state_on_disk") == 1, 40, "the state is written")
+        if FULL:
+            disk.clear()
+            eventually(lambda: gateway.metric("quicport_state_on_disk") == 1, 40, "it is written")
         talk.goes_on()
 
 

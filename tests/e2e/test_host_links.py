@@ -15,7 +15,7 @@ INNER = {4: "203.0.113.1", 6: "2001:db8:2::1"}  # the gateway's, towards the cli
 HOME = {4: "203.0.113.2", 6: "2001:db8:2::2"}
 # From the network's return to the next byte: a retransmission a second, and a busy machine.
 BACK_S = 2 if FULL else 5
-OUTAGE_S = 10 if FULL else 1.5
+OUTAGE_S = 10 if FULL else 1
 
 
 def with_prefix(addresses):
@@ -73,9 +73,11 @@ def lies_between(world, port, down, up):
         return max(talk.goes_on(since) for talk in pair)
 
 
-@pytest.mark.parametrize("name", ["out", "in"])
-@pytest.mark.parametrize("where", ["gateway", "peer"])
-def test_interface_or_its_carrier_goes_and_comes_back(world, name, where):
+@pytest.mark.parametrize(
+    "where, name",
+    [("gateway", "out"), ("peer", "in"), *([("gateway", "in"), ("peer", "out")] if FULL else [])],
+)
+def test_interface_or_its_carrier_goes_and_comes_back(world, where, name):
     """The peer's end of a cable down is the carrier lost."""
     port = world.tunnel()
     peer, theirs, ours = {"out": (world.outside, OUTSIDE, OUTER), "in": (world.home, HOME, INNER)}[name]
@@ -92,11 +94,14 @@ def test_interface_or_its_carrier_goes_and_comes_back(world, name, where):
     assert world.gateway.metric("quicport_tunnels_total") == 1
 
 
-@pytest.mark.parametrize("args", [[], ["--interface", "lo", "--interface", "out", "--interface", "in"]],
-                         ids=["all", "named"])  # fmt: skip
+NAMED = ["--interface", "lo", "--interface", "out", "--interface", "in"]
+
+
+@pytest.mark.parametrize("args", [[], NAMED] if FULL else [NAMED], ids=["all", "named"][not FULL :])
 def test_interface_is_made_anew_with_another_index(world, args):
     port = world.tunnel(*args)
-    for name, peer, theirs, ours in (("out", world.outside, OUTSIDE, OUTER), ("in", world.home, HOME, INNER)):
+    cables = (("out", world.outside, OUTSIDE, OUTER), ("in", world.home, HOME, INNER))
+    for name, peer, theirs, ours in cables:
         before = index_of(world.host, name)
 
         def remove():

@@ -138,7 +138,7 @@ def test_packet_buffers_run_out_and_come_back(host):
                 break  # refused: there is no room for one more
             sock.setblocking(False)
             stuck.append(sock)
-        for _ in range(20):
+        for _ in range(8):
             for sock in stuck:
                 with contextlib.suppress(OSError):
                     sock.send(bytes(1 << 20))

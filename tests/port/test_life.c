@@ -457,6 +457,34 @@ Test(life, interfaces_and_addresses_that_come_later_are_served)
 	gw_close(&g);
 }
 
+Test(life, address_that_comes_back_before_we_hear_of_it_resets_no_connection)
+{
+	struct gw g;
+	char byte;
+	int fd;
+
+	gw_open(&g);
+	world_run("ip addr add 10.91.0.8/24 dev gw0");
+	qp_hostnet_process(g.h);
+	world_enter_peer(&g.w);
+	fd = gw_connect("10.91.0.8", GW_ECHO_PORT, SOCK_STREAM);
+	world_enter_gw(&g.w);
+	gw_tcp_echo(fd, 1, "at first");
+	world_run("ip addr del 10.91.0.8/24 dev gw0");
+	qp_hostnet_process(g.h);
+	world_run("ip addr add 10.91.0.8/24 dev gw0");
+	/* The kernel has the address, we do not know: its answer would be a reset. */
+	cr_assert_eq(send(fd, "x", 1, 0), 1);
+	world_wait_for(gw_counter(&g, QP_CLS_gone_drop) > 0, {
+		cr_assert(recv(fd, &byte, 1, MSG_DONTWAIT) < 0 && errno == EAGAIN,
+			"reset, or closed");
+	});
+	qp_hostnet_process(g.h);
+	cr_expect_eq(recv(fd, &byte, 1, 0), 1, "the retransmission is answered");
+	close(fd);
+	gw_close(&g);
+}
+
 Test(life, only_chosen_interfaces_get_the_classifier)
 {
 	struct qp_hostnet_config cfg;
