@@ -3,10 +3,12 @@
 
 import contextlib
 import os
+import select
 import signal
 import socket
 import struct
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -238,6 +240,51 @@ def test_gateway_with_a_port_owner_of_its_own_ends_completely(host, owner):
     gateway = Gateway(host, new_port(), "--port-owner-socket", owner.path, "--memory", "64")
     gateway.end()
     assert owner.process.wait(20) == 0
+
+
+class Activated(threading.Thread):
+    """As systemd does it: the socket stays, and a port owner is started whenever somebody asks."""
+
+    def __init__(self, folder):
+        super().__init__(daemon=True)
+        self.path, self.processes = str(folder / "activated.sock"), []
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.sock.bind(self.path)
+        self.sock.listen(8)
+        self.done = threading.Event()
+        self.start()
+
+    def run(self):
+        while not self.done.is_set():
+            if not select.select([self.sock], [], [], 0.1)[0]:
+                continue
+            process = subprocess.Popen(
+                [BUILD / "quicport-port-owner", "--listen-fd", str(self.sock.fileno())],
+                pass_fds=[self.sock.fileno()], env={"PATH": os.environ["PATH"]},
+            )  # fmt: skip
+            self.processes.append(process)
+            process.wait()
+
+    def end(self):
+        self.done.set()
+        self.join(20)
+        self.sock.close()
+
+
+def test_port_owner_of_a_service_manager_is_replaced(host, tmp_path, notices):
+    manager = Activated(tmp_path)
+    gateway = Gateway(host, new_port(), "--port-owner-socket", manager.path, "--memory", "64",
+                      env={"NOTIFY_SOCKET": notices.getsockname()})  # fmt: skip
+    heard(notices, "READY=1")
+    host.run("sh", "-c", f"{QUICPORT} admin --api http://127.0.0.1:{gateway.port} "
+             "replace-port-owner --yes")  # fmt: skip
+    eventually(lambda: len(manager.processes) == 2, what="another port owner is asked for")
+    gateway.wait_ready()
+    lines = sum(heard(notices, "READY=1"), [])
+    assert "STOPPING=1" not in lines, "for systemd that would be the service's end"
+    assert manager.processes[0].returncode == 0
+    gateway.end()
+    manager.end()
 
 
 def test_gateway_whose_port_owner_is_not_there_says_so(host, tmp_path):
