@@ -123,7 +123,7 @@ refuse_drain(struct qp_admin_call *c, int err, const struct qp_errmsg *msg)
 {
 	if (err == QP_E_INVAL)
 		qp_admin_refuse_config(c->out, msg->text);
-	else if (err == QP_E_INUSE || err == QP_E_NOMEM)
+	else if (err == QP_E_INUSE || err == QP_E_NOMEM || err == QP_E_FULL)
 		qp_problem(c->out, 409, "%s", msg->text);
 	else
 		qp_problem(c->out, err == QP_E_UNSUPPORTED ? 501 : 500, "%s", msg->text);

@@ -135,7 +135,9 @@ qp_gateway_on_hangup(struct qp_gateway *g)
 {
 	if (g->stopping)
 		return;
-	if (qp_supervisor_handing_over(g->supervisor) || qp_supervisor_adopting(g->supervisor)) {
+	/* The last: this process becomes another program now, which gets the signal again. */
+	if (qp_supervisor_handing_over(g->supervisor) || qp_supervisor_adopting(g->supervisor) ||
+		g->upgrade.state == QP_UPGRADE_CLEARING) {
 		qp_log(QP_LOG_INFO, "data planes are changing: SIGHUP is done afterwards");
 		g->handover.again = true;
 		return;
@@ -146,7 +148,8 @@ qp_gateway_on_hangup(struct qp_gateway *g)
 void
 qp_gateway_may_hand_over(struct qp_gateway *g)
 {
-	if (!g->handover.again || g->stopping || qp_supervisor_adopting(g->supervisor) ||
+	if (!g->handover.again || g->stopping || g->upgrade.state == QP_UPGRADE_CLEARING ||
+		qp_supervisor_adopting(g->supervisor) ||
 		qp_supervisor_handing_over(g->supervisor))
 		return;
 	g->handover.again = false;

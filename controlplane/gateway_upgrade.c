@@ -122,6 +122,8 @@ go(struct qp_gateway *g)
 	if (data_planes && qp_owner_lifeline(g->owner) >= 0)
 		(void)qp_reexec_pass(QP_PASS_LIFELINE, qp_owner_lifeline(g->owner));
 	qp_gateway_keep_counters(g);
+	if (g->handover.again)
+		raise(SIGHUP); /* it is blocked, and waits for the next program */
 	g->upgrade.state = QP_UPGRADE_GONE;
 	g->leaving = g->stopping = true;
 	qp_supervisor_leave(g->supervisor);

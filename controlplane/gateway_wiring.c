@@ -184,12 +184,18 @@ tell_state(struct qp_gateway *g, const struct qp_generation *gen, enum qp_dp_sta
 				qp_generation_state_name(state), "error", error));
 }
 
+static void
+on_starting(void *ctx, const struct qp_generation *gen)
+{
+	tell_state(ctx, gen, QP_DP_STARTING, NULL);
+}
+
 static int
 worker_up(void *ctx, const struct qp_generation *gen, unsigned worker, struct qp_errmsg *msg)
 {
 	struct qp_gateway *g = ctx;
 
-	if (gen->state == QP_DP_STARTING && gen->nworkers_up == 0)
+	if (gen->adopted && gen->nworkers_up == 0)
 		tell_state(g, gen, QP_DP_STARTING, NULL);
 	return qp_hostnet_worker_add(g->hostnet, gen->server_id, (uint8_t)worker,
 		gen->worker[worker].ifindex, gen->worker[worker].mac, msg);
@@ -482,6 +488,7 @@ on_message(void *ctx, const struct qp_origin *from, const struct qp_msg *m)
 
 const struct qp_supervisor_ops qp_gateway_supervisor_ops = {
 	.attaching = attach_too,
+	.starting = on_starting,
 	.configure = configure,
 	.worker_up = worker_up,
 	.activate = activate,

@@ -160,7 +160,7 @@ on_ended(void *ctx, int status)
 		qp_loop_timer_set(l->cfg.loop, &l->restart, wait_ms);
 }
 
-/* The next ids in turn that nobody has. */
+/* The next ids in turn that nobody has. 0: living data planes have them all. */
 static uint32_t
 pick_lcores(struct qp_launcher *l)
 {
@@ -172,19 +172,25 @@ pick_lcores(struct qp_launcher *l)
 		if (l->cfg.lcores_used == NULL || !l->cfg.lcores_used(l->cfg.ctx, base, each))
 			return base;
 	}
-	return 1 + l->starts++ % sets * each;
+	return 0;
 }
 
 static int
 spawn(struct qp_launcher *l, struct qp_errmsg *msg)
 {
 	char lcore_base[16], workers[16], cpus[QP_MAX_WORKERS * 8], levels[QP_LOG_LEVELS_BYTES];
+	uint32_t base;
 	unsigned n = 0;
 	const char *argv[MAX_ARGS] = {0};
 	int err;
 
 	qp_loop_timer_cancel(l->cfg.loop, &l->restart);
-	snprintf(lcore_base, sizeof(lcore_base), "%u", pick_lcores(l));
+	base = pick_lcores(l);
+	if (base == 0)
+		return qp_fail(msg, QP_E_FULL,
+			"as many data planes as there can be are draining: end one of them "
+			"(shutdown-data-plane), or give --drain-timeout");
+	snprintf(lcore_base, sizeof(lcore_base), "%u", base);
 	snprintf(workers, sizeof(workers), "%u", l->cfg.workers);
 	cpu_list(&l->cfg, cpus, sizeof(cpus));
 	argv[n++] = PROGRAM;

@@ -26,6 +26,8 @@ struct qp_supervisor;
 struct qp_supervisor_ops {
 	/* A data plane may attach to the shared memory and does so now; we must have it, too. */
 	int (*attaching)(void *ctx, struct qp_errmsg *msg);
+	/* One that we have started has its id: STARTING. */
+	void (*starting)(void *ctx, const struct qp_generation *g);
 	/* What to tell a worker first. */
 	void (*configure)(void *ctx, struct qp_msg_config *out);
 	/* A worker's port is up: its ifindex and mac are in `g`. Non-zero: it cannot serve. */

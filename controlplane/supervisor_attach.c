@@ -200,6 +200,8 @@ on_attach(struct qp_generation *g)
 	qp_log(QP_LOG_DEBUG, "data plane attached", QP_LOG_HEX("dp_id", g->server_id),
 		QP_LOG_I64("pid", g->pid), QP_LOG_U64("workers", g->nworkers),
 		QP_LOG_U64("ring_protocol", g->version));
+	if (!g->adopted)
+		s->cfg.ops->starting(s->cfg.ctx, g);
 	if (s->cfg.ops->attaching(s->cfg.ctx, &msg) != 0)
 		s->cfg.ops->failed(s->cfg.ctx, msg.text);
 }

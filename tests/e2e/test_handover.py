@@ -162,3 +162,19 @@ def test_a_data_plane_started_by_hand_is_not_replaced(host):
     gateway.wait_for_line("configuration reloaded")
     assert planes(gateway) == {}
     gateway.end()
+
+
+def test_signal_that_is_remembered_outlives_an_upgrade_of_the_control_plane(host, programs):  # noqa: F811
+    gateway = Gateway(host, new_port())
+    real = str(BUILD / "quicport-data-plane").encode()
+    replace(programs / "quicport-data-plane", b'#!/bin/sh\nsleep 1\nexec %s "$@"\n' % real)
+    gateway.send(signal.SIGHUP)
+    gateway.wait_for_line("a new data plane is started")
+    gateway.send(signal.SIGHUP)
+    gateway.wait_for_line("SIGHUP is done afterwards")
+    gateway.send(signal.SIGUSR2)
+    # Whichever of the two comes first: both are done, and the gateway serves.
+    gateway.wait_for_line("took over from the control plane that this one was before")
+    eventually(lambda: gateway.output().count("a new data plane is started") == 2, what="the second")
+    eventually(lambda: list(planes(gateway).values()) == ["ACTIVE"], what="only the last is left")
+    gateway.end()
