@@ -41,6 +41,7 @@ Test(config, whole_file_becomes_settings_and_forwards)
 		"quic-keep-alive: 0\n"
 		"quic-idle-timeout: 30\n"
 		"udp-idle-timeout: 5\n"
+		"memory-budget: 64\n"
 		"forwards:\n"
 		"  - name: ssh\n"
 		"    remote-source: 9022\n"
@@ -54,6 +55,7 @@ Test(config, whole_file_becomes_settings_and_forwards)
 	cr_assert_eq(c.set.keep_alive_s, 0);
 	cr_assert_eq(c.set.idle_timeout_s, 30);
 	cr_assert_eq(c.set.udp_idle_timeout_s, 5);
+	cr_assert_eq(c.set.memory_budget_mib, 64);
 	cr_assert_eq(c.specs.n, 2);
 	cr_assert_str_eq(c.specs.v[0].name, "ssh");
 	cr_assert_eq(c.specs.v[0].kind, QP_FORWARD_REMOTE);
@@ -115,6 +117,7 @@ ParameterizedTestParameters(config, mistake_is_told_with_line_and_value)
 		{HEAD "quic-keep-alive: 3601\nforwards: []\n", 3, {"quic-keep-alive", "3601"}},
 		{HEAD "quic-idle-timeout: 0\nforwards: []\n", 3, {"quic-idle-timeout", "0 is not from 1"}},
 		{HEAD "reconnect-delay: 61\nforwards: []\n", 3, {"reconnect-delay", "61"}},
+		{HEAD "memory-budget: much\nforwards: []\n", 3, {"memory-budget"}},
 		{HEAD "udp-idle-timeout: 86401\nforwards: []\n", 3, {"udp-idle-timeout", "86401"}},
 		{HEAD "reconnect: maybe\nforwards: []\n", 3, {"reconnect", "'maybe'"}},
 		{HEAD "\n\ninsecure: 2\nforwards: []\n", 5, {"insecure", "'2'"}},

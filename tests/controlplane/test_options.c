@@ -136,6 +136,8 @@ ParameterizedTestParameters(options, mistake_is_told)
 		{"--quic-idle-timeout 0", "--quic-idle-timeout"},
 		{"--quic-keep-alive soon", "soon"},
 		{"--memory 31", "31"},
+		{"--data-plane-heap much", "--data-plane-heap"},
+		{"--control-plane-heap 1048577", "1048577"},
 		{"--workers 17", "17"},
 		{"--workers 0", "--workers"},
 		{"--forward-addr nowhere", "nowhere"},
