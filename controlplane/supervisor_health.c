@@ -14,6 +14,9 @@
 /* One that has to share its CPU needs some time for its last words. */
 #define LAST_WORDS_LOOKS 4u
 
+/* A /proc that does not show the thread does not tell whether it starves: it gets more time. */
+#define UNSEEN_TIMES 5u
+
 /*
  * Whose silence says something. One that starts, or ends, has a patience of its
  * own and does long things; releases before this one do not say who they are.
@@ -49,13 +52,14 @@ static bool
 look_at_thread(struct qp_generation *g, struct qp_heartbeat *h, uint64_t beat_ns, pid_t tid,
 	uint64_t now_ns, const char *who)
 {
-	const uint64_t limit_ns = g->supervisor->cfg.hang_timeout_ms * 1000000ull;
-	struct qp_thread_sample sample;
+	uint64_t limit_ns = g->supervisor->cfg.hang_timeout_ms * 1000000ull;
+	struct qp_thread_sample sample = {.state = '?'};
 	uint64_t passed_ns, silence_ns;
 
-	if (beat_ns == 0 || tid == 0 || !qp_heartbeat_quiet(h, beat_ns, now_ns, &passed_ns) ||
-		!qp_thread_look(g->pid, tid, &sample))
+	if (beat_ns == 0 || tid == 0 || !qp_heartbeat_quiet(h, beat_ns, now_ns, &passed_ns))
 		return false;
+	if (!qp_thread_look(g->pid, tid, &sample))
+		limit_ns *= UNSEEN_TIMES;
 	silence_ns = qp_heartbeat_silence_ns(h, &sample, passed_ns);
 	if (silence_ns < limit_ns)
 		return false;
