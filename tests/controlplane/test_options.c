@@ -91,6 +91,22 @@ Test(options, tcp_options_count_and_bad_ones_name_what_is_meant)
 	cr_expect(strstr(msg.text, "--tcp-buffer") != NULL, "%s", msg.text);
 }
 
+Test(options, hang_timeout_is_off_or_longer_than_a_sleep)
+{
+	struct qp_options o;
+	struct qp_errmsg msg;
+
+	cr_assert_eq(parse(&o, &msg, ""), 0);
+	cr_expect_eq(o.hang_timeout_ms, 800u);
+	cr_assert_eq(parse(&o, &msg, "--hang-timeout 0"), 0);
+	cr_expect_eq(o.hang_timeout_ms, 0u);
+	cr_assert_eq(parse(&o, &msg, "--hang-timeout 400"), 0);
+	cr_assert_eq(parse(&o, &msg, "--hang-timeout 399"), QP_E_INVAL);
+	cr_expect(strstr(msg.text, "--hang-timeout '399'") != NULL &&
+			strstr(msg.text, "0, or at least 400") != NULL,
+		"%s", msg.text);
+}
+
 Test(options, same_port_for_quic_and_private_api_is_fine)
 {
 	struct qp_options o;
