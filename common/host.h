@@ -49,6 +49,14 @@ void qp_host_eal_forget(const char *prefix, pid_t pid);
 unsigned qp_host_cpus(unsigned cpus[QP_MAX_CPUS]);
 
 /*
+ * The calling thread gets three times the processor time of others that want
+ * one as much, and where the kernel groups processes by session (autogroup),
+ * this process's session does, unless somebody has given it a rank. Without the
+ * right to do so (CAP_SYS_NICE) all stays as it is.
+ */
+void qp_host_go_first(void);
+
+/*
  * "LCORE@(0,1,…)" for EAL's --lcores: a thread with an lcore id of its own that
  * may run on all allowed CPUs. Returns `out`.
  */

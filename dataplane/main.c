@@ -230,6 +230,8 @@ run_worker(void *arg)
 	int rc;
 
 	qp_crash_this_thread(run->name);
+	/* Not from the start: the start of a successor must not hold up who serves. */
+	qp_host_go_first();
 	rc = qp_worker_run(run->worker);
 
 	if (write(run->dp->ended, &one, sizeof(one)) < 0)
