@@ -242,29 +242,12 @@ open_owner(struct qp_gateway *g, struct qp_errmsg *msg)
 	return err;
 }
 
-/* Without a place for them a gateway serves all the same. */
-static void
-open_crash_reports(struct qp_gateway *g)
-{
-	char path[PATH_MAX];
-	struct qp_errmsg msg;
-
-	if (qp_crash_reports_open(&g->crash_reports, g->o->state_dir, g->instance.name, &msg) != 0) {
-		qp_log(QP_LOG_WARN, "crash reports cannot be kept", QP_LOG_STR("reason", msg.text));
-		g->crash_reports.dir[0] = '\0';
-		return;
-	}
-	qp_crash_report_own_path(&g->crash_reports, path);
-	qp_crash_handle(&(struct qp_crash_config) {.path = path});
-	qp_crash_this_thread("main");
-}
-
 static int
 open_services(struct qp_gateway *g, struct qp_errmsg *msg)
 {
 	const struct qp_sender sender = {.send = qp_supervisor_send, .ctx = g->supervisor};
 
-	open_crash_reports(g);
+	qp_gateway_open_crash_reports(g);
 	g->tunnels = qp_tunnels_new();
 	if (g->tunnels == NULL)
 		return qp_fail(msg, QP_E_NOMEM, "out of memory");
@@ -314,10 +297,7 @@ open_services(struct qp_gateway *g, struct qp_errmsg *msg)
 		.loop = g->loop, .sender = sender, .worker_from = qp_gateway_worker_from, .ctx = g});
 	if (g->queries == NULL)
 		return qp_fail(msg, QP_E_NOMEM, "out of memory");
-	g->goodbyes = qp_goodbyes_new(&(struct qp_goodbyes_config) {.loop = g->loop,
-		.socket = qp_gateway_quic_socket,
-		.zone = qp_memory_zone,
-		.ctx = g});
+	g->goodbyes = qp_gateway_goodbyes(g);
 	if (g->goodbyes == NULL)
 		return qp_fail(msg, QP_E_NOMEM, "out of memory");
 	g->usage = qp_usage_new(g->loop, g->queries, g->tunnels);

@@ -167,8 +167,6 @@ void qp_gateway_tell_drain_failed(
 int qp_gateway_port_open(void *ctx, int protocol, uint16_t port, const struct in6_addr *addr,
 	const struct qp_origin *worker, struct qp_errmsg *msg);
 void qp_gateway_port_close(void *ctx, int protocol, uint16_t port);
-/* struct qp_goodbyes_config's socket; ctx is the gateway. */
-int qp_gateway_quic_socket(void *ctx);
 /* struct qp_queries_config's function; ctx is the gateway. */
 bool qp_gateway_worker_from(void *ctx, const struct qp_origin *at, struct qp_origin *out);
 /* struct qp_locals_config's route. */
@@ -195,6 +193,15 @@ const struct qp_allow *qp_gateway_local_rights(
 	void *ctx, const struct qp_tunnel *tun, struct qp_errmsg *msg);
 /* struct qp_enforce_config's workers. */
 unsigned qp_gateway_workers(void *ctx, uint32_t server_id);
+
+/* gateway_crash.c */
+/* Without a place for reports a gateway serves all the same. */
+void qp_gateway_open_crash_reports(struct qp_gateway *g);
+/* NULL: out of memory. */
+struct qp_goodbyes *qp_gateway_goodbyes(struct qp_gateway *g);
+void qp_gateway_report_crash(struct qp_gateway *g, const struct qp_generation *gen);
+/* struct qp_supervisor_ops' remains: whom it served is told as soon as another one can serve them. */
+void qp_gateway_remains(void *ctx, uint32_t server_id, bool unseen);
 
 /* gateway_adopt.c */
 /* True: the message waits until the take-over is complete. */

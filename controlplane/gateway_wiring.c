@@ -17,14 +17,6 @@
 #include "controlplane/memory.h"
 #include "controlplane/reexec.h"
 
-int
-qp_gateway_quic_socket(void *ctx)
-{
-	const struct qp_gateway *g = ctx;
-
-	return qp_hostnet_quic_socket(g->hostnet);
-}
-
 /* EAL's start takes a fifth of a second, several on a machine that does much else. */
 #define ATTACH_PATIENCE_S 9u
 
@@ -303,50 +295,6 @@ qp_gateway_worker_from(void *ctx, const struct qp_origin *at, struct qp_origin *
 	return best != NULL;
 }
 
-static const struct qp_last_words *
-last_words(uint32_t server_id)
-{
-	char name[32];
-	size_t len;
-	const void *zone;
-
-	snprintf(name, sizeof(name), QP_LAST_WORDS_NAME, server_id);
-	zone = qp_memory_zone(name, &len);
-	return len >= sizeof(struct qp_last_words) ? zone : NULL;
-}
-
-static void
-write_report(struct qp_gateway *g, const struct qp_crash_report *report)
-{
-	char path[PATH_MAX];
-	struct qp_errmsg msg;
-
-	if (g->crash_reports.dir[0] == '\0')
-		return;
-	if (qp_crash_report_write(&g->crash_reports, report, path, &msg) == 0)
-		qp_log(QP_LOG_ERROR, "a crash report is written",
-			QP_LOG_HEX("dp_id", report->server_id), QP_LOG_STR("file", path));
-	else
-		qp_log(QP_LOG_WARN, "a crash report cannot be written",
-			QP_LOG_STR("reason", msg.text));
-}
-
-static void
-report_crash(struct qp_gateway *g, const struct qp_generation *gen)
-{
-	write_report(g, &(struct qp_crash_report) {.server_id = gen->server_id,
-				.pid = gen->pid,
-				.state = gen->link != NULL ? "serving" : "starting",
-				.started_at = gen->started_at,
-				.how = gen->how,
-				.hung = gen->hung,
-				.threads = gen->threads,
-				.shared = gen->link != NULL ? qp_dp_link_shared(gen->link) : NULL,
-				.view = gen->link != NULL ? qp_dp_link_view(gen->link) : NULL,
-				.words = last_words(gen->server_id),
-				.now_ns = qp_now_ns()});
-}
-
 static void
 on_generation_ended(void *ctx, const struct qp_generation *gen)
 {
@@ -354,7 +302,7 @@ on_generation_ended(void *ctx, const struct qp_generation *gen)
 
 	tell_state(g, gen, QP_DP_TERMINATED, gen->how[0] != '\0' ? gen->how : NULL);
 	if (gen->crashed)
-		report_crash(g, gen);
+		qp_gateway_report_crash(g, gen);
 	qp_queries_generation_ended(g->queries, gen->server_id);
 	(void)qp_kept_retire(&g->kept, gen);
 	qp_tunnels_each_of(g->tunnels, gen->server_id, drop_tunnel, g);
@@ -368,28 +316,6 @@ on_generation_ended(void *ctx, const struct qp_generation *gen)
 			qp_hostnet_worker_remove(g->hostnet, gen->server_id, (uint8_t)w);
 	}
 	qp_gateway_check_owner(g);
-}
-
-/* Those whom it served are told as soon as another one can serve them. */
-static void
-on_remains(void *ctx, uint32_t server_id, bool unseen)
-{
-	struct qp_gateway *g = ctx;
-	size_t len = 0;
-	const void *block;
-
-	if (unseen)
-		write_report(g, &(struct qp_crash_report) {.server_id = server_id,
-					.how = "died while no control plane was there",
-					.words = last_words(server_id)});
-	if (g->stopping)
-		return;
-	block = qp_memory_find(server_id, &len);
-	if (qp_kept_retire_block(&g->kept, server_id, block, len))
-		qp_gateway_keep_counters(g);
-	qp_goodbyes_collect(g->goodbyes, server_id);
-	if (qp_supervisor_serving(g->supervisor))
-		qp_goodbyes_send(g->goodbyes);
 }
 
 static void
@@ -500,7 +426,7 @@ const struct qp_supervisor_ops qp_gateway_supervisor_ops = {
 	.lifeline = qp_gateway_lifeline,
 	.adopted = qp_gateway_adopted,
 	.ended = on_generation_ended,
-	.remains = on_remains,
+	.remains = qp_gateway_remains,
 	.failed = qp_gateway_fail,
 	.all_ended = qp_gateway_all_ended,
 };
