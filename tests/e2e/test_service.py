@@ -65,6 +65,17 @@ def test_gateway_tells_when_it_is_ready_and_when_it_stops(watched, notices):
     assert watched.wait() == 0
 
 
+def test_reload_is_told_from_its_beginning_to_its_end(watched, notices):
+    heard(notices, "READY=1")
+    before = time.clock_gettime(time.CLOCK_MONOTONIC)
+    watched.send(signal.SIGHUP)
+    told = heard(notices, "RELOADING=1")[-1]
+    (at,) = (int(line.partition("=")[2]) for line in told if line.startswith("MONOTONIC_USEC="))
+    assert before * 1e6 <= at <= time.clock_gettime(time.CLOCK_MONOTONIC) * 1e6
+    assert not any("RELOADING=1" in message for message in heard(notices, "READY=1")[:-1])
+    assert "a new data plane serves" in watched.output(), "it was not ready yet"
+
+
 def test_loop_that_turns_gives_signs_of_life_in_time(watched, notices):
     heard(notices, "READY=1")
     heard(notices, "WATCHDOG=1")
