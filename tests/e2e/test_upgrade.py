@@ -4,6 +4,7 @@
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -19,6 +20,7 @@ from test_service import heard
 from test_takeover import Visitor, rows_of, tunnels
 
 LO = "127.0.0.1"
+CAP_SYS_ADMIN = 21
 TOOK_OVER = "took over from the control plane that this one was before"
 
 
@@ -321,3 +323,32 @@ def test_ended_processes_of_before_are_waited_for(host, programs):
     assert zombies(gateway) == []
     assert data_plane not in alive([data_plane])
     gateway.end()
+
+
+def test_upgrade_without_the_right_to_look_for_maps(host, programs, monkeypatch):
+    """As the service's unit runs it: the classifier's maps go along, nobody could find them again."""
+    wrapper = programs / "unprivileged"
+    wrapper.write_text("#!/bin/sh\nexec setpriv --bounding-set=-sys_admin --inh-caps=-sys_admin "
+                       f'{programs}/quicport "$@"\n')  # fmt: skip
+    wrapper.chmod(0o755)
+    monkeypatch.setattr(harness, "QUICPORT", wrapper)
+    gateway = Gateway(host, new_port())
+    status = Path(f"/proc/{gateway.pid}/status").read_text()
+    rights = int(re.search(r"CapEff:\s*([0-9a-f]+)", status)[1], 16)
+    assert not rights >> CAP_SYS_ADMIN & 1
+    outside, inside = new_port(), new_port()
+    host.service(LO, inside, "--echo")
+    client = Client(host, f"{LO}:{gateway.port}", outside, inside)
+    client.opens(host, LO, outside)
+    visitor = Visitor(host, outside)
+    for _ in range(3):
+        upgrade(gateway)
+        eventually(gateway.healthy, what="it serves")
+    visitor.done.set()
+    visitor.join()
+    assert visitor.wrong == [] and client.running()
+    late = Client(host, f"{LO}:{gateway.port}", new_port(), inside, name="late")
+    late.wait_for_line("forward open")
+    late.stop()
+    client.stop()
+    gateway.end(within=10)
