@@ -146,6 +146,15 @@ def test_next_control_plane_takes_over_and_hands_over(host, logs, releases):
     assert spoken(scene.gateway) == [4, 5]
     assert ahead_messages(scene.gateway, new) == 1
     assert scene.gateway.metric("quicport_control_messages_ignored_total") == 0
+
+    # Back again, with data planes of both releases.
+    scene.kill_control_plane()
+    releases.install(control_plane=THIS)
+    scene.start_control_plane()
+    assert planes(scene.gateway) == {scene.old: "DRAINING", new: "ACTIVE"}
+    assert generations_of_tunnels(scene.gateway) == {scene.old: 1, new: 1}
+    assert spoken(scene.gateway) == [4, 4]
+    assert scene.gateway.metric("quicport_tunnels_active") == 2
     scene.end(second)
 
 
