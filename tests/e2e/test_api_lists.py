@@ -237,7 +237,8 @@ def test_cursors_of_others_are_refused_or_lead_nowhere(world):
                 assert answer.json()["field"] == "cursor"
 
 
-def test_silent_data_plane_holds_nobody_else_up(world):
+def test_silent_data_plane_holds_nobody_else_up(host):
+    world = World(host, "--hang-timeout", "0")  # it is not replaced meanwhile
     api = world.api
     world.forward(9000)
     pid = api.call("ListDataPlanes")["data_planes"][0]["pid"]
