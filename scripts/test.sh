@@ -231,7 +231,7 @@ trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
 echo "Set-up"
-if QUICPORT_HUGEPAGES=${QUICPORT_HUGEPAGES:-1024} "$here/setup.sh" "${setup_args[@]}" 9>&-; then
+if QUICPORT_HUGEPAGES=${QUICPORT_HUGEPAGES:-1280} "$here/setup.sh" "${setup_args[@]}" 9>&-; then
 	echo "Tests (logs: build-logs/)"
 	for stage in "${stages[@]}"; do
 		log=$logs/$stage.log
