@@ -14,9 +14,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
+#define LOCK_EVERY_MS 5u
 #define KIB 1024ull
 #define MIB (1024ull * 1024ull)
 
@@ -255,6 +259,75 @@ qp_host_eal_forget(const char *prefix, pid_t pid)
 	closedir(d);
 }
 
+static void
+lock_path(const char *prefix, char path[PATH_MAX])
+{
+	snprintf(path, PATH_MAX, "%s/dpdk", eal_runtime_base());
+	(void)mkdir(path, 0700); /* as EAL does; what is wrong with it shows at the file */
+	snprintf(path, PATH_MAX, "%s/dpdk/%s.lock", eal_runtime_base(), prefix);
+}
+
+/* -1: somebody else has it, or errno says why it cannot be made. */
+static int
+try_lock(const char *path)
+{
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	struct stat ours, there;
+
+	if (fd < 0)
+		return -1;
+	/* Who had it before may have removed it in between. */
+	if (flock(fd, LOCK_EX | LOCK_NB) == 0 && fstat(fd, &ours) == 0 &&
+		stat(path, &there) == 0 && ours.st_ino == there.st_ino)
+		return fd;
+	close(fd);
+	errno = EWOULDBLOCK;
+	return -1;
+}
+
+int
+qp_host_eal_lock(const char *prefix, unsigned patience_ms, struct qp_errmsg *msg)
+{
+	const struct timespec pause = {.tv_nsec = LOCK_EVERY_MS * 1000000};
+	char path[PATH_MAX];
+	int fd;
+
+	lock_path(prefix, path);
+	for (unsigned waited = 0;; waited += LOCK_EVERY_MS) {
+		fd = try_lock(path);
+		if (fd >= 0)
+			return fd;
+		if (errno != EWOULDBLOCK)
+			return qp_fail(msg, QP_E_IO, "cannot make %s: %s", path, strerror(errno));
+		if (waited >= patience_ms)
+			return qp_fail(msg, QP_E_INUSE, "another port owner of %s does not end", prefix);
+		nanosleep(&pause, NULL);
+	}
+}
+
+void
+qp_host_eal_unlock(const char *prefix, int fd)
+{
+	char path[PATH_MAX];
+
+	lock_path(prefix, path);
+	unlink(path);
+	close(fd);
+}
+
+/* One that was killed has left its lock's file. */
+static void
+remove_lock(const char *prefix)
+{
+	char path[PATH_MAX];
+	int fd;
+
+	lock_path(prefix, path);
+	fd = access(path, F_OK) == 0 ? try_lock(path) : -1;
+	if (fd >= 0)
+		qp_host_eal_unlock(prefix, fd);
+}
+
 void
 qp_host_eal_cleanup(const char *prefix)
 {
@@ -262,6 +335,7 @@ qp_host_eal_cleanup(const char *prefix)
 	struct dirent *e;
 	DIR *d;
 
+	remove_lock(prefix);
 	for_each_mount(remove_pages, (void *)(uintptr_t)prefix);
 	snprintf(path, sizeof(path), "%s/dpdk/%s", eal_runtime_base(), prefix);
 	d = opendir(path);

@@ -36,6 +36,14 @@ int qp_host_hugepages(uint64_t want_bytes, struct qp_hugepages *out, struct qp_e
  */
 void qp_host_eal_cleanup(const char *prefix);
 
+/*
+ * Before EAL's primary of `prefix` starts, until after qp_host_eal_cleanup: one
+ * that nobody waits for any more would remove the files of the next. Waits for it,
+ * so long. A descriptor for qp_host_eal_unlock; QP_E_INUSE, QP_E_IO.
+ */
+int qp_host_eal_lock(const char *prefix, unsigned patience_ms, struct qp_errmsg *msg);
+void qp_host_eal_unlock(const char *prefix, int fd);
+
 /* The path of a file in EAL's runtime folder of `prefix`. */
 void qp_host_eal_file(const char *prefix, const char *file, char path[PATH_MAX]);
 

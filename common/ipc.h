@@ -67,7 +67,7 @@
 
 /* rte_memzone's name; the argument is the server id. The rings are in it, see qp_ring_at. */
 #define QP_SHARED_NAME "qp_gen_%u"
-/* A worker's mempools, named so that what a crash left can be found and freed. */
+/* A worker's mempools, in that zone; one of an earlier release has zones of its own for them. */
 #define QP_POOL_NAME "qp_mb_%u_%u"
 #define QP_INDIRECT_NAME "qp_in_%u_%u"
 

@@ -37,6 +37,8 @@
 #include "dataplane/telemetry.h"
 
 #define OWNER_LCORE 0u
+/* One whose control plane was killed meanwhile may be in its start, and then ends. */
+#define PREDECESSOR_MS 5000u
 
 struct options {
 	const char *instance;
@@ -203,7 +205,7 @@ sleep_until_done(const struct options *o, struct qp_owner_service *service,
 	for (;;) {
 		int sleep_ms = qp_owner_users_wait(users, fds + 3);
 
-		if (sleep_ms < 0)
+		if (sleep_ms < 0 || (watched_ms >= 0 && watched_ms < sleep_ms))
 			sleep_ms = watched_ms;
 		if (poll(fds, 3 + QP_OWNER_USERS_FDS, sleep_ms) < 0 && errno == EINTR)
 			continue;
@@ -270,7 +272,7 @@ open_signals(void)
 
 /* From the memory's start to its end. */
 static int
-own(struct options *o, struct qp_owner_service *service, int signals)
+own_locked(struct options *o, struct qp_owner_service *service, int signals)
 {
 	char *eal_text = NULL;
 	size_t eal_len = 0;
@@ -303,6 +305,19 @@ own(struct options *o, struct qp_owner_service *service, int signals)
 	 */
 	qp_host_eal_cleanup(o->instance);
 	return 0;
+}
+
+static int
+own(struct options *o, struct qp_owner_service *service, int signals)
+{
+	struct qp_errmsg msg;
+	int lock = qp_host_eal_lock(o->instance, PREDECESSOR_MS, &msg), status;
+
+	if (lock < 0)
+		return fail(o, service, msg.text);
+	status = own_locked(o, service, signals);
+	qp_host_eal_unlock(o->instance, lock);
+	return status;
 }
 
 /* A control plane's first request fills in what it says on the command line otherwise. */

@@ -436,7 +436,7 @@ def files_of(instance):
     """Files outside network namespaces that belong to a gateway; `instance` is its name."""
     return [
         path
-        for pattern in ("/run/quicport/{}", "/dev/hugepages*/{}map_*", "/var/run/dpdk/{}")
+        for pattern in ("/run/quicport/{}", "/dev/hugepages*/{}map_*", "/var/run/dpdk/{}*")
         for path in glob.glob(pattern.format(instance))
     ]
 

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 import pytest
-from harness import BUILD, FULL, TOOLS, Client, Gateway, Process, eventually, new_port, run
+from harness import BUILD, FULL, TOOLS, Client, Gateway, Process, eventually, files_of, new_port, run
 
 # x86-64's numbers, as the C headers have them.
 SOCKET, EXECVE, FORK, PTRACE, MOUNT, KILL, BPF = 41, 59, 57, 101, 165, 62, 321
@@ -219,7 +219,9 @@ class PortOwner(Process):
 
     def end(self):
         os.close(self.lifeline)
-        return self.wait()
+        status = self.wait()
+        assert files_of(self.instance) == []
+        return status
 
 
 # struct qp_owner_ask and struct qp_owner_told of common/ipc.h
@@ -250,6 +252,12 @@ def owner(host):
     owner = PortOwner(host, f"quicport-{os.getpid():08x}")
     yield owner
     assert owner.end() == 0
+
+
+def test_it_ends_by_sigterm_and_leaves_no_file(host):
+    owner = PortOwner(host, f"quicport-{os.getpid():08x}")
+    assert owner.stop(signal.SIGTERM) == 0
+    assert files_of(owner.instance) == []
 
 
 def test_they_attach_one_after_the_other(owner):

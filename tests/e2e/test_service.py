@@ -178,7 +178,7 @@ def test_port_owner_refuses_another_gateway_and_stays(owner):
     first, _, (lifeline,) = owner.ask(name)
     for instance, version, why in (
         ("quicport-00000000", 1, "serves another gateway"),
-        (name, 7, "different releases"),
+        (name, 7, "releases that do not understand each other"),
         ("../../etc", 1, "name is not one"),
         ("", 1, "name is not one"),
     ):
