@@ -123,6 +123,12 @@ hang_up(struct qp_gateway *g)
 		read_for_whoever_comes(g);
 		return;
 	}
+	if (qp_supervisor_may_drain(g->supervisor, gen->server_id, &msg) != 0) {
+		g->handover.refused++;
+		qp_gateway_tell_drain_failed(g, gen, msg.text);
+		tell_service_manager(g, false);
+		return;
+	}
 	g->handover.by_signal = true;
 	if (qp_gateway_hand_over(g, "signal", gen->server_id, &msg) != 0) {
 		g->handover.by_signal = false;
