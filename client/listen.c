@@ -13,10 +13,36 @@
 
 #include "client/timers.h"
 #include "common/log.h"
+#include "common/quicglue.h"
 #include "common/wire.h"
 
 #define BURST 64
 #define BACKLOG 1024
+#define BREATH_NS 100000000u
+
+static void
+stop_reading(struct qpc_listener *l)
+{
+	if (l->reading)
+		l->reading = qpc_loop_change(l->loop, &l->source, 0) != QP_OK;
+}
+
+static void
+try_again(struct qpc_timer *timer)
+{
+	qpc_listener_resume(QPC_CONTAINER(timer, struct qpc_listener, again));
+}
+
+/* They wait in the backlog. What has the descriptors may be anything, so nobody tells when one is free. */
+static void
+take_breath(struct qpc_listener *l, int errnum)
+{
+	if (!l->starved)
+		qp_log(QP_LOG_WARN, "cannot accept a connection", QP_LOG_ERRNO(errnum));
+	l->starved = true;
+	stop_reading(l);
+	qpc_timer_arm(&l->loop->timers, &l->again, qp_quic_now() + BREATH_NS);
+}
 
 static void
 accept_some(struct qpc_listener *l)
@@ -30,13 +56,12 @@ accept_some(struct qpc_listener *l)
 		}
 		fd = accept4(l->source.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd >= 0) {
+			l->starved = false;
 			l->ops->accepted(l->ctx, fd);
 			continue;
 		}
 		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-			/* They wait in the backlog; the next end of a connection makes room. */
-			qp_log(QP_LOG_WARN, "cannot accept a connection", QP_LOG_ERRNO(errno));
-			qpc_listener_pause(l);
+			take_breath(l, errno);
 			return;
 		}
 		if (errno == EAGAIN)
@@ -81,7 +106,7 @@ qpc_listener_open(struct qpc_listener *l, struct qpc_loop *loop, const struct qp
 	struct qp_sockaddr bound = {.len = sizeof(bound.ss)};
 	char text[QP_ADDR_TEXT_BYTES];
 
-	*l = (struct qpc_listener) {.source = {-1, on_readable}, .loop = loop, .ops = ops, .ctx = ctx,
+	*l = (struct qpc_listener) {.source = {-1, on_readable}, .again = {.fire = try_again}, .loop = loop, .ops = ops, .ctx = ctx,
 		.udp = udp};
 	if (fd >= 0 && !udp)
 		(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
@@ -115,9 +140,10 @@ qpc_listener_resume(struct qpc_listener *l)
 void
 qpc_listener_pause(struct qpc_listener *l)
 {
-	if (l->source.fd < 0 || !l->reading)
+	if (l->source.fd < 0)
 		return;
-	l->reading = qpc_loop_change(l->loop, &l->source, 0) != QP_OK;
+	qpc_timer_cancel(&l->loop->timers, &l->again);
+	stop_reading(l);
 }
 
 void
@@ -125,6 +151,7 @@ qpc_listener_close(struct qpc_listener *l)
 {
 	if (l->source.fd < 0)
 		return;
+	qpc_timer_cancel(&l->loop->timers, &l->again);
 	qpc_loop_remove(l->loop, &l->source);
 	close(l->source.fd);
 	l->source.fd = -1;

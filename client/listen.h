@@ -28,7 +28,9 @@ struct qpc_listener {
 	struct qpc_loop *loop;
 	const struct qpc_listener_ops *ops;
 	void *ctx;
+	struct qpc_timer again; /* accepting is tried again; it failed for want of a descriptor */
 	bool udp, reading;
+	bool starved; /* and that was told */
 	uint16_t port; /* as bound */
 };
 

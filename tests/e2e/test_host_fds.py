@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import Client, Gateway, cpu_seconds, eventually, new_port
+from harness import QUICPORT, Client, Gateway, cpu_seconds, eventually, new_port
 from hostkit import talks
 
 LO = "127.0.0.1"
@@ -121,4 +121,25 @@ def test_client_has_none_left(host, served):
         talk.goes_on()
     with host.connect(LO, port) as sock:
         sock.sendall(b"x")
+        assert sock.recv(1) == b"x"
+
+
+def test_local_forward_takes_connections_again_once_there_are_some(host):
+    """Whatever had the descriptors: no connection of this forward ends to tell of it."""
+    gateway = Gateway(host, new_port(), "--allow-local-forward-any")
+    inside, here = new_port(), new_port()
+    host.service(LO, inside, "--echo")
+    client = host.start("local", QUICPORT, "client", "-s", f"{LO}:{gateway.port}", "-L", here, "-R",
+                        f"{LO}:{inside}", "--psk", "secret", "--insecure")  # fmt: skip
+    client.wait_for_line("forward open")
+    with limited(client.pid, first_free(client.pid)):
+        sock = host.connect(LO, here)
+        sock.sendall(b"x")
+        client.wait_for_line("cannot accept a connection")
+        used, start = cpu_seconds([client.pid]), time.monotonic()
+        time.sleep(0.5)
+        used, took = cpu_seconds([client.pid]) - used, time.monotonic() - start
+        assert used < took / 5, f"{used:.2f} s of processor time in {took:.2f} s"
+        assert client.output().count("cannot accept a connection") == 1
+    with sock:
         assert sock.recv(1) == b"x"
