@@ -31,6 +31,7 @@ Usage: scripts/chaos.sh [--minutes N] [--seed N] [--faults LIST] [--workers N] [
                     drop-all               clients or users get no packet for a while
                     kill-data-plane        SIGKILL
                     stop-data-plane        SIGSTOP: it hangs
+                    replace-port-owner     by the API, in half of the cases after its SIGKILL
                     kill-client            SIGKILL; it is started again
   --workers N     of each data plane (default: 1)
   --json FILE     all figures, for programs

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Callable
 
 from harness import eventually
-from storm import listed, planes, processes
+from storm import call, listed, planes, processes
 
 
 @dataclass
@@ -165,6 +165,18 @@ def kill_client(scene, chance):
     return {port}
 
 
+def replace_port_owner(scene, chance):
+    """All starts anew, after the port owner was killed or not. It costs every tunnel."""
+    if chance < 0.5:
+        (owner,) = processes(scene.gateway, "port-owner")
+        os.kill(owner, signal.SIGKILL)
+        eventually(lambda: not processes(scene.gateway, "port-owner"), what="the port owner is gone")
+    before = processes(scene.gateway, "data-plane")
+    assert call(scene.gateway, "ReplacePortOwner")[0] == 200
+    eventually(lambda: not set(before) & set(processes(scene.gateway, "data-plane")), what="all have ended")
+    return set(scene.ports)
+
+
 FAULTS = {
     "reload": Fault("hand-over to a new data plane", reload, 3),
     "kill-in-reload": Fault("SIGKILL of the control plane while data planes change", kill_in_reload),
@@ -180,5 +192,6 @@ FAULTS = {
     "drop-all": Fault("clients or users get no packet for a while", drop_all),
     "kill-data-plane": Fault("SIGKILL of a data plane", kill_data_plane, 2),
     "stop-data-plane": Fault("SIGSTOP of a data plane: it hangs", stop_data_plane),
+    "replace-port-owner": Fault("the port owner is replaced, and everything with it", replace_port_owner),
     "kill-client": Fault("SIGKILL of a client", kill_client),
 }  # fmt: skip

@@ -16,7 +16,7 @@ from harness import FULL, Client, Gateway, eventually, new_port
 from storm import LO, Held, Storm, ahead_of_others, brief, longest_ms, lost, outage_ms, planes, processes, tunnels
 
 TIMES = 20 if FULL else 3
-STALL_MS = 100 if FULL else 500
+STALL_MS = 100 if FULL else 2000
 BACK_MS = 3000 if FULL else 8000
 BETWEEN_S = 0.5  # of a storm before and after each fault
 
@@ -49,7 +49,8 @@ class Scene:
         time.sleep(BETWEEN_S)
         figures = self.storm.mark(what)
         print(brief(figures))
-        self.longest_ms = max(self.longest_ms, longest_ms(figures))
+        # While the load itself did not get to run, nobody can say what the gateway did.
+        self.longest_ms = max(self.longest_ms, longest_ms(figures) - figures["own_lag_ms"])
         return figures
 
     def next_control_plane(self):
