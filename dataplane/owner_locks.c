@@ -107,8 +107,8 @@ add_segment_list(const struct rte_memseg_list *list, void *arg)
 static void
 find_zone_table(void)
 {
-	for (unsigned i = 0; i < HEAD_WORDS; i++) {
-		struct rte_fbarray *table = (struct rte_fbarray *)&found.head[i];
+	for (unsigned i = 0; i < HEAD_WORDS; i += _Alignof(struct rte_fbarray) / sizeof(uint32_t)) {
+		struct rte_fbarray *table = (struct rte_fbarray *)(void *)&found.head[i];
 
 		if (strcmp(table->name, ZONES_NAME) == 0 &&
 			table->elt_sz == sizeof(struct rte_memzone))

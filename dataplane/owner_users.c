@@ -56,12 +56,16 @@ qp_owner_users_open(struct qp_owner_users *u, const char *instance, struct qp_er
 	return 0;
 }
 
+/* While locks are to be freed, this is one that was given up on, too: it may have taken some since. */
 static const struct qp_owner_user *
 who_starts(const struct qp_owner_users *u)
 {
 	for (unsigned i = 0; i < QP_OWNER_USERS; i++) {
-		if (u->user[i].fd >= 0 && u->user[i].starting)
-			return &u->user[i];
+		const struct qp_owner_user *user = &u->user[i];
+
+		if (user->fd >= 0 &&
+			(user->starting || (u->suspect != 0 && user->began_ns != 0)))
+			return user;
 	}
 	return NULL;
 }
@@ -104,6 +108,8 @@ repair(struct qp_owner_users *u)
 {
 	char names[128];
 
+	if (u->suspect != 0 && qp_owner_locks_free())
+		u->suspect = 0; /* what the dead hold never gets free by itself */
 	if (u->suspect == 0 || who_starts(u) != NULL)
 		return;
 	if (qp_owner_locks_repair(names) > 0)
@@ -184,7 +190,10 @@ reserve(struct qp_owner_user *user, struct qp_owner_told *told)
 	uint32_t id = user->ask.server_id;
 	uint64_t used, left;
 
-	if (id == 0 || id > UINT16_MAX || (user->server_id != 0 && user->server_id != id) ||
+	/* DPDK takes no bytes for as many as there are. */
+	if (user->ask.bytes == 0)
+		snprintf(told->why, sizeof(told->why), "a zone of no bytes");
+	else if (id == 0 || id > UINT16_MAX || (user->server_id != 0 && user->server_id != id) ||
 		!qp_genmem_named(name, id))
 		snprintf(told->why, sizeof(told->why), "a data plane has one id, and its zones' names have it");
 	else if (rte_memzone_lookup(name) != NULL)
@@ -242,8 +251,10 @@ answer(struct qp_owner_users *u, struct qp_owner_user *user)
 
 	switch (user->ask.version == QP_OWNER_LINK_VERSION ? user->ask.type : 0) {
 	case QP_OWNER_BEGIN:
+		/* Said again, it is no new start: our patience has an end. */
+		if (!user->starting)
+			user->began_ns = now_ns();
 		user->starting = true;
-		user->began_ns = now_ns();
 		break;
 	case QP_OWNER_ATTACHED:
 		user->starting = false;
@@ -274,6 +285,15 @@ answer(struct qp_owner_users *u, struct qp_owner_user *user)
 		qp_log(QP_LOG_DEBUG, "an answer was not taken", QP_LOG_I64("pid", user->pid));
 }
 
+/* That somebody is there needs no lock, whoever starts. */
+static bool
+has_to_wait(const struct qp_owner_users *u, const struct qp_owner_user *user,
+	const struct qp_owner_user *starts)
+{
+	return user->ask.type != QP_OWNER_ATTACHED && starts != NULL &&
+	       (starts != user || u->suspect != 0);
+}
+
 /* Whose turn it is; NULL: nobody's, now. */
 static struct qp_owner_user *
 next_to_answer(struct qp_owner_users *u)
@@ -284,7 +304,7 @@ next_to_answer(struct qp_owner_users *u)
 	for (unsigned i = 0; i < QP_OWNER_USERS; i++) {
 		struct qp_owner_user *user = &u->user[i];
 
-		if (user->fd < 0 || !user->asks || (starts != NULL && starts != user))
+		if (user->fd < 0 || !user->asks || has_to_wait(u, user, starts))
 			continue;
 		if (next == NULL || user->turn < next->turn)
 			next = user;

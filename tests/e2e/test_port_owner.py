@@ -225,7 +225,7 @@ class PortOwner(Process):
 
 
 # struct qp_owner_ask and struct qp_owner_told of common/ipc.h
-MAGIC, BEGIN, ATTACHED, MEMORY = 0x51504F4C, 1, 2, 6
+MAGIC, BEGIN, ATTACHED, RESERVE, MEMORY = 0x51504F4C, 1, 2, 3, 6
 
 
 class User:
@@ -236,8 +236,8 @@ class User:
         self.sock.settimeout(20)
         self.sock.connect(f"/var/run/dpdk/{owner.instance}/owner.sock")
 
-    def send(self, kind, version=1):
-        self.sock.send(struct.pack("<IIIIQ32s", MAGIC, version, kind, 0, 0, b""))
+    def send(self, kind, version=1, id=0, size=0, name=b""):
+        self.sock.send(struct.pack("<IIIIQ32s", MAGIC, version, kind, id, size, name))
 
     def told(self):
         """The question's kind, and whether the answer is yes."""
@@ -283,6 +283,44 @@ def test_one_that_hangs_while_it_attaches_holds_nobody_up(owner):
     other.send(BEGIN)
     assert other.told() == (BEGIN, 1)
     assert "hangs while it attaches" in owner.output()
+
+
+def test_one_that_begins_again_and_again_holds_nobody_up(owner):
+    busy, other = User(owner), User(owner)
+    busy.send(BEGIN)
+    other.send(BEGIN)
+    for _ in range(20):
+        busy.send(BEGIN)
+        if select.select([other.sock], [], [], 0.5)[0]:
+            break
+    else:
+        raise AssertionError("the other one waits for ever")
+    assert other.told() == (BEGIN, 1)
+
+
+def test_a_lock_is_not_taken_from_one_that_lives(owner):
+    """It hung without one, was given up on, and then went on; another one died with the same."""
+    hung, dying, third = User(owner), User(owner), User(owner)
+    hung.send(BEGIN)
+    dying.send(BEGIN)
+    assert dying.told() == (BEGIN, 1)
+    config = os.open(f"/var/run/dpdk/{owner.instance}/config", os.O_RDWR)
+    at, two_readers = 8 * 4, 2 * 4  # the memory's lock, and a reader's mark is 4
+    os.pwrite(config, struct.pack("<I", two_readers), at)
+    held = lambda: struct.unpack("<I", os.pread(config, 4, at))[0]  # noqa: E731
+    dying.sock.close()
+    third.send(MEMORY)
+    assert third.waits() and held() == two_readers
+    hung.sock.close()
+    assert third.told() == (MEMORY, 1)
+    assert held() == 0
+    os.close(config)
+
+
+def test_nobody_gets_all_memory_by_asking_for_none(owner):
+    user = User(owner)
+    user.send(RESERVE, id=7, size=0, name=b"qp_gen_7")
+    assert user.told() == (RESERVE, 0)
 
 
 @pytest.mark.parametrize("junk", [b"", b"x", b"\0" * 56, b"\xff" * 56, b"y" * 4000])
