@@ -30,8 +30,11 @@ tell_again(void *ctx)
 void
 qp_gateway_owner_died(struct qp_gateway *g, const char *how)
 {
-	qp_loop_timer_cancel(g->loop, &g->owner_end.again);
 	snprintf(g->owner_end.how, sizeof(g->owner_end.how), "%s", how);
+	/* Its replacement is about to begin, by the same timer. */
+	if (g->owner_end.asked)
+		return;
+	qp_loop_timer_cancel(g->loop, &g->owner_end.again);
 	g->owner_end.again = (struct qp_loop_timer) {.fire = tell_again, .ctx = g};
 	qp_events_emit(g->events, QP_EVENT_PORT_OWNER, json_pack("{s:s, s:s}", "state", "dead", "how", how));
 	tell_again(g);
