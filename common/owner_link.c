@@ -63,8 +63,12 @@ qp_owner_link_receive(
 {
 	struct pollfd pfd = {.fd = fd, .events = POLLIN};
 	ssize_t n;
+	int ready;
 
-	if (poll(&pfd, 1, (int)patience_ms) <= 0)
+	do
+		ready = poll(&pfd, 1, (int)patience_ms);
+	while (ready < 0 && errno == EINTR);
+	if (ready <= 0)
 		return qp_fail(msg, QP_E_AGAIN, "the port owner does not answer: if that stays so, quicport admin "
 					      "replace-port-owner");
 	memset(out, 0, sizeof(*out));
@@ -89,6 +93,9 @@ qp_owner_link_zone(int fd, enum qp_owner_ask_type type, uint32_t server_id, cons
 
 	if (err == 0)
 		err = qp_owner_link_receive(fd, PATIENCE_MS, out, msg);
+	/* What comes now would be taken for the next question's answer, and a zone for another one. */
+	if (err == QP_E_AGAIN)
+		(void)shutdown(fd, SHUT_RD);
 	if (err == 0 && out->type != (uint32_t)type)
 		err = qp_fail(msg, QP_E_PROTO, "the port owner answers another question");
 	if (err == 0 && out->ok != 1)

@@ -27,7 +27,10 @@ int qp_owner_link_send(int fd, enum qp_owner_ask_type type, uint32_t server_id, 
  */
 int qp_owner_link_receive(
 	int fd, unsigned patience_ms, struct qp_owner_told *out, struct qp_errmsg *msg);
-/* Both, for one that has no other question open. Also QP_E_PERM: the port owner says no, `msg` why. */
+/*
+ * Both, for one that has no other question open. Also QP_E_PERM: the port owner says no, `msg` why.
+ * After QP_E_AGAIN the connection is good for its process's life, and for no question more.
+ */
 int qp_owner_link_zone(int fd, enum qp_owner_ask_type type, uint32_t server_id, const char *name,
 	uint64_t bytes, struct qp_owner_told *out, struct qp_errmsg *msg);
 /* The same where no zone is meant. */
