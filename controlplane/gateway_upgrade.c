@@ -189,7 +189,8 @@ qp_gateway_upgrade(struct qp_gateway *g)
 	struct qp_upgrade *u = &g->upgrade;
 	struct qp_errmsg msg;
 
-	if (g->stopping || u->state != QP_UPGRADE_NONE)
+	/* Who replaces the port owner becomes the program on the disk, too. */
+	if (g->stopping || g->owner_end.asked || u->state != QP_UPGRADE_NONE)
 		return;
 	*u = (struct qp_upgrade) {.state = QP_UPGRADE_PROBING, .fd = -1, .probe = QP_CHILD_NONE,
 		.timer = {.fire = on_timer, .ctx = g}};

@@ -199,6 +199,19 @@ def test_it_is_replaced_and_clients_come_back(host, alive):
     gateway.end()
 
 
+def test_one_that_dies_between_the_answer_and_the_replacement(host):
+    world = World(host)
+    gateway = world.gateway
+    before, plane = owner_of(gateway), states(gateway)["ACTIVE"]
+    assert call(gateway, "ReplacePortOwner") == (200, {"status": "replacing"})
+    os.kill(before, signal.SIGKILL)
+    eventually(lambda: not gateway.healthy(), what="it begins")
+    gateway.wait_ready()
+    assert owner_of(gateway) != before and states(gateway)["ACTIVE"] != plane
+    world.client.opens(host, LO, world.port)
+    gateway.end()
+
+
 # ---- processes that are killed while they use the memory ----
 
 
