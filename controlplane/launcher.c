@@ -108,6 +108,7 @@ on_restart(void *ctx)
 
 	if (spawn(l, &msg) != 0) {
 		l->failures++;
+		snprintf(l->ended_how, sizeof(l->ended_how), "could not be started");
 		qp_log(QP_LOG_ERROR, "cannot start a data plane", QP_LOG_STR("reason", msg.text));
 		l->cfg.failed(l->cfg.ctx, msg.text);
 		if (!l->stopped)
@@ -263,6 +264,13 @@ int
 qp_launcher_start(struct qp_launcher *l, struct qp_errmsg *msg)
 {
 	return spawn(l, msg);
+}
+
+void
+qp_launcher_refill(struct qp_launcher *l)
+{
+	if (l != NULL)
+		on_restart(l);
 }
 
 int

@@ -43,6 +43,8 @@ void qp_launcher_free(struct qp_launcher *l);
 /* What counts from the next start on. */
 void qp_launcher_configure(struct qp_launcher *l, unsigned workers, bool busy_poll);
 int qp_launcher_start(struct qp_launcher *l, struct qp_errmsg *msg);
+/* The same; when it cannot be started, that is told, and tried again after the back-off. */
+void qp_launcher_refill(struct qp_launcher *l);
 /*
  * Lets go of the one that runs, which goes on, and starts its successor. That
  * one is not started again if it ends before it serves.

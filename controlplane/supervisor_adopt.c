@@ -232,7 +232,6 @@ void
 qp_supervisor_refill(struct qp_supervisor *s)
 {
 	const struct qp_generation *g;
-	struct qp_errmsg msg;
 
 	/* Nobody has brought the lifeline: the port owner ends, and so shall we. */
 	if (s->cfg.lifeline_fd < 0)
@@ -244,6 +243,5 @@ qp_supervisor_refill(struct qp_supervisor *s)
 			(g->adopted && g->server_id == 0))
 			return;
 	}
-	if (qp_launcher_start(s->launcher, &msg) != 0)
-		qp_log(QP_LOG_ERROR, "cannot start a data plane", QP_LOG_STR("reason", msg.text));
+	qp_launcher_refill(s->launcher);
 }

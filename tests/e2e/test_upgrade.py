@@ -108,6 +108,22 @@ def descriptors(gateway):
     return len(os.listdir(f"/proc/{gateway.pid}/fd"))
 
 
+def test_data_plane_that_cannot_be_started_at_once_is_started_later(host, programs):
+    """The one that runs is its predecessor's; the program is away while a package is put in its place."""
+    gateway = Gateway(host, new_port())
+    upgrade(gateway)
+    eventually(gateway.healthy, what="it serves")
+    program = programs / "quicport-data-plane"
+    program.rename(programs / "away")
+    (plane,) = [pid for pid in gateway.members()
+                if Path(f"/proc/{pid}/exe").resolve().name == "away"]  # fmt: skip
+    os.kill(plane, signal.SIGKILL)
+    gateway.wait_for_line("cannot start a data plane")
+    (programs / "away").rename(program)
+    eventually(gateway.healthy, what="it serves again")
+    gateway.end()
+
+
 def test_upgraded_control_plane_is_seen_by_nobody(host, logs, programs):
     audit = logs / "audit.log"
     gateway = Gateway(host, new_port(), "--audit-log", audit)
