@@ -223,11 +223,9 @@ find(const struct qp_host_ways *w, const struct qp_cls_way *key)
 	return NULL;
 }
 
-/* What is new goes in before what is old goes out: there is a way all the time. */
 static int
-apply(struct qp_hostnet *h, const struct qp_host_ways *now)
+put_new(const struct qp_hostnet *h, int map, const struct qp_host_ways *now)
 {
-	const int map = bpf_map__fd(h->bpf->maps.ways);
 	int err = 0;
 
 	for (unsigned i = 0; i < now->n; i++) {
@@ -237,10 +235,23 @@ apply(struct qp_hostnet *h, const struct qp_host_ways *now)
 			bpf_map_update_elem(map, &w->key, &w->value, BPF_ANY) != 0)
 			err = errno;
 	}
+	return err;
+}
+
+/*
+ * What is new goes in before what is old goes out: there is a way all the time. What
+ * had no room beside the old has it then.
+ */
+static int
+apply(struct qp_hostnet *h, const struct qp_host_ways *now)
+{
+	const int map = bpf_map__fd(h->bpf->maps.ways);
+	int err = put_new(h, map, now);
+
 	for (unsigned i = 0; i < h->ways.n; i++)
 		if (find(now, &h->ways.all[i].key) == NULL)
 			(void)bpf_map_delete_elem(map, &h->ways.all[i].key);
-	return err;
+	return err != 0 ? put_new(h, map, now) : 0;
 }
 
 int

@@ -4,6 +4,7 @@
  * end, after a kill, beside other gateways and other users of tc.
  */
 #include <arpa/inet.h>
+#include <bpf/bpf.h>
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <net/if.h>
@@ -454,6 +455,57 @@ Test(life, interfaces_and_addresses_that_come_later_are_served)
 	fd = gw_connect("127.0.0.1", GW_ECHO_PORT, SOCK_DGRAM);
 	gw_udp_echo(fd, 10, "afterwards");
 	close(fd);
+	gw_close(&g);
+}
+
+/* How many of the networks that the classifier knows are reached by this interface. */
+static unsigned
+ways_by(const struct qp_hostnet *h, const char *dev)
+{
+	const uint32_t ifindex = if_nametoindex(dev);
+	int fds[QP_HOSTNET_MAX_MAPS];
+	unsigned found = 0, n = qp_hostnet_maps(h, fds, QP_HOSTNET_MAX_MAPS);
+	struct qp_cls_way key, next;
+
+	for (unsigned i = 0; i < n; i++) {
+		struct bpf_map_info info = {0};
+		uint32_t len = sizeof(info);
+
+		cr_assert_eq(bpf_obj_get_info_by_fd(fds[i], &info, &len), 0);
+		if (strcmp(info.name, "ways") != 0)
+			continue;
+		for (int rc = bpf_map_get_next_key(fds[i], NULL, &next); rc == 0;
+			rc = bpf_map_get_next_key(fds[i], &key, &next)) {
+			found += next.ifindex == ifindex;
+			key = next;
+		}
+	}
+	return found;
+}
+
+/* So many that the old ones and the new ones do not fit into the map together. */
+#define ROUTES 6000u
+
+static void
+route_all_by(const char *dev)
+{
+	world_run("for i in $(seq 0 %u); do echo route replace "
+		  "10.$((100 + i / 256)).$((i %% 256)).0/24 dev %s; done | ip -batch -",
+		ROUTES - 1, dev);
+}
+
+Test(life, many_routes_that_move_at_once_are_all_followed)
+{
+	struct gw g;
+
+	gw_open(&g);
+	world_run("ip link add d0 type veth peer name e0; ip link set d0 up; ip link set e0 up");
+	world_run("ip link add d1 type veth peer name e1; ip link set d1 up; ip link set e1 up");
+	route_all_by("d0");
+	world_wait_for(ways_by(g.h, "d0") >= ROUTES, qp_hostnet_process(g.h));
+	route_all_by("d1");
+	world_wait_for(ways_by(g.h, "d0") < ROUTES / 10, qp_hostnet_process(g.h));
+	world_wait_for(ways_by(g.h, "d1") >= ROUTES, qp_hostnet_process(g.h));
 	gw_close(&g);
 }
 
