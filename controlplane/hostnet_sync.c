@@ -110,7 +110,7 @@ detach(struct qp_hostnet *h, const struct qp_host_filter *gone)
 	(void)qp_host_state_save(h->dir, &h->state, NULL);
 }
 
-/* Once for each, however often it is tried again. */
+/* Once for each, however often it is tried again; of very many, only the first ones. */
 static void
 tell_without(struct qp_hostnet *h, const struct qp_link *l, const char *why)
 {
@@ -118,8 +118,10 @@ tell_without(struct qp_hostnet *h, const struct qp_link *l, const char *why)
 	for (unsigned i = 0; i < h->nwithout; i++)
 		if (h->without[i] == l->ifindex)
 			return;
-	if (h->nwithout < sizeof(h->without) / sizeof(h->without[0]))
-		h->without[h->nwithout++] = l->ifindex;
+	/* More than can be remembered would be told with each try. */
+	if (h->nwithout == sizeof(h->without) / sizeof(h->without[0]))
+		return;
+	h->without[h->nwithout++] = l->ifindex;
 	qp_log(QP_LOG_WARN, "an interface goes without the classifier",
 		QP_LOG_STR("interface", l->name), QP_LOG_STR("reason", why));
 }
