@@ -349,7 +349,8 @@ class Gateway(Process):
         took = time.monotonic() - start
         assert status == 0, f"exit status {status}:\n{self.output()}"
         assert took <= within, f"took {took:.2f} s to end"
-        assert self.before.left() == []
+        left = self.before.left()
+        assert left == [], left
         assert files_of(instance) == []
 
 
