@@ -166,7 +166,7 @@ struct qp_log_field {
 #define QP_LOG_SLICE(n, v) ((struct qp_log_field) {.name = (n), .type = QP_LOG_T_SLICE, .slice = (v)})
 #define QP_LOG_U64(n, v) ((struct qp_log_field) {.name = (n), .type = QP_LOG_T_U64, .u64 = (v)})
 #define QP_LOG_I64(n, v) ((struct qp_log_field) {.name = (n), .type = QP_LOG_T_I64, .i64 = (v)})
-/* A number as "0x3039" (ids). */
+/* A number as "0x3039", four digits at least (ids, as the API writes them). */
 #define QP_LOG_HEX(n, v) ((struct qp_log_field) {.name = (n), .type = QP_LOG_T_HEX, .u64 = (v)})
 #define QP_LOG_F64(n, v) ((struct qp_log_field) {.name = (n), .type = QP_LOG_T_F64, .f64 = (v)})
 #define QP_LOG_BOOL(n, v) ((struct qp_log_field) {.name = (n), .type = QP_LOG_T_BOOL, .b = (v)})

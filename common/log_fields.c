@@ -129,7 +129,7 @@ value_text(const struct qp_log_field *f, char *buf, size_t cap, bool *is_text)
 		return f->slice;
 	case QP_LOG_T_HEX:
 		*is_text = true;
-		snprintf(buf, cap, "0x%" PRIx64, f->u64);
+		snprintf(buf, cap, "0x%04" PRIx64, f->u64);
 		break;
 	case QP_LOG_T_ADDR:
 		*is_text = true;

@@ -103,7 +103,7 @@ Test(log, json_line_has_its_fields_with_their_types)
 	start(QP_LOG_JSON, QP_LOG_INFO);
 	qp_log(QP_LOG_INFO, "port opened", QP_LOG_U64("port", 9000), QP_LOG_I64("delta", -5),
 		QP_LOG_STR("client", "edge \"1\""), QP_LOG_BOOL("first", true),
-		QP_LOG_F64("load", 0.25), QP_LOG_F64("ratio", NAN), QP_LOG_HEX("dp_id", 0x3039),
+		QP_LOG_F64("load", 0.25), QP_LOG_F64("ratio", NAN), QP_LOG_HEX("dp_id", 0x3039), QP_LOG_HEX("low", 0xa66),
 		QP_LOG_ADDR("peer", (struct sockaddr *)&sa), QP_LOG_KEY("key", key),
 		QP_LOG_STR("nothing", NULL), QP_LOG_ERR(QP_E_INUSE));
 	v = json_line(0);
@@ -118,6 +118,7 @@ Test(log, json_line_has_its_fields_with_their_types)
 	cr_assert(epsilon_eq(dbl, json_real_value(json_object_get(v, "load")), 0.25, 1e-9));
 	cr_assert(ne(int, json_is_null(json_object_get(v, "ratio")), 0));
 	cr_assert(eq(str, (char *)field(v, "dp_id"), "0x3039"));
+	cr_assert(eq(str, (char *)field(v, "low"), "0x0a66"));
 	cr_assert(eq(str, (char *)field(v, "peer"), "192.0.2.1:9000"));
 	cr_assert(eq(str, (char *)field(v, "key"), "IexqQqW8ngM33aoJWqheXfW+11hL6A3h6kpO8uNl9Ws="));
 	cr_assert(ne(int, json_is_null(json_object_get(v, "nothing")), 0));
