@@ -161,7 +161,7 @@ qp_memory_find(uint32_t server_id, size_t *bytes)
 	return (void *)(uintptr_t)qp_memory_zone(name, bytes);
 }
 
-void
+bool
 qp_memory_usage(uint32_t server_id, uint64_t *used, uint64_t *left)
 {
 	struct qp_owner_told told;
@@ -170,9 +170,11 @@ qp_memory_usage(uint32_t server_id, uint64_t *used, uint64_t *left)
 	if (ask(QP_OWNER_MEMORY, server_id, NULL, &told)) {
 		*used = told.bytes;
 		*left = told.left;
-	} else if (ourselves) {
-		qp_genmem_usage(server_id, used, left);
+		return true;
 	}
+	if (ourselves)
+		qp_genmem_usage(server_id, used, left);
+	return ourselves;
 }
 
 void

@@ -2,6 +2,7 @@
 #ifndef QP_CONTROLPLANE_MEMORY_H
 #define QP_CONTROLPLANE_MEMORY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,8 +27,11 @@ void qp_memory_watch(struct qp_loop *loop);
 const void *qp_memory_zone(const char *name, size_t *bytes);
 /* A generation's zone with its block. */
 void *qp_memory_find(uint32_t server_id, size_t *bytes);
-/* Bytes that a generation has, and that are free for others. Approximate: these may lie in pieces. */
-void qp_memory_usage(uint32_t server_id, uint64_t *used, uint64_t *left);
+/*
+ * Bytes that a generation has, and that are free for others. Approximate: these may lie in pieces.
+ * False: the port owner does not answer.
+ */
+bool qp_memory_usage(uint32_t server_id, uint64_t *used, uint64_t *left);
 /* A generation is dead, and nobody here reads its memory any more: it is freed, soon. */
 void qp_memory_reclaim(uint32_t server_id);
 /*

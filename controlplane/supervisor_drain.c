@@ -23,7 +23,10 @@ check_memory(const struct qp_supervisor *s, const struct qp_generation *g, struc
 {
 	uint64_t need, left;
 
-	qp_memory_usage(g->server_id, &need, &left);
+	if (!qp_memory_usage(g->server_id, &need, &left))
+		return qp_fail(msg, QP_E_INUSE,
+			"the port owner does not answer, no data plane can be started: if that stays "
+			"so, quicport admin replace-port-owner");
 	need = need / g->nworkers * s->cfg.workers;
 	if (need + MEMORY_SLACK <= left)
 		return 0;

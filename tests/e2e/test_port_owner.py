@@ -157,6 +157,19 @@ def test_its_death_is_told_and_tunnels_run_on(host):
     assert status == 200 and "replace-port-owner" in json.loads(body)["reason"]
 
 
+def test_one_that_does_not_answer_is_told_of_and_nothing_drains(host):
+    gateway = Gateway(host, new_port())
+    owner, before = owner_of(gateway), states(gateway)
+    os.kill(owner, signal.SIGSTOP)
+    try:
+        status, problem = call(gateway, "DrainDataPlane", dp_id=before["ACTIVE"])
+    finally:
+        os.kill(owner, signal.SIGCONT)
+    assert status == 409 and "the port owner does not answer" in problem["detail"], problem
+    assert states(gateway) == before
+    gateway.end()
+
+
 def test_a_control_plane_takes_over_although_it_is_dead(host):
     world = World(host)
     gateway = world.gateway
