@@ -30,7 +30,8 @@ on_hello(struct qp_generation *g, unsigned worker, const struct qp_msg *m)
 	struct qp_errmsg msg;
 
 	hello.why[sizeof(hello.why) - 1] = '\0';
-	if (g->worker[worker].ifindex != 0 || g->state != QP_DP_STARTING)
+	/* One that was told to end meanwhile has a patience for that, and takes nobody's place. */
+	if (g->told_to_end || g->worker[worker].ifindex != 0 || g->state != QP_DP_STARTING)
 		return;
 	if (hello.ok != 1 || hello.ifindex == 0) {
 		qp_generation_give_up(

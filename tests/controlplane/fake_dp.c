@@ -7,8 +7,9 @@
  * "broken" says HELLO with an error; "quits" exits before it attaches; "hangs"
  * attaches and says nothing; "fickle" hangs up on a new control plane's first
  * answer, as one does that has waited for it too long, and comes again; "deaf"
- * does not heed the first control plane's DRAIN, as if it had not been sent. A file
- * named as the brain's socket with ".mode" behind it goes before the variable.
+ * does not heed the first control plane's DRAIN, as if it had not been sent; "late"
+ * says HELLO when it is told to end, and does not end. A file named as the brain's
+ * socket with ".mode" behind it goes before the variable.
  */
 #include <errno.h>
 #include <poll.h>
@@ -165,8 +166,12 @@ take_from_control_plane(unsigned w)
 			brain = -1;
 		if (m.type == QP_MSG_DRAIN && (strcmp(mode, "deaf") != 0 || attachment.epoch > 0))
 			attachment.shared->state = QP_DP_DRAINING;
-		if (m.type == QP_MSG_CONFIG && strcmp(mode, "hangs") != 0)
+		if (m.type == QP_MSG_CONFIG && strcmp(mode, "hangs") != 0 && strcmp(mode, "late") != 0)
 			say_hello(w);
+		if (m.type == QP_MSG_SHUTDOWN && strcmp(mode, "late") == 0) {
+			say_hello(w);
+			continue;
+		}
 		/* The whole data plane ends: no good-byes, its clients are made up. */
 		if (m.type == QP_MSG_CONFIG && w == 0)
 			attachment.shared->orphan_timeout_s = m.config.orphan_timeout_s;

@@ -255,6 +255,39 @@ Test(drain, successor_that_hangs_changes_nothing)
 	expect_nothing_changes("hangs", "it takes too long to start");
 }
 
+static bool
+is_starting(void *ctx)
+{
+	char id[16];
+
+	return id_of(&((struct pair *)ctx)->gw, "STARTING", id);
+}
+
+/* Its HELLO crosses the request to end, which it does not heed. */
+Test(drain, successor_that_is_told_to_end_never_serves)
+{
+	char body[512], id[16], request[64];
+	struct pair p;
+
+	start(&p, NULL, NULL);
+	set_mode("late");
+	p.gw.brain = -1;
+	cr_assert_eq(drain(&p.gw, p.id, body), 200);
+	cr_assert(world_until(is_starting, &p, 10000));
+	gw_wait_brain(&p.gw);
+	gw_expect(&p.gw, QP_MSG_CONFIG);
+	cr_assert(id_of(&p.gw, "STARTING", id));
+	snprintf(request, sizeof(request), "{\"dp_id\":\"%s\"}", id);
+	cr_assert_eq(gw_http(&p.gw, "POST", "/api/v1/admin/ShutdownDataPlane", request, body,
+			     sizeof(body)), 200);
+	cr_assert(world_until(has_failed, &p, 10000), "it serves");
+	cr_expect(id_of(&p.gw, "ACTIVE", id));
+	cr_expect_str_eq(id, p.id);
+	cr_expect_eq(kill(p.pid, 0), 0);
+	set_mode("");
+	end(&p);
+}
+
 Test(drain, successor_killed_later_is_replaced)
 {
 	struct pair p;
