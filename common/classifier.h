@@ -104,9 +104,11 @@ struct qp_cls_local {
 /*
  * Map `ways`: the host's routes, for answers. With an interface in its key, a
  * network that a route leads to by it; with 0, the interface of the best route.
- * Empty when the host has more of them than the map takes.
+ * NO_WAY: none leads there, although one to a larger network does: IPv6's default
+ * route is none for IPv4. Empty when the host has more of them than the map takes.
  */
 #define QP_CLS_MAX_WAYS 16384
+#define QP_CLS_NO_WAY   0
 
 struct qp_cls_way {
 	__u32 prefix; /* bits: 32 of the interface and those of the mapped form */

@@ -71,6 +71,28 @@ add(struct qp_host_ways *w, uint32_t ifindex, const struct route *r, uint32_t va
 	return MNL_CB_OK;
 }
 
+/* IPv4's addresses are in their mapped form, and these networks of IPv6's are around that. */
+static bool
+covers_mapped(const struct route *r)
+{
+	const uint32_t *w = r->addr.w;
+
+	return r->bits <= 80 && (w[0] | w[1] | w[2]) == 0;
+}
+
+static int
+add_way(const struct reader *rd, uint32_t ifindex, const struct route *r, uint32_t value)
+{
+	/* The worst of all, so that a route of IPv4's own goes before it. */
+	const struct route no_ipv4 = {
+		.addr = {{0, 0, htonl(0xffff), 0}}, .bits = 96, .metric = UINT32_MAX};
+	int rc = add(rd->ways, ifindex, r, value);
+
+	if (rc == MNL_CB_OK && covers_mapped(r))
+		rc = add(rd->ways, ifindex, &no_ipv4, QP_CLS_NO_WAY);
+	return rc;
+}
+
 /* A next hop. What is down leads nowhere, whatever the route says. */
 static int
 add_hop(const struct reader *rd, const struct route *r, uint32_t ifindex, unsigned flags)
@@ -81,9 +103,9 @@ add_hop(const struct reader *rd, const struct route *r, uint32_t ifindex, unsign
 	if (flags & (RTNH_F_DEAD | RTNH_F_LINKDOWN) || ifindex == QP_CLS_LO_IFINDEX || l == NULL ||
 		!l->up || !qp_hostnet_serves(rd->h, l))
 		return MNL_CB_OK;
-	rc = add(rd->ways, ifindex, r, ifindex);
+	rc = add_way(rd, ifindex, r, ifindex);
 	if (rc == MNL_CB_OK && r->is_main)
-		rc = add(rd->ways, ANY_INTERFACE, r, ifindex);
+		rc = add_way(rd, ANY_INTERFACE, r, ifindex);
 	return rc;
 }
 
@@ -166,7 +188,9 @@ compare(const void *a, const void *b)
 	const struct qp_host_way *x = a, *y = b;
 	int order = memcmp(&x->key, &y->key, sizeof(x->key));
 
-	return order != 0 ? order : (x->metric > y->metric) - (x->metric < y->metric);
+	if (order == 0)
+		order = (x->metric > y->metric) - (x->metric < y->metric);
+	return order != 0 ? order : (y->value != QP_CLS_NO_WAY) - (x->value != QP_CLS_NO_WAY);
 }
 
 /* The first of equal keys, which has the best metric, stays. */

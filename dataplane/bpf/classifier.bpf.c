@@ -683,11 +683,14 @@ way_out(__u32 ifindex, const struct qp_cls_addr *to)
 	struct qp_cls_way key = {.prefix = 160, .ifindex = ifindex, .addr = *to};
 	const __u32 *best;
 
-	if (is_link_local(to) || bpf_map_lookup_elem(&ways, &key))
+	if (is_link_local(to))
+		return ifindex;
+	best = bpf_map_lookup_elem(&ways, &key);
+	if (best && *best != QP_CLS_NO_WAY)
 		return ifindex;
 	key.ifindex = 0;
 	best = bpf_map_lookup_elem(&ways, &key);
-	if (!best)
+	if (!best || *best == QP_CLS_NO_WAY)
 		return ifindex;
 	count(QP_CLS_answer_other, 0);
 	return *best;
