@@ -74,7 +74,8 @@ qp_log_file_write(const struct qp_log_sink *s, const char *text, size_t len)
 		return true;
 	}
 	lose(s, n < 0 ? errno : ENOSPC);
-	if (n > 0 ? !take_back(s->fd, n) : begin)
+	/* Taken back is also what would have ended an earlier half. */
+	if ((n > 0 && !take_back(s->fd, n)) || begin)
 		atomic_store_explicit(&torn, true, memory_order_relaxed);
 	return false;
 }

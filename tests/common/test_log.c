@@ -6,17 +6,20 @@
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "common/keys.h"
+#include "common/log_sink.h"
 #include "tests/common/support.h"
 
 static char path[512];
@@ -483,4 +486,29 @@ Test(log, lines_of_a_full_disk_are_lost_whole_and_told_of)
 	cr_assert(ne(ptr, strstr(line(n - 2), "there is room"), NULL));
 	cr_assert(ne(ptr, strstr(line(n - 1), "log lines were lost"), NULL));
 	cr_assert(eq(u64, qp_log_lines_lost() + n - 2, 10));
+}
+
+/* With half a line in it that could not be taken back, as when others write into the same file. */
+Test(log, half_a_line_is_ended_by_the_next_one_that_fits)
+{
+	struct qp_log_sink sink = {.process = "test", .is_file = true, .path = "a file"};
+	struct rlimit limit = {.rlim_cur = 6, .rlim_max = RLIM_INFINITY};
+	char got[64] = "";
+
+	signal(SIGXFSZ, SIG_IGN);
+	sink.fd = memfd_create("log", MFD_ALLOW_SEALING);
+	cr_assert(eq(int, fcntl(sink.fd, F_ADD_SEALS, F_SEAL_SHRINK), 0));
+	setrlimit(RLIMIT_FSIZE, &limit);
+	cr_assert(not(qp_log_file_write(&sink, "first..\n", 8)));
+	close(sink.fd);
+	/* Its first bytes are taken back, and what ended that half with them. */
+	sink.fd = memfd_create("log", 0);
+	cr_assert(eq(int, fcntl(sink.fd, F_SETFL, O_APPEND), 0));
+	cr_assert(not(qp_log_file_write(&sink, "second.\n", 8)));
+	limit.rlim_cur = RLIM_INFINITY;
+	setrlimit(RLIMIT_FSIZE, &limit);
+	cr_assert(qp_log_file_write(&sink, "third..\n", 8));
+	cr_assert(gt(int, (int)pread(sink.fd, got, sizeof(got) - 1, 0), 0));
+	cr_assert(eq(str, got, (char *)"\nthird..\n"));
+	close(sink.fd);
 }
