@@ -96,6 +96,15 @@ qp_quic_connections(const struct qp_quic *q)
 	return q->nconns;
 }
 
+/* Its sender is told, or, when we have a successor, goes on asking until that one hears it. */
+static int
+turn_away(struct qp_quic *q, const ngtcp2_pkt_hd *hd, const struct qp_flow *flow)
+{
+	if (!q->draining)
+		qp_quic_send_refusal(q, hd, flow, NGTCP2_CONNECTION_REFUSED);
+	return QP_E_FULL;
+}
+
 /* What to do with an Initial: 0 = accept (odcid and token type are set). */
 static int
 admit(struct qp_quic *q, const ngtcp2_pkt_hd *hd, const struct qp_flow *flow, ngtcp2_cid *odcid,
@@ -105,14 +114,12 @@ admit(struct qp_quic *q, const ngtcp2_pkt_hd *hd, const struct qp_flow *flow, ng
 	odcid->datalen = 0;
 	if (q->refusing || q->nconns >= q->cfg.max_conns) {
 		q->env.counters->drop_quic_limit++;
-		qp_quic_send_refusal(q, hd, flow, NGTCP2_CONNECTION_REFUSED);
-		return QP_E_FULL;
+		return turn_away(q, hd, flow);
 	}
 	if (qp_heap_level() != QP_HEAP_ROOM) {
 		q->env.counters->drop_quic_budget++;
 		qp_heap_log_refusal("clients", *q->env.now_ns);
-		qp_quic_send_refusal(q, hd, flow, NGTCP2_CONNECTION_REFUSED);
-		return QP_E_FULL;
+		return turn_away(q, hd, flow);
 	}
 	if (hd->tokenlen > 0 && hd->token[0] == NGTCP2_CRYPTO_TOKEN_MAGIC_RETRY2) {
 		if (qp_quic_verify_retry(q, hd, flow, odcid) != 0) {

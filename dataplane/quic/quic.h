@@ -120,11 +120,12 @@ bool qp_quic_flush(struct qp_quic *q);
 /*
  * First Initials are a successor's from now on. Those that were on their way get
  * in for QP_QUIC_LATE_NS, so that their sender need not repeat them; later ones are
- * dropped, but for one that we had sent a Retry.
+ * dropped, but for one that we had sent a Retry. What is beyond a limit or a budget
+ * is not refused: the successor may have room.
  */
 #define QP_QUIC_LATE_NS (100ull * 1000 * 1000)
 void qp_quic_drain(struct qp_quic *q);
-/* From now on Initials get CONNECTION_REFUSED. */
+/* From now on Initials get CONNECTION_REFUSED; while draining, no answer. */
 void qp_quic_refuse_new(struct qp_quic *q);
 uint32_t qp_quic_connections(const struct qp_quic *q);
 

@@ -173,6 +173,39 @@ Test(endpoint, draining_takes_those_that_were_on_their_way)
 	cr_assert_eq(w->counters.drop_quic_limit, 0);
 }
 
+/* It sends again, and its packet finds the successor, which has room. */
+static void
+is_silent_to_those_that_come(void)
+{
+	struct client *c;
+
+	qp_quic_drain(w->quic);
+	c = client_new(w, PORT + 1, NULL);
+	cr_assert_not(world_until(w, 2 * WORLD_S, c->over || c->handshake_done));
+}
+
+Test(endpoint, draining_and_full_refuses_nobody)
+{
+	cfg.quic.max_conns = 1;
+	start();
+	connected(PORT);
+	is_silent_to_those_that_come();
+	cr_assert_geq(w->counters.drop_quic_limit, 1);
+}
+
+Test(endpoint, draining_beyond_its_heap_budget_refuses_nobody)
+{
+	const int64_t most = 1000 << 20;
+
+	start();
+	qp_heap_set_budget(most);
+	qp_heap_count(most);
+	is_silent_to_those_that_come();
+	cr_assert_geq(w->counters.drop_quic_budget, 1);
+	qp_heap_count(-most);
+	qp_heap_set_budget(0);
+}
+
 Test(endpoint, many_clients_all_connect)
 {
 	struct client *c[64];
