@@ -270,6 +270,7 @@ int
 qp_instance_add_process(struct qp_instance *inst, pid_t pid, struct qp_errmsg *msg)
 {
 	struct qp_proc_id id;
+	int err;
 
 	for (unsigned i = 0; i < inst->nprocesses; i++) {
 		if (inst->processes[i].pid == pid)
@@ -281,7 +282,10 @@ qp_instance_add_process(struct qp_instance *inst, pid_t pid, struct qp_errmsg *m
 	if (qp_proc_identify(pid, &id) != 0)
 		return qp_fail(msg, QP_E_NOTFOUND, "process %d has ended", (int)pid);
 	inst->processes[inst->nprocesses++] = id;
-	return qp_stale_write_processes(inst->dir, inst->processes, inst->nprocesses, msg);
+	err = qp_stale_write_processes(inst->dir, inst->processes, inst->nprocesses, msg);
+	if (err != 0)
+		inst->nprocesses--;
+	return err;
 }
 
 int

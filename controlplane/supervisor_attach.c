@@ -70,10 +70,11 @@ on_ready(struct qp_generation *g)
 		qp_generation_give_up(g, msg.text);
 		return;
 	}
+	for (unsigned w = 0; w < g->nworkers; w++)
+		g->doorbell[w] = -1; /* the link's from here on, whatever comes */
 	for (unsigned w = 0; w < g->nworkers; w++) {
 		struct qp_msg m = {.type = QP_MSG_CONFIG};
 
-		g->doorbell[w] = -1;
 		s->cfg.ops->configure(s->cfg.ctx, &m.config);
 		if (qp_dp_link_send(g->link, w, &m) != 0) {
 			qp_generation_give_up(g, "its ring takes no message");
@@ -190,10 +191,12 @@ on_attach(struct qp_generation *g)
 	}
 	if (qp_rendezvous_reply(g->fd, g->version, g->server_id, NULL, s->doorbell,
 		    s->cfg.lifeline_fd) != 0) {
-		if (g->adopted)
+		if (g->adopted) {
 			on_socket_end(g);
-		else
-			qp_generation_refuse(g, "it went away");
+			return;
+		}
+		qp_instance_remove_process(s->cfg.instance, g->pid);
+		qp_generation_refuse(g, "it went away");
 		return;
 	}
 	qp_loop_timer_set(s->cfg.loop, &g->patience, QP_START_PATIENCE_MS);

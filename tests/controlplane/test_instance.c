@@ -248,6 +248,24 @@ Test(instance, torn_process_list_is_read_as_far_as_it_goes)
 	cr_expect_eq(qp_stale_read_processes("/nonexistent", ids, 4), 0u);
 }
 
+Test(instance, process_that_could_not_be_written_down_takes_no_place)
+{
+	struct qp_instance inst;
+	struct qp_errmsg msg;
+	char away[300];
+
+	open_ok(&inst, "127.0.0.1:39000");
+	snprintf(away, sizeof(away), "%s/away", root);
+	cr_assert_eq(rename(inst.dir, away), 0);
+	for (unsigned i = 0; i <= QP_INSTANCE_MAX_PROCESSES; i++)
+		cr_expect_neq(qp_instance_add_process(&inst, getpid(), &msg), 0);
+	cr_expect_eq(qp_instance_place(&inst, getpid()), -1);
+	cr_assert_eq(rename(away, inst.dir), 0);
+	cr_expect_eq(qp_instance_add_process(&inst, getpid(), &msg), 0, "%s", msg.text);
+	cr_expect_eq(qp_instance_place(&inst, getpid()), 0);
+	qp_instance_close(&inst);
+}
+
 Test(proc, zombie_is_not_alive)
 {
 	struct qp_proc_id id;
