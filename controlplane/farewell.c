@@ -203,6 +203,12 @@ qp_goodbyes_send(struct qp_goodbyes *g)
 		on_time(g);
 }
 
+bool
+qp_goodbyes_busy(const struct qp_goodbyes *g)
+{
+	return g->timer.armed;
+}
+
 uint64_t
 qp_goodbyes_sent(const struct qp_goodbyes *g)
 {

@@ -2,6 +2,7 @@
 #ifndef QP_CONTROLPLANE_FAREWELL_H
 #define QP_CONTROLPLANE_FAREWELL_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "controlplane/loop.h"
@@ -32,6 +33,8 @@ void qp_goodbyes_free(struct qp_goodbyes *g);
 unsigned qp_goodbyes_collect(struct qp_goodbyes *g, uint32_t server_id);
 /* A data plane serves: what was collected goes out, a part in each turn of the loop. */
 void qp_goodbyes_send(struct qp_goodbyes *g);
+/* Some are on their way out. */
+bool qp_goodbyes_busy(const struct qp_goodbyes *g);
 /* Sent since the start. */
 uint64_t qp_goodbyes_sent(const struct qp_goodbyes *g);
 

@@ -105,7 +105,8 @@ is_busy(const struct qp_gateway *g)
 		return false;
 	return (g->private_api != NULL && qp_http_busy(g->private_api)) ||
 	       (g->private_api_unix != NULL && qp_http_busy(g->private_api_unix)) ||
-	       qp_tunnels_count(g->tunnels, QP_TUNNEL_CHALLENGED) > 0;
+	       qp_tunnels_count(g->tunnels, QP_TUNNEL_CHALLENGED) > 0 ||
+	       qp_goodbyes_busy(g->goodbyes);
 }
 
 /* Out of the loop; run_once and main do the rest. */

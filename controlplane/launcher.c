@@ -356,6 +356,13 @@ qp_launcher_trouble(const struct qp_launcher *l, struct qp_launcher_trouble *out
 }
 
 bool
+qp_launcher_soon(const struct qp_launcher *l)
+{
+	return l != NULL && l->restart.armed &&
+	       l->restart.at_ns <= qp_now_ns() + SERVED_MOST_MS * 1000000ull;
+}
+
+bool
 qp_launcher_busy(const struct qp_launcher *l)
 {
 	return l != NULL && (l->child.pid != 0 || l->restart.armed);

@@ -71,6 +71,8 @@ struct qp_launcher_trouble {
 	char how[96];     /* how the last one ended; "": none has */
 };
 void qp_launcher_trouble(const struct qp_launcher *l, struct qp_launcher_trouble *out);
+/* One is started within a second; who waits longer has failed again and again. */
+bool qp_launcher_soon(const struct qp_launcher *l);
 /* One runs, or is about to be started. */
 bool qp_launcher_busy(const struct qp_launcher *l);
 

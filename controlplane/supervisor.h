@@ -92,7 +92,10 @@ void qp_supervisor_free(struct qp_supervisor *s);
 
 /* Waits for the data planes of an adopted instance, in place of qp_supervisor_start. */
 int qp_supervisor_adopt(struct qp_supervisor *s, struct qp_errmsg *msg);
-/* Nothing is starting, nothing is being taken over: what there is can be left to another. */
+/*
+ * Nothing is starting, nor about to start, nothing is being taken over: what there is can be left to
+ * another. Also while data planes fail again and again and the next one waits for long.
+ */
 bool qp_supervisor_settled(const struct qp_supervisor *s);
 /*
  * Lets go of all data planes, which run on, so that qp_supervisor_free may be called; one that has

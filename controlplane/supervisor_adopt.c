@@ -65,20 +65,6 @@ qp_supervisor_adopting(const struct qp_supervisor *s)
 	return s->adopting;
 }
 
-bool
-qp_supervisor_settled(const struct qp_supervisor *s)
-{
-	const struct qp_generation *g;
-
-	if (s->adopting || s->replaced != 0)
-		return false;
-	TAILQ_FOREACH (g, &s->generations, next) {
-		if (g->state == QP_DP_STARTING)
-			return false;
-	}
-	return true;
-}
-
 /* The launcher's, when it has an id. */
 static bool
 is_known(const struct qp_supervisor *s, pid_t pid)
@@ -90,6 +76,30 @@ is_known(const struct qp_supervisor *s, pid_t pid)
 			return true;
 	}
 	return false;
+}
+
+/* Its process has not asked for an id yet, or will be there in a moment. */
+static bool
+is_launching(const struct qp_supervisor *s)
+{
+	const pid_t pid = qp_launcher_pid(s->launcher);
+
+	return s->launcher != NULL && (!s->once_active || qp_launcher_soon(s->launcher) ||
+					      (pid != 0 && !is_known(s, pid)));
+}
+
+bool
+qp_supervisor_settled(const struct qp_supervisor *s)
+{
+	const struct qp_generation *g;
+
+	if (s->adopting || s->replaced != 0 || is_launching(s))
+		return false;
+	TAILQ_FOREACH (g, &s->generations, next) {
+		if (g->state == QP_DP_STARTING)
+			return false;
+	}
+	return true;
 }
 
 void

@@ -108,6 +108,26 @@ def descriptors(gateway):
     return len(os.listdir(f"/proc/{gateway.pid}/fd"))
 
 
+def pid_of(gateway, program):
+    return next((pid for pid in gateway.members()
+                 if Path(f"/proc/{pid}/exe").resolve().name == program), 0)  # fmt: skip
+
+
+def test_upgrade_waits_for_a_data_plane_that_is_starting(host):
+    gateway = Gateway(host, new_port(), wait=False)
+    owner = eventually(lambda: pid_of(gateway, "quicport-port-owner"), what="the gateway starts")
+    upgrade(gateway)
+    eventually(gateway.healthy, what="it serves")
+    for _ in range(3):
+        died = times(gateway, "data plane died")
+        os.kill(pid_of(gateway, "quicport-data-plane"), signal.SIGKILL)
+        eventually(lambda: times(gateway, "data plane died") > died, what="its death is seen")  # noqa: B023
+        upgrade(gateway)
+        eventually(gateway.healthy, what="it serves again")
+    assert pid_of(gateway, "quicport-port-owner") == owner, "all was started anew"
+    gateway.end()
+
+
 def test_data_plane_that_cannot_be_started_at_once_is_started_later(host, programs):
     """The one that runs is its predecessor's; the program is away while a package is put in its place."""
     gateway = Gateway(host, new_port())
