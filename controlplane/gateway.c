@@ -164,6 +164,8 @@ on_signal(void *ctx, uint32_t events)
 		return;
 	}
 	g->owner_end.anew = false; /* whoever wants the end gets it */
+	/* No way back to a predecessor; nor does a copy of the lifeline that it has passed hold the port owner. */
+	qp_reexec_settle();
 	qp_log(QP_LOG_INFO, g->stopping ? "ending at once" : "ending",
 		QP_LOG_STR("signal", info.ssi_signo == SIGINT ? "SIGINT" : "SIGTERM"));
 	qp_gateway_shutdown(g);

@@ -128,6 +128,16 @@ def test_upgrade_waits_for_a_data_plane_that_is_starting(host):
     gateway.end()
 
 
+def test_gateway_that_is_ended_while_it_takes_over_ends_in_order(host):
+    gateway = Gateway(host, new_port())
+    os.kill(pid_of(gateway, "quicport-data-plane"), signal.SIGSTOP)  # so that it is taken over by nobody
+    gateway.send(signal.SIGUSR2)
+    gateway.wait_for_line("becoming the control plane on the disk")
+    gateway.end(within=5)
+    assert TOOK_OVER not in gateway.output()
+    assert "the port owner takes too long" not in gateway.output(), "it had to be killed"
+
+
 def test_data_plane_that_cannot_be_started_at_once_is_started_later(host, programs):
     """The one that runs is its predecessor's; the program is away while a package is put in its place."""
     gateway = Gateway(host, new_port())
