@@ -15,11 +15,14 @@
 
 /* Another process's start may be before us, and the port owner gives up on one after seconds. */
 #define PATIENCE_MS 8000u
+/* One that hangs accepts nobody: once its queue is full, connecting would wait for ever. */
+#define CONNECT_PATIENCE_S 3
 
 int
 qp_owner_link_open(const char *instance, int *out, struct qp_errmsg *msg)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	const struct timeval patience = {.tv_sec = CONNECT_PATIENCE_S};
 	char path[PATH_MAX];
 	int fd, err = 0;
 
@@ -29,9 +32,11 @@ qp_owner_link_open(const char *instance, int *out, struct qp_errmsg *msg)
 	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return qp_fail(msg, QP_E_IO, "cannot make a socket: %s", strerror(errno));
+	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
 	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) != 0)
 		err = qp_fail(msg, errno == ECONNREFUSED ? QP_E_CLOSED : qp_err_from_errno(errno),
-			"cannot reach the port owner at %s: %s", path, strerror(errno));
+			"cannot reach the port owner at %s: %s", path,
+			errno == EAGAIN ? "it does not answer" : strerror(errno));
 	if (err != 0) {
 		close(fd);
 		return err;

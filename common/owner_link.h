@@ -14,7 +14,8 @@
 
 /*
  * *fd: the connection, to be kept for life. QP_E_NOTFOUND: a port owner of an
- * earlier release, which has no such socket; QP_E_CLOSED: it is dead.
+ * earlier release, which has no such socket; QP_E_CLOSED: it is dead; QP_E_AGAIN: it
+ * hangs, and so many have asked that it has no place for one more.
  */
 int qp_owner_link_open(const char *instance, int *fd, struct qp_errmsg *msg);
 

@@ -2,12 +2,18 @@
 /* Questions to a port owner that answers late, or not as one. */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
+#include "common/host.h"
 #include "common/owner_link.h"
+#include "tests/common/support.h"
 
 TestSuite(owner_link, .timeout = 60);
 
@@ -60,4 +66,30 @@ Test(owner_link, question_withoutAnswer_doesNotEndTheConnection)
 	cr_assert_eq(poll(&pfd, 1, 0), 0);
 	close(fd[0]);
 	close(fd[1]);
+}
+
+/* It accepts nobody any more: whoever asks must not wait for ever, nor stop all else. */
+Test(owner_link, connection_toOneWhoseQueueIsFull_fails)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	char path[PATH_MAX], folder[PATH_MAX + 16];
+	int listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0), fd[2] = {-1, -1};
+	struct qp_errmsg msg;
+
+	setenv("RUNTIME_DIRECTORY", scratch_make(), 1);
+	qp_host_eal_file("x", QP_OWNER_LINK_SOCKET, path);
+	*strrchr(path, '/') = '\0';
+	snprintf(folder, sizeof(folder), "mkdir -p '%s'", path);
+	cr_assert_eq(system(folder), 0);
+	qp_host_eal_file("x", QP_OWNER_LINK_SOCKET, path);
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%.100s", path);
+	cr_assert_eq(bind(listener, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	cr_assert_eq(listen(listener, 0), 0);
+	cr_expect_eq(qp_owner_link_open("x", &fd[0], &msg), 0);
+	cr_expect_eq(qp_owner_link_open("x", &fd[1], &msg), QP_E_AGAIN);
+	cr_expect_eq(fd[1], -1);
+	close(fd[0]);
+	close(listener);
+	unsetenv("RUNTIME_DIRECTORY");
+	scratch_remove();
 }
