@@ -170,14 +170,18 @@ on_route(const struct nlmsghdr *nlh, void *data)
 static int
 add_vrfs(const struct reader *rd)
 {
-	static const struct route all = {.bits = 0};
+	/* IPv4's by itself: a default route of IPv6's to a VRF says something else of it. */
+	const struct route all = {.bits = 0}, ipv4 = {.addr = {{0, 0, htonl(0xffff), 0}}, .bits = 96};
 	int rc = MNL_CB_OK;
 
 	for (unsigned i = 0; rc == MNL_CB_OK && i < rd->h->view.nlinks; i++) {
 		const struct qp_link *l = &rd->h->view.links[i];
 
-		if (l->is_vrf && l->up)
-			rc = add(rd->ways, l->ifindex, &all, l->ifindex);
+		if (!l->is_vrf || !l->up)
+			continue;
+		rc = add(rd->ways, l->ifindex, &all, l->ifindex);
+		if (rc == MNL_CB_OK)
+			rc = add(rd->ways, l->ifindex, &ipv4, l->ifindex);
 	}
 	return rc;
 }
