@@ -63,16 +63,17 @@ void
 qp_quic_tls_make_room(void)
 {
 	static _Thread_local int kept = -1;
-	int probe = open("/", O_PATH | O_CLOEXEC);
+	int probe;
 
-	if (probe < 0 && kept >= 0) {
+	if (kept < 0)
+		kept = open("/", O_PATH | O_CLOEXEC);
+	probe = open("/", O_PATH | O_CLOEXEC);
+	if (probe >= 0) {
+		close(probe);
+	} else if (kept >= 0) {
 		/* From now on this one is free; nothing else here takes any for long. */
 		close(kept);
 		kept = -1;
-	} else if (probe >= 0 && kept < 0) {
-		kept = probe;
-	} else if (probe >= 0) {
-		close(probe);
 	}
 }
 

@@ -5,12 +5,16 @@
  */
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
+#include <fcntl.h>
 #include <sodium.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "common/heap.h"
 #include "common/wire.h"
 #include "dataplane/quic/cid.h"
+#include "dataplane/quic/internal.h"
 #include "tests/dataplane/client.h"
 #include "tests/dataplane/outside.h"
 #include "tests/dataplane/world.h"
@@ -171,6 +175,30 @@ Test(endpoint, draining_takes_those_that_were_on_their_way)
 	c = client_new(w, PORT, NULL);
 	cr_assert(world_until(w, WORLD_S / 2, c->handshake_done), "it had to send again");
 	cr_assert_eq(w->counters.drop_quic_limit, 0);
+}
+
+static void
+take_all_descriptors(void)
+{
+	const struct rlimit few = {.rlim_cur = 256, .rlim_max = 256};
+
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
+	while (open("/", O_PATH | O_CLOEXEC) >= 0)
+		;
+}
+
+Test(endpoint, descriptors_run_out_each_handshake_finds_one)
+{
+	int fd;
+
+	qp_quic_tls_make_room(); /* while there are some */
+	take_all_descriptors();
+	for (unsigned i = 0; i < 4; i++) {
+		qp_quic_tls_make_room();
+		fd = open("/", O_PATH | O_CLOEXEC);
+		cr_assert_geq(fd, 0, "handshake %u has none", i);
+		close(fd);
+	}
 }
 
 /* It sends again, and its packet finds the successor, which has room. */
