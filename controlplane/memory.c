@@ -14,11 +14,17 @@
 
 /* The loop waits. Before us may be one that starts EAL, and hangs: for 3 s the port owner waits, too. */
 #define PATIENCE_MS 5000u
+/*
+ * One that has not answered is not waited for again so soon: a data plane's end
+ * has several questions, and the service manager's watchdog 10 s.
+ */
+#define SILENCE_NS 10000000000ull
 
 static char instance[32];
 static int owner = -1;
 /* The port owner is of a release that cannot be asked. */
 static bool ourselves;
+static uint64_t silent_since_ns; /* 0: it has answered */
 static struct qp_loop *loop;
 static struct qp_watch watch = QP_WATCH_NONE;
 
@@ -55,10 +61,12 @@ on_answer(void *ctx, uint32_t events)
 
 	(void)ctx;
 	(void)events;
-	if (err == 0)
+	if (err == 0) {
+		silent_since_ns = 0;
 		note(&told);
-	else if (err != QP_E_AGAIN)
+	} else if (err != QP_E_AGAIN) {
 		let_go();
+	}
 }
 
 void
@@ -94,18 +102,40 @@ qp_memory_attached(struct qp_errmsg *msg)
 	return owner < 0 ? 0 : qp_owner_link_ask(owner, QP_OWNER_ATTACHED, &told, msg);
 }
 
+/* It lives, and hangs. */
+static bool
+is_silent(void)
+{
+	return silent_since_ns != 0 && qp_now_ns() - silent_since_ns < SILENCE_NS;
+}
+
 /* Whether it can be asked; a new connection when it has not answered once. */
 static bool
 is_there(void)
 {
 	struct qp_errmsg msg;
 	struct qp_loop *of = loop;
+	int err;
 
 	if (owner >= 0 || ourselves || instance[0] == '\0')
 		return owner >= 0;
-	if (qp_owner_link_open(instance, &owner, &msg) == 0 && of != NULL)
+	err = qp_owner_link_open(instance, &owner, &msg);
+	if (err == QP_E_AGAIN)
+		silent_since_ns = qp_now_ns();
+	if (err == 0 && of != NULL)
 		qp_memory_watch(of);
 	return owner >= 0;
+}
+
+/* What it answers some time ends its silence; the answer itself is nobody's. */
+static void
+fall_silent(void)
+{
+	struct qp_errmsg msg;
+
+	silent_since_ns = qp_now_ns();
+	if (is_there())
+		(void)qp_owner_link_send(owner, QP_OWNER_LIST, 0, NULL, 0, &msg);
 }
 
 /* Answers to earlier questions come first. False: there is nobody to ask, or no answer. */
@@ -115,11 +145,13 @@ ask(enum qp_owner_ask_type type, uint32_t server_id, const char *name, struct qp
 	struct qp_errmsg msg;
 	int err;
 
-	if (!is_there())
+	if (is_silent() || !is_there())
 		return false;
 	err = qp_owner_link_send(owner, type, server_id, name, 0, &msg);
 	while (err == 0) {
 		err = qp_owner_link_receive(owner, PATIENCE_MS, told, &msg);
+		if (err == 0)
+			silent_since_ns = 0;
 		if (err == 0 && told->type == (uint32_t)type)
 			return told->ok == 1;
 		if (err == 0)
@@ -128,6 +160,8 @@ ask(enum qp_owner_ask_type type, uint32_t server_id, const char *name, struct qp
 	qp_log(QP_LOG_ERROR, "cannot ask the port owner about its memory",
 		QP_LOG_STR("reason", msg.text));
 	let_go();
+	if (err == QP_E_AGAIN)
+		fall_silent();
 	return false;
 }
 
@@ -144,7 +178,7 @@ qp_memory_zone(const char *name, size_t *bytes)
 	if (ask(QP_OWNER_FIND, 0, name, &told)) {
 		n = told.bytes;
 		at = (const void *)(uintptr_t)told.address;
-	} else if (!is_there()) {
+	} else if (!is_silent() && !is_there() && !is_silent()) {
 		/* Reading the list of zones takes a lock, which is nobody's any more. */
 		at = qp_genmem_find(name, &n);
 	}

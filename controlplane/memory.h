@@ -14,6 +14,8 @@
  * once a process as EAL. Questions wait while another process starts EAL, a
  * fifth of a second. A port owner of an earlier release cannot be asked: then
  * this process does it by itself; one that is dead leaves the memory as it is.
+ * One that has not answered within 5 s is not waited for again before it has, or
+ * 10 s later: what would be asked meanwhile counts as not answered.
  * Main thread.
  */
 

@@ -167,6 +167,28 @@ def test_one_that_does_not_answer_is_told_of_and_nothing_drains(host):
         os.kill(owner, signal.SIGCONT)
     assert status == 409 and "the port owner does not answer" in problem["detail"], problem
     assert states(gateway) == before
+    drain = lambda: call(gateway, "DrainDataPlane", dp_id=before["ACTIVE"])[0] == 200  # noqa: E731
+    eventually(drain, 5, what="it is asked again as soon as it answers")
+    gateway.end()
+
+
+def test_data_plane_that_dies_while_it_does_not_answer(host):
+    """The control plane waits once, not for each question: a service manager's watchdog gives it 10 s."""
+    gateway = Gateway(host, new_port())
+    owner = owner_of(gateway)
+    (row,) = call(gateway, "ListDataPlanes")[1]["data_planes"]
+    os.kill(owner, signal.SIGSTOP)
+    try:
+        os.kill(row["pid"], signal.SIGKILL)
+        start = time.monotonic()
+        gateway.wait_for_line("data plane died")
+        eventually(lambda: call(gateway, "ListDataPlanes")[0] == 200, what="it answers")
+        took = time.monotonic() - start
+    finally:
+        os.kill(owner, signal.SIGCONT)
+    assert took < 9, f"{took:.1f} s"
+    eventually(gateway.healthy, 40, what="another one serves")
+    gateway.wait_for_line("memory is free again")
     gateway.end()
 
 
