@@ -15,7 +15,9 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
+#include "controlplane/eal.h"
 #include "controlplane/gateway_internal.h"
+#include "controlplane/memory.h"
 #include "controlplane/reexec.h"
 
 /* In which the new program says whether it can run. */
@@ -82,6 +84,15 @@ pass_listener(struct qp_http *h, const char *name)
 	close(fd);
 }
 
+/* Neither the next program nor, if that one gives up, this one anew can attach to one that hangs. */
+static bool
+can_attach(const struct qp_gateway *g)
+{
+	uint64_t used, left;
+
+	return !qp_owner_alive(g->owner) || !qp_eal_attached() || qp_memory_usage(0, &used, &left);
+}
+
 static void
 begin_clearing(struct qp_gateway *g)
 {
@@ -145,8 +156,13 @@ on_timer(void *ctx)
 		qp_child_signal(&u->probe, SIGKILL);
 		return;
 	}
-	if (u->state == QP_UPGRADE_SETTLING && qp_supervisor_settled(g->supervisor))
+	if (u->state == QP_UPGRADE_SETTLING && qp_supervisor_settled(g->supervisor)) {
+		if (!can_attach(g)) {
+			give_up(g, "the port owner does not answer");
+			return;
+		}
 		begin_clearing(g);
+	}
 	if (u->state == QP_UPGRADE_CLEARING && !is_busy(g))
 		go(g);
 	else

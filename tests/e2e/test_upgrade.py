@@ -138,6 +138,21 @@ def test_gateway_that_is_ended_while_it_takes_over_ends_in_order(host):
     assert "the port owner takes too long" not in gateway.output(), "it had to be killed"
 
 
+def test_upgrade_is_refused_while_the_port_owner_hangs(host):
+    """Nobody could attach to its memory: neither the new one nor, afterwards, the one before."""
+    gateway = Gateway(host, new_port())
+    owner = pid_of(gateway, "quicport-port-owner")
+    os.kill(owner, signal.SIGSTOP)
+    try:
+        gateway.send(signal.SIGUSR2)
+        gateway.wait_for_line("this one goes on as it was.*the port owner does not answer")
+    finally:
+        os.kill(owner, signal.SIGCONT)
+    upgrade(gateway)
+    eventually(gateway.healthy, what="it serves")
+    gateway.end()
+
+
 def test_data_plane_that_cannot_be_started_at_once_is_started_later(host, programs):
     """The one that runs is its predecessor's; the program is away while a package is put in its place."""
     gateway = Gateway(host, new_port())
