@@ -13,7 +13,6 @@ import shutil
 import subprocess
 import tempfile
 import threading
-import time
 
 from harness import PATIENCE_S, eventually
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Callable
 
 from harness import eventually
-from storm import call, listed, planes, processes
+from storm import listed, planes, processes
 
 
 @dataclass
@@ -172,7 +172,7 @@ def replace_port_owner(scene, chance):
         os.kill(owner, signal.SIGKILL)
         eventually(lambda: not processes(scene.gateway, "port-owner"), what="the port owner is gone")
     before = processes(scene.gateway, "data-plane")
-    assert call(scene.gateway, "ReplacePortOwner")[0] == 200
+    assert scene.gateway.call("ReplacePortOwner")[0] == 200
     eventually(lambda: not set(before) & set(processes(scene.gateway, "data-plane")), what="all have ended")
     return set(scene.ports)
 

@@ -299,15 +299,27 @@ class Gateway(Process):
         raise AssertionError(f"no run folder of pid {self.pid} in /run/quicport")
 
     def get(self, path):
+        return self.ask("GET", path)
+
+    def ask(self, method, path, body=None, headers=None):
+        """Status and body; OSError when there is no whole answer."""
         with self.host.inside():
             connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
             connection.connect()
         try:
-            connection.request("GET", path)
+            connection.request(method, path, body, headers or {})
             answer = connection.getresponse()
             return answer.status, answer.read().decode()
+        except http.client.HTTPException as cut:
+            raise ConnectionError(f"{method} {path}: {cut!r}") from cut
         finally:
             connection.close()
+
+    def call(self, name, **args):
+        """Status and answer of one call of the private API."""
+        status, body = self.ask("POST", f"/api/v1/admin/{name}", json.dumps(args),
+                                {"Content-Type": "application/json"})  # fmt: skip
+        return status, json.loads(body)
 
     def healthy(self):
         try:

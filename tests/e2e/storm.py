@@ -9,7 +9,6 @@ import glob
 import itertools
 import json
 import os
-import socket
 import subprocess
 import threading
 from pathlib import Path
@@ -74,26 +73,10 @@ def ahead_of_others():
         preferred.end()
 
 
-def call(gateway, name, **args):
-    """Status and answer of one call of the private API."""
-    body = json.dumps(args).encode()
-    with gateway.host.inside():
-        sock = socket.create_connection((LO, gateway.port), 5)
-    with sock:
-        sock.sendall(b"POST /api/v1/admin/%s HTTP/1.1\r\nHost: localhost\r\n"
-                     b"Content-Type: application/json\r\nContent-Length: %d\r\n"
-                     b"Connection: close\r\n\r\n%s" % (name.encode(), len(body), body))  # fmt: skip
-        text = b""
-        while data := sock.recv(65536):
-            text += data
-    head, _, body = text.partition(b"\r\n\r\n")
-    return int(head.split()[1]), json.loads(body)
-
-
 def listed(gateway, name, key):
     """Rows of a list of the private API; [] while nobody answers."""
     try:
-        return call(gateway, name)[1][key]
+        return gateway.call(name)[1][key]
     except (OSError, ValueError, IndexError, KeyError):
         return []
 

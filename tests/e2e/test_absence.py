@@ -163,14 +163,14 @@ def test_data_plane_whose_last_tunnel_ends_in_the_absence_ends(host):
 
 def test_draining_data_plane_ends_in_the_absence_and_the_other_stays(host):
     gateway = Gateway(host, new_port(), "--orphan-timeout", "2", "--memory", "240")
-    from test_drain import call, planes
+    from test_drain import planes
 
     inside = new_port()
     first = Client(host, f"{LO}:{gateway.port}", new_port(), inside, name="first")
     first.wait_for_line("forward open")
     (old,) = planes(gateway)
     (old_pid,) = data_planes(gateway)
-    assert call(gateway, "DrainDataPlane", dp_id=old)[0] == 200
+    assert gateway.call("DrainDataPlane", dp_id=old)[0] == 200
     eventually(lambda: sorted(planes(gateway).values()) == ["ACTIVE", "DRAINING"], what="DRAINING")
     second = Client(host, f"{LO}:{gateway.port}", new_port(), inside, name="second")
     second.wait_for_line("forward open")
@@ -219,7 +219,7 @@ def counters(gateway):
 
 @pytest.mark.parametrize("how", ["killed", "upgraded"] if FULL else ["killed"])
 def test_counters_go_on(host, how):
-    from test_drain import call, planes
+    from test_drain import planes
 
     args = ("--memory", "240")
     gateway = Gateway(host, new_port(), *args)
@@ -231,7 +231,7 @@ def test_counters_go_on(host, how):
     assert wrong.wait() != 0
     assert host.load(LO, outside, "--echo", "--send", 100_000, "--half-close")["ok"] == 1
     (old,) = planes(gateway)
-    assert call(gateway, "DrainDataPlane", dp_id=old)[0] == 200
+    assert gateway.call("DrainDataPlane", dp_id=old)[0] == 200
     client.stop()
     eventually(lambda: old not in planes(gateway), what="one has ended")
     client = Client(host, f"{LO}:{gateway.port}", outside, inside, name="second")
@@ -263,14 +263,14 @@ def test_counters_go_on(host, how):
 
 def test_data_plane_that_died_in_the_absence_is_counted_once(host):
     gateway = Gateway(host, new_port(), "--memory", "240")
-    from test_drain import call, planes
+    from test_drain import planes
 
     inside = new_port()
     first = Client(host, f"{LO}:{gateway.port}", new_port(), inside, name="first")
     first.wait_for_line("forward open")
     (old_pid,) = data_planes(gateway)
     (old,) = planes(gateway)
-    assert call(gateway, "DrainDataPlane", dp_id=old)[0] == 200
+    assert gateway.call("DrainDataPlane", dp_id=old)[0] == 200
     eventually(lambda: sorted(planes(gateway).values()) == ["ACTIVE", "DRAINING"], what="DRAINING")
     before = counters(gateway)
     gateway.kill()

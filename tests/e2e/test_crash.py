@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -30,22 +29,8 @@ libc = ctypes.CDLL(None, use_errno=True)
 libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
 
 
-def call(gateway, name, **args):
-    body = json.dumps(args).encode()
-    with gateway.host.inside():
-        sock = socket.create_connection((LO, gateway.port), 5)
-    with sock:
-        sock.sendall(b"POST /api/v1/admin/%s HTTP/1.1\r\nHost: localhost\r\n"
-                     b"Content-Type: application/json\r\nContent-Length: %d\r\n"
-                     b"Connection: close\r\n\r\n%s" % (name.encode(), len(body), body))  # fmt: skip
-        text = b""
-        while data := sock.recv(65536):
-            text += data
-    return json.loads(text.partition(b"\r\n\r\n")[2])
-
-
 def planes(gateway):
-    return call(gateway, "ListDataPlanes")["data_planes"]
+    return gateway.call("ListDataPlanes")[1]["data_planes"]
 
 
 def pid_of(gateway, state="ACTIVE"):
@@ -113,7 +98,7 @@ def tunnel_on(host, gateway, **kind):
 def drain(gateway, pid):
     """The ACTIVE data plane hands over; waits for its successor."""
     dp_id = next(row["dp_id"] for row in planes(gateway) if row["pid"] == pid)
-    assert call(gateway, "DrainDataPlane", dp_id=dp_id) == {"status": "draining"}
+    assert gateway.call("DrainDataPlane", dp_id=dp_id) == (200, {"status": "draining"})
     replaced(gateway, pid, ACTIVE_S)
 
 

@@ -4,7 +4,6 @@ A data plane is drained under load: it carries on what it has, a new one takes n
 ends by itself with its last tunnel.
 """
 
-import json
 import socket
 import threading
 import time
@@ -14,28 +13,13 @@ from harness import Client, Gateway, eventually, new_port
 LO = "127.0.0.1"
 
 
-def call(gateway, name, **args):
-    body = json.dumps(args).encode()
-    with gateway.host.inside():
-        sock = socket.create_connection((LO, gateway.port), 5)
-    with sock:
-        sock.sendall(b"POST /api/v1/admin/%s HTTP/1.1\r\nHost: localhost\r\n"
-                     b"Content-Type: application/json\r\nContent-Length: %d\r\n"
-                     b"Connection: close\r\n\r\n%s" % (name.encode(), len(body), body))  # fmt: skip
-        text = b""
-        while data := sock.recv(65536):
-            text += data
-    head, _, body = text.partition(b"\r\n\r\n")
-    return int(head.split()[1]), json.loads(body)
-
-
 def planes(gateway):
-    return {row["dp_id"]: row["state"] for row in call(gateway, "ListDataPlanes")[1]["data_planes"]}
+    return {row["dp_id"]: row["state"] for row in gateway.call("ListDataPlanes")[1]["data_planes"]}
 
 
 def generations_of_tunnels(gateway):
     """How many tunnels each data plane has."""
-    ids = [row["dp_id"] for row in call(gateway, "ListTunnels")[1]["tunnels"]]
+    ids = [row["dp_id"] for row in gateway.call("ListTunnels")[1]["tunnels"]]
     return {dp_id: ids.count(dp_id) for dp_id in ids}
 
 
@@ -60,11 +44,11 @@ def test_drained_data_plane_loses_nothing(host):
         "--parallel", 2, deadline=90)))  # fmt: skip
     bulk.start()
     eventually(lambda: gateway.metric("quicport_bytes_sent_total") > 1_000_000, what="bulk runs")
-    assert call(gateway, "DrainDataPlane", dp_id=old) == (200, {"status": "draining"})
+    assert gateway.call("DrainDataPlane", dp_id=old) == (200, {"status": "draining"})
     eventually(lambda: sorted(planes(gateway).values()) == ["ACTIVE", "DRAINING"], what="DRAINING")
     assert bulk.is_alive(), "the transfer was over too soon to show anything"
     assert planes(gateway)[old] == "DRAINING"
-    assert call(gateway, "DrainDataPlane", dp_id=old)[0] == 409
+    assert gateway.call("DrainDataPlane", dp_id=old)[0] == 409
 
     assert echoes(host, outside), "a new outside connection to the old tunnel"
     second = Client(host, f"{LO}:{gateway.port}", later, inside, name="later")
@@ -91,7 +75,7 @@ def test_workers_end_together_with_the_last_tunnel(host):
     for client, port in zip(clients, ports):
         client.opens(host, LO, port)
     (old,) = planes(gateway)
-    assert call(gateway, "DrainDataPlane", dp_id=old)[0] == 200
+    assert gateway.call("DrainDataPlane", dp_id=old)[0] == 200
     eventually(lambda: sorted(planes(gateway).values()) == ["ACTIVE", "DRAINING"], what="DRAINING")
     assert all(echoes(host, port) for port in ports)
     for client in clients[1:]:
@@ -112,7 +96,7 @@ def test_drain_timeout_moves_the_client(host):
     client = Client(host, f"{LO}:{gateway.port}", outside, inside, reconnect=True)
     client.opens(host, LO, outside)
     (old,) = planes(gateway)
-    assert call(gateway, "DrainDataPlane", dp_id=old)[0] == 200
+    assert gateway.call("DrainDataPlane", dp_id=old)[0] == 200
     eventually(lambda: old not in planes(gateway), what="the old one has ended")
     client.opens(host, LO, outside)
     (new,) = planes(gateway)
@@ -125,7 +109,7 @@ def test_drain_timeout_moves_the_client(host):
 def test_memory_for_one_data_plane_only_is_told(host):
     gateway = Gateway(host, new_port(), "--memory", "80")
     (only,) = planes(gateway)
-    status, problem = call(gateway, "DrainDataPlane", dp_id=only)
+    status, problem = gateway.call("DrainDataPlane", dp_id=only)
     assert status == 409
     assert "raise --memory" in problem["detail"]
     assert planes(gateway) == {only: "ACTIVE"}
@@ -171,7 +155,7 @@ def test_after_the_timeout_tunnels_leave_in_good_order(host):
 
     talker = threading.Thread(target=talk)
     talker.start()
-    assert call(gateway, "DrainDataPlane", dp_id=old)[0] == 200
+    assert gateway.call("DrainDataPlane", dp_id=old)[0] == 200
     try:
         eventually(left, within=60, what="all have left")
     finally:

@@ -7,7 +7,7 @@ live on; a newcomer that fails changes nothing.
 import signal
 
 from harness import BUILD, Client, Gateway, eventually, new_port
-from test_drain import LO, call, echoes, generations_of_tunnels, planes
+from test_drain import LO, echoes, generations_of_tunnels, planes
 from test_upgrade import programs, replace  # noqa: F401
 
 
@@ -97,7 +97,7 @@ def test_signals_that_come_while_one_starts_are_one_more(host, programs):  # noq
         eventually(lambda: gateway.output().count("SIGHUP is done afterwards") == count,
                    what="it is remembered")  # fmt: skip
     (old,) = (dp_id for dp_id, state in planes(gateway).items() if state == "ACTIVE")
-    assert call(gateway, "DrainDataPlane", dp_id=old)[0] == 409
+    assert gateway.call("DrainDataPlane", dp_id=old)[0] == 409
     done = 'quicport_handovers_total{result="done"} 2\n'
     eventually(lambda: done in gateway.get("/metrics")[1], what="two changes")
     eventually(lambda: list(planes(gateway).values()) == ["ACTIVE"], what="only the last is left")
@@ -111,26 +111,26 @@ def test_options_count_for_the_next_data_plane(host, logs):
     gateway = Gateway(host, new_port(), "--config", config)
 
     def setting(name):
-        rows = call(gateway, "GetConfig")[1]["settings"]
+        rows = gateway.call("GetConfig")[1]["settings"]
         return next(row["value"] for row in rows if row["name"] == name)
 
     config.write_text("quic-idle-timeout: 78\nworkers: 2\nlease-time: 5\n")
-    detail = call(gateway, "ReloadConfig")[1]["detail"]
+    detail = gateway.call("ReloadConfig")[1]["detail"]
     assert "quic-idle-timeout stays at 77 until data planes change (SIGHUP), not 78" in detail
     assert "lease-time stays at" in detail and "until a restart" in detail
     assert setting("workers") == "1"
     new = hand_over_alone(gateway)
-    assert call(gateway, "GetDataPlaneStatus", dp_id=new)[1]["workers"] == 2
+    assert gateway.call("GetDataPlaneStatus", dp_id=new)[1]["workers"] == 2
     assert (setting("workers"), setting("quic-idle-timeout")) == ("2", "78")
 
     # By the API, too; and a mistake in the file stops all of it.
     config.write_text("workers: 1\n")
-    assert call(gateway, "DrainDataPlane", dp_id=new) == (200, {"status": "draining"})
+    assert gateway.call("DrainDataPlane", dp_id=new) == (200, {"status": "draining"})
     eventually(lambda: new not in planes(gateway), what="the one with two workers has ended")
     (last,) = planes(gateway)
-    assert call(gateway, "GetDataPlaneStatus", dp_id=last)[1]["workers"] == 1
+    assert gateway.call("GetDataPlaneStatus", dp_id=last)[1]["workers"] == 1
     config.write_text("workers: 1\nworkers-of-the-world: 2\n")
-    status, problem = call(gateway, "DrainDataPlane", dp_id=last)
+    status, problem = gateway.call("DrainDataPlane", dp_id=last)
     assert status == 400 and problem["line"] == 2, problem
     gateway.send(signal.SIGHUP)
     eventually(lambda: gateway.output().count("nothing was reloaded") == 2, what="refused again")

@@ -7,7 +7,7 @@ import pytest
 
 from apikit import Api, Events
 from harness import BUILD, Client, Gateway, eventually, new_port
-from test_drain import LO, call, echoes, planes
+from test_drain import LO, echoes, planes
 from test_upgrade import programs, replace  # noqa: F401
 
 # A data plane of a release far from this one: it asks to attach, and speaks version 99 only.
@@ -48,7 +48,7 @@ def test_newcomer_that_fails(host, programs, case):  # noqa: F811
 
     sync = case in ("cannot be executed", "is no program")
     if sync:
-        status, problem = call(gateway, "DrainDataPlane", dp_id=old)
+        status, problem = gateway.call("DrainDataPlane", dp_id=old)
         assert status == 500 and why in problem["detail"], problem
         result = 'quicport_handovers_total{result="refused"}'
     else:
@@ -62,7 +62,7 @@ def test_newcomer_that_fails(host, programs, case):  # noqa: F811
     assert planes(gateway) == {old: "ACTIVE"}
     assert gateway.metric("quicport_data_plane_deaths_total") == 0
     assert client.running() and echoes(host, outside)
-    status = call(gateway, "GetDataPlaneStatus", dp_id=old)[1]
+    status = gateway.call("GetDataPlaneStatus", dp_id=old)[1]
     assert why in status["handover_error"], status
 
     # The right program again: all goes on from there.
@@ -70,6 +70,6 @@ def test_newcomer_that_fails(host, programs, case):  # noqa: F811
     gateway.send(signal.SIGHUP)
     eventually(lambda: sorted(planes(gateway).values()) == ["ACTIVE", "DRAINING"], what="it drains")
     assert planes(gateway)[old] == "DRAINING" and echoes(host, outside)
-    assert "handover_error" not in call(gateway, "GetDataPlaneStatus", dp_id=old)[1]
+    assert "handover_error" not in gateway.call("GetDataPlaneStatus", dp_id=old)[1]
     client.stop()
     gateway.end()

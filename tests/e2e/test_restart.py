@@ -17,7 +17,7 @@ import pytest
 
 from harness import FULL, Client, Gateway, eventually, files_of, new_port
 from test_absence import counters, data_planes
-from test_drain import call, planes
+from test_drain import planes
 from test_takeover import Visitor, next_gateway, rows_of, tunnels
 
 LO = "127.0.0.1"
@@ -112,7 +112,7 @@ def test_killed_during_a_handover(scene, moment):
         gateway = scene.gateway
         had = set(data_planes(gateway))
         active = [dp for dp, state in planes(gateway).items() if state == "ACTIVE"]
-        assert call(gateway, "DrainDataPlane", dp_id=active[0])[0] == 200
+        assert gateway.call("DrainDataPlane", dp_id=active[0])[0] == 200
         if moment == "started":
             assert look_for(lambda g=gateway, h=had: set(data_planes(g)) - h)
         elif moment != "asked":

@@ -13,7 +13,7 @@ import pytest
 
 import harness
 from harness import BUILD, Client, Gateway, eventually, files_of, new_port
-from test_drain import call, echoes, generations_of_tunnels, planes
+from test_drain import echoes, generations_of_tunnels, planes
 from test_takeover import next_gateway, tunnels
 from test_telemetry import Telemetry
 
@@ -88,13 +88,13 @@ class Scene:
         assert self.gateway.metric("quicport_tunnels_active") == 1
         assert self.gateway.metric("quicport_tcp_passive_opens_total") > 0
         assert self.gateway.metric("quicport_worker_loops_total") > 0
-        (row,) = call(self.gateway, "ListDataPlanes")[1]["data_planes"]
+        (row,) = self.gateway.call("ListDataPlanes")[1]["data_planes"]
         assert row["active_tunnels"] == 1 and row["bytes_sent"] >= carried
         assert echoes(self.host, self.outside)
 
     def hand_over(self):
         """To the data plane that is installed now; its id."""
-        assert call(self.gateway, "DrainDataPlane", dp_id=self.old)[0] == 200
+        assert self.gateway.call("DrainDataPlane", dp_id=self.old)[0] == 200
         eventually(lambda: sorted(planes(self.gateway).values()) == ["ACTIVE", "DRAINING"],
                    what="DRAINING")  # fmt: skip
         later = new_port()
@@ -177,7 +177,7 @@ def test_control_plane_of_before_takes_over_and_hands_over(host, logs, releases)
     scene.client.stop()
     eventually(lambda: planes(scene.gateway) == {new: "ACTIVE"}, what="the old one has ended")
     releases.install(data_plane=THIS)
-    assert call(scene.gateway, "DrainDataPlane", dp_id=new)[0] == 200
+    assert scene.gateway.call("DrainDataPlane", dp_id=new)[0] == 200
     eventually(lambda: sorted(planes(scene.gateway).values()) == ["ACTIVE", "DRAINING"],
                what="DRAINING")  # fmt: skip
     second.stop()
@@ -208,7 +208,7 @@ def test_control_plane_two_versions_off_is_refused_and_harms_nobody(host, logs, 
 def test_data_plane_two_versions_off_changes_nothing(host, logs, releases):
     scene = Scene(host, logs)
     releases.install(data_plane=AFTER_NEXT)
-    assert call(scene.gateway, "DrainDataPlane", dp_id=scene.old)[0] == 200
+    assert scene.gateway.call("DrainDataPlane", dp_id=scene.old)[0] == 200
     scene.gateway.wait_for_line("the data plane speaks ring protocol 5 to 6, this control plane "
                                 "3 to 4: install both from one release, or from two that follow")
     eventually(lambda: planes(scene.gateway) == {scene.old: "ACTIVE"}, what="it serves as before")
