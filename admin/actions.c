@@ -130,9 +130,8 @@ drain_data_plane(const struct qpa_command *c, int argc, char **argv)
 	return qpa_act(c, &o, "DrainDataPlane", json_pack("{s:s}", "dp_id", words.v[0]), qpa_show_status);
 }
 
-/* A question on the terminal; without one, --yes is what says so. */
 static bool
-is_sure(const char *question)
+ask(const char *question)
 {
 	char answer[16];
 
@@ -140,6 +139,16 @@ is_sure(const char *question)
 		return false;
 	fprintf(stderr, "%s [y/N] ", question);
 	return fgets(answer, sizeof(answer), stdin) != NULL && (answer[0] == 'y' || answer[0] == 'Y');
+}
+
+/* A question on the terminal; without one, --yes is what says so. */
+static bool
+is_sure(const char *command, bool yes, const char *question)
+{
+	if (yes || ask(question))
+		return true;
+	fprintf(stderr, "%s: nothing is done without a yes: --yes says it without a terminal\n", command);
+	return false;
 }
 
 static int
@@ -159,11 +168,8 @@ shutdown_data_plane(const struct qpa_command *c, int argc, char **argv)
 		.positional = &words};
 
 	qpa_act_parse(&cmd, argc, argv, 1, 1, "one DP_ID, as list-data-planes shows them");
-	if (!yes && !is_sure("This cuts all its tunnels and connections. End it?")) {
-		fprintf(stderr, "%s: nothing is done without a yes: --yes says it without a terminal\n",
-			name);
+	if (!is_sure(name, yes, "This cuts all its tunnels and connections. End it?"))
 		return QPA_EXIT_FAILED;
-	}
 	return qpa_act(c, &o, "ShutdownDataPlane", json_pack("{s:s}", "dp_id", words.v[0]), qpa_show_status);
 }
 
@@ -183,11 +189,8 @@ replace_port_owner(const struct qpa_command *c, int argc, char **argv)
 			   "themselves and get their ports back."};
 
 	qpa_act_parse(&cmd, argc, argv, 0, 0, "no argument");
-	if (!yes && !is_sure("This cuts all tunnels and connections of the gateway. Replace it?")) {
-		fprintf(stderr, "%s: nothing is done without a yes: --yes says it without a terminal\n",
-			name);
+	if (!is_sure(name, yes, "This cuts all tunnels and connections of the gateway. Replace it?"))
 		return QPA_EXIT_FAILED;
-	}
 	return qpa_act(c, &o, "ReplacePortOwner", NULL, qpa_show_status);
 }
 
