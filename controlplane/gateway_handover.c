@@ -14,15 +14,17 @@
 #include "controlplane/gateway_internal.h"
 #include "controlplane/reload.h"
 
-/* Before SIGHUP is acted upon, and once it has been: systemd 253 and later wait for the time. */
-static void
-tell_service_manager(const struct qp_gateway *g, bool reloading)
+void
+qp_gateway_tell_reloading(void)
 {
-	if (reloading)
-		sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu",
-			(unsigned long long)(qp_now_ns() / 1000u));
-	else
-		sd_notify(0, g->started ? "READY=1" : "STATUS=starting");
+	sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)(qp_now_ns() / 1000u));
+}
+
+/* SIGHUP has been acted upon. */
+static void
+tell_reloaded(const struct qp_gateway *g)
+{
+	sd_notify(0, g->started ? "READY=1" : "STATUS=starting");
 }
 
 static void
@@ -104,7 +106,7 @@ read_for_whoever_comes(struct qp_gateway *g)
 	if (read_configuration(g, "signal", &msg) == 0)
 		g->handover.again = true;
 	forget_before(g);
-	tell_service_manager(g, false);
+	tell_reloaded(g);
 }
 
 static void
@@ -113,10 +115,10 @@ hang_up(struct qp_gateway *g)
 	const struct qp_generation *gen = qp_supervisor_active(g->supervisor);
 	struct qp_errmsg msg;
 
-	tell_service_manager(g, true);
+	qp_gateway_tell_reloading();
 	if (g->o->no_auto_dataplane) {
 		(void)qp_gateway_reload(g, "signal", NULL, &msg);
-		tell_service_manager(g, false);
+		tell_reloaded(g);
 		return;
 	}
 	if (gen == NULL) {
@@ -126,13 +128,13 @@ hang_up(struct qp_gateway *g)
 	if (qp_supervisor_may_drain(g->supervisor, gen->server_id, &msg) != 0) {
 		g->handover.refused++;
 		qp_gateway_tell_drain_failed(g, gen, msg.text);
-		tell_service_manager(g, false);
+		tell_reloaded(g);
 		return;
 	}
 	g->handover.by_signal = true;
 	if (qp_gateway_hand_over(g, "signal", gen->server_id, &msg) != 0) {
 		g->handover.by_signal = false;
-		tell_service_manager(g, false);
+		tell_reloaded(g);
 	}
 }
 
@@ -177,7 +179,7 @@ qp_gateway_handed_over(struct qp_gateway *g, const char *why)
 		h->why[0] = '\0';
 	}
 	if (h->by_signal)
-		tell_service_manager(g, false);
+		tell_reloaded(g);
 	h->by_signal = false;
 	qp_gateway_may_hand_over(g);
 }

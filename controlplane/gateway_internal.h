@@ -141,6 +141,8 @@ int qp_gateway_api_reload(struct qp_gateway *g, struct qp_errmsg *msg);
 void qp_gateway_api_close(struct qp_gateway *g);
 
 /* gateway_handover.c: the configuration is read again, then a new data plane takes over. */
+/* The service manager hears that a change begins: systemd 253 and later wait for the time. */
+void qp_gateway_tell_reloading(void);
 /* SIGHUP. */
 void qp_gateway_on_hangup(struct qp_gateway *g);
 /* By the API: struct qp_admin's function; ctx is the gateway. */

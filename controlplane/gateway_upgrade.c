@@ -12,7 +12,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 #include "controlplane/eal.h"
@@ -96,13 +95,9 @@ can_attach(const struct qp_gateway *g)
 static void
 begin_clearing(struct qp_gateway *g)
 {
-	char text[64];
-
 	qp_log(QP_LOG_INFO, "becoming the control plane on the disk",
 		QP_LOG_STR("program", qp_reexec_program()));
-	snprintf(text, sizeof(text), "RELOADING=1\nMONOTONIC_USEC=%llu",
-		(unsigned long long)(qp_now_ns() / 1000u));
-	sd_notify(0, text);
+	qp_gateway_tell_reloading();
 	pass_listener(g->private_api, QP_PASS_API);
 	pass_listener(g->private_api_unix, QP_PASS_API_UNIX);
 	g->upgrade.state = QP_UPGRADE_CLEARING;

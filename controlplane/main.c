@@ -134,7 +134,7 @@ main(int argc, char **argv)
 	}
 	if (argc > 3 && strcmp(argv[argc - 3], QP_PROBE_WORD) == 0)
 		return run_probe(argc, argv);
-	if (qp_reexec_remember(argc, argv, &msg) != 0) {
+	if (qp_reexec_remember(argv, &msg) != 0) {
 		fprintf(stderr, "quicport control-plane: %s\n", msg.text);
 		return 1;
 	}

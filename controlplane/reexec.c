@@ -133,9 +133,8 @@ find_program(void)
 }
 
 int
-qp_reexec_remember(int argc, char **argv, struct qp_errmsg *msg)
+qp_reexec_remember(char **argv, struct qp_errmsg *msg)
 {
-	(void)argc;
 	self.words = copy_texts(argv);
 	self.environment = copy_texts(environ);
 	find_program();

@@ -20,7 +20,7 @@
 #define QP_PASS_PREVIOUS "quicport-previous"	 /* the program that has called us */
 
 /* Copies the words and the environment, secrets included, before anybody wipes or moves them. */
-int qp_reexec_remember(int argc, char **argv, struct qp_errmsg *msg);
+int qp_reexec_remember(char **argv, struct qp_errmsg *msg);
 /* We are here by qp_reexec_go, of this process. */
 bool qp_reexec_follows(void);
 /* Our program's file, whatever is there by now. */

@@ -17,7 +17,7 @@ main(int argc, char **argv)
 
 	if (argc > 3 && strcmp(argv[argc - 3], QP_PROBE_WORD) == 0)
 		return dprintf(atoi(argv[argc - 2]), "R") == 1 ? 0 : 1;
-	if (qp_keys_init() != 0 || qp_reexec_remember(argc, argv, &msg) != 0)
+	if (qp_keys_init() != 0 || qp_reexec_remember(argv, &msg) != 0)
 		return 1;
 	fprintf(stderr, "qpbroken: giving back\n");
 	qp_reexec_back();
