@@ -454,6 +454,20 @@ def files_of(instance):
     ]
 
 
+# ---- bytes ----
+
+
+def exactly(sock, size):
+    """So many bytes; ConnectionError when the other end has no more."""
+    got = b""
+    while len(got) < size:
+        part = sock.recv(size - len(got))
+        if not part:
+            raise ConnectionError("end of data")
+        got += part
+    return got
+
+
 # ---- ports ----
 
 _next_port = itertools.count(20000 + (os.getpid() * 37) % 8000)

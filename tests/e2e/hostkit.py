@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 
-from harness import eventually
+from harness import eventually, exactly
 
 
 class Talk(threading.Thread):
@@ -28,13 +28,7 @@ class Talk(threading.Thread):
             while not self.enough.wait(0.02):
                 sent = os.urandom(64)
                 self.sock.sendall(sent)
-                got = b""
-                while len(got) < len(sent):
-                    part = self.sock.recv(len(sent) - len(got))
-                    if not part:
-                        raise ConnectionError("end of data")
-                    got += part
-                if got != sent:
+                if exactly(self.sock, len(sent)) != sent:
                     raise ValueError("other bytes than were sent")
                 self.last = time.monotonic()
                 self.rounds += 1

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import FULL, Client, Gateway, eventually, link, new_port
+from harness import FULL, Client, Gateway, eventually, exactly, link, new_port
 
 GATEWAY = "192.0.2.1"  # on neither link: reached by whichever there is
 GATEWAY6 = "2001:db8::1"
@@ -63,15 +63,9 @@ class Flow(threading.Thread):
                 sent = os.urandom(256 * 1024)
                 sender = threading.Thread(target=self.sock.sendall, args=(sent,), daemon=True)
                 sender.start()
-                got = b""
-                while len(got) < len(sent):
-                    part = self.sock.recv(len(sent) - len(got))
-                    if not part:
-                        raise ConnectionError("end of data")
-                    got += part
-                if got != sent:
+                if exactly(self.sock, len(sent)) != sent:
                     raise ValueError("other bytes than were sent")
-                self.echoed += len(got)
+                self.echoed += len(sent)
         except (OSError, ValueError) as error:
             self.error = error
         finally:
