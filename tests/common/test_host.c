@@ -12,11 +12,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* The rank of this process's session; `fallback` where there is none. */
+/*
+ * The rank of this process's session; `fallback` where there is none: no such
+ * file, nothing in it (what has no session of its own since the first process),
+ * or one that cannot be written.
+ */
 static int
 session_rank(int fallback)
 {
-	FILE *f = fopen("/proc/self/autogroup", "re");
+	bool fixed = access("/proc/self/autogroup", W_OK) != 0 && errno == EROFS;
+	FILE *f = fixed ? NULL : fopen("/proc/self/autogroup", "re");
 	int rank = fallback;
 
 	if (f != NULL) {
@@ -56,7 +61,7 @@ check_rank_that_was_given(void)
 
 	setpriority(PRIO_PROCESS, 0, 10);
 	if (f == NULL || fputs("7", f) < 0 || fclose(f) != 0)
-		return 0; /* this kernel has no ranks for sessions */
+		return 0; /* this session has no rank */
 	qp_host_go_first();
 	return getpriority(PRIO_PROCESS, 0) != 5 || session_rank(7) != 7;
 }

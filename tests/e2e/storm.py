@@ -4,11 +4,13 @@ A gateway under the load of qpstorm, and what a storm needs around it: calls of 
 the processes by their part, and what must be the same after a fault as before it.
 """
 
+import collections
 import contextlib
 import glob
 import itertools
 import json
 import os
+import re
 import subprocess
 import threading
 from pathlib import Path
@@ -16,12 +18,24 @@ from pathlib import Path
 from harness import PATIENCE_S, TOOLS, Process, eventually
 
 LO = "127.0.0.1"
+SessionGroup = collections.namedtuple("SessionGroup", "name rank")
 BAD_ENDS = ("refused", "reset", "timed_out", "ended_early", "unreachable", "corrupt")
 
 
 def program(pid):
     """A process's program by its name, also after the file has been replaced."""
     return os.path.basename(os.readlink(f"/proc/{pid}/exe")).removesuffix(" (deleted)")
+
+
+def session_group(pid):
+    """
+    The group of a process's session, which shares the processors with others' (autogroup): its name and
+    its rank. None where there is none: the kernel has no such file, or it is empty, as for all that
+    came from the first process without a session of their own.
+    """
+    with contextlib.suppress(OSError):
+        match = re.match(r"(/autogroup-\d+) nice (-?\d+)", Path(f"/proc/{pid}/autogroup").read_text())
+        return match and SessionGroup(match[1], int(match[2]))
 
 
 class Preferred(threading.Thread):
@@ -35,10 +49,8 @@ class Preferred(threading.Thread):
 
     def __init__(self):
         super().__init__(daemon=True)
-        self.done, self.ours = threading.Event(), Path("/proc/self/autogroup")
-        if self.ours.exists():
-            self.ours = self.ours.read_text().split()[0]
-            self.start()
+        self.done, self.ours = threading.Event(), getattr(session_group("self"), "name", None)
+        self.start()
 
     def run(self):
         # Each process is looked at a few times only: who reads in /proc holds up those that end.
@@ -52,11 +64,10 @@ class Preferred(threading.Thread):
 
     def prefer(self, pid):
         with contextlib.suppress(OSError):
-            group = Path(f"/proc/{pid}/autogroup")
             if program(pid) in self.PROGRAMS:
-                name, _, nice = group.read_text().split()
-                if name != self.ours and nice == "0":
-                    group.write_text("-5")
+                group = session_group(pid)
+                if group and group.rank == 0 and group.name != self.ours:
+                    Path(f"/proc/{pid}/autogroup").write_text("-5")
 
     def end(self):
         self.done.set()
