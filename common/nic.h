@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef QP_COMMON_NIC_H
+#define QP_COMMON_NIC_H
+
+#include <netinet/in.h>
+#include <stdint.h>
+
+/*
+ * Nic mode's common ground: what port owner, control plane and data planes have
+ * to agree on about dedicated ports. One block in hugepage memory, at the same
+ * address in all of them: the zone QP_NIC_ZONE, which the port owner makes when
+ * it has ports. It outlives data planes and control planes.
+ *
+ * Each field has one writer, named beside it. Readers on the packet path only
+ * read lines that change with configuration, tunnels and generations, never with
+ * packets: no line that a lcore writes for each packet is here. Fields of 32
+ * bits are stored and loaded whole (relaxed, unless said otherwise).
+ */
+#define QP_NIC_ZONE       "qp_nic"
+#define QP_NIC_MAGIC      0x51504e43u /* "QPNC" */
+#define QP_NIC_VERSION    1u          /* a control plane or data plane with another one refuses nic mode */
+#define QP_NIC_MAX_PORTS  8u
+#define QP_NIC_MAX_QUEUES 16u
+#define QP_NIC_MAX_GENS   4u          /* transmit slots: generations that coexist */
+#define QP_NIC_MAX_ADDRS  16u
+#define QP_NIC_MAX_ROUTES 64u
+#define QP_NIC_HANDOFF    512u        /* slots of a hand-off ring; one stays free */
+
+/*
+ * The interface number of a port towards TCP, UDP, QUIC and the control plane,
+ * as a kernel's ifindex is in host mode; and in the marks of frames
+ * (common/classifier.h), which the port puts on what it receives and reads from
+ * what it is to send. Beyond what stands for lo.
+ */
+#define QP_NIC_IFINDEX(port) (0x100u + (port))
+
+/* Writer: the port owner, before it says that it is ready; mtu and link also later. */
+struct qp_nic_port {
+	char name[64];         /* DPDK's: a PCI address or a vdev's name */
+	char driver[32];
+	uint16_t port_id;      /* the same in all processes */
+	uint16_t nrx, ntx;     /* queues; slot s of w workers sends by s * nrx + worker % nrx */
+	uint16_t mtu;          /* IP bytes of a packet, VLAN tag not counted */
+	uint8_t mac[6];
+	int16_t socket;        /* NUMA node, -1: unknown */
+	uint32_t rx_burst, tx_burst;
+	uint64_t rx_offloads, tx_offloads; /* RTE_ETH_*_OFFLOAD_* that are on */
+	uint32_t max_frame_bytes;          /* largest frame that the device cuts itself; 0: it cuts nothing */
+	uint32_t pad;
+};
+
+/* Which generation polls a receive queue. A line of its own: it is read each turn. */
+struct qp_nic_queue {
+	/*
+	 * server_id of the generation that polls it now; 0: nobody. A data plane
+	 * stores its own when `holder` names it and this is 0 (acquire), and 0 when
+	 * `holder` names another one (release). For one that died the control plane
+	 * stores 0 after it has seen it dead.
+	 */
+	uint32_t polled_by;
+	uint32_t pad[15];
+} __attribute__((aligned(64)));
+
+/* A generation, for those that hand packets to it. Writer: the control plane. */
+struct qp_nic_gen {
+	uint32_t server_id;    /* 0: free; written last (release) */
+	uint32_t nworkers;
+	/*
+	 * Its inbound hand-off rings: for producer queue i and own worker j the ring
+	 * at handoff + (i * nworkers + j) * handoff_bytes, single producer, single
+	 * consumer. A producer is whoever polls receive queues of worker number i.
+	 */
+	uint64_t handoff;      /* address */
+	uint32_t handoff_bytes;
+	uint32_t slot;         /* its transmit slot, 0 … QP_NIC_MAX_GENS - 1 */
+};
+
+/* v4-mapped everywhere, prefixes in bits of that form. */
+struct qp_nic_addr {
+	struct in6_addr addr;
+	uint8_t prefix;
+	uint8_t port;          /* index in `port` */
+	uint8_t pad[6];
+};
+
+struct qp_nic_route {
+	struct in6_addr dest;
+	struct in6_addr via;   /* all zero: on the link */
+	uint8_t prefix;
+	uint8_t port;
+	uint8_t pad[6];
+};
+
+/* Per port. */
+struct qp_nic_link {
+	uint16_t vlan;         /* 802.1Q id, 0: untagged */
+	uint16_t mtu;          /* of IP packets, at most the port's */
+	uint8_t accept_ra;     /* 1: routers' advertisements give the IPv6 default route */
+	uint8_t pad[3];
+};
+
+/* Addresses and routes. Writer: the control plane; readers take `seq` before and after (odd: being written). */
+struct qp_nic_net {
+	uint32_t seq;
+	uint32_t naddrs, nroutes, nlinks;
+	struct qp_nic_link link[QP_NIC_MAX_PORTS];
+	struct qp_nic_addr addr[QP_NIC_MAX_ADDRS];
+	struct qp_nic_route route[QP_NIC_MAX_ROUTES]; /* longest prefix first */
+};
+
+/*
+ * Whose a forwarded port is: server_id << 8 | worker, 0: nobody's. The top byte:
+ * 1 + the index of the only address that it answers on, 0: every address.
+ */
+#define QP_NIC_OWNER(server_id, worker) ((uint32_t)(server_id) << 8 | (uint32_t)(worker))
+#define QP_NIC_OWNER_SERVER(owner)      ((owner) >> 8 & 0xffffu)
+#define QP_NIC_OWNER_WORKER(owner)      ((owner) & 0xffu)
+#define QP_NIC_OWNER_ADDR(owner)        ((owner) >> 24)
+
+enum { QP_NIC_TCP = 0, QP_NIC_UDP = 1, QP_NIC_NPROTOCOLS };
+
+struct qp_nic {
+	/* Port owner. */
+	uint32_t magic, version;
+	uint32_t nports, nqueues;             /* nqueues: of each port; workers that can poll */
+	struct qp_nic_port port[QP_NIC_MAX_PORTS];
+	struct qp_nic_queue queue[QP_NIC_MAX_PORTS][QP_NIC_MAX_QUEUES];
+	/* Control plane. */
+	uint32_t holder __attribute__((aligned(64))); /* server_id whose workers are to poll; takes new clients */
+	uint32_t holder_workers;
+	uint16_t quic_port, public_port;      /* host order; public_port 0: none */
+	struct in6_addr quic_addr;            /* all zero: each of its addresses */
+	struct qp_nic_gen gen[QP_NIC_MAX_GENS] __attribute__((aligned(64)));
+	struct qp_nic_net net __attribute__((aligned(64)));
+	uint32_t owner[QP_NIC_NPROTOCOLS][65536] __attribute__((aligned(64))); /* by port, host order */
+};
+
+#endif
