@@ -331,6 +331,13 @@ struct qp_gen_shared {
 	uint64_t main_heartbeat_ns; /* since 4: of the main thread, as a worker's; 0: not told */
 	uint32_t newest;       /* since 4 */
 	uint32_t map_at;       /* since 4: struct qp_shared_map, from the block's start */
+	/*
+	 * Nic mode's hand-off rings (struct qp_nic_gen): from the block's start in
+	 * lines of 64 bytes, and the bytes of each. Told before qp_attach_ready; 0:
+	 * there are none.
+	 */
+	uint32_t handoff_at;
+	uint32_t handoff_bytes;
 	/* Written by the control plane: 1 = it sleeps on its doorbell. Seq_cst as above. */
 	uint32_t d2c_sleeping __attribute__((aligned(64)));
 	uint32_t pad;

@@ -16,7 +16,7 @@
  * packets: no line that a lcore writes for each packet is here. Fields of 32
  * bits are stored and loaded whole (relaxed, unless said otherwise).
  */
-#define QP_NIC_ZONE       "qp_nic"
+#define QP_NIC_ZONE       "qp_nic" /* by name: qp_owner_link's FIND, or rte_memzone_lookup */
 #define QP_NIC_MAGIC      0x51504e43u /* "QPNC" */
 #define QP_NIC_VERSION    1u          /* a control plane or data plane with another one refuses nic mode */
 #define QP_NIC_MAX_PORTS  8u
@@ -61,7 +61,12 @@ struct qp_nic_queue {
 	uint32_t pad[15];
 } __attribute__((aligned(64)));
 
-/* A generation, for those that hand packets to it. Writer: the control plane. */
+/*
+ * A generation, for those that hand packets to it. Writer: the control plane,
+ * before it sends the generation's workers their CONFIG: a worker finds its
+ * transmit slot here. The rings' place is told by the generation's shared block
+ * (struct qp_gen_shared, handoff_at).
+ */
 struct qp_nic_gen {
 	uint32_t server_id;    /* 0: free; written last (release) */
 	uint32_t nworkers;
@@ -70,9 +75,9 @@ struct qp_nic_gen {
 	 * at handoff + (i * nworkers + j) * handoff_bytes, single producer, single
 	 * consumer. A producer is whoever polls receive queues of worker number i.
 	 */
-	uint64_t handoff;      /* address */
+	uint64_t handoff;      /* address; 0: it has none (any more) */
 	uint32_t handoff_bytes;
-	uint32_t slot;         /* its transmit slot, 0 … QP_NIC_MAX_GENS - 1 */
+	uint32_t slot;         /* its transmit slot: the index of this entry */
 };
 
 /* v4-mapped everywhere, prefixes in bits of that form. */
@@ -109,6 +114,27 @@ struct qp_nic_net {
 };
 
 /*
+ * Sources that are kept out, networks of any length: common/nic_block.h reads and
+ * writes it. Writer: the control plane.
+ */
+#define QP_NIC_MAX_BLOCKED   65536u  /* as in host mode (QP_CLS_MAX_BLOCKED) */
+#define QP_NIC_BLOCKED_SLOTS 131072u
+
+struct qp_nic_blocked_slot {
+	uint32_t addr[4];      /* as in memory; host bits are 0 */
+	uint32_t bits;         /* 1 + the prefix's, of the v4-mapped form; 0: free */
+};
+
+struct qp_nic_blocked {
+	uint32_t seq;          /* odd: being written */
+	uint32_t n;            /* 0: nobody is kept out */
+	uint64_t lengths[3];   /* bit N: there are networks of N bits */
+	uint32_t count[129];   /* how many of each; the writer's own */
+	uint32_t pad[3];
+	struct qp_nic_blocked_slot slot[QP_NIC_BLOCKED_SLOTS];
+};
+
+/*
  * Whose a forwarded port is: server_id << 8 | worker, 0: nobody's. The top byte:
  * 1 + the index of the only address that it answers on, 0: every address.
  */
@@ -133,6 +159,7 @@ struct qp_nic {
 	struct qp_nic_gen gen[QP_NIC_MAX_GENS] __attribute__((aligned(64)));
 	struct qp_nic_net net __attribute__((aligned(64)));
 	uint32_t owner[QP_NIC_NPROTOCOLS][65536] __attribute__((aligned(64))); /* by port, host order */
+	struct qp_nic_blocked blocked __attribute__((aligned(64)));
 };
 
 #endif
