@@ -126,4 +126,46 @@
 	X(icmp_mtu_taken, "path MTUs lowered by an ICMP error")                                    \
 	X(icmp_ignored, "ICMP errors about no virtual connection, and those that may pass")
 
+/* The host at layers 2 and 3 on dedicated ports. */
+#define QP_NET_COUNTERS(X)                                                                         \
+	X(neighbours, "neighbours known now")                                                      \
+	X(held, "packets that wait for a neighbour's address now")                                 \
+	X(up, "packets received for TCP, UDP and QUIC")                                            \
+	X(out, "packets sent")                                                                     \
+	X(arp_in, "ARP packets received")                                                          \
+	X(arp_out, "ARP packets sent")                                                             \
+	X(nd_in, "neighbour solicitations and advertisements received")                            \
+	X(nd_out, "neighbour solicitations and advertisements sent")                               \
+	X(echo_replies, "echo requests answered")                                                  \
+	X(echo_limited, "echo requests not answered: too many this second")                        \
+	X(errors_sent, "ICMP errors sent")                                                         \
+	X(errors_limited, "ICMP errors not sent: too many this second")                            \
+	X(neighbours_made, "neighbours entered")                                                   \
+	X(neighbours_evicted, "neighbours forgotten for others")                                   \
+	X(neighbours_failed, "neighbours that did not answer")                                     \
+	X(neighbours_moved, "neighbours that came with another MAC address")                       \
+	X(neighbours_limited, "neighbours not entered: too many this second, or all in use")       \
+	X(conflicts, "packets of another host that claims one of our addresses")                   \
+	X(replicated, "packets about neighbours copied to the other workers")                      \
+	X(replicate_limited, "packets about neighbours not copied: too many this second")          \
+	X(learned, "packets about neighbours that other workers received")                         \
+	X(drop_mac, "frames to another MAC address")                                               \
+	X(drop_vlan, "frames with another VLAN's tag, or without ours")                            \
+	X(drop_ethertype, "frames of no protocol that is spoken here")                             \
+	X(drop_header, "packets whose headers are cut short or contradict each other")             \
+	X(drop_not_local, "packets to an address that is not ours")                                \
+	X(drop_many, "packets to all or many that nobody here listens to")                         \
+	X(drop_martian, "packets from an address that nobody can have")                            \
+	X(drop_spoofed, "packets that claim to come from ourselves")                               \
+	X(drop_options, "packets with IPv4 options or IPv6 extension headers that are not taken")  \
+	X(drop_protocol, "packets of a transport protocol that is not served")                     \
+	X(drop_no_port, "datagrams to a UDP port that nobody is behind")                           \
+	X(drop_arp, "ARP packets that are not well-formed or not for us")                          \
+	X(drop_icmp, "ICMP packets that are wrong, in pieces, or of no use here")                  \
+	X(drop_no_route, "packets to send that no route leads to")                                 \
+	X(drop_unresolved, "packets to send whose neighbour did not answer")                       \
+	X(drop_held, "packets to send beyond those that may wait for a neighbour")                 \
+	X(drop_too_big, "packets to send that are larger than their link takes")                   \
+	X(drop_no_memory, "packets not sent for want of mbufs")
+
 #endif

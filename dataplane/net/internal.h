@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef QP_DATAPLANE_NET_INTERNAL_H
+#define QP_DATAPLANE_NET_INTERNAL_H
+
+#include <rte_ether.h>
+#include <rte_mbuf.h>
+#include <sys/queue.h>
+
+#include "dataplane/bucket.h"
+#include "dataplane/net/net.h"
+#include "dataplane/timer.h"
+
+#define QP_NET_SEC_NS       UINT64_C(1000000000)
+#define QP_NET_MAX_OWN      (QP_NIC_MAX_ADDRS + QP_NIC_MAX_PORTS) /* with a link-local one a port */
+#define QP_NET_MAX_ROUTES   (QP_NIC_MAX_ROUTES + QP_NIC_MAX_ADDRS)
+#define QP_NET_DESTS        2048u  /* destinations remembered; a power of two */
+#define QP_NET_HELD         3u     /* frames of a neighbour that wait */
+#define QP_NET_NO_PORT      0xffu
+#define QP_NET_V6_MIN_MTU   1280u
+#define QP_NET_ETHER_BYTES  14u
+#define QP_NET_ERROR_TOKENS 16u    /* that an ICMP error costs at least */
+#define QP_NET_FRAME_BYTES  60u    /* the shortest, without its checksum */
+
+#define QP_NET_COUNT(net, field) ((net)->counters.field++)
+
+enum qp_own_state {
+	QP_OWN_VALID,
+	QP_OWN_TENTATIVE, /* asked for, not used yet */
+	QP_OWN_DUPLICATE, /* another host has it: not used */
+};
+
+struct qp_net_own {
+	struct qp_ipaddr addr;
+	uint8_t prefix;  /* of the mapped form */
+	uint8_t port;
+	uint8_t index;   /* in struct qp_nic_net's addr[], QP_NET_NO_ADDR: link-local */
+	uint8_t state;   /* enum qp_own_state */
+};
+
+struct qp_net_route {
+	struct qp_ipaddr dest, mask, via; /* via all zero: on the link */
+	uint8_t prefix;
+	uint8_t port;
+};
+
+/* RFC 4861, 7.3.2; NONE: known, and nothing goes on. */
+enum qp_neigh_state {
+	QP_NEIGH_NONE,
+	QP_NEIGH_INCOMPLETE,
+	QP_NEIGH_REACHABLE,
+	QP_NEIGH_STALE,
+	QP_NEIGH_DELAY,
+	QP_NEIGH_PROBE,
+};
+
+/*
+ * A neighbour, of both families. Those that routes lead by are pinned; those
+ * that have once answered a question of ours are proven: neither gives way to
+ * one that merely says that it is there, or to one that never answers.
+ */
+struct qp_net_neigh {
+	uint64_t usable_until_ns;  /* until then frames go to `mac` without a further look */
+	uint64_t used_ns;          /* the last frame to it */
+	struct qp_ipaddr addr;
+	uint8_t mac[6];
+	uint8_t port;
+	uint8_t state;             /* enum qp_neigh_state */
+	uint32_t id;               /* of this tenant of the slot; 0: free */
+	uint8_t asked;             /* solicitations without an answer */
+	bool pinned;
+	bool proven;
+	uint8_t nheld;
+	struct qp_net *net;
+	struct qp_timer timer;
+	struct rte_mbuf *held[QP_NET_HELD]; /* oldest first */
+	TAILQ_ENTRY(qp_net_neigh) link;     /* unproven: by age; proven: as they were looked at; free */
+	LIST_ENTRY(qp_net_neigh) bucket_link;
+};
+TAILQ_HEAD(qp_neigh_queue, qp_net_neigh);
+LIST_HEAD(qp_neigh_bucket, qp_net_neigh);
+
+/* What a destination's route and neighbour were when last asked for. */
+struct qp_net_dest {
+	struct qp_ipaddr addr;
+	uint32_t neigh;   /* slot */
+	uint32_t id;      /* … and its tenant */
+	uint32_t routes;  /* net->routes_id of then; 0: empty */
+	uint32_t hint;    /* the port that the caller named */
+};
+
+struct qp_net {
+	struct qp_net_env env;
+	struct qp_net_config cfg;
+	struct qp_net_counters counters;
+	struct qp_net_port port[QP_NIC_MAX_PORTS];
+	struct qp_nic_link link[QP_NIC_MAX_PORTS];
+	unsigned nports;
+	uint32_t seq;                      /* of the configuration that is in use; odd: none */
+	/* Own addresses and routes. */
+	struct qp_net_own own[QP_NET_MAX_OWN];
+	unsigned nown;
+	struct qp_net_route route[QP_NET_MAX_ROUTES]; /* longest prefix first */
+	unsigned nroutes;
+	uint32_t routes_id;                /* changes with them; never 0 */
+	/* Neighbours. */
+	struct qp_net_neigh *neigh;        /* cfg.max_neighbours */
+	struct qp_neigh_queue free, unproven, proven;
+	unsigned nunproven;
+	uint32_t next_id;
+	struct qp_neigh_bucket *bucket;
+	uint32_t bucket_mask;
+	uint64_t key[2];
+	struct qp_net_dest *dest;          /* QP_NET_DESTS */
+	/* Limits. */
+	struct qp_bucket solicits, heard, echoes, errors;
+	struct qp_bucket copies[3];        /* enum qp_net_copy */
+	/* Announcements. */
+	struct qp_timer announce;
+	uint8_t announced;                 /* times */
+};
+
+/* own.c: whose addresses, and whether a source can be one. */
+/* In any state; NULL: not ours. */
+struct qp_net_own *qp_net_own_find(struct qp_net *net, const struct qp_ipaddr *addr);
+/* Ours, and in use. */
+const struct qp_net_own *qp_net_own_valid(const struct qp_net *net, const struct qp_ipaddr *addr);
+/* Is `addr` in the network of one of the port's addresses? */
+bool qp_net_on_link(const struct qp_net *net, unsigned port, const struct qp_ipaddr *addr);
+/* The own address on a port that asks for `target` best; NULL: it has none of that family. */
+const struct qp_net_own *qp_net_own_for(const struct qp_net *net, unsigned port,
+	const struct qp_ipaddr *target);
+/* May a packet come from there? Not whether it does. */
+bool qp_net_martian(const struct qp_net *net, const struct qp_ipaddr *source);
+
+/* route.c */
+bool qp_net_prefix_match(const struct qp_ipaddr *a, const struct qp_ipaddr *b, unsigned prefix);
+void qp_net_routes_set(struct qp_net *net, const struct qp_nic_net *from);
+/* NULL: none. `hint`: the port to prefer among equals, or QP_NET_NO_PORT. */
+const struct qp_net_route *qp_net_route_find(const struct qp_net *net, const struct qp_ipaddr *dest,
+	unsigned hint);
+
+/* neigh.c: the table. */
+int qp_neigh_open(struct qp_net *net);
+void qp_neigh_close(struct qp_net *net);
+struct qp_net_neigh *qp_neigh_find(struct qp_net *net, unsigned port, const struct qp_ipaddr *addr);
+/* Finds or makes; NULL, and counted: beyond a limit. `limit`: what a new one costs. */
+struct qp_net_neigh *qp_neigh_get(struct qp_net *net, unsigned port, const struct qp_ipaddr *addr,
+	struct qp_bucket *limit);
+/* After routes or addresses have changed: pins the routers, forgets who is on no link. */
+void qp_neigh_reconcile(struct qp_net *net);
+/* Answered a question of ours. */
+void qp_neigh_prove(struct qp_net_neigh *n);
+void qp_neigh_remove(struct qp_net_neigh *n);
+
+/* nud.c: what a neighbour's state is (RFC 4861, 7.3). */
+/* Consumes the frame: to the neighbour now, later, or never. */
+void qp_neigh_output(struct qp_net_neigh *n, struct rte_mbuf *m);
+/* What the neighbour says of itself (RFC 4861, 7.2.5). */
+void qp_neigh_told(struct qp_net_neigh *n, const uint8_t mac[6], bool solicited, bool override);
+/* Drops what waits; counted. */
+void qp_neigh_drop_held(struct qp_net_neigh *n);
+
+/* arp.c */
+void qp_arp_input(struct qp_net *net, unsigned port, struct rte_mbuf *m, bool copy);
+/* `mac` NULL: to all. */
+void qp_arp_ask(struct qp_net *net, const struct qp_net_neigh *n, const uint8_t *mac);
+void qp_arp_announce(struct qp_net *net, const struct qp_net_own *own, bool probe);
+
+/* icmp.c */
+enum qp_net_verdict qp_icmp_input(struct qp_net *net, unsigned port, struct rte_mbuf *m);
+/*
+ * To the sender of a packet that qp_net_input admitted and qp_ip_parse has looked
+ * at: no ICMP, not a piece. Borrows it. `param`: what the type has behind its sum.
+ */
+void qp_icmp_error(struct qp_net *net, const struct rte_mbuf *about, uint8_t type, uint8_t code,
+	uint32_t param);
+
+/* frame.c: own frames, and what every frame gets on its way out. */
+/* An empty frame with an Ethernet header for `bytes` more; NULL, and counted: no mbuf. */
+struct rte_mbuf *qp_net_frame(struct qp_net *net, unsigned port, const uint8_t dest[6],
+	uint16_t ether_type_be);
+/* Tag, counters, transmit. The Ethernet header is complete. Consumes. */
+void qp_net_send(struct qp_net *net, unsigned port, struct rte_mbuf *m);
+
+/* Which copies share a limit. */
+enum qp_net_copy {
+	QP_NET_COPY_ANSWER,
+	QP_NET_COPY_QUESTION,
+	QP_NET_COPY_ROUTER,
+};
+/* Within limits, to the other lcores. Borrows. */
+void qp_net_replicate(struct qp_net *net, unsigned port, const struct rte_mbuf *m,
+	enum qp_net_copy kind);
+
+/* One token, if there is one. */
+static inline bool
+qp_net_take(struct qp_net *net, struct qp_bucket *b)
+{
+	if (b->rate == 0)
+		return true;
+	(void)qp_bucket_refill(b, *net->env.now_ns);
+	if (b->tokens <= 0)
+		return false;
+	b->tokens--;
+	return true;
+}
+
+static inline void
+qp_net_drop(struct rte_mbuf *m, uint64_t *counter)
+{
+	(*counter)++;
+	rte_pktmbuf_free(m);
+}
+
+static inline bool
+qp_ipaddr_is_zero(const struct qp_ipaddr *a)
+{
+	return a->q[0] == 0 && a->q[1] == 0;
+}
+
+static inline bool
+qp_ipaddr_is_zero_v4(const struct qp_ipaddr *a)
+{
+	return qp_ipaddr_is_v4(a) && a->w[3] == 0;
+}
+
+#endif
