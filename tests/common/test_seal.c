@@ -204,3 +204,40 @@ Test(seal, the_backend_understands_us_at_any_length)
 		qp_seal_delete_aead(NULL, &enc, NULL);
 	}
 }
+
+/* RFC 5869, A.1: what the linker puts in the place of wolfSSL's functions. */
+Test(seal, hkdf_is_that_of_the_rfc)
+{
+	uint8_t ikm[22], salt[13], info[10], prk[32], okm[42];
+
+	memset(ikm, 0x0b, sizeof(ikm));
+	for (size_t i = 0; i < sizeof(salt); i++)
+		salt[i] = (uint8_t)i;
+	for (size_t i = 0; i < sizeof(info); i++)
+		info[i] = (uint8_t)(0xf0 + i);
+	cr_assert_eq(ngtcp2_crypto_hkdf_extract(prk, &sha256, ikm, sizeof(ikm), salt, sizeof(salt)), 0);
+	expect_hex("PRK", prk, sizeof(prk),
+		"077709362c2e32df0ddc3f0dc47bba6390b6c73bb50f9c3122ec844ad7c2b3e5");
+	cr_assert_eq(ngtcp2_crypto_hkdf_expand(
+			     okm, sizeof(okm), &sha256, prk, sizeof(prk), info, sizeof(info)),
+		0);
+	expect_hex("OKM", okm, sizeof(okm),
+		"3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf34007208d5b887185865");
+	memset(okm, 0, sizeof(okm));
+	cr_assert_eq(ngtcp2_crypto_hkdf(okm, sizeof(okm), &sha256, ikm, sizeof(ikm), salt,
+			     sizeof(salt), info, sizeof(info)),
+		0);
+	expect_hex("OKM at once", okm, sizeof(okm),
+		"3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf34007208d5b887185865");
+}
+
+/* No suite has it; rather no key than a wrong one. */
+Test(seal, hkdf_with_another_hash_is_refused)
+{
+	ngtcp2_crypto_md sha1 = {.native_handle = (void *)(uintptr_t)wolfSSL_EVP_sha1()};
+	uint8_t secret[20] = {0}, out[16];
+
+	cr_expect_neq(ngtcp2_crypto_hkdf_expand(
+			      out, sizeof(out), &sha1, secret, sizeof(secret), secret, 1),
+		0);
+}
