@@ -122,6 +122,17 @@ qp_nic_block_add(struct qp_nic_blocked *b, const struct in6_addr *addr, unsigned
 	return 0;
 }
 
+bool
+qp_nic_block_has(const struct qp_nic_blocked *b, const struct in6_addr *addr, unsigned prefix)
+{
+	uint32_t net[4], unused;
+
+	if (prefix > 128)
+		return false;
+	network(addr, prefix, net);
+	return search(b, net, prefix + 1, &unused) != QP_NIC_BLOCKED_SLOTS;
+}
+
 /* Whether what is at `from` may move to `to`: its own place is not between them. */
 static bool
 may_move(const struct qp_nic_blocked *b, uint32_t from, uint32_t to)

@@ -18,6 +18,8 @@
 int qp_nic_block_add(struct qp_nic_blocked *b, const struct in6_addr *addr, unsigned prefix);
 /* QP_E_NOTFOUND: not blocked as exactly this network. */
 int qp_nic_block_remove(struct qp_nic_blocked *b, const struct in6_addr *addr, unsigned prefix);
+/* Whether it is blocked as exactly this network. */
+bool qp_nic_block_has(const struct qp_nic_blocked *b, const struct in6_addr *addr, unsigned prefix);
 /* After a writer that was killed in the middle of a change: nothing is blocked. */
 void qp_nic_block_clear(struct qp_nic_blocked *b);
 

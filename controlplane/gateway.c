@@ -205,6 +205,7 @@ open_supervisor(struct qp_gateway *g, struct qp_errmsg *msg)
 			.lifeline_fd = qp_owner_lifeline(g->owner),
 			.auto_start = !g->o->no_auto_dataplane,
 			.workers = g->o->workers,
+			.nic = &g->o->nic,
 			.busy_poll = g->o->busy_poll,
 			.hang_timeout_ms = g->o->hang_timeout_ms,
 			.drain_timeout_s = g->o->drain_timeout_s,
@@ -223,6 +224,8 @@ open_owner(struct qp_gateway *g, struct qp_errmsg *msg)
 		.loop = g->loop,
 		.instance = &g->instance,
 		.memory_mib = qp_options_memory(g->o, &few),
+		.nic = &g->o->nic,
+		.queues = g->o->workers,
 		.socket_path = g->o->port_owner_socket,
 		.log = g->o->log,
 		.ready = on_owner_ready,
@@ -322,17 +325,18 @@ open_services(struct qp_gateway *g, struct qp_errmsg *msg)
 }
 
 static void
-on_hostnet(void *ctx, uint32_t events)
+on_network(void *ctx, uint32_t events)
 {
 	struct qp_gateway *g = ctx;
 
 	(void)events;
-	qp_hostnet_process(g->hostnet);
+	g->network.ops->process(g->network.net);
 }
 
 static int
 open_hostnet(struct qp_gateway *g, struct qp_errmsg *msg)
 {
+	struct qp_hostnet *host = NULL;
 	struct qp_hostnet_config cfg = {
 		.state_dir = g->instance.dir,
 		.interfaces = g->o->interfaces.n > 0 ? g->o->interfaces.v : NULL,
@@ -344,9 +348,37 @@ open_hostnet(struct qp_gateway *g, struct qp_errmsg *msg)
 	int err;
 
 	qp_sockaddr_to_in6(&g->o->data_plane_addr.sa, &cfg.quic_addr);
-	err = qp_hostnet_open(&cfg, &g->hostnet, msg);
-	if (err == 0 && qp_loop_watch(g->loop, &g->hostnet_watch, qp_hostnet_fd(g->hostnet),
-				EPOLLIN, on_hostnet, g) != 0)
+	err = qp_hostnet_open(&cfg, &host, msg);
+	if (err == 0)
+		g->network = (struct qp_network) {&qp_hostnet_ops, host};
+	return err;
+}
+
+static int
+open_nicnet(struct qp_gateway *g, struct qp_errmsg *msg)
+{
+	struct qp_nicnet_config cfg = {
+		.options = &g->o->nic,
+		.quic_port = qp_sockaddr_port(&g->o->data_plane_addr.sa),
+		.public_port = qp_options_public_port(g->o),
+		.zone = qp_memory_zone,
+	};
+
+	qp_sockaddr_to_in6(&g->o->data_plane_addr.sa, &cfg.quic_addr);
+	g->nicnet = qp_nicnet_new(&cfg);
+	if (g->nicnet == NULL)
+		return qp_fail(msg, QP_E_NOMEM, "out of memory");
+	g->network = (struct qp_network) {&qp_nicnet_ops, g->nicnet};
+	return 0;
+}
+
+static int
+open_network(struct qp_gateway *g, struct qp_errmsg *msg)
+{
+	int err = qp_nic_mode(&g->o->nic) ? open_nicnet(g, msg) : open_hostnet(g, msg), fd;
+
+	fd = err == 0 ? g->network.ops->fd(g->network.net) : -1;
+	if (fd >= 0 && qp_loop_watch(g->loop, &g->network_watch, fd, EPOLLIN, on_network, g) != 0)
 		err = qp_fail(msg, QP_E_IO, "cannot watch interfaces: %s", strerror(errno));
 	return err;
 }
@@ -356,7 +388,7 @@ block_source(void *ctx, const struct qp_msg_network *n, struct qp_errmsg *msg)
 {
 	struct qp_gateway *g = ctx;
 
-	return qp_hostnet_block(g->hostnet, n, msg);
+	return g->network.ops->block(g->network.net, n, msg);
 }
 
 static void
@@ -364,7 +396,7 @@ unblock_source(void *ctx, const struct qp_msg_network *n)
 {
 	struct qp_gateway *g = ctx;
 
-	(void)qp_hostnet_unblock(g->hostnet, n);
+	(void)g->network.ops->unblock(g->network.net, n);
 }
 
 static int
@@ -389,7 +421,8 @@ check_forward_addr(const struct qp_options *o, struct qp_errmsg *msg)
 	char text[QP_ADDR_TEXT_BYTES];
 	int fd, err;
 
-	if (IN6_IS_ADDR_UNSPECIFIED(&o->forward_addr))
+	/* Of the ports' addresses one was checked with the options. */
+	if (IN6_IS_ADDR_UNSPECIFIED(&o->forward_addr) || qp_nic_mode(&o->nic))
 		return 0;
 	if (IN6_IS_ADDR_V4MAPPED(&o->forward_addr)) {
 		sa.in.sin_family = AF_INET;
@@ -442,7 +475,7 @@ open_modules(struct qp_gateway *g, struct qp_errmsg *msg)
 	if (err == 0)
 		err = qp_gateway_api_open(g, msg);
 	if (err == 0)
-		err = open_hostnet(g, msg);
+		err = open_network(g, msg);
 	if (err == 0)
 		err = open_blocks(g, msg);
 	if (err == 0) {
@@ -479,14 +512,14 @@ close_modules(struct qp_gateway *g)
 	qp_memory_watch(NULL);
 	qp_owner_free(g->owner);
 	qp_events_free(g->events);
-	qp_loop_unwatch(g->loop, &g->hostnet_watch);
+	qp_loop_unwatch(g->loop, &g->network_watch);
 	qp_loop_timer_cancel(g->loop, &g->reserve);
 	qp_loop_timer_cancel(g->loop, &g->keep);
 	free(g->waiting);
-	if (g->leaving)
-		qp_hostnet_leave(g->hostnet);
-	else
-		qp_hostnet_close(g->hostnet);
+	if (g->network.ops != NULL && g->leaving)
+		g->network.ops->leave(g->network.net);
+	else if (g->network.ops != NULL)
+		g->network.ops->close(g->network.net);
 	qp_gateway_close_keeping(g);
 	qp_watchdog_stop(&g->watchdog);
 	qp_loop_unwatch(g->loop, &g->signal_watch);
@@ -522,7 +555,7 @@ run_once(struct qp_options *o, struct qp_credentials *cred, bool *again, struct 
 		.api_fd = -1,
 		.api_unix_fd = -1,
 		.signal_watch = QP_WATCH_NONE,
-		.hostnet_watch = QP_WATCH_NONE,
+		.network_watch = QP_WATCH_NONE,
 		.started_ns = qp_now_ns(),
 		.msg = msg};
 

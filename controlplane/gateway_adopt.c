@@ -119,7 +119,7 @@ reserve_again(void *ctx)
 {
 	struct qp_gateway *g = ctx;
 
-	if (qp_hostnet_retry(g->hostnet) > 0)
+	if (g->network.ops->retry(g->network.net) > 0)
 		qp_loop_timer_set(g->loop, &g->reserve, RESERVE_AGAIN_MS);
 }
 
@@ -134,7 +134,7 @@ qp_gateway_adopted(void *ctx)
 					       : "took over from a control plane that was killed";
 
 	qp_reexec_settle();
-	qp_hostnet_prune(g->hostnet);
+	g->network.ops->prune(g->network.net);
 	qp_log(QP_LOG_INFO, from,
 		QP_LOG_U64("tunnels", qp_tunnels_count(g->tunnels, QP_TUNNEL_AUTHENTICATED)),
 		QP_LOG_U64("ports", qp_ports_count(g->ports)), QP_LOG_U64("waited", n),

@@ -95,7 +95,7 @@ snapshot(void *ctx, struct qp_metrics *out)
 	struct qp_gateway *g = ctx;
 	const struct qp_supervisor_stats *stats = qp_supervisor_stats(g->supervisor);
 	struct qp_launcher_trouble trouble;
-	bool classified = qp_hostnet_counters(g->hostnet, g->classifier) == 0;
+	bool classified = g->network.ops->counters(g->network.net, g->classifier) == 0;
 
 	qp_supervisor_trouble(g->supervisor, &trouble);
 	qp_state_stats(g->state, &g->state_stats);
@@ -131,7 +131,7 @@ snapshot(void *ctx, struct qp_metrics *out)
 		.data_plane_heap = (uint64_t)g->o->data_plane_heap_mib << 20,
 	};
 	fill_tables(g, out);
-	out->nmaps = qp_hostnet_map_entries(g->hostnet, out->map, QP_METRICS_MAPS);
+	out->nmaps = g->network.ops->map_entries(g->network.net, out->map, QP_METRICS_MAPS);
 }
 
 /* A predecessor's, if it listens where we shall: its queue is not lost. */

@@ -13,7 +13,7 @@ quic_socket(void *ctx)
 {
 	const struct qp_gateway *g = ctx;
 
-	return qp_hostnet_quic_socket(g->hostnet);
+	return g->network.ops->quic_socket(g->network.net);
 }
 
 struct qp_goodbyes *

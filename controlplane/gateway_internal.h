@@ -17,6 +17,8 @@
 #include "controlplane/kept.h"
 #include "controlplane/leases.h"
 #include "controlplane/locals.h"
+#include "controlplane/network.h"
+#include "controlplane/nicnet.h"
 #include "controlplane/owner.h"
 #include "controlplane/ports.h"
 #include "controlplane/proc.h"
@@ -75,7 +77,8 @@ struct qp_gateway {
 	struct qp_loop *loop;
 	struct qp_owner *owner;
 	struct qp_supervisor *supervisor;
-	struct qp_hostnet *hostnet;
+	struct qp_network network;
+	struct qp_nicnet *nicnet; /* the same in nic mode; NULL: host mode */
 	struct qp_events *events;
 	struct qp_audit *audit; /* NULL: there is none */
 	struct qp_records records; /* both of them */
@@ -116,7 +119,7 @@ struct qp_gateway {
 	struct qp_watch signal_watch;
 	struct qp_file_watch *file_watch; /* NULL: no file is watched */
 	struct qp_watchdog watchdog;
-	struct qp_watch hostnet_watch;
+	struct qp_watch network_watch;
 	bool started; /* has been ready once */
 	bool start_recorded; /* in the audit log: its end is owed */
 	bool stopping;
@@ -161,6 +164,9 @@ int qp_gateway_write_client(void *ctx, const char *actor, const char *name, json
 	struct qp_errmsg *msg);
 
 /* gateway_wiring.c */
+/* False: its data plane is gone. */
+bool qp_gateway_worker(
+	const struct qp_gateway *g, const struct qp_origin *at, struct qp_network_worker *out);
 extern const struct qp_supervisor_ops qp_gateway_supervisor_ops;
 /* No successor: log and event. `gen` NULL: it has ended meanwhile. */
 void qp_gateway_tell_drain_failed(

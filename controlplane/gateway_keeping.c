@@ -127,12 +127,11 @@ int
 qp_gateway_port_move(void *ctx, int protocol, uint16_t port, const struct qp_origin *worker)
 {
 	struct qp_gateway *g = ctx;
-	const struct qp_generation *gen = qp_supervisor_find(g->supervisor, worker->server_id);
+	struct qp_network_worker w;
 
-	if (gen == NULL)
+	if (!qp_gateway_worker(g, worker, &w))
 		return QP_E_CLOSED;
-	return qp_hostnet_port_move(
-		g->hostnet, protocol, port, gen->worker[worker->worker].ifindex);
+	return g->network.ops->port_move(g->network.net, protocol, port, &w);
 }
 
 /* A PSK that everybody shares tells nobody apart. */

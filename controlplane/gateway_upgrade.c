@@ -120,7 +120,7 @@ static void
 go(struct qp_gateway *g)
 {
 	int maps[QP_HOSTNET_MAX_MAPS];
-	unsigned n = qp_hostnet_maps(g->hostnet, maps, QP_HOSTNET_MAX_MAPS);
+	unsigned n = g->network.ops->maps(g->network.net, maps, QP_HOSTNET_MAX_MAPS);
 	const bool data_planes = !TAILQ_EMPTY(qp_supervisor_generations(g->supervisor));
 
 	for (unsigned i = 0; i < n; i++)

@@ -20,17 +20,33 @@
 /* EAL's start takes a fifth of a second, several on a machine that does much else. */
 #define ATTACH_PATIENCE_S 9u
 
+bool
+qp_gateway_worker(
+	const struct qp_gateway *g, const struct qp_origin *at, struct qp_network_worker *out)
+{
+	const struct qp_generation *gen = qp_supervisor_find(g->supervisor, at->server_id);
+
+	if (gen == NULL)
+		return false;
+	*out = (struct qp_network_worker) {.server_id = gen->server_id,
+		.ifindex = gen->worker[at->worker].ifindex,
+		.worker = (uint8_t)at->worker};
+	memcpy(out->mac, gen->worker[at->worker].mac, sizeof(out->mac));
+	return true;
+}
+
 int
 qp_gateway_port_open(void *ctx, int protocol, uint16_t port, const struct in6_addr *addr,
 	const struct qp_origin *worker, struct qp_errmsg *msg)
 {
 	struct qp_gateway *g = ctx;
-	const struct qp_generation *gen = qp_supervisor_find(g->supervisor, worker->server_id);
+	const struct qp_network_ops *ops = g->network.ops;
+	struct qp_network_worker w;
 
-	if (gen == NULL)
+	if (!qp_gateway_worker(g, worker, &w))
 		return qp_fail(msg, QP_E_CLOSED, "the data plane is gone");
-	return (g->restoring ? qp_hostnet_port_adopt : qp_hostnet_port_open)(
-		g->hostnet, protocol, port, addr, gen->worker[worker->worker].ifindex, msg);
+	return (g->restoring ? ops->port_adopt : ops->port_open)(
+		g->network.net, protocol, port, addr, &w, msg);
 }
 
 void
@@ -39,7 +55,7 @@ qp_gateway_port_close(void *ctx, int protocol, uint16_t port)
 	struct qp_gateway *g = ctx;
 
 	if (!g->leaving)
-		qp_hostnet_port_close(g->hostnet, protocol, port);
+		g->network.ops->port_close(g->network.net, protocol, port);
 }
 
 int
@@ -48,7 +64,7 @@ qp_gateway_route(void *ctx, const struct in6_addr *dest, struct qp_hostnet_route
 {
 	const struct qp_gateway *g = ctx;
 
-	return qp_hostnet_route(g->hostnet, dest, out, msg);
+	return g->network.ops->route(g->network.net, dest, out, msg);
 }
 
 /*
@@ -159,7 +175,7 @@ attach_too(void *ctx, struct qp_errmsg *msg)
 	err = attach_guarded(g, msg);
 	if (err == 0)
 		qp_memory_watch(g->loop);
-	return err;
+	return err == 0 ? g->network.ops->attached(g->network.net, msg) : err;
 }
 
 /* `error`: why it could not leave that state; NULL: it has just come to it. */
@@ -182,22 +198,40 @@ on_starting(void *ctx, const struct qp_generation *gen)
 	tell_state(ctx, gen, QP_DP_STARTING, NULL);
 }
 
+/* Where its inbound rings are, in nic mode. */
+static int
+on_memory(void *ctx, const struct qp_generation *gen, struct qp_errmsg *msg)
+{
+	struct qp_gateway *g = ctx;
+	const struct qp_gen_shared *s = qp_dp_link_shared(gen->link);
+	const struct qp_network_generation of = {.server_id = gen->server_id,
+		.nworkers = gen->nworkers,
+		.handoff = s->handoff_at != 0 ? (uintptr_t)s + s->handoff_at * UINT64_C(64) : 0,
+		.handoff_bytes = s->handoff_bytes};
+
+	return g->network.ops->generation_add(g->network.net, &of, msg);
+}
+
 static int
 worker_up(void *ctx, const struct qp_generation *gen, unsigned worker, struct qp_errmsg *msg)
 {
 	struct qp_gateway *g = ctx;
+	const struct qp_origin at = {.server_id = gen->server_id, .worker = (uint16_t)worker};
+	struct qp_network_worker w;
 
 	if (gen->adopted && gen->nworkers_up == 0)
 		tell_state(g, gen, QP_DP_STARTING, NULL);
-	return qp_hostnet_worker_add(g->hostnet, gen->server_id, (uint8_t)worker,
-		gen->worker[worker].ifindex, gen->worker[worker].mac, msg);
+	if (!qp_gateway_worker(g, &at, &w))
+		return qp_fail(msg, QP_E_CLOSED, "the data plane is gone");
+	return g->network.ops->worker_add(g->network.net, &w, msg);
 }
 
 static int
 activate(void *ctx, const struct qp_generation *gen, struct qp_errmsg *msg)
 {
 	struct qp_gateway *g = ctx;
-	int err = qp_hostnet_set_active(g->hostnet, gen->server_id, (uint8_t)gen->nworkers);
+	int err = g->network.ops->set_active(
+		g->network.net, gen->server_id, (uint8_t)gen->nworkers);
 
 	return err == 0 ? 0 : qp_fail(msg, err, "cannot steer clients to it: %s", qp_strerror(err));
 }
@@ -313,8 +347,10 @@ on_generation_ended(void *ctx, const struct qp_generation *gen)
 	qp_sources_drop_generation(g->sources, gen->server_id);
 	for (unsigned w = 0; w < gen->nworkers; w++) {
 		if (gen->worker[w].ifindex != 0)
-			qp_hostnet_worker_remove(g->hostnet, gen->server_id, (uint8_t)w);
+			g->network.ops->worker_remove(
+				g->network.net, gen->server_id, (uint8_t)w);
 	}
+	g->network.ops->generation_remove(g->network.net, gen->server_id);
 	qp_gateway_check_owner(g);
 }
 
@@ -416,6 +452,7 @@ const struct qp_supervisor_ops qp_gateway_supervisor_ops = {
 	.attaching = attach_too,
 	.starting = on_starting,
 	.configure = configure,
+	.memory = on_memory,
 	.worker_up = worker_up,
 	.activate = activate,
 	.active = on_active,

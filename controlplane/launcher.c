@@ -33,7 +33,7 @@
  * may live for a while.
  */
 #define LCORES 110u
-#define MAX_ARGS 20
+#define MAX_ARGS (20 + 2 * QP_NIC_MAX_PORTS)
 
 struct qp_launcher {
 	struct qp_launcher_config cfg;
@@ -86,13 +86,19 @@ first_cpu(const struct qp_launcher_config *cfg, const unsigned cpus[QP_MAX_CPUS]
 	return best;
 }
 
-/* Worker i's CPU: gateways beside each other start at different ones, and so do generations. */
+/* Worker i's CPU, as --lcores says, or else: gateways beside each other start at different ones, and so do generations. */
 static void
 cpu_list(const struct qp_launcher_config *cfg, char *out, size_t cap)
 {
-	unsigned cpus[QP_MAX_CPUS], n = qp_host_cpus(cpus), first = first_cpu(cfg, cpus, n);
+	const bool chosen = cfg->nic != NULL && cfg->nic->nlcores == cfg->workers;
+	unsigned cpus[QP_MAX_CPUS], n, first = 0;
 	size_t at = 0;
 
+	n = chosen ? cfg->workers : qp_host_cpus(cpus);
+	for (unsigned i = 0; chosen && i < n; i++)
+		cpus[i] = cfg->nic->lcore[i];
+	if (!chosen)
+		first = first_cpu(cfg, cpus, n);
 	for (unsigned i = 0; i < cfg->workers && at < cap; i++)
 		at += (size_t)snprintf(
 			out + at, cap - at, "%s%u", i == 0 ? "" : ",", cpus[(first + i) % n]);
@@ -203,6 +209,10 @@ spawn(struct qp_launcher *l, struct qp_errmsg *msg)
 	argv[n++] = workers;
 	argv[n++] = "--cpus";
 	argv[n++] = cpus;
+	for (unsigned p = 0; l->cfg.nic != NULL && p < l->cfg.nic->ports.n; p++) {
+		argv[n++] = "--port";
+		argv[n++] = l->cfg.nic->ports.v[p];
+	}
 	if (l->cfg.busy_poll)
 		argv[n++] = "--busy-poll";
 	argv[n++] = "--log-level";

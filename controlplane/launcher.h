@@ -10,6 +10,7 @@
 #include "common/host.h"
 #include "common/log.h"
 #include "controlplane/loop.h"
+#include "controlplane/options_nic.h"
 
 /*
  * Keeps a data plane process running: starts it, starts the next when it ends,
@@ -23,6 +24,7 @@ struct qp_launcher_config {
 	const char *instance;
 	uint32_t hash; /* of the instance: spreads gateways over CPUs */
 	unsigned workers;
+	const struct qp_nic_options *nic; /* ports, and CPUs that were chosen; NULL: neither; borrowed */
 	bool busy_poll;
 	struct qp_log_config log;
 	/* Whether a living data plane has one of EAL's lcore ids `base` … `base` + `n` - 1. NULL: none has. */

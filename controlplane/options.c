@@ -248,6 +248,7 @@ run_parser(struct qp_options *o, int argc, char **argv, const struct qp_options_
 				"all, lo included)",
 			.parse = qp_opt_strings,
 			.value = &o->interfaces},
+		QP_OPT_NIC(&o->nic),
 		QP_OPT_GROUP(
 			"Authentication (X25519 keys, a PSK or both; default: a PSK is made and kept):"),
 		{.name = "privkey",
@@ -468,7 +469,9 @@ run_parser(struct qp_options *o, int argc, char **argv, const struct qp_options_
 			.max = QP_MAX_WORKERS,
 			.help = "CPU cores that carry traffic",
 			.parse = qp_opt_u32,
+			.given = &o->nic.workers_given,
 			.value = &o->workers},
+		QP_OPT_LCORES(&o->nic),
 		{.name = "drain-timeout",
 			.arg = "SECONDS",
 			.fallback = "0",

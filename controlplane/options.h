@@ -12,6 +12,7 @@
 #include "common/opt.h"
 #include "controlplane/allow.h"
 #include "controlplane/config.h"
+#include "controlplane/options_nic.h"
 #include "controlplane/policy.h"
 #include "controlplane/settings.h"
 
@@ -83,6 +84,7 @@ struct qp_options {
 	uint32_t udp_max_flows;
 	uint32_t udp_max_flows_per_tunnel;
 	struct qp_opt_strings interfaces;
+	struct qp_nic_options nic; /* dedicated ports, and the workers' CPUs */
 	/* Of forwarded ports. */
 	struct qp_port_range any_port; /* 0 is answered with one of these */
 	struct qp_options_ports reserved_ports; /* nobody may open these */

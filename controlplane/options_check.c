@@ -121,6 +121,8 @@ qp_options_check(struct qp_options *o, struct qp_errmsg *msg)
 	int err = check_addresses(o, msg);
 
 	if (err == 0)
+		err = qp_options_check_nic(o, msg);
+	if (err == 0)
 		err = check_memory(o, msg);
 	if (err == 0)
 		err = qp_options_check_api(o, msg);

@@ -163,17 +163,52 @@ on_patience_over(void *ctx)
 	qp_child_signal(&o->child, SIGKILL);
 }
 
+/* What is put together for the ports' options; the rest of a command line is borrowed. */
+struct port_words {
+	char queues[16];
+	char mtu[QP_NIC_MAX_PORTS][24];
+};
+
+/* Adds the ports to a command line of `n` words; returns how many it has then. */
+static unsigned
+add_ports(const struct qp_owner *o, const char **argv, unsigned n, struct port_words *w)
+{
+	const struct qp_nic_options *nic = o->cfg.nic;
+
+	if (nic == NULL || !qp_nic_mode(nic))
+		return n;
+	snprintf(w->queues, sizeof(w->queues), "%u", o->cfg.queues);
+	argv[n++] = "--queues";
+	argv[n++] = w->queues;
+	for (unsigned p = 0; p < nic->ports.n; p++) {
+		snprintf(w->mtu[p], sizeof(w->mtu[p]), "%u@%u", qp_nic_options_mtu(nic, p), p);
+		argv[n++] = "--port";
+		argv[n++] = nic->ports.v[p];
+		argv[n++] = "--mtu";
+		argv[n++] = w->mtu[p];
+	}
+	return n;
+}
+
+#define MAX_WORDS (20u + 4u * QP_NIC_MAX_PORTS)
+
 static int
 spawn(struct qp_owner *o, int ready_write, int lifeline_read, struct qp_errmsg *msg)
 {
 	char path[PATH_MAX], memory[16], levels[QP_LOG_LEVELS_BYTES];
 	const int fds[] = {ready_write, lifeline_read};
-	const char *argv[] = {PROGRAM, "--instance", o->cfg.instance->name, "--memory", memory,
-		"--ready-fd", "3", "--lifeline-fd", "4", "--log-level",
+	const char *argv[MAX_WORDS] = {PROGRAM, "--instance", o->cfg.instance->name, "--memory",
+		memory, "--ready-fd", "3", "--lifeline-fd", "4", "--log-level",
 		qp_log_levels_text(levels), "--log-format",
-		qp_log_format_name(o->cfg.log.format),
-		o->cfg.log.output != NULL ? "--log-output" : NULL, o->cfg.log.output, NULL};
+		qp_log_format_name(o->cfg.log.format)};
+	struct port_words words;
+	unsigned n = add_ports(o, argv, 13, &words);
 	int err = qp_proc_sibling(PROGRAM, path, sizeof(path), msg);
+
+	if (o->cfg.log.output != NULL) {
+		argv[n++] = "--log-output";
+		argv[n++] = o->cfg.log.output;
+	}
 
 	_Static_assert(QP_CHILD_FIRST_FD == 3, "the descriptors' numbers above");
 	snprintf(memory, sizeof(memory), "%u", o->cfg.memory_mib);

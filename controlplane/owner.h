@@ -7,6 +7,7 @@
 #include "common/log.h"
 #include "controlplane/instance.h"
 #include "controlplane/loop.h"
+#include "controlplane/options_nic.h"
 
 /*
  * The port owner's process, and the lifeline that keeps it: it lives while
@@ -19,6 +20,8 @@ struct qp_owner_config {
 	struct qp_loop *loop;
 	struct qp_instance *instance;
 	unsigned memory_mib;
+	const struct qp_nic_options *nic; /* ports that it opens; NULL or none: host mode; borrowed */
+	unsigned queues; /* of each port, and so workers at most */
 	const char *socket_path; /* of a service manager's port owner; NULL: a child is started */
 	struct qp_log_config log;
 	void (*ready)(void *ctx);

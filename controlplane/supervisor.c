@@ -64,6 +64,7 @@ make_launcher(struct qp_supervisor *s, struct qp_errmsg *msg)
 		.instance = s->cfg.instance->name,
 		.hash = s->cfg.instance->hash,
 		.workers = s->cfg.workers,
+		.nic = s->cfg.nic,
 		.busy_poll = s->cfg.busy_poll,
 		.log = s->cfg.log,
 		.lcores_used = qp_supervisor_lcores_used,

@@ -28,6 +28,8 @@ struct qp_supervisor_ops {
 	int (*attaching)(void *ctx, struct qp_errmsg *msg);
 	/* One that we have started has its id: STARTING. */
 	void (*starting)(void *ctx, const struct qp_generation *g);
+	/* Its memory is there: `g->link`. Non-zero: it cannot serve. */
+	int (*memory)(void *ctx, const struct qp_generation *g, struct qp_errmsg *msg);
 	/* What to tell a worker first. */
 	void (*configure)(void *ctx, struct qp_msg_config *out);
 	/* A worker's port is up: its ifindex and mac are in `g`. Non-zero: it cannot serve. */
@@ -67,6 +69,7 @@ struct qp_supervisor_config {
 	int lifeline_fd; /* the write end; borrowed; -1: an adopted data plane brings it */
 	bool auto_start; /* start data planes, and only take those */
 	unsigned workers;
+	const struct qp_nic_options *nic; /* ports, and CPUs that were chosen; NULL: neither; borrowed */
 	bool busy_poll;
 	uint32_t hang_timeout_ms; /* one that gives no sign of life for so long is killed; 0: never */
 	uint32_t drain_timeout_s; /* for one that drains; 0: as long as its last tunnel */

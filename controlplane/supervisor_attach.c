@@ -72,6 +72,10 @@ on_ready(struct qp_generation *g)
 	}
 	for (unsigned w = 0; w < g->nworkers; w++)
 		g->doorbell[w] = -1; /* the link's from here on, whatever comes */
+	if (s->cfg.ops->memory(s->cfg.ctx, g, &msg) != 0) {
+		qp_generation_give_up(g, msg.text);
+		return;
+	}
 	for (unsigned w = 0; w < g->nworkers; w++) {
 		struct qp_msg m = {.type = QP_MSG_CONFIG};
 

@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Writes what data planes have to know of the ports: addresses and routes, who
+ * polls, who has which slot. Loop thread. A generation's entry goes through
+ *
+ *	free → known, without rings → with rings → dead, without rings → free
+ *
+ * and is free again only when its memory is, since devices may send from it.
+ */
+#include "controlplane/nicnet_impl.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/log.h"
+
+const struct qp_nic *
+qp_nicnet_shared(const struct qp_nicnet *n)
+{
+	return n->nic;
+}
+
+struct qp_nic_gen *
+qp_nicnet_gen(const struct qp_nicnet *n, uint32_t server_id)
+{
+	for (unsigned i = 0; n->nic != NULL && i < QP_NIC_MAX_GENS; i++) {
+		if (n->nic->gen[i].server_id == server_id)
+			return &n->nic->gen[i];
+	}
+	return NULL;
+}
+
+static void
+store(uint32_t *word, uint32_t value)
+{
+	__atomic_store_n(word, value, __ATOMIC_RELAXED);
+}
+
+/* Readers that see an odd number, or another one afterwards, look again. */
+static void
+publish(struct qp_nicnet *n)
+{
+	struct qp_nic_net *to = &n->nic->net;
+	/* One who was killed in here has left it odd. */
+	const uint32_t seq = to->seq | 1u;
+
+	store(&to->seq, seq);
+	__atomic_thread_fence(__ATOMIC_RELEASE);
+	to->naddrs = n->net.naddrs;
+	to->nroutes = n->net.nroutes;
+	to->nlinks = n->net.nlinks;
+	memcpy(to->link, n->net.link, sizeof(to->link));
+	memcpy(to->addr, n->net.addr, sizeof(to->addr));
+	memcpy(to->route, n->net.route, sizeof(to->route));
+	__atomic_store_n(&to->seq, seq + 1, __ATOMIC_RELEASE);
+}
+
+struct qp_nicnet *
+qp_nicnet_new(const struct qp_nicnet_config *cfg)
+{
+	struct qp_nicnet *n = calloc(1, sizeof(*n));
+
+	if (n == NULL)
+		return NULL;
+	n->cfg = *cfg;
+	n->cfg.options = NULL;
+	n->blocked = calloc(1, sizeof(*n->blocked));
+	if (n->blocked == NULL) {
+		free(n);
+		return NULL;
+	}
+	qp_nic_options_net(cfg->options, &n->net);
+	return n;
+}
+
+/* What is in the shared memory goes on for whoever comes, or goes with it. */
+static void
+leave(void *net)
+{
+	struct qp_nicnet *n = net;
+
+	if (n == NULL)
+		return;
+	free(n->blocked);
+	free(n);
+}
+
+static int
+check_zone(const struct qp_nic *nic, size_t bytes, struct qp_errmsg *msg)
+{
+	if (nic == NULL)
+		return qp_fail(msg, QP_E_NOTFOUND,
+			"this gateway's port owner runs without ports: leave out --port, or end the "
+			"gateway (SIGTERM) and start it anew");
+	if (bytes < sizeof(*nic) || nic->magic != QP_NIC_MAGIC || nic->version != QP_NIC_VERSION)
+		return qp_fail(msg, QP_E_VERSION,
+			"this gateway's port owner is of a release whose ports this one cannot use: "
+			"end the gateway (SIGTERM) and start it anew");
+	return 0;
+}
+
+/* A port owner that was there before us has the ports that it was started with. */
+static int
+check_ports(const struct qp_nicnet *n, const struct qp_nic *nic, struct qp_errmsg *msg)
+{
+	if (nic->nports != n->net.nlinks)
+		return qp_fail(msg, QP_E_INVAL,
+			"--port: %u given, and the port owner that runs has %u: give the same as "
+			"before, or end the gateway (SIGTERM) and start it anew", n->net.nlinks,
+			nic->nports);
+	for (unsigned p = 0; p < nic->nports; p++) {
+		if (n->net.link[p].mtu > nic->port[p].mtu)
+			return qp_fail(msg, QP_E_INVAL,
+				"--mtu %u@%u: port %.60s was opened with %u: give at most that, or end "
+				"the gateway (SIGTERM) and start it anew", n->net.link[p].mtu, p,
+				nic->port[p].name, nic->port[p].mtu);
+	}
+	return 0;
+}
+
+static int
+attached(void *net, struct qp_errmsg *msg)
+{
+	struct qp_nicnet *n = net;
+	size_t bytes = 0;
+	/* Ours to write, as common/nic.h says. */
+	struct qp_nic *nic = (void *)(uintptr_t)n->cfg.zone(QP_NIC_ZONE, &bytes);
+	int err = check_zone(nic, bytes, msg);
+
+	if (err == 0)
+		err = check_ports(n, nic, msg);
+	if (err != 0)
+		return err;
+	n->nic = nic;
+	memcpy(&nic->quic_addr, &n->cfg.quic_addr, sizeof(nic->quic_addr));
+	__atomic_store_n(&nic->quic_port, n->cfg.quic_port, __ATOMIC_RELAXED);
+	__atomic_store_n(&nic->public_port, n->cfg.public_port, __ATOMIC_RELAXED);
+	publish(n);
+	qp_nicnet_ports_adopt(n);
+	qp_nicnet_block_attach(n);
+	return 0;
+}
+
+/* No descriptor tells anything: all that changes is told by others, or written here. */
+static int
+fd(const void *net)
+{
+	(void)net;
+	return -1;
+}
+
+static void
+process(void *net)
+{
+	(void)net;
+}
+
+static int
+quic_socket(const void *net)
+{
+	(void)net;
+	return -1;
+}
+
+static unsigned
+maps(const void *net, int *fds, unsigned max)
+{
+	(void)net;
+	(void)fds;
+	(void)max;
+	return 0;
+}
+
+static int
+room(const void *net, struct qp_errmsg *msg)
+{
+	const struct qp_nicnet *n = net;
+
+	if (n->nic == NULL || qp_nicnet_gen(n, 0) != NULL)
+		return 0;
+	return qp_fail(msg, QP_E_FULL,
+		"the ports have transmit queues for %u data planes, and as many live: end one that "
+		"drains (quicport admin shutdown-data-plane), or give --drain-timeout",
+		QP_NIC_MAX_GENS);
+}
+
+static int
+generation_add(void *net, const struct qp_network_generation *g, struct qp_errmsg *msg)
+{
+	struct qp_nicnet *n = net;
+	struct qp_nic_gen *e = qp_nicnet_gen(n, g->server_id);
+	int err = 0;
+
+	if (n->nic == NULL)
+		return qp_fail(msg, QP_E_INVAL, "the ports are not there");
+	if (g->nworkers > n->nic->nqueues)
+		return qp_fail(msg, QP_E_FULL,
+			"%u workers, and the ports have %u queues: give --workers %u, or end the "
+			"gateway (SIGTERM) and start it anew", g->nworkers, n->nic->nqueues,
+			n->nic->nqueues);
+	if (g->handoff == 0 || g->handoff_bytes == 0)
+		return qp_fail(msg, QP_E_VERSION,
+			"the data plane has no hand-off rings: it is of a release without --port");
+	if (e == NULL) {
+		err = room(n, msg);
+		e = qp_nicnet_gen(n, 0);
+	}
+	if (err != 0)
+		return err;
+	e->nworkers = g->nworkers;
+	e->slot = (uint32_t)(e - n->nic->gen);
+	e->handoff_bytes = g->handoff_bytes;
+	__atomic_store_n(&e->handoff, g->handoff, __ATOMIC_RELEASE);
+	__atomic_store_n(&e->server_id, g->server_id, __ATOMIC_RELEASE);
+	return 0;
+}
+
+/* Another one may poll them now. */
+static void
+release_queues(struct qp_nic *nic, uint32_t server_id)
+{
+	for (unsigned p = 0; p < nic->nports; p++) {
+		for (unsigned q = 0; q < QP_NIC_MAX_QUEUES; q++) {
+			uint32_t was = server_id;
+
+			(void)__atomic_compare_exchange_n(&nic->queue[p][q].polled_by, &was, 0, false,
+				__ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+		}
+	}
+}
+
+static void
+generation_remove(void *net, uint32_t server_id)
+{
+	struct qp_nicnet *n = net;
+	struct qp_nic_gen *e = qp_nicnet_gen(n, server_id);
+
+	if (n->nic == NULL || server_id == 0)
+		return;
+	if (e != NULL)
+		__atomic_store_n(&e->handoff, 0, __ATOMIC_RELEASE);
+	qp_nicnet_ports_drop(n, server_id);
+	release_queues(n->nic, server_id);
+}
+
+static void
+generation_freed(void *net, uint32_t server_id)
+{
+	struct qp_nicnet *n = net;
+	struct qp_nic_gen *e = server_id != 0 ? qp_nicnet_gen(n, server_id) : NULL;
+
+	if (e != NULL)
+		__atomic_store_n(&e->server_id, 0, __ATOMIC_RELEASE);
+}
+
+/* Its queues are found by its number. */
+static int
+worker_add(void *net, const struct qp_network_worker *w, struct qp_errmsg *msg)
+{
+	const struct qp_nicnet *n = net;
+	const struct qp_nic_gen *e = qp_nicnet_gen(n, w->server_id);
+
+	if (e == NULL || w->worker >= e->nworkers)
+		return qp_fail(msg, QP_E_NOTFOUND, "the ports know no such worker");
+	return 0;
+}
+
+static void
+worker_remove(void *net, uint32_t server_id, uint8_t worker)
+{
+	(void)net;
+	(void)server_id;
+	(void)worker;
+}
+
+static int
+set_active(void *net, uint32_t server_id, uint8_t nworkers)
+{
+	struct qp_nicnet *n = net;
+
+	if (n->nic == NULL || qp_nicnet_gen(n, server_id) == NULL)
+		return QP_E_NOTFOUND;
+	store(&n->nic->holder_workers, nworkers);
+	__atomic_store_n(&n->nic->holder, server_id, __ATOMIC_RELEASE);
+	return 0;
+}
+
+static unsigned
+retry(void *net)
+{
+	(void)net;
+	return 0;
+}
+
+static void
+prune(void *net)
+{
+	qp_nicnet_ports_prune(net);
+}
+
+static int
+route(const void *net, const struct in6_addr *dest, struct qp_hostnet_route *out,
+	struct qp_errmsg *msg)
+{
+	const struct qp_nicnet *n = net;
+
+	return qp_nicnet_route(&n->net, dest, out, msg);
+}
+
+static int
+counters(const void *net, uint64_t out[QP_CLS_NCOUNTERS])
+{
+	(void)net;
+	(void)out;
+	return QP_E_UNSUPPORTED;
+}
+
+static unsigned
+map_entries(const void *net, struct qp_hostnet_entries *out, unsigned max)
+{
+	(void)net;
+	(void)out;
+	(void)max;
+	return 0;
+}
+
+int
+qp_nicnet_may_change(
+	const struct qp_nicnet *n, const struct qp_nic_options *o, struct qp_errmsg *msg)
+{
+	for (unsigned p = 0; n->nic != NULL && p < n->nic->nports; p++) {
+		const uint32_t mtu = qp_nic_options_mtu(o, p);
+
+		if (mtu > n->nic->port[p].mtu)
+			return qp_fail(msg, QP_E_INVAL,
+				"--mtu %u: port %u was opened with %u: give at most that, or end the "
+				"gateway (SIGTERM) and start it anew", mtu, p, n->nic->port[p].mtu);
+	}
+	return 0;
+}
+
+void
+qp_nicnet_change(struct qp_nicnet *n, const struct qp_nic_options *o)
+{
+	struct qp_nic_net fresh;
+
+	memset(&fresh, 0, sizeof(fresh));
+	qp_nic_options_net(o, &fresh);
+	if (memcmp(&fresh, &n->net, sizeof(fresh)) == 0)
+		return;
+	n->net = fresh;
+	if (n->nic != NULL)
+		publish(n);
+	qp_log(QP_LOG_INFO, "addresses and routes of the ports have changed",
+		QP_LOG_U64("addresses", fresh.naddrs), QP_LOG_U64("routes", fresh.nroutes));
+}
+
+const struct qp_network_ops qp_nicnet_ops = {
+	.close = leave,
+	.leave = leave,
+	.attached = attached,
+	.fd = fd,
+	.process = process,
+	.quic_socket = quic_socket,
+	.maps = maps,
+	.room = room,
+	.generation_add = generation_add,
+	.generation_remove = generation_remove,
+	.generation_freed = generation_freed,
+	.worker_add = worker_add,
+	.worker_remove = worker_remove,
+	.set_active = set_active,
+	.port_open = qp_nicnet_port_open,
+	.port_adopt = qp_nicnet_port_adopt,
+	.port_move = qp_nicnet_port_move,
+	.port_close = qp_nicnet_port_close,
+	.retry = retry,
+	.prune = prune,
+	.route = route,
+	.block = qp_nicnet_block,
+	.unblock = qp_nicnet_unblock,
+	.counters = counters,
+	.map_entries = map_entries,
+};
