@@ -53,7 +53,8 @@ struct qp_nic_port {
 struct qp_nic_queue {
 	/*
 	 * server_id of the generation that polls it now; 0: nobody. A data plane
-	 * stores its own when `holder` names it and this is 0 (acquire), and 0 when
+	 * puts its own in place of 0 when `holder` names it (compare and exchange,
+	 * acquire: the holder may have changed since it looked), and 0 when
 	 * `holder` names another one (release). For one that died the control plane
 	 * stores 0 after it has seen it dead.
 	 */
@@ -66,14 +67,21 @@ struct qp_nic_queue {
  * before it sends the generation's workers their CONFIG: a worker finds its
  * transmit slot here. The rings' place is told by the generation's shared block
  * (struct qp_gen_shared, handoff_at).
+ *
+ * Its end: server_id becomes 0 first. A worker looks here at the beginning of a
+ * turn and may use what it saw until the turn's end. So the generation's memory is
+ * freed only when each worker of the others has begun a turn since: its door's
+ * heartbeat_ns (common/ipc.h) is later, or its process is dead.
  */
 struct qp_nic_gen {
 	uint32_t server_id;    /* 0: free; written last (release) */
 	uint32_t nworkers;
 	/*
-	 * Its inbound hand-off rings: for producer queue i and own worker j the ring
-	 * at handoff + (i * nworkers + j) * handoff_bytes, single producer, single
-	 * consumer. A producer is whoever polls receive queues of worker number i.
+	 * Its inbound hand-off rings (dataplane/nic/handoff.h), single producer, single
+	 * consumer: for the producer with transmit slot s and worker number i, and own
+	 * worker j, the ring at handoff + ((s * QP_NIC_MAX_QUEUES + i) * nworkers + j) *
+	 * handoff_bytes. So no two generations ever fill the same ring, and one that has
+	 * given the receive queues away can hand over the rest of what it took from them.
 	 */
 	uint64_t handoff;      /* address; 0: it has none (any more) */
 	uint32_t handoff_bytes;
