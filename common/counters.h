@@ -168,4 +168,32 @@
 	X(drop_too_big, "packets to send that are larger than their link takes")                   \
 	X(drop_no_memory, "packets not sent for want of mbufs")
 
+/* Steering on dedicated ports: what a worker received and whose it was. */
+#define QP_NIC_COUNTERS(X)                                                                         \
+	X(quic_known, "QUIC packets received whose connection id names a worker")                  \
+	X(quic_new, "QUIC packets received of unknown connections")                                \
+	X(port, "packets received for forwarded ports")                                            \
+	X(public_api, "packets received for the public API port")                                  \
+	X(icmp, "ICMP errors received about the gateway's own packets")                            \
+	X(fragment, "IP fragments, beyond the first, of datagrams to forwarded UDP ports")         \
+	X(fragment_collected, "IP fragments handed to the worker that collects their datagram")    \
+	X(stray, "packets received for ports that nobody has")                                     \
+	X(handed_worker, "frames handed to other workers of the generation")                       \
+	X(handed_generation, "frames handed to other generations")                                 \
+	X(taken, "frames taken over from other workers and generations")                           \
+	X(learn_copies, "copies of packets about neighbours handed to other workers")              \
+	X(queues, "receive queues that are polled now")                                            \
+	X(naps, "times that the worker slept with nothing to wake it but its doorbell")            \
+	X(doorbells, "naps of other workers ended because a frame was handed to them")             \
+	X(drop_not_ip, "packets received that are cut off before their ports")                     \
+	X(drop_blocked, "packets received from sources that are kept out")                         \
+	X(drop_no_worker, "packets received while no worker takes them")                           \
+	X(drop_not_bound, "packets received for the QUIC or API port at another address")          \
+	X(drop_fragment, "IP fragments received whose datagram's first one is not known")          \
+	X(drop_handoff_full, "frames dropped because the worker that they belong to was behind")   \
+	X(drop_syn, "TCP connection attempts dropped: too many waited")                            \
+	X(drop_again, "second attempts of strangers dropped: too many waited")                     \
+	X(drop_unknown, "QUIC of no known connection and ICMP dropped: too much waited")           \
+	X(drop_no_memory, "copies not made for want of mbufs")
+
 #endif

@@ -12,8 +12,9 @@ struct rte_mbuf;
 struct rte_mempool;
 
 /*
- * What a worker sends and receives through: one queue pair of an ethdev, or a
- * host port (a TAP device with vnet headers). Both speak DPDK's mbuf terms.
+ * What a worker sends and receives through: a host port (a TAP device with vnet
+ * headers), or a nic port (dataplane/nic/nic_port.h), which has one queue pair of each
+ * ethdev for it, itself such a port. All speak DPDK's mbuf terms.
  * Owner: one lcore. Life: the generation's. Lock: none.
  *
  * Received mbufs: data starts at the Ethernet header; RTE_MBUF_F_RX_IP_CKSUM_*
@@ -46,9 +47,11 @@ struct qp_port {
 	uint8_t mac[6];            /* the port's own address */
 	/*
 	 * Of each queue (enum qp_cls_queue): readable when frames wait. -1 for the
-	 * first: the port must be polled; for others: there is no such queue.
+	 * first: the port must be polled; for others: there is no such queue, unless
+	 * `strangers` says that there are all, which are polled as well.
 	 */
 	int wake_fd[QP_CLS_NQUEUES];
+	bool strangers;
 	uint32_t ifindex;          /* host port: the TAP's index in the kernel; else 0 */
 	struct qp_port_counters counters;
 };
@@ -58,6 +61,12 @@ struct qp_port_ops {
 		uint16_t n);
 	uint16_t (*tx)(struct qp_port *p, struct rte_mbuf **frames, uint16_t n);
 	void (*close)(struct qp_port *p);
+	/*
+	 * Of a port that must be polled; NULL: nothing needs to be done. Before the lcore sleeps
+	 * for a moment, false when it must not: something waits; and after it.
+	 */
+	bool (*nap_begin)(struct qp_port *p);
+	void (*nap_end)(struct qp_port *p);
 };
 
 /* Up to `n` frames, which the caller then owns. Never blocks. */
@@ -69,14 +78,14 @@ qp_port_rx(struct qp_port *p, struct rte_mbuf **frames, uint16_t n)
 
 /*
  * The like for packets that ask for something new, which a host port queues
- * apart. How many to take when is the worker's to decide. Nothing comes from a
- * queue whose wake_fd is -1: then qp_port_rx has all.
+ * apart, and a nic port too. How many to take when is the worker's to decide. Nothing
+ * comes from a queue that is not there: then qp_port_rx has all.
  */
 static inline uint16_t
 qp_port_rx_strangers(struct qp_port *p, enum qp_cls_queue queue, struct rte_mbuf **frames,
 	uint16_t n)
 {
-	return p->wake_fd[queue] < 0 ? 0 : p->ops->rx(p, queue, frames, n);
+	return p->wake_fd[queue] < 0 && !p->strangers ? 0 : p->ops->rx(p, queue, frames, n);
 }
 
 /*
