@@ -39,7 +39,7 @@ packages=(
 	# libraries
 	libdpdk-dev dpdk libsodium-dev libbpf-dev bpftool libmicrohttpd-dev libgnutls28-dev libjansson-dev
 	libsqlite3-dev
-	libcurl4-openssl-dev libsystemd-dev libmnl-dev libcyaml-dev libyaml-dev
+	libcurl4-openssl-dev libsystemd-dev libmnl-dev libcyaml-dev libyaml-dev zlib1g-dev
 	# tests and demo
 	libcriterion-dev python3 python3-pytest python3-pytest-timeout python3-venv shellcheck
 	# the web page's tests: a browser without a window

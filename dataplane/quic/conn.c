@@ -289,8 +289,8 @@ params_of(struct qp_quic *q, ngtcp2_transport_params *p, const ngtcp2_pkt_hd *hd
 		q->cfg.reset_key, sizeof(q->cfg.reset_key), scid);
 }
 
-static struct qp_quic_conn *
-conn_alloc(struct qp_quic *q, const struct qp_flow *flow)
+struct qp_quic_conn *
+qp_quic_conn_alloc(struct qp_quic *q, const struct qp_flow *flow)
 {
 	struct qp_quic_conn *c = calloc(1, sizeof(*c));
 
@@ -321,7 +321,7 @@ qp_quic_conn_accept(struct qp_quic *q, const ngtcp2_pkt_hd *hd, const struct qp_
 	ngtcp2_settings settings;
 	ngtcp2_path_storage ps;
 	ngtcp2_cid scid;
-	struct qp_quic_conn *c = conn_alloc(q, flow);
+	struct qp_quic_conn *c = qp_quic_conn_alloc(q, flow);
 
 	if (c == NULL)
 		return NULL;

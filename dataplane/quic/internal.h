@@ -132,6 +132,8 @@ struct qp_quic {
 };
 
 /* conn.c */
+/* Counted as a handshake in progress, without ngtcp2 and TLS yet. NULL: out of memory. */
+struct qp_quic_conn *qp_quic_conn_alloc(struct qp_quic *q, const struct qp_flow *flow);
 struct qp_quic_conn *qp_quic_conn_accept(struct qp_quic *q, const ngtcp2_pkt_hd *hd,
 	const struct qp_flow *flow, const ngtcp2_cid *odcid, ngtcp2_token_type token_type);
 void qp_quic_conn_read(struct qp_quic_conn *c, const struct qp_flow *flow, uint8_t tos,

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What rte_eal_init is told. Main thread, before it. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "bench/options.h"
+#include "common/host.h"
+
+#define ROOM (8u + 2 * QP_OPT_MAX_STRINGS)
+
+int
+qpb_eal_own(int argc, char **argv)
+{
+	for (int i = 1; i < argc; i++)
+		if (strcmp(argv[i], "--") == 0)
+			return i;
+	return 0;
+}
+
+static bool
+given(char **words, int n, const char *const *names)
+{
+	for (int i = 1; i < n; i++)
+		for (unsigned k = 0; names[k] != NULL; k++)
+			if (strncmp(words[i], names[k], strlen(names[k])) == 0)
+				return true;
+	return false;
+}
+
+/* "0@0,1@2,2@3": lcore ids are ours to choose, CPUs are what the list names. */
+static void
+lcores_of(const unsigned *cpu, unsigned n, char *out, size_t cap)
+{
+	size_t len = (size_t)snprintf(out, cap, "--lcores=");
+
+	for (unsigned i = 0; i < n && len < cap; i++)
+		len += (size_t)snprintf(out + len, cap - len, "%s%u@%u", i > 0 ? "," : "", i, cpu[i]);
+}
+
+static char *
+lcores_word(const struct qpb_options *o)
+{
+	unsigned allowed[QP_MAX_CPUS], n = qp_host_cpus(allowed), pair[2];
+	char *word = NULL, text[512];
+
+	if (o->lcores == NULL) {
+		pair[0] = allowed[0];
+		pair[1] = allowed[n - 1];
+		lcores_of(pair, 2, text, sizeof(text));
+		return strdup(text);
+	}
+	if (strchr(o->lcores, '@') != NULL)
+		return asprintf(&word, "--lcores=%s", o->lcores) < 0 ? NULL : word;
+	return asprintf(&word, "-l%s", o->lcores) < 0 ? NULL : word;
+}
+
+static char *
+port_word(const char *port)
+{
+	/* A PCI address has a colon before any comma and no letter beyond f. */
+	bool pci = strspn(port, "0123456789abcdefABCDEF:.") >= strcspn(port, ",") &&
+		   strchr(port, ':') != NULL;
+	char *word;
+
+	return asprintf(&word, "--%s=%s", pci ? "allow" : "vdev", port) < 0 ? NULL : word;
+}
+
+char **
+qpb_eal_words(int own, char **argv, const struct qpb_options *o, int *n)
+{
+	static const char *const lcores[] = {"-l", "-c", "--lcores", NULL};
+	static const char *const prefixes[] = {"--file-prefix", "--in-memory", NULL};
+	static const char *const devices[] = {"-a", "--allow", "--no-pci", "-b", "--block", NULL};
+	int taken = own > 0 ? own : 1;
+	char **words = calloc((size_t)taken + ROOM, sizeof(*words)), *prefix;
+	bool all = words != NULL;
+
+	*n = 0;
+	while (all && *n < taken) {
+		words[*n] = strdup(argv[*n]);
+		all = words[(*n)++] != NULL;
+	}
+	if (all && !given(words, taken, lcores))
+		all = (words[(*n)++] = lcores_word(o)) != NULL;
+	if (all && !given(words, taken, prefixes)) {
+		all = asprintf(&prefix, "--file-prefix=quicport-bench-%d", (int)getpid()) >= 0;
+		if (all)
+			words[(*n)++] = prefix;
+		if (all)
+			all = (words[(*n)++] = strdup("--huge-unlink=always")) != NULL;
+	}
+	bool pci = given(words, all ? *n : 0, devices);
+	for (unsigned i = 0; all && i < o->ports.n; i++) {
+		all = (words[(*n)++] = port_word(o->ports.v[i])) != NULL;
+		pci |= all && strncmp(words[*n - 1], "--allow", 7) == 0;
+	}
+	/* No device but those that are named. */
+	if (all && !pci)
+		all = (words[(*n)++] = strdup("--no-pci")) != NULL;
+	return all ? words : NULL;
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef QP_BENCH_PORTS_H
+#define QP_BENCH_PORTS_H
+
+#include "bench/bench.h"
+
+struct rte_mempool;
+
+/*
+ * The ethdev side: ports with a queue pair for each worker, and the workers'
+ * pools. Main thread. Ports and pools live to the end of the process.
+ */
+
+/* Of all workers; QP_E_NOMEM with the way out in `msg`. */
+int qpb_pools_new(struct qpb *b, const unsigned *lcores, struct qp_errmsg *msg);
+struct rte_mempool *qpb_pool(const struct qpb *b, unsigned worker, bool indirect);
+
+/*
+ * Configures and starts all ports that EAL found, in their order; b->nworkers,
+ * b->cfg.mtu and the pools stand. Sets port_id, mac, mtu and tx_cksum of each
+ * b->port. The count must be b->nports.
+ */
+int qpb_ports_open(struct qpb *b, struct qp_errmsg *msg);
+void qpb_ports_close(struct qpb *b);
+
+#endif

@@ -1,0 +1,414 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A worker's loop: rx; handle; timers; load; tx. One lcore, shared with nobody;
+ * it never sleeps. What the gateway sends to an address of another lcore's
+ * goes there by ring.
+ */
+#include "bench/worker.h"
+
+#include <netinet/ip6.h>
+#include <rte_cycles.h>
+#include <rte_ethdev.h>
+#include <rte_ether.h>
+#include <rte_ip.h>
+#include <rte_mbuf.h>
+#include <rte_ring.h>
+#include <sched.h>
+#include <string.h>
+#include <time.h>
+
+#include "bench/pattern.h"
+#include "dataplane/memory.h"
+
+#define BURST  32u
+#define ASK_NS (200ull * 1000 * 1000)
+
+uint64_t
+qpb_clock_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/* Sums that the port leaves to us (qp_ip_encap has put the pseudo-header's into place). */
+static void
+fill_cksums(struct rte_mbuf *m)
+{
+	uint32_t l4_off = (uint32_t)(m->l2_len + m->l3_len);
+	uint16_t sum, *place;
+
+	if (m->ol_flags & RTE_MBUF_F_TX_IP_CKSUM) {
+		struct rte_ipv4_hdr *ip = rte_pktmbuf_mtod_offset(m, void *, m->l2_len);
+
+		ip->hdr_checksum = 0;
+		ip->hdr_checksum = rte_ipv4_cksum(ip);
+	}
+	if ((m->ol_flags & RTE_MBUF_F_TX_L4_MASK) != 0 &&
+		rte_raw_cksum_mbuf(m, l4_off, m->pkt_len - l4_off, &sum) == 0) {
+		bool udp = (m->ol_flags & RTE_MBUF_F_TX_L4_MASK) == RTE_MBUF_F_TX_UDP_CKSUM;
+
+		place = rte_pktmbuf_mtod_offset(m, uint16_t *, l4_off + (udp ? 6 : 16));
+		*place = (uint16_t)~sum;
+		if (udp && *place == 0)
+			*place = 0xffff;
+	}
+	m->ol_flags &= ~(RTE_MBUF_F_TX_IP_CKSUM | RTE_MBUF_F_TX_L4_MASK);
+}
+
+static void
+path_flush(struct qpb_path *p)
+{
+	uint64_t bytes = 0;
+	uint16_t sent;
+
+	if (p->tx_len == 0)
+		return;
+	for (uint16_t i = 0; i < p->tx_len; i++)
+		bytes += p->tx[i]->pkt_len;
+	sent = rte_eth_tx_burst(p->port->port_id, p->queue, p->tx, p->tx_len);
+	for (uint16_t i = sent; i < p->tx_len; i++)
+		bytes -= p->tx[i]->pkt_len;
+	QPB_COUNT(p->w, tx_frames, sent);
+	QPB_COUNT(p->w, tx_bytes, bytes);
+	p->tx_len = (uint16_t)(p->tx_len - sent);
+	memmove(p->tx, p->tx + sent, p->tx_len * sizeof(p->tx[0]));
+}
+
+void
+qpb_path_transmit(void *path, struct rte_mbuf *frame)
+{
+	struct qpb_path *p = path;
+
+	if (p->soft_cksum)
+		fill_cksums(frame);
+	if (p->tx_len >= BURST)
+		path_flush(p);
+	if (p->tx_len == QPB_TX_ROOM) {
+		rte_pktmbuf_free(frame);
+		QPB_COUNT(p->w, tx_dropped, 1);
+		return;
+	}
+	p->tx[p->tx_len++] = frame;
+}
+
+struct qpb_path *
+qpb_path_of(struct qpb_worker *w, const struct qpb_hosts *hosts)
+{
+	return &w->path[hosts->port - w->b->port];
+}
+
+void
+qpb_latency(struct qpb_worker *w, uint64_t at_ns)
+{
+	uint64_t now = qpb_clock_ns();
+
+	if (qpb_measured(w, at_ns))
+		qpb_hist_record(w->latency, now > at_ns ? now - at_ns : 0);
+}
+
+struct rte_mbuf *
+qpb_payload(struct qpb_worker *w, const uint8_t *head, uint32_t head_len, uint64_t seed,
+	uint64_t offset, uint32_t len, uint32_t segment)
+{
+	struct rte_mbuf *first = NULL, **next = &first, *m;
+	uint32_t total = 0, segs = 0;
+
+	do {
+		uint32_t room, n;
+
+		m = w->mem_level == QP_MEM_SCARCE ? NULL : rte_pktmbuf_alloc(w->pool);
+		if (m == NULL) {
+			QPB_COUNT(w, no_mbuf, 1);
+			rte_pktmbuf_free(first);
+			return NULL;
+		}
+		room = RTE_MIN(segment, rte_pktmbuf_tailroom(m));
+		if (first == NULL && head != NULL)
+			memcpy(rte_pktmbuf_mtod(m, void *), head, head_len);
+		else
+			head_len = 0;
+		n = RTE_MIN(len, room - head_len);
+		qpb_pattern_fill(seed, offset, rte_pktmbuf_mtod_offset(m, uint8_t *, head_len), n);
+		m->data_len = (uint16_t)(head_len + n);
+		m->pkt_len = m->data_len;
+		total += m->data_len;
+		segs++;
+		offset += n;
+		len -= n;
+		*next = m;
+		next = &m->next;
+		first->pkt_len = total;
+		first->nb_segs = (uint16_t)segs;
+	} while (len > 0);
+	return first;
+}
+
+bool
+qpb_matches(const struct qpb_worker *w, uint64_t seed, uint64_t offset, const uint8_t *data,
+	uint32_t len)
+{
+	return !w->b->cfg.verify || qpb_pattern_matches(seed, offset, data, len);
+}
+
+void
+qpb_pump(struct qpb_worker *w, struct qpb_pump *p)
+{
+	if (p->queued)
+		return;
+	p->queued = true;
+	TAILQ_INSERT_TAIL(&w->pumps, p, link);
+}
+
+void
+qpb_pump_remove(struct qpb_worker *w, struct qpb_pump *p)
+{
+	if (p->queued)
+		TAILQ_REMOVE(&w->pumps, p, link);
+	p->queued = false;
+}
+
+/* One turn for each that is queued now; who has more comes again in the next turn. */
+static bool
+pump_all(struct qpb_worker *w)
+{
+	struct qpb_pump *last = TAILQ_LAST(&w->pumps, qpb_pump_queue), *p;
+	bool work = false;
+
+	while (last != NULL && (p = TAILQ_FIRST(&w->pumps)) != NULL) {
+		TAILQ_REMOVE(&w->pumps, p, link);
+		p->queued = false;
+		if (p->turn(p))
+			qpb_pump(w, p);
+		work = true;
+		if (p == last)
+			break;
+	}
+	return work;
+}
+
+/* Received frames. */
+
+static bool
+of_hosts(const struct qpb_hosts *h, const struct qpb_port *port, const struct qp_ipaddr *a)
+{
+	uint32_t i;
+
+	if (h->port != port)
+		return false;
+	i = qpb_host_index(port, a);
+	return i >= h->first && i - h->first < h->count;
+}
+
+static void
+ignore(struct qpb_worker *w, struct rte_mbuf *m)
+{
+	QPB_COUNT(w, rx_ignored, 1);
+	rte_pktmbuf_free(m);
+}
+
+static void
+handle(struct qpb_path *path, struct rte_mbuf *m)
+{
+	struct qpb_worker *w = path->w;
+	struct qp_packet pkt;
+
+	if (qp_ip_parse(m, &pkt) != QP_IP_OK) {
+		ignore(w, m);
+		return;
+	}
+	if (pkt.proto == IPPROTO_UDP && of_hosts(&w->b->clients, path->port, &pkt.flow.local))
+		qp_quic_input(w->quic, m, &pkt);
+	else if (pkt.proto == IPPROTO_TCP && of_hosts(&w->b->users, path->port, &pkt.flow.local))
+		qp_tcp_input(w->tcp, m, &pkt);
+	else if (pkt.proto == IPPROTO_UDP && of_hosts(&w->b->users, path->port, &pkt.flow.local))
+		qpb_udp_input(w, m, &pkt);
+	else if (pkt.proto == IPPROTO_ICMP || pkt.proto == IPPROTO_ICMPV6)
+		qp_tcp_icmp_input(w->tcp, m, &pkt);
+	else
+		ignore(w, m);
+}
+
+/* Whose frame it is, by its destination address; ourselves for what is nobody's. */
+static unsigned
+owner(const struct qpb_path *path, const struct rte_mbuf *m)
+{
+	const struct rte_ether_hdr *eth = rte_pktmbuf_mtod(m, const struct rte_ether_hdr *);
+	const uint8_t *ip = (const uint8_t *)(eth + 1);
+	struct qp_ipaddr to;
+	uint32_t i;
+
+	if (eth->ether_type == htons(RTE_ETHER_TYPE_IPV4) && m->data_len >= 14 + 20) {
+		to = qp_ipaddr_v4(((const struct rte_ipv4_hdr *)ip)->dst_addr);
+	} else if (eth->ether_type == htons(RTE_ETHER_TYPE_IPV6) && m->data_len >= 14 + 40) {
+		memcpy(&to, ((const struct rte_ipv6_hdr *)ip)->dst_addr, sizeof(to));
+	} else {
+		return path->w->index;
+	}
+	i = qpb_host_index(path->port, &to);
+	return i == UINT32_MAX ? path->w->index : i % path->w->b->nworkers;
+}
+
+static void
+input(struct qpb_path *path, struct rte_mbuf *m)
+{
+	struct qpb_worker *w = path->w;
+	unsigned to;
+
+	if (qpb_l2_input(path, m))
+		return;
+	to = w->b->nworkers == 1 ? 0 : owner(path, m);
+	if (to == w->index) {
+		handle(path, m);
+		return;
+	}
+	if (rte_ring_sp_enqueue(w->b->worker[to]->inbox[w->index], m) == 0) {
+		QPB_COUNT(w, handed, 1);
+		return;
+	}
+	QPB_COUNT(w, handed_dropped, 1);
+	rte_pktmbuf_free(m);
+}
+
+static unsigned
+receive(struct qpb_path *path)
+{
+	struct rte_mbuf *m[BURST];
+	uint16_t n = rte_eth_rx_burst(path->port->port_id, path->queue, m, BURST);
+	uint64_t bytes = 0;
+
+	for (uint16_t i = 0; i < n; i++) {
+		bytes += m[i]->pkt_len;
+		input(path, m[i]);
+	}
+	if (n > 0) {
+		QPB_COUNT(path->w, rx_frames, n);
+		QPB_COUNT(path->w, rx_bytes, bytes);
+	}
+	return n;
+}
+
+static unsigned
+receive_handed(struct qpb_worker *w, struct rte_ring *inbox)
+{
+	void *m[BURST];
+	unsigned n = rte_ring_sc_dequeue_burst(inbox, m, BURST, NULL);
+
+	for (unsigned i = 0; i < n; i++) {
+		uint16_t port = ((struct rte_mbuf *)m[i])->port;
+		unsigned p = w->b->nports > 1 && port == w->b->port[1].port_id;
+
+		handle(&w->path[p], m[i]);
+	}
+	return n;
+}
+
+static unsigned
+receive_all(struct qpb_worker *w)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < w->b->nports; i++)
+		n += receive(&w->path[i]);
+	for (unsigned i = 0; i < w->b->nworkers; i++)
+		if (i != w->index)
+			n += receive_handed(w, w->inbox[i]);
+	return n;
+}
+
+/* The turn. */
+
+static enum qp_mem_level
+mem_level(const struct qpb_worker *w)
+{
+	const struct rte_mempool_cache *cache = rte_mempool_default_cache(w->pool, w->lcore);
+	uint32_t left = rte_mempool_ops_get_count(w->pool) + (cache != NULL ? cache->len : 0);
+
+	if (left > w->pool->size / 2)
+		return QP_MEM_PLENTY;
+	return left > w->pool->size / 8 ? QP_MEM_TIGHT : QP_MEM_SCARCE;
+}
+
+static void
+resolve(struct qpb_worker *w)
+{
+	if (w->phase != QPB_RESOLVE || w->index != 0 || w->now_ns - w->asked_ns < ASK_NS)
+		return;
+	w->asked_ns = w->now_ns;
+	for (unsigned i = 0; i < w->b->nports; i++)
+		if (!atomic_load_explicit(&w->b->port[i].hop_known, memory_order_acquire))
+			qpb_l2_ask(&w->path[i]);
+}
+
+static bool
+resolved(const struct qpb_worker *w)
+{
+	for (unsigned i = 0; i < w->b->nports; i++)
+		if (!atomic_load_explicit(&w->b->port[i].hop_known, memory_order_acquire))
+			return false;
+	return true;
+}
+
+static void
+settle(struct qpb_worker *w)
+{
+	if (w->phase == QPB_RESOLVE ? resolved(w)
+				    : qpb_clients_settled(w) && qpb_users_settled(w))
+		atomic_store_explicit(&w->settled, w->phase, memory_order_release);
+}
+
+static bool
+load(struct qpb_worker *w)
+{
+	bool work = qpb_clients_step(w);
+
+	if (w->b->cfg.scenario == QPB_UDP)
+		work |= qpb_udp_step(w);
+	else if (w->b->cfg.scenario != QPB_HANDSHAKES)
+		work |= qpb_users_step(w);
+	return pump_all(w) || work;
+}
+
+static bool
+turn(struct qpb_worker *w)
+{
+	unsigned work;
+
+	w->now_ns = qpb_clock_ns();
+	w->phase = atomic_load_explicit(&w->b->phase, memory_order_acquire);
+	w->measuring = w->phase >= QPB_LOAD && qpb_measured(w, w->now_ns);
+	w->mem_level = (uint8_t)mem_level(w);
+	work = receive_all(w);
+	work += qp_wheel_advance(w->wheel, w->now_ns);
+	resolve(w);
+	work += load(w);
+	qp_tcp_flush(w->tcp);
+	work += qp_quic_flush(w->quic);
+	for (unsigned i = 0; i < w->b->nports; i++)
+		path_flush(&w->path[i]);
+	settle(w);
+	return work > 0;
+}
+
+int
+qpb_worker_run(void *arg)
+{
+	struct qpb_worker *w = arg;
+	uint64_t start = rte_rdtsc(), end;
+
+	do {
+		bool busy = turn(w);
+
+		end = rte_rdtsc();
+		if (busy)
+			QPB_COUNT(w, cycles_busy, end - start);
+		else
+			QPB_COUNT(w, cycles_idle, end - start);
+		QPB_COUNT(w, turns, 1);
+		start = end;
+		if (!busy && w->b->cfg.yield)
+			sched_yield();
+	} while (w->phase != QPB_QUIT);
+	return 0;
+}
