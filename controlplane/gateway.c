@@ -359,6 +359,7 @@ open_nicnet(struct qp_gateway *g, struct qp_errmsg *msg)
 {
 	struct qp_nicnet_config cfg = {
 		.options = &g->o->nic,
+		.forward_addr = g->o->forward_addr,
 		.quic_port = qp_sockaddr_port(&g->o->data_plane_addr.sa),
 		.public_port = qp_options_public_port(g->o),
 		.zone = qp_memory_zone,
@@ -377,6 +378,8 @@ open_network(struct qp_gateway *g, struct qp_errmsg *msg)
 {
 	int err = qp_nic_mode(&g->o->nic) ? open_nicnet(g, msg) : open_hostnet(g, msg), fd;
 
+	if (err == 0)
+		qp_gateway_nic_begin(g);
 	fd = err == 0 ? g->network.ops->fd(g->network.net) : -1;
 	if (fd >= 0 && qp_loop_watch(g->loop, &g->network_watch, fd, EPOLLIN, on_network, g) != 0)
 		err = qp_fail(msg, QP_E_IO, "cannot watch interfaces: %s", strerror(errno));
@@ -454,6 +457,8 @@ open_modules(struct qp_gateway *g, struct qp_errmsg *msg)
 {
 	int err = check_forward_addr(g->o, msg);
 
+	if (err == 0)
+		err = qp_gateway_check_lcores(g->o, msg);
 	qp_heap_set_budget((uint64_t)g->o->control_plane_heap_mib << 20);
 	g->events = qp_events_new();
 	if (err == 0 && g->events == NULL)
@@ -494,6 +499,7 @@ close_modules(struct qp_gateway *g)
 {
 	qp_gateway_upgrade_close(g);
 	qp_gateway_owner_close(g);
+	qp_gateway_close_graves(g);
 	qp_file_watch_free(g->file_watch);
 	qp_settings_free(&g->handover.before.settings);
 	qp_gateway_api_close(g);

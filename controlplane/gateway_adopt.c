@@ -135,6 +135,7 @@ qp_gateway_adopted(void *ctx)
 
 	qp_reexec_settle();
 	g->network.ops->prune(g->network.net);
+	qp_gateway_nic_adopted(g);
 	qp_log(QP_LOG_INFO, from,
 		QP_LOG_U64("tunnels", qp_tunnels_count(g->tunnels, QP_TUNNEL_AUTHENTICATED)),
 		QP_LOG_U64("ports", qp_ports_count(g->ports)), QP_LOG_U64("waited", n),

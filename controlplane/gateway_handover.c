@@ -91,7 +91,11 @@ qp_gateway_hand_over(void *ctx, const char *actor, uint32_t server_id, struct qp
 	err = read_configuration(g, actor, msg);
 	if (err != 0)
 		return QP_E_INVAL;
-	err = qp_supervisor_drain(g->supervisor, server_id, msg);
+	err = qp_gateway_check_lcores(g->o, msg);
+	if (err == 0)
+		err = g->network.ops->room(g->network.net, g->o->workers, msg);
+	if (err == 0)
+		err = qp_supervisor_drain(g->supervisor, server_id, msg);
 	if (err != 0)
 		refuse(g, server_id, msg->text);
 	return err;

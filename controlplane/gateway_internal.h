@@ -79,6 +79,7 @@ struct qp_gateway {
 	struct qp_supervisor *supervisor;
 	struct qp_network network;
 	struct qp_nicnet *nicnet; /* the same in nic mode; NULL: host mode */
+	LIST_HEAD(, qp_grave) graves; /* dead data planes whose memory waits, in nic mode */
 	struct qp_events *events;
 	struct qp_audit *audit; /* NULL: there is none */
 	struct qp_records records; /* both of them */
@@ -210,6 +211,18 @@ struct qp_goodbyes *qp_gateway_goodbyes(struct qp_gateway *g);
 void qp_gateway_report_crash(struct qp_gateway *g, const struct qp_generation *gen);
 /* struct qp_supervisor_ops' remains: whom it served is told as soon as another one can serve them. */
 void qp_gateway_remains(void *ctx, uint32_t server_id, bool unseen);
+
+/* gateway_nic.c */
+/* struct qp_supervisor_ops' function. */
+void qp_gateway_free_memory(void *ctx, uint32_t server_id);
+/* The network is open. */
+void qp_gateway_nic_begin(struct qp_gateway *g);
+/* Data planes were taken over: who stands in the ports' tables and has died meanwhile is forgotten. */
+void qp_gateway_nic_adopted(struct qp_gateway *g);
+/* Before the loop goes. */
+void qp_gateway_close_graves(struct qp_gateway *g);
+/* Whether this process may run on the CPUs that --lcores names. */
+int qp_gateway_check_lcores(const struct qp_options *o, struct qp_errmsg *msg);
 
 /* gateway_adopt.c */
 /* True: the message waits until the take-over is complete. */

@@ -14,10 +14,12 @@
 #include "controlplane/reload.h"
 
 /* What counts at once. Others wait for the next data plane or for a restart. */
-static const char *const live_options[] = {"allow-local-forward", "allow-local-forward-any",
-	"audit-log", "client-pubkeys", "client-pubkeys-file", "control-plane-heap",
-	"data-plane-heap", "drain-grace", "drain-timeout", "log-level", "port-range", "port-takeover", "psk",
-	"reserved-ports", "watch-config"};
+static const char *const live_options[] = {"accept-ra", "allow-local-forward",
+	"allow-local-forward-any", "audit-log", "client-pubkeys", "client-pubkeys-file", "control-plane-heap",
+	"data-plane-heap", "drain-grace", "drain-timeout", "gateway", "ip", "log-level", "mtu",
+	"port-range", "port-takeover", "psk", "reserved-ports", "route", "vlan", "watch-config"};
+/* … unless the ports that they are of have changed, which waits for a restart. */
+static const char *const port_options[] = {"accept-ra", "gateway", "ip", "mtu", "route", "vlan"};
 
 /* A reload under way: what takes the old one's place once all of it is there. */
 struct reloading {
@@ -34,13 +36,30 @@ struct reloading {
 };
 
 static bool
-is_live(const char *option)
+is_among(const char *option, const char *const *names, size_t n)
 {
-	for (size_t i = 0; i < sizeof(live_options) / sizeof(live_options[0]); i++) {
-		if (strcmp(option, live_options[i]) == 0)
+	for (size_t i = 0; i < n; i++) {
+		if (strcmp(option, names[i]) == 0)
 			return true;
 	}
 	return false;
+}
+
+#define IS_AMONG(option, names) is_among(option, names, sizeof(names) / sizeof(names[0]))
+
+/* They are those that the gateway has: what is said of them can count. */
+static bool
+same_ports(const struct reloading *r)
+{
+	const struct qp_opt_strings *was = &r->g->o->nic.ports, *is = &r->options.nic.ports;
+
+	if (was->n != is->n)
+		return false;
+	for (unsigned i = 0; i < was->n; i++) {
+		if (strcmp(was->v[i], is->v[i]) != 0)
+			return false;
+	}
+	return true;
 }
 
 static bool
@@ -130,6 +149,11 @@ prepare(struct reloading *r, struct qp_errmsg *msg)
 
 	if (err == 0)
 		err = refuse_emptied(r, msg);
+	if (err == 0 && r->g->nicnet != NULL && same_ports(r)) {
+		err = qp_nicnet_may_change(r->g->nicnet, &r->options.nic, msg);
+		if (err != 0)
+			qp_options_locate(&r->options, msg);
+	}
 	if (err != 0)
 		return err;
 	err = make_policy(r, msg);
@@ -151,7 +175,9 @@ abandon(struct reloading *r)
 static enum qp_reload_when
 when_it_counts(const struct reloading *r, const char *option)
 {
-	if (is_live(option))
+	if (IS_AMONG(option, port_options) && !same_ports(r))
+		return QP_RELOAD_RESTART;
+	if (IS_AMONG(option, live_options))
 		return QP_RELOAD_NOW;
 	if (!qp_options_of_generation(option))
 		return QP_RELOAD_RESTART;
@@ -219,6 +245,19 @@ apply_budgets(struct reloading *r)
 	qp_supervisor_set_budget(r->g->supervisor, (uint64_t)o->data_plane_heap_mib << 20);
 }
 
+/* The workers' CPUs are the next data plane's. */
+static void
+apply_addresses(struct reloading *r)
+{
+	struct qp_nic_options *o = &r->g->o->nic, fresh = r->options.nic;
+
+	if (r->g->nicnet == NULL || !same_ports(r))
+		return;
+	qp_nic_options_take_lcores(&fresh, o);
+	*o = fresh;
+	qp_nicnet_change(r->g->nicnet, o);
+}
+
 static void
 apply_audit(struct reloading *r)
 {
@@ -271,6 +310,7 @@ apply(struct reloading *r)
 	apply_log_levels(r);
 	apply_ports(r);
 	apply_budgets(r);
+	apply_addresses(r);
 	apply_audit(r);
 	if (r->for_next)
 		qp_options_take_generation(g->o, &r->options);

@@ -464,6 +464,7 @@ const struct qp_supervisor_ops qp_gateway_supervisor_ops = {
 	.adopted = qp_gateway_adopted,
 	.ended = on_generation_ended,
 	.remains = qp_gateway_remains,
+	.free_memory = qp_gateway_free_memory,
 	.failed = qp_gateway_fail,
 	.all_ended = qp_gateway_all_ended,
 };

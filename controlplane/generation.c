@@ -143,7 +143,7 @@ qp_generation_process_ended(void *ctx, uint32_t events)
 		g->link = NULL;
 		log_end(g, served, well);
 		s->cfg.ops->remains(s->cfg.ctx, server_id, false);
-		qp_memory_reclaim(server_id);
+		s->cfg.ops->free_memory(s->cfg.ctx, server_id);
 	}
 	qp_generation_free(g);
 	qp_supervisor_check_adopted(s);

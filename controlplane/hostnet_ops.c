@@ -49,9 +49,10 @@ host_maps(const void *net, int *fds, unsigned max)
 
 /* Each has TAPs of its own. */
 static int
-host_room(const void *net, struct qp_errmsg *msg)
+host_room(const void *net, unsigned nworkers, struct qp_errmsg *msg)
 {
 	(void)net;
+	(void)nworkers;
 	(void)msg;
 	return 0;
 }

@@ -27,6 +27,8 @@ static bool ourselves;
 static uint64_t silent_since_ns; /* 0: it has answered */
 static struct qp_loop *loop;
 static struct qp_watch watch = QP_WATCH_NONE;
+static void (*freed)(void *ctx, uint32_t server_id);
+static void *freed_ctx;
 
 /* It is dead, or has not answered: what comes too late would be taken for the next answer. */
 static void
@@ -47,7 +49,9 @@ note(const struct qp_owner_told *told)
 	if (told->ok == 1)
 		qp_log(QP_LOG_INFO, "a data plane's memory is free again",
 			QP_LOG_HEX("dp_id", told->id[0]), QP_LOG_U64("zones", told->n));
-	else
+	if (told->ok == 1 && freed != NULL)
+		freed(freed_ctx, told->id[0]);
+	if (told->ok != 1)
 		qp_log(QP_LOG_ERROR, "a data plane's memory cannot be freed",
 			QP_LOG_HEX("dp_id", told->id[0]), QP_LOG_STR("reason", told->why));
 }
@@ -67,6 +71,13 @@ on_answer(void *ctx, uint32_t events)
 	} else if (err != QP_E_AGAIN) {
 		let_go();
 	}
+}
+
+void
+qp_memory_on_freed(void (*fn)(void *ctx, uint32_t server_id), void *ctx)
+{
+	freed = fn;
+	freed_ctx = ctx;
 }
 
 void

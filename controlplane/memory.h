@@ -36,6 +36,8 @@ void *qp_memory_find(uint32_t server_id, size_t *bytes);
 bool qp_memory_usage(uint32_t server_id, uint64_t *used, uint64_t *left);
 /* A generation is dead, and nobody here reads its memory any more: it is freed, soon. */
 void qp_memory_reclaim(uint32_t server_id);
+/* Who is told when it is; one at a time. NULL: nobody. */
+void qp_memory_on_freed(void (*freed)(void *ctx, uint32_t server_id), void *ctx);
 /*
  * The ids of generations that have memory, dead ones included, 16 at most; how
  * many. 0 before this process has attached.

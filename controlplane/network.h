@@ -42,8 +42,8 @@ struct qp_network_ops {
 	void (*process)(void *net);
 	int (*quic_socket)(const void *net);
 	unsigned (*maps)(const void *net, int *fds, unsigned max);
-	/* Whether one more generation could be served; why not. */
-	int (*room)(const void *net, struct qp_errmsg *msg);
+	/* Whether one more generation of so many workers could be served; why not. */
+	int (*room)(const void *net, unsigned nworkers, struct qp_errmsg *msg);
 	/* Before its workers are told to begin; of one that was taken over, again. */
 	int (*generation_add)(
 		void *net, const struct qp_network_generation *g, struct qp_errmsg *msg);

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/addr.h"
 #include "common/log.h"
 
 const struct qp_nic *
@@ -172,10 +173,15 @@ maps(const void *net, int *fds, unsigned max)
 }
 
 static int
-room(const void *net, struct qp_errmsg *msg)
+room(const void *net, unsigned nworkers, struct qp_errmsg *msg)
 {
 	const struct qp_nicnet *n = net;
 
+	if (n->nic != NULL && nworkers > n->nic->nqueues)
+		return qp_fail(msg, QP_E_FULL,
+			"%u workers, and the ports have %u queues: give --workers %u, or end the "
+			"gateway (SIGTERM) and start it anew", nworkers, n->nic->nqueues,
+			n->nic->nqueues);
 	if (n->nic == NULL || qp_nicnet_gen(n, 0) != NULL)
 		return 0;
 	return qp_fail(msg, QP_E_FULL,
@@ -193,16 +199,11 @@ generation_add(void *net, const struct qp_network_generation *g, struct qp_errms
 
 	if (n->nic == NULL)
 		return qp_fail(msg, QP_E_INVAL, "the ports are not there");
-	if (g->nworkers > n->nic->nqueues)
-		return qp_fail(msg, QP_E_FULL,
-			"%u workers, and the ports have %u queues: give --workers %u, or end the "
-			"gateway (SIGTERM) and start it anew", g->nworkers, n->nic->nqueues,
-			n->nic->nqueues);
 	if (g->handoff == 0 || g->handoff_bytes == 0)
 		return qp_fail(msg, QP_E_VERSION,
 			"the data plane has no hand-off rings: it is of a release without --port");
 	if (e == NULL) {
-		err = room(n, msg);
+		err = room(n, g->nworkers, msg);
 		e = qp_nicnet_gen(n, 0);
 	}
 	if (err != 0)
@@ -324,10 +325,30 @@ map_entries(const void *net, struct qp_hostnet_entries *out, unsigned max)
 	return 0;
 }
 
+/* What answers on one address alone goes on doing so: that stays. */
+static int
+check_kept(const struct qp_nic_options *o, const struct in6_addr *addr, const char *option,
+	struct qp_errmsg *msg)
+{
+	char text[QP_ADDR_TEXT_BYTES];
+
+	if (IN6_IS_ADDR_UNSPECIFIED(addr) || qp_nic_options_has(o, addr))
+		return 0;
+	return qp_fail(msg, QP_E_INVAL,
+		"--ip: the gateway was started with %s %s: keep this address, or restart it", option,
+		qp_addr_format(addr->s6_addr, 0, text));
+}
+
 int
 qp_nicnet_may_change(
 	const struct qp_nicnet *n, const struct qp_nic_options *o, struct qp_errmsg *msg)
 {
+	int err = check_kept(o, &n->cfg.quic_addr, "--data-plane-addr", msg);
+
+	if (err == 0)
+		err = check_kept(o, &n->cfg.forward_addr, "--forward-addr", msg);
+	if (err != 0)
+		return err;
 	for (unsigned p = 0; n->nic != NULL && p < n->nic->nports; p++) {
 		const uint32_t mtu = qp_nic_options_mtu(o, p);
 
@@ -348,9 +369,14 @@ qp_nicnet_change(struct qp_nicnet *n, const struct qp_nic_options *o)
 	qp_nic_options_net(o, &fresh);
 	if (memcmp(&fresh, &n->net, sizeof(fresh)) == 0)
 		return;
-	n->net = fresh;
+	/* Addresses are named by their place, which changes: in between, all of them answer. */
 	if (n->nic != NULL)
+		qp_nicnet_ports_answer_on(n, 0);
+	n->net = fresh;
+	if (n->nic != NULL) {
 		publish(n);
+		qp_nicnet_ports_answer_on(n, qp_nicnet_address(n, &n->cfg.forward_addr));
+	}
 	qp_log(QP_LOG_INFO, "addresses and routes of the ports have changed",
 		QP_LOG_U64("addresses", fresh.naddrs), QP_LOG_U64("routes", fresh.nroutes));
 }

@@ -18,6 +18,7 @@ struct qp_nicnet;
 struct qp_nicnet_config {
 	const struct qp_nic_options *options; /* checked; copied */
 	struct in6_addr quic_addr;   /* v4-mapped; all zero: each of ours */
+	struct in6_addr forward_addr; /* the only address that forwarded ports answer on; all zero: each */
 	uint16_t quic_port;          /* host order */
 	uint16_t public_port;        /* 0: none */
 	/* A zone of the port owner's; NULL: there is none. */

@@ -13,6 +13,7 @@ struct qp_nicnet {
 	struct qp_nic_blocked *blocked; /* until then; afterwards NULL */
 	/* A predecessor's ports, by protocol and port, that no living tunnel has claimed yet. */
 	bool unclaimed[QP_NIC_NPROTOCOLS][65536];
+	bool one_address[QP_NIC_NPROTOCOLS][65536]; /* those that answer on one alone */
 };
 
 /* The generation's entry; NULL: it has none. */
@@ -26,6 +27,10 @@ int qp_nicnet_port_adopt(void *net, int protocol, uint16_t port, const struct in
 int qp_nicnet_port_move(
 	void *net, int protocol, uint16_t port, const struct qp_network_worker *w);
 void qp_nicnet_port_close(void *net, int protocol, uint16_t port);
+/* 1 + the address's index; 0: it is all zero. QP_NIC_MAX_ADDRS + 1: it is none of ours. */
+uint32_t qp_nicnet_address(const struct qp_nicnet *n, const struct in6_addr *addr);
+/* All ports that answer on one address answer on this one; 0: on every address. */
+void qp_nicnet_ports_answer_on(struct qp_nicnet *n, uint32_t address);
 /* Its ports' entries: whoever looks finds nobody there. */
 void qp_nicnet_ports_drop(struct qp_nicnet *n, uint32_t server_id);
 /* What stands in a predecessor's table waits for its tunnel. */

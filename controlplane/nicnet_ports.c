@@ -22,9 +22,8 @@ store(uint32_t *e, uint32_t owner)
 	__atomic_store_n(e, owner, __ATOMIC_RELEASE);
 }
 
-/* 1 + the address's index; 0: all. QP_NIC_MAX_ADDRS + 1: it is none of ours. */
-static uint32_t
-address(const struct qp_nicnet *n, const struct in6_addr *addr)
+uint32_t
+qp_nicnet_address(const struct qp_nicnet *n, const struct in6_addr *addr)
 {
 	uint32_t i;
 
@@ -48,12 +47,13 @@ static int
 set(struct qp_nicnet *n, int protocol, uint16_t port, const struct in6_addr *addr,
 	const struct qp_network_worker *w, struct qp_errmsg *msg)
 {
-	const uint32_t at = address(n, addr);
+	const uint32_t at = qp_nicnet_address(n, addr);
 
 	if (at > QP_NIC_MAX_ADDRS)
 		return qp_fail(msg, QP_E_INVAL, "no --ip has the address of --forward-addr");
 	store(entry(n, protocol, port), QP_NIC_OWNER(w->server_id, w->worker) | at << 24);
 	n->unclaimed[row(protocol)][port] = false;
+	n->one_address[row(protocol)][port] = at != 0;
 	return 0;
 }
 
@@ -105,6 +105,23 @@ qp_nicnet_port_close(void *net, int protocol, uint16_t port)
 		return;
 	store(entry(n, protocol, port), 0);
 	n->unclaimed[row(protocol)][port] = false;
+}
+
+/* Since forwarded ports answer either on every address or on --forward-addr, that is what they are told by. */
+void
+qp_nicnet_ports_answer_on(struct qp_nicnet *n, uint32_t at)
+{
+	if (IN6_IS_ADDR_UNSPECIFIED(&n->cfg.forward_addr))
+		return;
+	for (unsigned r = 0; r < QP_NIC_NPROTOCOLS; r++) {
+		for (unsigned port = 0; port < 65536; port++) {
+			uint32_t *e = &n->nic->owner[r][port];
+
+			/* A worker's own ports, of local forwards, answer on every address. */
+			if (*e != 0 && n->one_address[r][port])
+				store(e, (*e & 0xffffffu) | at << 24);
+		}
+	}
 }
 
 void

@@ -4,7 +4,7 @@
 
 #include "controlplane/options.h"
 
-static const char *const names[] = {"audit-connections", "busy-poll", "orphan-timeout",
+static const char *const names[] = {"audit-connections", "busy-poll", "lcores", "orphan-timeout",
 	"quic-idle-timeout", "quic-keep-alive", "tcp-buffer", "tcp-congestion", "tcp-ecn",
 	"tcp-fast-open", "tcp-keepalive", "tcp-max-connections", "tcp-max-per-source", "tcp-pacing",
 	"tcp-user-timeout", "tcp-zero-window-timeout", "udp-idle-timeout", "udp-max-flows",
@@ -42,6 +42,7 @@ qp_options_take_generation(struct qp_options *to, const struct qp_options *from)
 	to->udp_max_flows = from->udp_max_flows;
 	to->udp_max_flows_per_tunnel = from->udp_max_flows_per_tunnel;
 	to->workers = from->workers;
+	qp_nic_options_take_lcores(&to->nic, &from->nic);
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		qp_settings_put_back(&to->settings, &from->settings, names[i]);
 }

@@ -236,3 +236,12 @@ qp_opt_nic_lcores(const struct qp_opt *opt, const char *text, struct qp_errmsg *
 			"numbers of CPUs, such as 2,3 or 0-3,8: each once, at most %u", QP_MAX_WORKERS);
 	return 0;
 }
+
+void
+qp_nic_options_take_lcores(struct qp_nic_options *to, const struct qp_nic_options *from)
+{
+	to->lcores = from->lcores;
+	to->nlcores = from->nlcores;
+	memcpy(to->lcore, from->lcore, sizeof(to->lcore));
+	to->workers_given = from->workers_given;
+}

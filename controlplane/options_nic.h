@@ -101,6 +101,8 @@ uint32_t qp_nic_options_mtu(const struct qp_nic_options *n, unsigned port);
  * networks, longest prefix first. The options were checked.
  */
 void qp_nic_options_net(const struct qp_nic_options *n, struct qp_nic_net *out);
+/* The workers' CPUs, and nothing else. */
+void qp_nic_options_take_lcores(struct qp_nic_options *to, const struct qp_nic_options *from);
 /* Whether one of the addresses is `addr`. */
 bool qp_nic_options_has(const struct qp_nic_options *n, const struct in6_addr *addr);
 

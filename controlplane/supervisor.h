@@ -55,6 +55,8 @@ struct qp_supervisor_ops {
 	void (*ended)(void *ctx, const struct qp_generation *g);
 	/* Its memory is about to be freed. `unseen`: it died while nobody watched, so that `ended` was not called. */
 	void (*remains)(void *ctx, uint32_t server_id, bool unseen);
+	/* Has it freed: qp_memory_reclaim, now or when nobody looks at it any more. */
+	void (*free_memory)(void *ctx, uint32_t server_id);
 	/* The first data plane cannot start: trying again would not help. */
 	void (*failed)(void *ctx, const char *why);
 	/* After qp_supervisor_shutdown: none is left. */

@@ -185,7 +185,7 @@ reclaim_dead(const struct qp_supervisor *s)
 		s->cfg.ops->remains(s->cfg.ctx, id[i], true);
 		qp_log(QP_LOG_WARN, "a data plane died meanwhile: its memory is freed",
 			QP_LOG_HEX("dp_id", id[i]));
-		qp_memory_reclaim(id[i]);
+		s->cfg.ops->free_memory(s->cfg.ctx, id[i]);
 	}
 }
 

@@ -127,7 +127,7 @@ Test(nicnet, each_generation_has_a_slot_and_one_too_many_is_refused)
 	bool slot[QP_NIC_MAX_GENS] = {false};
 
 	for (uint32_t id = 300; id < 300 + QP_NIC_MAX_GENS; id++) {
-		cr_assert_eq(qp_nicnet_ops.room(n, &msg), 0);
+		cr_assert_eq(qp_nicnet_ops.room(n, 2, &msg), 0);
 		cr_assert_eq(add(n, id, &msg), 0, "%s", msg.text);
 	}
 	for (unsigned i = 0; i < QP_NIC_MAX_GENS; i++) {
@@ -136,11 +136,11 @@ Test(nicnet, each_generation_has_a_slot_and_one_too_many_is_refused)
 		slot[zone->gen[i].slot] = true;
 	}
 	cr_assert_eq(add(n, 301, &msg), 0, "who attaches again keeps its own");
-	cr_assert_eq(qp_nicnet_ops.room(n, &msg), QP_E_FULL);
+	cr_assert_eq(qp_nicnet_ops.room(n, 2, &msg), QP_E_FULL);
 	cr_expect(strstr(msg.text, "shutdown-data-plane") != NULL, "%s", msg.text);
 	cr_assert_eq(add(n, 999, &msg), QP_E_FULL);
 	qp_nicnet_ops.generation_remove(n, 302);
-	cr_assert_eq(qp_nicnet_ops.room(n, &msg), QP_E_FULL, "its memory is still there");
+	cr_assert_eq(qp_nicnet_ops.room(n, 2, &msg), QP_E_FULL, "its memory is still there");
 	qp_nicnet_ops.generation_freed(n, 302);
 	cr_assert_eq(add(n, 999, &msg), 0, "%s", msg.text);
 	cr_expect_eq(zone->gen[2].server_id, 999u);
