@@ -136,6 +136,9 @@
 	X(arp_out, "ARP packets sent")                                                             \
 	X(nd_in, "neighbour solicitations and advertisements received")                            \
 	X(nd_out, "neighbour solicitations and advertisements sent")                               \
+	X(routers_heard, "router advertisements taken")                                            \
+	X(routers_ignored, "router advertisements not asked for, or not of a router on the link")  \
+	X(mld_reports, "reports of our multicast groups sent")                                     \
 	X(echo_replies, "echo requests answered")                                                  \
 	X(echo_limited, "echo requests not answered: too many this second")                        \
 	X(errors_sent, "ICMP errors sent")                                                         \
@@ -146,6 +149,7 @@
 	X(neighbours_moved, "neighbours that came with another MAC address")                       \
 	X(neighbours_limited, "neighbours not entered: too many this second, or all in use")       \
 	X(conflicts, "packets of another host that claims one of our addresses")                   \
+	X(duplicates, "IPv6 addresses not used because another host has them, now")                \
 	X(replicated, "packets about neighbours copied to the other workers")                      \
 	X(replicate_limited, "packets about neighbours not copied: too many this second")          \
 	X(learned, "packets about neighbours that other workers received")                         \

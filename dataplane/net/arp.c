@@ -86,15 +86,6 @@ parse(const struct rte_mbuf *m, struct arp *out)
 	return true;
 }
 
-/* An own address of that very port: another port's is not answered for. */
-static struct qp_net_own *
-own_here(struct qp_net *net, unsigned port, const struct qp_ipaddr *addr)
-{
-	struct qp_net_own *own = qp_net_own_find(net, addr);
-
-	return own != NULL && own->port == port ? own : NULL;
-}
-
 /* The sender's pair. A new entry only for one that wants something of us (RFC 826). */
 static void
 learn(struct qp_net *net, unsigned port, const struct arp *a, bool for_us, bool answer)
@@ -139,16 +130,17 @@ take(struct qp_net *net, unsigned port, struct rte_mbuf *m, const struct arp *a,
 void
 qp_arp_input(struct qp_net *net, unsigned port, struct rte_mbuf *m, bool copy)
 {
-	const struct qp_net_own *target;
+	struct qp_net_own *target, *claimed;
 	struct arp a;
 
 	if (!parse(m, &a)) {
 		qp_net_drop(m, &net->counters.drop_arp);
 		return;
 	}
-	target = own_here(net, port, &a.target);
-	if (own_here(net, port, &a.sender) != NULL) {
-		net->counters.conflicts += !copy;
+	target = qp_net_own_here(net, port, &a.target);
+	claimed = qp_net_own_here(net, port, &a.sender);
+	if (claimed != NULL) {
+		qp_net_own_conflict(net, claimed, a.mac, copy);
 	} else if (target == NULL && !qp_ipaddr_equal(&a.sender, &a.target)) {
 		qp_net_drop(m, &net->counters.drop_arp);
 		return;

@@ -15,6 +15,7 @@
 #define V6_ECHO_REQUEST 128u
 #define V6_ECHO_REPLY   129u
 #define HOP_LIMIT       64u
+#define DS_FIELD        0xfcu /* of the traffic class: ECN is not the answer's */
 
 /* What TCP and UDP have to know. */
 static bool
@@ -38,18 +39,17 @@ retype(struct rte_icmp_hdr *icmp, uint8_t type)
 		(uint64_t)(uint16_t)~icmp->icmp_cksum + (uint16_t)~old + new);
 }
 
-/* The header is rebuilt: options and extension headers of the request are not sent back. */
+/* The headers are rebuilt: options and extension headers of the request are not sent back. */
 static void
 answer_v4(struct rte_mbuf *m, const struct qp_packet *pkt)
 {
 	struct rte_ipv4_hdr *ip;
-	char *p = rte_pktmbuf_adj(m, pkt->l4_off);
 
-	retype((struct rte_icmp_hdr *)(void *)p, V4_ECHO_REPLY);
+	retype(rte_pktmbuf_mtod(m, struct rte_icmp_hdr *), V4_ECHO_REPLY);
 	ip = (void *)rte_pktmbuf_prepend(m, sizeof(*ip));
 	*ip = (struct rte_ipv4_hdr) {
 		.version_ihl = RTE_IPV4_VHL_DEF,
-		.type_of_service = pkt->tos & 0xfc,
+		.type_of_service = pkt->tos & DS_FIELD,
 		.total_length = rte_cpu_to_be_16((uint16_t)m->pkt_len),
 		.fragment_offset = RTE_BE16(RTE_IPV4_HDR_DF_FLAG),
 		.time_to_live = HOP_LIMIT,
@@ -58,43 +58,73 @@ answer_v4(struct rte_mbuf *m, const struct qp_packet *pkt)
 		.dst_addr = pkt->flow.remote.w[3],
 	};
 	ip->hdr_checksum = rte_ipv4_cksum(ip);
-	(void)rte_pktmbuf_prepend(m, QP_NET_ETHER_BYTES);
-	rte_pktmbuf_mtod(m, struct rte_ether_hdr *)->ether_type = RTE_BE16(RTE_ETHER_TYPE_IPV4);
+	m->l3_len = sizeof(*ip);
+}
+
+static void
+answer_v6(struct rte_mbuf *m, const struct qp_packet *pkt)
+{
+	struct rte_icmp_hdr *icmp = rte_pktmbuf_mtod(m, struct rte_icmp_hdr *);
+	const uint16_t len = (uint16_t)m->pkt_len;
+	struct rte_ipv6_hdr *ip;
+
+	icmp->icmp_type = V6_ECHO_REPLY;
+	icmp->icmp_cksum = 0;
+	icmp->icmp_cksum = (uint16_t)~qp_cksum_fold((uint64_t)qp_cksum_chain(m, 0, len) +
+						    qp_cksum_pseudo(&pkt->flow, IPPROTO_ICMPV6, len));
+	ip = (void *)rte_pktmbuf_prepend(m, sizeof(*ip));
+	ip->vtc_flow = rte_cpu_to_be_32(UINT32_C(6) << 28 | (uint32_t)(pkt->tos & DS_FIELD) << 20);
+	ip->payload_len = rte_cpu_to_be_16(len);
+	ip->proto = IPPROTO_ICMPV6;
+	ip->hop_limits = HOP_LIMIT;
+	memcpy(ip->src_addr, &pkt->flow.local, 16);
+	memcpy(ip->dst_addr, &pkt->flow.remote, 16);
+	m->l3_len = sizeof(*ip);
 }
 
 /* The received mbufs are the answer: it is as long, and a jumbo frame's chain is large. */
 static void
-echo(struct qp_net *net, struct rte_mbuf *m, const struct qp_packet *pkt)
+echo(struct qp_net *net, unsigned port, struct rte_mbuf *m, const struct qp_packet *pkt)
 {
+	const bool v4 = pkt->proto == IPPROTO_ICMP;
+	struct rte_ether_hdr *eth;
+
 	if (!qp_net_take(net, &net->echoes)) {
 		qp_net_drop(m, &net->counters.echo_limited);
 		return;
 	}
 	m->ol_flags = 0;
-	answer_v4(m, pkt);
+	(void)rte_pktmbuf_adj(m, pkt->l4_off);
+	if (v4)
+		answer_v4(m, pkt);
+	else
+		answer_v6(m, pkt);
+	(void)rte_pktmbuf_prepend(m, QP_NET_ETHER_BYTES);
+	eth = rte_pktmbuf_mtod(m, struct rte_ether_hdr *);
+	/* By the port that it came in by, among equals. */
+	qp_net_mark(eth->dst_addr.addr_bytes, port);
+	eth->ether_type = v4 ? RTE_BE16(RTE_ETHER_TYPE_IPV4) : RTE_BE16(RTE_ETHER_TYPE_IPV6);
 	m->l2_len = QP_NET_ETHER_BYTES;
-	m->l3_len = sizeof(struct rte_ipv4_hdr);
-	/* No mark: it takes the best route. */
-	memset(rte_pktmbuf_mtod(m, void *), 0, 2 * RTE_ETHER_ADDR_LEN);
 	QP_NET_COUNT(net, echo_replies);
 	qp_net_output(net, m);
 }
 
 enum qp_net_verdict
-qp_icmp_input(struct qp_net *net, unsigned port, struct rte_mbuf *m)
+qp_icmp_input(struct qp_net *net, unsigned port, struct rte_mbuf *m, const struct qp_net_own *own)
 {
 	struct qp_packet pkt;
-	const struct rte_icmp_hdr *icmp;
+	uint8_t type;
 
 	if (qp_ip_parse(m, &pkt) != QP_IP_OK) {
 		qp_net_drop(m, &net->counters.drop_icmp);
 		return QP_NET_CONSUMED;
 	}
-	icmp = rte_pktmbuf_mtod_offset(m, const struct rte_icmp_hdr *, pkt.l4_off);
-	if (is_error(pkt.proto, icmp->icmp_type))
+	type = *rte_pktmbuf_mtod_offset(m, const uint8_t *, pkt.l4_off);
+	if (is_error(pkt.proto, type))
 		return QP_NET_UP;
-	if (pkt.proto == IPPROTO_ICMP && icmp->icmp_type == V4_ECHO_REQUEST && icmp->icmp_code == 0)
-		echo(net, m, &pkt);
+	pkt.flow.local = own->addr;
+	if (type == (pkt.proto == IPPROTO_ICMP ? V4_ECHO_REQUEST : V6_ECHO_REQUEST))
+		echo(net, port, m, &pkt);
 	else
 		qp_net_drop(m, &net->counters.drop_icmp);
 	return QP_NET_CONSUMED;

@@ -86,7 +86,8 @@ build(struct qp_net *net, const struct rte_mbuf *about, bool v4, uint8_t type, u
 }
 
 void
-qp_icmp_error(struct qp_net *net, const struct rte_mbuf *about, uint8_t type, uint8_t code, uint32_t param)
+qp_icmp_error(struct qp_net *net, unsigned port, const struct rte_mbuf *about, uint8_t type, uint8_t code,
+	uint32_t param)
 {
 	const struct rte_ether_hdr *eth = rte_pktmbuf_mtod(about, const struct rte_ether_hdr *);
 	const bool v4 = eth->ether_type == RTE_BE16(RTE_ETHER_TYPE_IPV4);
@@ -98,16 +99,17 @@ qp_icmp_error(struct qp_net *net, const struct rte_mbuf *about, uint8_t type, ui
 		return;
 	}
 	ends(about, v4, &flow);
+	qp_net_mark(flow.l2.peer_mac, port);
 	m = build(net, about, v4, type, code, param);
 	if (m == NULL)
 		return;
-	qp_ip_encap(m, &flow, v4 ? IPPROTO_ICMP : IPPROTO_ICMPV6, 0, net->port[0].mac);
+	qp_ip_encap(m, &flow, v4 ? IPPROTO_ICMP : IPPROTO_ICMPV6, 0, net->port[port].mac);
 	QP_NET_COUNT(net, errors_sent);
 	qp_net_output(net, m);
 }
 
 void
-qp_net_port_unreachable(struct qp_net *net, struct rte_mbuf *m)
+qp_net_port_unreachable(struct qp_net *net, unsigned port, struct rte_mbuf *m)
 {
 	const struct rte_ether_hdr *eth = rte_pktmbuf_mtod(m, const struct rte_ether_hdr *);
 	const bool v4 = eth->ether_type == RTE_BE16(RTE_ETHER_TYPE_IPV4);
@@ -115,6 +117,6 @@ qp_net_port_unreachable(struct qp_net *net, struct rte_mbuf *m)
 
 	/* A wrong checksum may be about anybody. */
 	if (qp_ip_parse(m, &pkt) == QP_IP_OK && pkt.proto == IPPROTO_UDP)
-		qp_icmp_error(net, m, v4 ? 3 : 1, v4 ? 3 : 4, 0);
+		qp_icmp_error(net, port, m, v4 ? 3 : 1, v4 ? 3 : 4, 0);
 	qp_net_drop(m, &net->counters.drop_no_port);
 }

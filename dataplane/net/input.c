@@ -15,6 +15,10 @@
 #define LSRR      131u /* RFC 791: source routes */
 #define SSRR      137u
 #define MAX_EXT_HEADERS 8u
+#define V4_UNREACHABLE  3u
+#define V4_PROTOCOL     2u
+#define V6_PARAMETER    4u
+#define V6_NEXT_HEADER  1u
 
 /* Takes a tag out of the bytes; the mbuf has what the device took out. False: cut short. */
 static bool
@@ -62,7 +66,20 @@ options_bad(const uint8_t *opt, uint32_t len)
 	return false;
 }
 
-/* Whose address is it? NULL: nobody's here; *why says which counter. */
+/* May it be from there? If not, *why says which counter. */
+static bool
+source_ok(struct qp_net *net, const struct qp_ipaddr *source, uint64_t **why)
+{
+	if (qp_net_martian(net, source))
+		*why = &net->counters.drop_martian;
+	else if (qp_net_own_find(net, source) != NULL)
+		*why = &net->counters.drop_spoofed;
+	else
+		return true;
+	return false;
+}
+
+/* Whose address is it? NULL: nobody's here, or it cannot be answered; *why says which counter. */
 static const struct qp_net_own *
 addressed(struct qp_net *net, const struct rte_mbuf *m, const struct qp_ipaddr *dest,
 	const struct qp_ipaddr *source, uint64_t **why)
@@ -71,23 +88,13 @@ addressed(struct qp_net *net, const struct rte_mbuf *m, const struct qp_ipaddr *
 	const struct qp_net_own *own = qp_net_own_valid(net, dest);
 
 	/* RFC 1122, 3.3.6: one that came to all is for an address of all. */
-	if (rte_is_multicast_ether_addr(&eth->dst_addr)) {
+	if (rte_is_multicast_ether_addr(&eth->dst_addr))
 		*why = &net->counters.drop_many;
-		return NULL;
-	}
-	if (own == NULL) {
+	else if (own == NULL)
 		*why = &net->counters.drop_not_local;
-		return NULL;
-	}
-	if (qp_net_martian(net, source)) {
-		*why = &net->counters.drop_martian;
-		return NULL;
-	}
-	if (qp_net_own_find(net, source) != NULL) {
-		*why = &net->counters.drop_spoofed;
-		return NULL;
-	}
-	return own;
+	else if (source_ok(net, source, why))
+		return own;
+	return NULL;
 }
 
 static enum qp_net_verdict
@@ -97,18 +104,35 @@ consumed(struct rte_mbuf *m, uint64_t *why)
 	return QP_NET_CONSUMED;
 }
 
+/* What is not spoken here: its sender is told so (RFC 1122, 3.2.2.1; RFC 4443, 3.4). */
 static enum qp_net_verdict
-transport(struct qp_net *net, unsigned port, struct rte_mbuf *m, struct qp_net_info *info)
+not_spoken(struct qp_net *net, unsigned port, struct rte_mbuf *m, const struct qp_net_info *info,
+	uint32_t next_at)
+{
+	struct qp_packet pkt;
+
+	if (info->proto != IPPROTO_NONE && !info->fragment && qp_ip_parse(m, &pkt) == QP_IP_PROTO) {
+		if (info->v4)
+			qp_icmp_error(net, port, m, V4_UNREACHABLE, V4_PROTOCOL, 0);
+		else
+			qp_icmp_error(net, port, m, V6_PARAMETER, V6_NEXT_HEADER, next_at);
+	}
+	return consumed(m, &net->counters.drop_protocol);
+}
+
+static enum qp_net_verdict
+transport(struct qp_net *net, unsigned port, struct rte_mbuf *m, const struct qp_net_own *own,
+	const struct qp_net_info *info, uint32_t next_at)
 {
 	if (info->proto == IPPROTO_TCP || info->proto == IPPROTO_UDP) {
 		QP_NET_COUNT(net, up);
 		return QP_NET_UP;
 	}
 	if (info->proto != (info->v4 ? IPPROTO_ICMP : IPPROTO_ICMPV6))
-		return consumed(m, &net->counters.drop_protocol);
+		return not_spoken(net, port, m, info, next_at);
 	if (info->fragment)
 		return consumed(m, &net->counters.drop_icmp);
-	if (qp_icmp_input(net, port, m) != QP_NET_UP)
+	if (qp_icmp_input(net, port, m, own) != QP_NET_UP)
 		return QP_NET_CONSUMED;
 	QP_NET_COUNT(net, up);
 	return QP_NET_UP;
@@ -143,32 +167,34 @@ input_v4(struct qp_net *net, unsigned port, struct rte_mbuf *m, struct qp_net_in
 		.v4 = true,
 		.fragment = ip->fragment_offset &
 			    RTE_BE16(RTE_IPV4_HDR_MF_FLAG | RTE_IPV4_HDR_OFFSET_MASK)};
-	return transport(net, port, m, info);
+	return transport(net, port, m, own, info, 0);
 }
 
-/* One header at info->l4_off. False: it ends outside of the packet, which ends at `end`. */
+/* One header at ip->l4_off. False: it ends outside of the packet. */
 static bool
-skip_header(const struct rte_mbuf *m, struct qp_net_info *info, uint32_t end)
+skip_header(const struct rte_mbuf *m, struct qp_net_info *info, struct qp_net_v6 *ip)
 {
-	const uint8_t *h = rte_pktmbuf_mtod_offset(m, const uint8_t *, info->l4_off);
+	const uint8_t *h = rte_pktmbuf_mtod_offset(m, const uint8_t *, ip->l4_off);
+	const uint32_t end = RTE_MIN(ip->end, m->data_len);
 	uint32_t len;
 
-	if (info->l4_off + 8u > RTE_MIN(end, m->data_len))
+	if (ip->l4_off + 8u > end)
 		return false;
 	len = info->proto == IPPROTO_FRAGMENT ? 8u : 8u + 8u * h[1];
-	if (info->l4_off + len > RTE_MIN(end, m->data_len))
+	if (ip->l4_off + len > end)
 		return false;
 	/* Not one that is whole (RFC 6946). */
 	if (info->proto == IPPROTO_FRAGMENT)
 		info->fragment = (h[2] | (h[3] & 0xf9)) != 0;
 	info->proto = h[0];
-	info->l4_off = (uint16_t)(info->l4_off + len);
+	ip->next_at = (uint16_t)(ip->l4_off - QP_NET_ETHER_BYTES);
+	ip->l4_off = (uint16_t)(ip->l4_off + len);
 	return true;
 }
 
 /* To the transport, as far as steering has to know; whether each may be there says qp_ip_parse. */
 static bool
-skip_headers(const struct rte_mbuf *m, struct qp_net_info *info, uint32_t end)
+skip_headers(const struct rte_mbuf *m, struct qp_net_info *info, struct qp_net_v6 *ip)
 {
 	for (unsigned i = 0; i < MAX_EXT_HEADERS && !info->fragment; i++) {
 		switch (info->proto) {
@@ -176,7 +202,7 @@ skip_headers(const struct rte_mbuf *m, struct qp_net_info *info, uint32_t end)
 		case IPPROTO_DSTOPTS:
 		case IPPROTO_ROUTING:
 		case IPPROTO_FRAGMENT:
-			if (!skip_header(m, info, end))
+			if (!skip_header(m, info, ip))
 				return false;
 			break;
 		default:
@@ -186,31 +212,95 @@ skip_headers(const struct rte_mbuf *m, struct qp_net_info *info, uint32_t end)
 	return info->fragment;
 }
 
+/* What is it, up to its transport? NULL: all is well; else the counter. */
+static uint64_t *
+parse_v6(struct qp_net *net, unsigned port, const struct rte_mbuf *m, struct qp_net_info *info,
+	struct qp_net_v6 *ip)
+{
+	const struct rte_ipv6_hdr *h =
+		rte_pktmbuf_mtod_offset(m, const struct rte_ipv6_hdr *, QP_NET_ETHER_BYTES);
+
+	if (m->data_len < QP_NET_ETHER_BYTES + sizeof(*h))
+		return &net->counters.drop_header;
+	ip->end = QP_NET_ETHER_BYTES + (uint32_t)sizeof(*h) + rte_be_to_cpu_16(h->payload_len);
+	if (rte_be_to_cpu_32(h->vtc_flow) >> 28 != 6 || m->pkt_len < ip->end)
+		return &net->counters.drop_header;
+	memcpy(&ip->dest, h->dst_addr, sizeof(ip->dest));
+	memcpy(&ip->source, h->src_addr, sizeof(ip->source));
+	ip->l4_off = QP_NET_ETHER_BYTES + sizeof(*h);
+	ip->next_at = offsetof(struct rte_ipv6_hdr, proto);
+	ip->hop_limit = h->hop_limits;
+	*info = (struct qp_net_info) {.mtu = qp_net_mtu(net, port, false), .proto = h->proto,
+		.addr = QP_NET_NO_ADDR};
+	if (!skip_headers(m, info, ip))
+		return &net->counters.drop_options;
+	info->l4_off = ip->l4_off;
+	return NULL;
+}
+
+/* All nodes, of the link and (RFC 4291, 2.7.1) of the interface; our solicited-node groups. */
+static bool
+listens(const struct qp_net *net, unsigned port, const struct qp_ipaddr *group)
+{
+	static const struct qp_ipaddr all[] = {{.b = {0xff, 2, [15] = 1}}, {.b = {0xff, 1, [15] = 1}}};
+
+	if (qp_ipaddr_equal(group, &all[0]) || qp_ipaddr_equal(group, &all[1]))
+		return true;
+	for (unsigned i = 0; i < net->nown; i++) {
+		struct qp_ipaddr node;
+
+		if (net->own[i].port != port || qp_ipaddr_is_v4(&net->own[i].addr))
+			continue;
+		node = qp_ndp_solicited_node(&net->own[i].addr);
+		if (qp_ipaddr_equal(&node, group))
+			return true;
+	}
+	return false;
+}
+
+/* To a group. Only ICMPv6 is spoken there. */
+static enum qp_net_verdict
+input_group(struct qp_net *net, unsigned port, struct rte_mbuf *m, const struct qp_net_info *info,
+	const struct qp_net_v6 *ip)
+{
+	const struct qp_net_own *own;
+	uint64_t *why = &net->counters.drop_many;
+
+	if (info->proto != IPPROTO_ICMPV6 || info->fragment || !listens(net, port, &ip->dest))
+		return consumed(m, why);
+	if (qp_ndp_is(m, ip->l4_off)) {
+		qp_ndp_input(net, port, m, ip, false);
+		return QP_NET_CONSUMED;
+	}
+	own = qp_net_own_for(net, port, &ip->source);
+	if (own == NULL || !source_ok(net, &ip->source, &why))
+		return consumed(m, why);
+	if (qp_icmp_input(net, port, m, own) == QP_NET_CONSUMED)
+		return QP_NET_CONSUMED;
+	return consumed(m, &net->counters.drop_many); /* no error is sent to a group */
+}
+
 static enum qp_net_verdict
 input_v6(struct qp_net *net, unsigned port, struct rte_mbuf *m, struct qp_net_info *info)
 {
-	const struct rte_ipv6_hdr *ip =
-		rte_pktmbuf_mtod_offset(m, const struct rte_ipv6_hdr *, QP_NET_ETHER_BYTES);
 	const struct qp_net_own *own;
-	struct qp_ipaddr dest, source;
-	uint32_t end;
-	uint64_t *why;
+	struct qp_net_v6 ip;
+	uint64_t *why = parse_v6(net, port, m, info, &ip);
 
-	if (m->data_len < QP_NET_ETHER_BYTES + sizeof(*ip))
-		return consumed(m, &net->counters.drop_header);
-	end = QP_NET_ETHER_BYTES + (uint32_t)sizeof(*ip) + rte_be_to_cpu_16(ip->payload_len);
-	if (rte_be_to_cpu_32(ip->vtc_flow) >> 28 != 6 || m->pkt_len < end)
-		return consumed(m, &net->counters.drop_header);
-	memcpy(&dest, ip->dst_addr, sizeof(dest));
-	memcpy(&source, ip->src_addr, sizeof(source));
-	own = addressed(net, m, &dest, &source, &why);
+	if (why != NULL)
+		return consumed(m, why);
+	if (ip.dest.b[0] == 0xff)
+		return input_group(net, port, m, info, &ip);
+	if (info->proto == IPPROTO_ICMPV6 && !info->fragment && qp_ndp_is(m, ip.l4_off) &&
+		qp_net_own_valid(net, &ip.dest) != NULL) {
+		qp_ndp_input(net, port, m, &ip, false);
+		return QP_NET_CONSUMED;
+	}
+	own = addressed(net, m, &ip.dest, &ip.source, &why);
 	if (own == NULL)
 		return consumed(m, why);
-	*info = (struct qp_net_info) {.l4_off = QP_NET_ETHER_BYTES + sizeof(*ip),
-		.mtu = qp_net_mtu(net, port, false), .proto = ip->proto, .addr = own->index};
-	if (!skip_headers(m, info, end))
-		return consumed(m, &net->counters.drop_options);
-	return transport(net, port, m, info);
+	info->addr = own->index;
+	return transport(net, port, m, own, info, ip.next_at);
 }
 
 /* False: not for us, freed and counted. */
@@ -260,6 +350,19 @@ qp_net_input(struct qp_net *net, unsigned port, struct rte_mbuf *m, struct qp_ne
 	}
 }
 
+static void
+learn_v6(struct qp_net *net, unsigned port, struct rte_mbuf *m)
+{
+	struct qp_net_info info;
+	struct qp_net_v6 ip;
+	uint64_t *why = parse_v6(net, port, m, &info, &ip);
+
+	if (why == NULL && info.proto == IPPROTO_ICMPV6 && !info.fragment && qp_ndp_is(m, ip.l4_off))
+		qp_ndp_input(net, port, m, &ip, true);
+	else
+		qp_net_drop(m, why != NULL ? why : &net->counters.drop_icmp);
+}
+
 /* It was admitted where it came in. */
 void
 qp_net_learn(struct qp_net *net, unsigned port, struct rte_mbuf *m)
@@ -267,9 +370,12 @@ qp_net_learn(struct qp_net *net, unsigned port, struct rte_mbuf *m)
 	const struct rte_ether_hdr *eth = rte_pktmbuf_mtod(m, const struct rte_ether_hdr *);
 
 	QP_NET_COUNT(net, learned);
-	if (port < net->nports && m->data_len >= QP_NET_ETHER_BYTES &&
-		eth->ether_type == RTE_BE16(RTE_ETHER_TYPE_ARP))
+	if (port >= net->nports || m->data_len < QP_NET_ETHER_BYTES)
+		qp_net_drop(m, &net->counters.drop_header);
+	else if (eth->ether_type == RTE_BE16(RTE_ETHER_TYPE_ARP))
 		qp_arp_input(net, port, m, true);
+	else if (eth->ether_type == RTE_BE16(RTE_ETHER_TYPE_IPV6))
+		learn_v6(net, port, m);
 	else
 		qp_net_drop(m, &net->counters.drop_ethertype);
 }

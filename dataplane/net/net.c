@@ -78,6 +78,9 @@ qp_net_free(struct qp_net *net)
 	if (net == NULL)
 		return;
 	qp_timer_cancel(net->env.wheel, &net->announce);
+	qp_timer_cancel(net->env.wheel, &net->dad);
+	qp_timer_cancel(net->env.wheel, &net->mld);
+	qp_timer_cancel(net->env.wheel, &net->router_timer);
 	qp_neigh_close(net);
 	free(net->dest);
 	free(net);
@@ -92,7 +95,9 @@ qp_net_counters(const struct qp_net *net)
 uint16_t
 qp_net_mtu(const struct qp_net *net, unsigned port, bool v4)
 {
-	return port < net->nports ? net->link[port].mtu : 0;
+	if (port >= net->nports)
+		return 0;
+	return v4 || net->ra_mtu[port] == 0 ? net->link[port].mtu : net->ra_mtu[port];
 }
 
 /* A copy that nobody wrote to meanwhile; false: not now. */
@@ -109,8 +114,10 @@ snapshot(const struct qp_nic_net *shared, struct qp_nic_net *copy)
 }
 
 static void
-links_set(struct qp_net *net, const struct qp_nic_net *from)
+links_set(struct qp_net *net)
 {
+	const struct qp_nic_net *from = &net->conf;
+
 	for (unsigned i = 0; i < net->nports; i++) {
 		const uint16_t most = net->port[i].mtu;
 
@@ -118,22 +125,6 @@ links_set(struct qp_net *net, const struct qp_nic_net *from)
 		net->link[i].vlan &= 0xfff;
 		if (net->link[i].mtu < MIN_MTU || net->link[i].mtu > most)
 			net->link[i].mtu = most;
-	}
-}
-
-static void
-own_set(struct qp_net *net, const struct qp_nic_net *from)
-{
-	net->nown = 0;
-	for (unsigned i = 0; i < RTE_MIN(from->naddrs, QP_NIC_MAX_ADDRS); i++) {
-		const struct qp_nic_addr *a = &from->addr[i];
-		struct qp_net_own *own = &net->own[net->nown];
-
-		if (a->port >= net->nports || a->prefix > 128)
-			continue;
-		*own = (struct qp_net_own) {.prefix = a->prefix, .port = a->port, .index = (uint8_t)i};
-		memcpy(&own->addr, &a->addr, sizeof(own->addr));
-		net->nown++;
 	}
 }
 
@@ -145,9 +136,11 @@ qp_net_poll_config(struct qp_net *net, const struct qp_nic_net *shared, bool fre
 	if (__atomic_load_n(&shared->seq, __ATOMIC_RELAXED) == net->seq || !snapshot(shared, &copy))
 		return false;
 	net->seq = copy.seq;
-	links_set(net, &copy);
-	own_set(net, &copy);
-	qp_net_routes_set(net, &copy);
+	net->conf = copy;
+	links_set(net);
+	qp_net_own_set(net, fresh);
+	qp_ra_reconcile(net);
+	qp_net_routes_set(net);
 	qp_neigh_reconcile(net);
 	return true;
 }

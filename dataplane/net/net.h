@@ -121,7 +121,7 @@ void qp_net_learn(struct qp_net *net, unsigned port, struct rte_mbuf *m);
  * Nobody is behind the UDP port that a frame, which went up, asked for: says so
  * to its sender, within limits. Consumes the frame.
  */
-void qp_net_port_unreachable(struct qp_net *net, struct rte_mbuf *m);
+void qp_net_port_unreachable(struct qp_net *net, unsigned port, struct rte_mbuf *m);
 
 /*
  * A packet with the headers of qp_ip_encap, towards the next hop to its

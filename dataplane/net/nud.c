@@ -36,6 +36,8 @@ ask(struct qp_net_neigh *n, const uint8_t *mac)
 	n->asked++;
 	if (qp_ipaddr_is_v4(&n->addr))
 		qp_arp_ask(n->net, n, mac);
+	else
+		qp_ndp_ask(n->net, n, mac);
 	arm(n, RETRANS_NS);
 }
 

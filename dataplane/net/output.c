@@ -22,6 +22,16 @@ marked_port(const struct qp_net *net, const struct rte_ether_hdr *eth)
 	return ifindex < net->nports ? ifindex : QP_NET_NO_PORT;
 }
 
+void
+qp_net_mark(uint8_t mac[6], unsigned port)
+{
+	const uint32_t ifindex = rte_cpu_to_be_32(QP_NIC_IFINDEX(port));
+
+	mac[0] = QP_CLS_MARK_0;
+	mac[1] = QP_CLS_MARK_LINK;
+	memcpy(mac + 2, &ifindex, sizeof(ifindex));
+}
+
 /* False: not IP, or not all of its header. */
 static bool
 destination(const struct rte_mbuf *m, struct qp_ipaddr *dest)
@@ -122,7 +132,7 @@ qp_net_output(struct qp_net *net, struct rte_mbuf *m)
 	n = &net->neigh[d->neigh];
 	if (d->routes != net->routes_id || d->id != n->id || d->hint != hint ||
 		!qp_ipaddr_equal(&d->addr, &dest) || *net->env.now_ns >= n->usable_until_ns ||
-		!fits(m, net->link[n->port].mtu)) {
+		!fits(m, qp_net_mtu(net, n->port, qp_ipaddr_is_v4(&dest)))) {
 		slow_output(net, m, &dest, hint);
 		return;
 	}
@@ -137,11 +147,16 @@ qp_net_source(const struct qp_net *net, const struct qp_ipaddr *dest, struct qp_
 	unsigned *port)
 {
 	const struct qp_net_route *r = qp_net_route_find(net, dest, QP_NET_NO_PORT);
+	const struct qp_ipaddr *target;
 	const struct qp_net_own *own;
 
 	if (r == NULL || unsendable(net, dest))
 		return false;
-	own = qp_net_own_for(net, r->port, qp_ipaddr_is_zero(&r->via) ? dest : &r->via);
+	/* IPv4 is answered best to the router's network; RFC 6724 looks at the destination. */
+	target = qp_ipaddr_is_v4(dest) && !qp_ipaddr_is_zero(&r->via) ? &r->via : dest;
+	own = qp_net_own_for(net, r->port, target);
+	if (own == NULL)
+		own = qp_net_own_for(net, QP_NET_NO_PORT, target);
 	if (own == NULL)
 		return false;
 	*source = own->addr;

@@ -34,43 +34,52 @@ qp_net_prefix_match(const struct qp_ipaddr *a, const struct qp_ipaddr *b, unsign
 }
 
 static int
-longer_first(const void *a, const void *b)
+better_first(const void *a, const void *b)
 {
 	const struct qp_net_route *x = a, *y = b;
 
-	return x->prefix != y->prefix ? y->prefix - x->prefix : x->port - y->port;
+	if (x->prefix != y->prefix)
+		return y->prefix - x->prefix;
+	return x->metric != y->metric ? x->metric - y->metric : x->port - y->port;
 }
 
 static void
 route_add(struct qp_net *net, const struct qp_ipaddr *dest, unsigned prefix, unsigned port,
-	const struct qp_ipaddr *via)
+	const struct qp_ipaddr *via, unsigned metric)
 {
 	struct qp_net_route *r = &net->route[net->nroutes];
 
 	if (net->nroutes == QP_NET_MAX_ROUTES || port >= net->nports || prefix > 128)
 		return;
 	*r = (struct qp_net_route) {.dest = *dest, .mask = mask_of(prefix), .via = *via,
-		.prefix = (uint8_t)prefix, .port = (uint8_t)port};
+		.prefix = (uint8_t)prefix, .port = (uint8_t)port, .metric = (uint8_t)metric};
 	net->nroutes++;
 }
 
 void
-qp_net_routes_set(struct qp_net *net, const struct qp_nic_net *from)
+qp_net_routes_set(struct qp_net *net)
 {
-	const struct qp_ipaddr on_link = {0};
+	const struct qp_nic_net *from = &net->conf;
+	const struct qp_ipaddr zero = {0};
 
 	net->nroutes = 0;
 	for (unsigned i = 0; i < net->nown; i++)
-		route_add(net, &net->own[i].addr, net->own[i].prefix, net->own[i].port, &on_link);
+		route_add(net, &net->own[i].addr, net->own[i].prefix, net->own[i].port, &zero, 0);
 	for (unsigned i = 0; i < RTE_MIN(from->nroutes, QP_NIC_MAX_ROUTES); i++) {
 		const struct qp_nic_route *r = &from->route[i];
 		struct qp_ipaddr dest, via;
 
 		memcpy(&dest, &r->dest, sizeof(dest));
 		memcpy(&via, &r->via, sizeof(via));
-		route_add(net, &dest, r->prefix, r->port, &via);
+		route_add(net, &dest, r->prefix, r->port, &via, 0);
 	}
-	qsort(net->route, net->nroutes, sizeof(net->route[0]), longer_first);
+	for (unsigned i = 0; i < QP_NET_MAX_ROUTERS; i++) {
+		const struct qp_net_router *r = &net->router[i];
+
+		if (r->until_ns != 0)
+			route_add(net, &zero, 0, r->port, &r->addr, r->metric);
+	}
+	qsort(net->route, net->nroutes, sizeof(net->route[0]), better_first);
 	if (++net->routes_id == 0)
 		net->routes_id = 1;
 }
@@ -84,7 +93,7 @@ qp_net_route_find(const struct qp_net *net, const struct qp_ipaddr *dest, unsign
 	for (unsigned i = 0; i < net->nroutes; i++) {
 		const struct qp_net_route *r = &net->route[i];
 
-		if (best != NULL && r->prefix != best->prefix)
+		if (best != NULL && (r->prefix != best->prefix || r->metric != best->metric))
 			break;
 		/* IPv6's default route has IPv4 in its bits, and leads none of it. */
 		if (!masked_equal(&r->dest, dest, &r->mask) || (v4 && r->prefix < V4_BITS))

@@ -308,3 +308,23 @@ nw_arp(struct nw *w, unsigned port, unsigned op, const uint8_t from[6], const ch
 	arp->arp_data.arp_tip = t.w[3];
 	cr_assert_not(nw_in(w, port, frame, sizeof(frame)));
 }
+
+bool
+nw_in_icmp6(struct nw *w, unsigned port, const char *hex)
+{
+	uint8_t frame[2048];
+	unsigned len = nw_hex(hex, frame, sizeof(frame));
+	const uint16_t payload = (uint16_t)(len - 54);
+	uint32_t sum = payload + IPPROTO_ICMPV6;
+
+	frame[18] = (uint8_t)(payload >> 8);
+	frame[19] = (uint8_t)payload;
+	frame[56] = frame[57] = 0;
+	for (unsigned i = 22; i < len; i += 2)
+		sum += (uint32_t)frame[i] << 8 | (i + 1 < len ? frame[i + 1] : 0);
+	while (sum >> 16 != 0)
+		sum = (sum & 0xffff) + (sum >> 16);
+	frame[56] = (uint8_t)(~sum >> 8);
+	frame[57] = (uint8_t)~sum;
+	return nw_in(w, port, frame, len);
+}

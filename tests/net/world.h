@@ -65,4 +65,10 @@ enum qp_neigh_state nw_state(struct nw *w, const char *addr);
 void nw_arp(struct nw *w, unsigned port, unsigned op, const uint8_t from[6], const char *sender,
 	const uint8_t to[6], const char *target);
 
+/*
+ * Computes the ICMPv6 sum of an Ethernet frame with an IPv6 header and no
+ * extension headers, puts it in, and receives the frame.
+ */
+bool nw_in_icmp6(struct nw *w, unsigned port, const char *hex);
+
 #endif
