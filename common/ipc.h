@@ -112,11 +112,30 @@ struct qp_attach_ready {
 #define QP_OWNER_MAGIC 0x51504f57u /* "QPOW" */
 #define QP_OWNER_VERSION 1u
 
+#define QP_OWNER_MAX_PORTS 8u /* QP_NIC_MAX_PORTS */
+
+/* A dedicated port, as options say it. */
+struct qp_owner_port {
+	char devargs[256];   /* --port: "PCI-ADDRESS[,ARGS]" or "net_DRIVERn[,ARGS]" */
+	uint16_t mtu;        /* --mtu; 0: what the device has by itself */
+	uint16_t vlan;       /* --vlan; 0: untagged */
+};
+
+/* Nic mode; all zero: there is none. */
+struct qp_owner_ports {
+	uint32_t n;
+	uint32_t queues;     /* receive queues of each port, for as many workers; 0: 1 */
+	uint32_t slots;      /* generations that can send at once; 0: QP_NIC_MAX_GENS */
+	uint32_t mbufs;      /* packet buffers of each receive queue; 0: the default */
+	struct qp_owner_port port[QP_OWNER_MAX_PORTS];
+};
+
 struct qp_owner_request {
 	uint32_t magic;
 	uint32_t version;    /* QP_OWNER_VERSION */
 	uint32_t memory_mib;
 	char instance[32];
+	struct qp_owner_ports ports; /* who has none from the first request on never gets any */
 };
 
 struct qp_owner_reply {

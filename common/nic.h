@@ -34,19 +34,21 @@
  */
 #define QP_NIC_IFINDEX(port) (0x100u + (port))
 
-/* Writer: the port owner, before it says that it is ready; mtu and link also later. */
+/* Writer: the port owner, before it says that it is ready; link_mbps also later. */
 struct qp_nic_port {
 	char name[64];         /* DPDK's: a PCI address or a vdev's name */
 	char driver[32];
 	uint16_t port_id;      /* the same in all processes */
-	uint16_t nrx, ntx;     /* queues; slot s of w workers sends by s * nrx + worker % nrx */
+	uint16_t nrx, ntx;     /* queues; who sends by which: qp_nic_tx_queue */
 	uint16_t mtu;          /* IP bytes of a packet, VLAN tag not counted */
 	uint8_t mac[6];
 	int16_t socket;        /* NUMA node, -1: unknown */
 	uint32_t rx_burst, tx_burst;
 	uint64_t rx_offloads, tx_offloads; /* RTE_ETH_*_OFFLOAD_* that are on */
 	uint32_t max_frame_bytes;          /* largest frame that the device cuts itself; 0: it cuts nothing */
-	uint32_t pad;
+	uint32_t link_mbps;                /* 0: the link is down; UINT32_MAX: up, at an unknown speed */
+	uint16_t nslots;                   /* generations that can send at once, 1 … QP_NIC_MAX_GENS */
+	uint16_t pad[3];
 };
 
 /* Which generation polls a receive queue. A line of its own: it is read each turn. */
@@ -156,7 +158,11 @@ enum { QP_NIC_TCP = 0, QP_NIC_UDP = 1, QP_NIC_NPROTOCOLS };
 struct qp_nic {
 	/* Port owner. */
 	uint32_t magic, version;
-	uint32_t nports, nqueues;             /* nqueues: of each port; workers that can poll */
+	/*
+	 * nqueues: how many workers a generation may have, each with transmit queues
+	 * of its own on each port. Receive queue q of a port is worker q % nworkers's.
+	 */
+	uint32_t nports, nqueues;
 	struct qp_nic_port port[QP_NIC_MAX_PORTS];
 	struct qp_nic_queue queue[QP_NIC_MAX_PORTS][QP_NIC_MAX_QUEUES];
 	/* Control plane. */
@@ -169,5 +175,12 @@ struct qp_nic {
 	uint32_t owner[QP_NIC_NPROTOCOLS][65536] __attribute__((aligned(64))); /* by port, host order */
 	struct qp_nic_blocked blocked __attribute__((aligned(64)));
 };
+
+/* By which queue of a port a worker sends: no other worker's, of no other generation's. worker < nqueues. */
+static inline uint16_t
+qp_nic_tx_queue(const struct qp_nic_port *port, uint32_t slot, uint32_t worker)
+{
+	return (uint16_t)(slot * (port->ntx / port->nslots) + worker);
+}
 
 #endif

@@ -33,6 +33,9 @@
 /* The low half of an argument; both machines are little-endian. */
 #define ARG(n) ((uint32_t)offsetof(struct seccomp_data, args[n]))
 
+#define CAP_ALWAYS    (1u << CAP_DAC_OVERRIDE)
+#define CAP_FOR_PORTS (1u << CAP_NET_ADMIN | 1u << CAP_NET_RAW | 1u << CAP_IPC_LOCK)
+
 /* Whatever their arguments. */
 static const int allowed[] = {
 	/* waiting, and EAL's interrupt thread */
@@ -90,7 +93,7 @@ allow_if(struct filter *f, int nr, unsigned arg, uint32_t mask, uint32_t value)
 }
 
 static void
-fill(struct filter *f)
+fill(struct filter *f, bool ports)
 {
 	/* Another machine's numbers (32-bit calls) mean something else. */
 	add(f, BPF_LD | BPF_W | BPF_ABS, FIELD(arch), 0, 0);
@@ -102,6 +105,9 @@ fill(struct filter *f)
 		add(f, BPF_RET | BPF_K, SECCOMP_RET_ALLOW, 0, 0);
 	}
 	allow_if(f, SYS_socket, 0, UINT32_MAX, AF_UNIX);
+	/* How drivers ask their device: vfio, vhost, a TAP. None is opened any more. */
+	if (ports)
+		allow_if(f, SYS_ioctl, 0, 0, 0);
 	/* Memory, but no more program: not even one that is written here. */
 	allow_if(f, SYS_mmap, 2, PROT_EXEC, 0);
 	allow_if(f, SYS_mprotect, 2, PROT_EXEC, 0);
@@ -114,16 +120,35 @@ fill(struct filter *f)
 	add(f, BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM, 0, 0);
 }
 
+/* The main thread's; others keep what they have started with. */
+static int
+keep_capabilities(uint32_t kept)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct caps[2];
+
+	if (syscall(SYS_capget, &header, caps) != 0)
+		return errno;
+	for (unsigned i = 0; i < 2; i++) {
+		caps[i].effective &= i == 0 ? kept : 0;
+		caps[i].permitted = caps[i].effective;
+		caps[i].inheritable = 0;
+	}
+	return syscall(SYS_capset, &header, caps) == 0 ? 0 : errno;
+}
+
 int
-qp_owner_sandbox_close(struct qp_errmsg *msg)
+qp_owner_sandbox_close(bool ports, struct qp_errmsg *msg)
 {
 	static struct filter f;
 	struct sock_fprog prog = {.filter = f.code};
 	long rc;
 
-	fill(&f);
+	fill(&f, ports);
 	assert(f.n <= sizeof(f.code) / sizeof(f.code[0]));
 	prog.len = (unsigned short)f.n;
+	if (keep_capabilities(CAP_ALWAYS) != 0)
+		return qp_fail(msg, QP_E_IO, "capabilities: %s", strerror(errno));
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
 		return qp_fail(msg, QP_E_IO, "no_new_privs: %s", strerror(errno));
 	rc = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
@@ -134,30 +159,14 @@ qp_owner_sandbox_close(struct qp_errmsg *msg)
 	return 0;
 }
 
-static int
-drop_capabilities(void)
-{
-	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-	struct __user_cap_data_struct caps[2];
-
-	if (syscall(SYS_capget, &header, caps) != 0)
-		return errno;
-	for (unsigned i = 0; i < 2; i++) {
-		caps[i].effective &= i == 0 ? 1u << CAP_DAC_OVERRIDE : 0;
-		caps[i].permitted = caps[i].effective;
-		caps[i].inheritable = 0;
-	}
-	return syscall(SYS_capset, &header, caps) == 0 ? 0 : errno;
-}
-
 int
-qp_owner_sandbox_begin(struct qp_errmsg *msg)
+qp_owner_sandbox_begin(bool ports, struct qp_errmsg *msg)
 {
 	int err;
 
 	/* Without CAP_SYS_ADMIN it stays where it is: a unit's PrivateNetwork=, or the filter alone. */
-	if (unshare(CLONE_NEWNET) != 0 && errno != EPERM)
+	if (!ports && unshare(CLONE_NEWNET) != 0 && errno != EPERM)
 		return qp_fail(msg, QP_E_IO, "no network namespace: %s", strerror(errno));
-	err = drop_capabilities();
+	err = keep_capabilities(CAP_ALWAYS | (ports ? CAP_FOR_PORTS : 0));
 	return err == 0 ? 0 : qp_fail(msg, QP_E_IO, "capabilities: %s", strerror(err));
 }

@@ -38,6 +38,8 @@ take_request(int listen_fd, struct qp_owner_request *r)
 		memset((char *)r + n, 0, sizeof(*r) - (size_t)n);
 	if (n >= (ssize_t)QP_OWNER_REQUEST_MIN && r->magic == QP_OWNER_MAGIC) {
 		r->instance[sizeof(r->instance) - 1] = '\0';
+		for (unsigned i = 0; i < QP_OWNER_MAX_PORTS; i++)
+			r->ports.port[i].devargs[sizeof(r->ports.port[i].devargs) - 1] = '\0';
 		return fd;
 	}
 	close(fd);
@@ -116,6 +118,7 @@ qp_owner_service_wait(
 	}
 	memcpy(s->instance, r.instance, sizeof(s->instance));
 	s->memory_mib = r.memory_mib;
+	s->ports = r.ports;
 	return 0;
 }
 

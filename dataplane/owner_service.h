@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "common/error.h"
+#include "common/ipc.h"
 
 /*
  * A port owner that a service manager starts: it is told by a control plane,
@@ -17,6 +18,7 @@ struct qp_owner_service {
 	int lifeline[2]; /* the write end is -1 once somebody else has it */
 	uint32_t memory_mib;
 	char instance[32];
+	struct qp_owner_ports ports;
 };
 
 /*

@@ -30,6 +30,8 @@
 #include "common/host.h"
 #include "common/log.h"
 #include "common/opt.h"
+#include "dataplane/nic/owner_args.h"
+#include "dataplane/nic/owner_ports.h"
 #include "dataplane/owner_locks.h"
 #include "dataplane/owner_sandbox.h"
 #include "dataplane/owner_service.h"
@@ -37,6 +39,7 @@
 #include "dataplane/telemetry.h"
 
 #define OWNER_LCORE 0u
+#define LAST_LINES 4u
 /* One whose control plane was killed meanwhile may be in its start, and then ends. */
 #define PREDECESSOR_MS 5000u
 
@@ -45,7 +48,8 @@ struct options {
 	uint32_t memory_mib;
 	uint32_t ready_fd; /* gets "R" when the memory is there, else one line that says why not */
 	uint32_t lifeline_fd; /* the read end */
-	uint32_t listen_fd; /* 0: a control plane has started us, and the above say all */
+	uint32_t listen_fd; /* 0: a control plane has started us, and options say all */
+	struct qp_owner_ports ports;
 	struct qp_log_config log;
 };
 
@@ -94,12 +98,13 @@ parse_options(struct options *o, int argc, char **argv)
 				"there whose memory it is, instead of by the options above",
 			.parse = qp_opt_u32,
 			.value = &o->listen_fd},
+		QP_OPT_PORTS(&o->ports),
 		QP_OPT_LOG(&o->log),
 		{0},
 	};
 	const struct qp_opt_command cmd = {
 		.name = "quicport-port-owner",
-		.summary = "Owns a gateway's memory. Started by quicport control-plane, or by a "
+		.summary = "Owns a gateway's memory and its dedicated ports. Started by quicport control-plane, or by a "
 			   "service manager.",
 		.opts = opts,
 	};
@@ -120,12 +125,19 @@ tell(const struct options *o, const char *text)
 	close((int)o->ready_fd);
 }
 
+/* --memory is the data planes'; ports have theirs beside it. */
+static uint32_t
+all_mib(const struct options *o)
+{
+	return o->memory_mib + (uint32_t)((qp_owner_ports_bytes(&o->ports) + 0xfffff) >> 20);
+}
+
 /* Somebody may have taken the pages since we looked. */
 static int
 explain_eal(const struct options *o, int err, struct qp_errmsg *msg)
 {
 	struct qp_hugepages pages;
-	int rc = qp_host_hugepages((uint64_t)o->memory_mib << 20, &pages, msg);
+	int rc = qp_host_hugepages((uint64_t)all_mib(o) << 20, &pages, msg);
 
 	if (rc != 0)
 		return rc;
@@ -137,26 +149,37 @@ static int
 start_eal(const struct options *o, FILE *eal_log, struct qp_errmsg *msg)
 {
 	char memory[16], lcores[QP_LCORES_TEXT_BYTES];
+	const char *pci[QP_OWNER_PCI_ARGS];
 	struct qp_hugepages pages;
-	int err = qp_host_hugepages((uint64_t)o->memory_mib << 20, &pages, msg);
+	unsigned npci, n = 0;
+	int err = qp_host_hugepages((uint64_t)all_mib(o) << 20, &pages, msg);
 
 	if (err != 0)
 		return err;
-	snprintf(memory, sizeof(memory), "%u", o->memory_mib);
+	snprintf(memory, sizeof(memory), "%u", all_mib(o));
 	qp_host_eal_lcores(OWNER_LCORE, lcores);
+	err = qp_owner_ports_check(&o->ports, pci, &npci, msg);
+	if (err != 0)
+		return err;
 	/*
 	 * All memory at once: growing later would ask every secondary, and one
 	 * that was just killed would be waited for. The address is above what
 	 * sanitizers reserve and below where the kernel puts libraries and stacks,
 	 * so that a secondary finds it free.
 	 */
-	const char *argv[] = {"quicport-port-owner", "--proc-type=primary", "--file-prefix",
+	const char *argv[32] = {"quicport-port-owner", "--proc-type=primary", "--file-prefix",
 		o->instance, "--huge-dir", pages.dir, "-m", memory, "--socket-limit", memory,
-		"--lcores", lcores, "--base-virtaddr=0x200000000000", "--iova-mode=va", "--no-pci",
-		"--log-level=warning", NULL};
+		"--lcores", lcores, "--base-virtaddr=0x200000000000", "--iova-mode=va",
+		"--mbuf-pool-ops-name=lf_stack", "--log-level=warning"};
 
+	while (argv[n] != NULL)
+		n++;
+	if (npci == 0)
+		argv[n++] = "--no-pci";
+	for (unsigned i = 0; i < npci; i++)
+		argv[n++] = pci[i];
 	rte_openlog_stream(eal_log);
-	if (rte_eal_init((int)(sizeof(argv) / sizeof(argv[0])) - 1, (char **)(uintptr_t)argv) < 0)
+	if (rte_eal_init((int)n, (char **)(uintptr_t)argv) < 0)
 		return explain_eal(o, rte_errno, msg);
 	if (qp_telemetry_register() != 0)
 		qp_log(QP_LOG_WARN, "DPDK's telemetry lacks the data planes' counters");
@@ -219,15 +242,24 @@ sleep_until_done(const struct options *o, struct qp_owner_service *service,
 	}
 }
 
+/* The last lines, in one: a driver's reason stands before those that pass it on. */
 static const char *
-last_line(char *text)
+last_words(char *text)
 {
-	char *end = text + strlen(text), *nl;
+	char *end = text + strlen(text), *from = text;
+	unsigned lines = 0;
 
 	while (end > text && end[-1] == '\n')
 		*--end = '\0';
-	nl = strrchr(text, '\n');
-	return nl != NULL ? nl + 1 : text;
+	for (char *c = end; c > text && lines < LAST_LINES; c--) {
+		if (c[-1] != '\n')
+			continue;
+		from = c;
+		lines++;
+	}
+	for (char *c = from; (c = strchr(c, '\n')) != NULL; c++)
+		*c = '|';
+	return lines < LAST_LINES ? text : from;
 }
 
 static int
@@ -282,19 +314,19 @@ own_locked(struct options *o, struct qp_owner_service *service, int signals)
 
 	if (eal_log == NULL)
 		return fail(o, service, strerror(errno));
-	if (start_eal(o, eal_log, &msg) != 0 ||
+	if (start_eal(o, eal_log, &msg) != 0 || qp_owner_ports_open(&o->ports, &msg) != 0 ||
 		qp_owner_users_open(&users, o->instance, &msg) != 0) {
 		fflush(eal_log);
 		if (eal_len > 0)
 			qp_log(QP_LOG_WARN, "DPDK's last words",
-				QP_LOG_STR("line", last_line(eal_text)));
+				QP_LOG_STR("lines", last_words(eal_text)));
 		qp_host_eal_cleanup(o->instance);
 		return fail(o, service, msg.text);
 	}
 	if (qp_owner_locks_find(o->instance, &msg) != 0)
 		qp_log(QP_LOG_WARN, "locks of processes that die while they attach stay held",
 			QP_LOG_STR("reason", msg.text));
-	if (qp_owner_sandbox_close(&msg) != 0)
+	if (qp_owner_sandbox_close(o->ports.n > 0, &msg) != 0)
 		qp_log(QP_LOG_WARN, "the port owner runs without its sandbox",
 			QP_LOG_STR("reason", msg.text));
 	succeed(o, service);
@@ -311,8 +343,12 @@ static int
 own(struct options *o, struct qp_owner_service *service, int signals)
 {
 	struct qp_errmsg msg;
-	int lock = qp_host_eal_lock(o->instance, PREDECESSOR_MS, &msg), status;
+	int lock, status;
 
+	if (qp_owner_sandbox_begin(o->ports.n > 0, &msg) != 0)
+		qp_log(QP_LOG_WARN, "the port owner keeps more rights than it needs",
+			QP_LOG_STR("reason", msg.text));
+	lock = qp_host_eal_lock(o->instance, PREDECESSOR_MS, &msg);
 	if (lock < 0)
 		return fail(o, service, msg.text);
 	status = own_locked(o, service, signals);
@@ -336,6 +372,7 @@ serve(struct options *o, int signals)
 	}
 	o->instance = service.instance;
 	o->memory_mib = service.memory_mib;
+	o->ports = service.ports;
 	o->lifeline_fd = (uint32_t)service.lifeline[0];
 	return own(o, &service, signals);
 }
@@ -344,7 +381,7 @@ int
 main(int argc, char **argv)
 {
 	struct qp_errmsg msg;
-	struct options o;
+	struct options o = {0};
 	int signals;
 
 	parse_options(&o, argc, argv);
@@ -361,8 +398,5 @@ main(int argc, char **argv)
 			fprintf(stderr, "quicport-port-owner: %s\n", why);
 		return 1;
 	}
-	if (qp_owner_sandbox_begin(&msg) != 0)
-		qp_log(QP_LOG_WARN, "the port owner keeps more rights than it needs",
-			QP_LOG_STR("reason", msg.text));
 	return o.listen_fd != 0 ? serve(&o, signals) : own(&o, NULL, signals);
 }
