@@ -247,6 +247,41 @@ open_owner(struct qp_gateway *g, struct qp_errmsg *msg)
 	return err;
 }
 
+static void
+hold(void *ctx, bool stopped)
+{
+	struct qp_gateway *g = ctx;
+
+	qp_supervisor_hold(g->supervisor, stopped);
+}
+
+/* As a signal would. */
+static void
+on_quit(void *ctx)
+{
+	struct qp_gateway *g = ctx;
+
+	if (g->stopping)
+		return;
+	qp_log(QP_LOG_INFO, "ending: the prompt said so");
+	g->owner_end.anew = false;
+	qp_reexec_settle();
+	qp_gateway_shutdown(g);
+}
+
+static int
+open_console(struct qp_gateway *g, struct qp_errmsg *msg)
+{
+	return qp_console_open(&(struct qp_console_config) {.loop = g->loop,
+				       .dir = g->instance.dir,
+				       .options = g->o->console,
+				       .again = qp_reexec_follows(),
+				       .hold = hold,
+				       .quit = on_quit,
+				       .ctx = g},
+		&g->console, msg);
+}
+
 static int
 open_services(struct qp_gateway *g, struct qp_errmsg *msg)
 {
@@ -476,6 +511,8 @@ open_modules(struct qp_gateway *g, struct qp_errmsg *msg)
 	if (err == 0)
 		err = open_supervisor(g, msg);
 	if (err == 0)
+		err = open_console(g, msg);
+	if (err == 0)
 		err = open_services(g, msg);
 	if (err == 0)
 		err = qp_gateway_api_open(g, msg);
@@ -497,6 +534,8 @@ open_modules(struct qp_gateway *g, struct qp_errmsg *msg)
 static void
 close_modules(struct qp_gateway *g)
 {
+	qp_console_close(g->console);
+	g->console = NULL;
 	qp_gateway_upgrade_close(g);
 	qp_gateway_owner_close(g);
 	qp_gateway_close_graves(g);
@@ -588,6 +627,7 @@ run_once(struct qp_options *o, struct qp_credentials *cred, bool *again, struct 
 		end_what_started(&g);
 	}
 	if (g.upgrade.state == QP_UPGRADE_GONE) {
+		qp_console_close(g.console);
 		/* What is kept is written; all else goes with this program, and is told by nobody. */
 		qp_gateway_close_keeping(&g);
 		(void)qp_reexec_pass(QP_PASS_LOCK, g.instance.lock_fd);

@@ -6,6 +6,7 @@
 #include "controlplane/audit.h"
 #include "controlplane/authd.h"
 #include "controlplane/blocks.h"
+#include "controlplane/console.h"
 #include "controlplane/crash_report.h"
 #include "controlplane/enforce.h"
 #include "controlplane/events.h"
@@ -77,6 +78,7 @@ struct qp_gateway {
 	struct qp_loop *loop;
 	struct qp_owner *owner;
 	struct qp_supervisor *supervisor;
+	struct qp_console *console;
 	struct qp_network network;
 	struct qp_nicnet *nicnet; /* the same in nic mode; NULL: host mode */
 	LIST_HEAD(, qp_grave) graves; /* dead data planes whose memory waits, in nic mode */

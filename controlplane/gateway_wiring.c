@@ -243,6 +243,7 @@ on_active(void *ctx, const struct qp_generation *gen)
 	char quic[QP_ADDR_TEXT_BYTES], api[QP_ADDR_TEXT_BYTES];
 
 	tell_state(g, gen, QP_DP_ACTIVE, NULL);
+	qp_console_attach(g->console, gen->server_id);
 	qp_goodbyes_send(g->goodbyes);
 	if (g->started) {
 		qp_log(QP_LOG_INFO, "a new data plane serves", QP_LOG_HEX("dp_id", gen->server_id));
@@ -335,6 +336,7 @@ on_generation_ended(void *ctx, const struct qp_generation *gen)
 	struct qp_gateway *g = ctx;
 
 	tell_state(g, gen, QP_DP_TERMINATED, gen->how[0] != '\0' ? gen->how : NULL);
+	qp_console_gone(g->console, gen->server_id);
 	if (gen->crashed)
 		qp_gateway_report_crash(g, gen);
 	qp_queries_generation_ended(g->queries, gen->server_id);

@@ -50,6 +50,7 @@ struct qp_launcher {
 	bool served; /* the one that runs now */
 	bool once; /* the one that runs now is a successor: see qp_launcher_succeed */
 	bool stopped;
+	bool hold; /* see qp_launcher_hold */
 };
 
 unsigned
@@ -215,6 +216,8 @@ spawn(struct qp_launcher *l, struct qp_errmsg *msg)
 	}
 	if (l->cfg.busy_poll)
 		argv[n++] = "--busy-poll";
+	if (l->hold)
+		argv[n++] = "--stopped";
 	argv[n++] = "--log-level";
 	argv[n++] = qp_log_levels_text(levels);
 	argv[n++] = "--log-format";
@@ -268,6 +271,13 @@ qp_launcher_configure(struct qp_launcher *l, unsigned workers, bool busy_poll)
 		return;
 	l->cfg.workers = workers;
 	l->cfg.busy_poll = busy_poll;
+}
+
+void
+qp_launcher_hold(struct qp_launcher *l, bool stopped)
+{
+	if (l != NULL)
+		l->hold = stopped;
 }
 
 int

@@ -44,6 +44,8 @@ int qp_launcher_new(
 void qp_launcher_free(struct qp_launcher *l);
 /* What counts from the next start on. */
 void qp_launcher_configure(struct qp_launcher *l, unsigned workers, bool busy_poll);
+/* Whether those that are started from now on wait for the prompt's `start`. */
+void qp_launcher_hold(struct qp_launcher *l, bool stopped);
 int qp_launcher_start(struct qp_launcher *l, struct qp_errmsg *msg);
 /* The same; when it cannot be started, that is told, and tried again after the back-off. */
 void qp_launcher_refill(struct qp_launcher *l);

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "common/ipc.h"
+#include "common/prompt.h"
 #include "common/wire.h"
 
 #define COMMAND_NAME "quicport control-plane"
@@ -540,6 +541,39 @@ run_parser(struct qp_options *o, int argc, char **argv, const struct qp_options_
 				"instead of starting one",
 			.parse = qp_opt_string,
 			.value = &o->port_owner_socket},
+		QP_OPT_GROUP("Prompt (in testpmd's manner, see docs/prompt.md):"),
+		{.name = "interactive",
+			.letter = 'i',
+			.not_in_file = true,
+			.help = "the terminal is the data plane's prompt; packets wait for its start",
+			.parse = qp_opt_flag,
+			.value = &o->console.interactive},
+		{.name = "auto-start",
+			.not_in_file = true,
+			.help = "with -i: packets are served at once",
+			.parse = qp_opt_flag,
+			.value = &o->console.auto_start},
+		{.name = "cmdline-file",
+			.arg = "FILE",
+			.not_in_file = true,
+			.help = "commands for the prompt, done first",
+			.parse = qp_opt_string,
+			.value = &o->console.file},
+		{.name = "stats-period",
+			.arg = "SECONDS",
+			.not_in_file = true,
+			.fallback = "0",
+			.max = QP_PROMPT_MAX_PERIOD,
+			.help = "without -i: show the ports' statistics so often",
+			.parse = qp_opt_u32,
+			.value = &o->console.stats_period_s},
+		{.name = "prompt",
+			.arg = "TEXT",
+			.not_in_file = true,
+			.fallback = QP_PROMPT_SIGN,
+			.help = "what asks for a command; testpmd's is \"testpmd> \"",
+			.parse = qp_opt_string,
+			.value = &o->console.sign},
 		QP_OPT_LOG(&o->log),
 		{0},
 	};

@@ -12,6 +12,7 @@
 #include "common/opt.h"
 #include "controlplane/allow.h"
 #include "controlplane/config.h"
+#include "controlplane/console.h"
 #include "controlplane/options_nic.h"
 #include "controlplane/policy.h"
 #include "controlplane/settings.h"
@@ -102,6 +103,7 @@ struct qp_options {
 	const char *client_pubkeys;
 	const char *client_pubkeys_file;
 	struct qp_secret *psk;
+	struct qp_console_options console;
 	struct qp_log_config log;
 };
 

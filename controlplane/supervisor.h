@@ -136,6 +136,8 @@ int qp_supervisor_may_drain(
 bool qp_supervisor_handing_over(const struct qp_supervisor *s);
 /* For data planes that are started from now on. */
 void qp_supervisor_configure(struct qp_supervisor *s, unsigned workers, bool busy_poll);
+/* Whether they wait for the prompt's `start`. */
+void qp_supervisor_hold(struct qp_supervisor *s, bool stopped);
 /* For those that drain already, too, from their beginning on. */
 void qp_supervisor_set_drain_timeout(
 	struct qp_supervisor *s, uint32_t seconds, uint32_t grace_s);

@@ -90,6 +90,12 @@ qp_supervisor_configure(struct qp_supervisor *s, unsigned workers, bool busy_pol
 	qp_launcher_configure(s->launcher, workers, busy_poll);
 }
 
+void
+qp_supervisor_hold(struct qp_supervisor *s, bool stopped)
+{
+	qp_launcher_hold(s->launcher, stopped);
+}
+
 int
 qp_supervisor_drain(struct qp_supervisor *s, uint32_t server_id, struct qp_errmsg *msg)
 {

@@ -33,6 +33,8 @@
 #include "common/log.h"
 #include "common/opt.h"
 #include "dataplane/attach.h"
+#include "dataplane/prompt_gateway.h"
+#include "dataplane/prompt_service.h"
 #include "dataplane/reattach.h"
 #include "dataplane/trim.h"
 #include "dataplane/worker.h"
@@ -47,6 +49,7 @@ struct options {
 	const char *cpus;      /* one for each worker, comma-separated */
 	uint32_t mbufs;
 	bool busy_poll;
+	bool stopped;          /* the workers wait for the prompt's `start` */
 	struct qp_log_config log;
 };
 
@@ -58,6 +61,9 @@ struct data_plane {
 	struct qp_reattach reattach;
 	struct qp_trim trim;
 	struct qp_worker *worker[QP_MAX_WORKERS];
+	struct qp_orders orders;
+	struct qp_prompt_gateway shown;
+	struct qp_prompt_service *prompt; /* NULL: there is none */
 	atomic_bool stop;
 	int signals;
 	int ended;             /* eventfd: a worker has returned */
@@ -86,6 +92,9 @@ parse_options(struct options *o, int argc, char **argv)
 			.parse = qp_opt_u32, .value = &o->mbufs},
 		{.name = "busy-poll", .help = "never sleep: lowest latency, a core at 100 %",
 			.parse = qp_opt_flag, .value = &o->busy_poll},
+		{.name = "stopped", .env = "",
+			.help = "packets wait until somebody types start at the prompt",
+			.parse = qp_opt_flag, .value = &o->stopped},
 		QP_OPT_LOG(&o->log),
 		{0},
 	};
@@ -196,6 +205,7 @@ make_workers(struct data_plane *dp, struct qp_errmsg *msg)
 			.from_cp = a->from_cp[i],
 			.version = a->version,
 			.offer = &dp->reattach.offer[i],
+			.orders = &dp->orders,
 			.stop = &dp->stop,
 		};
 
@@ -287,7 +297,8 @@ wait_for_workers(struct data_plane *dp)
 {
 	struct pollfd fds[] = {{.fd = dp->signals, .events = POLLIN},
 		{.fd = dp->ended, .events = POLLIN}, {.fd = dp->taken, .events = POLLIN},
-		{.fd = -1, .events = POLLIN}};
+		{.fd = -1, .events = POLLIN},
+		{.fd = dp->prompt != NULL ? qp_prompt_service_fd(dp->prompt) : -1, .events = POLLIN}};
 	uint64_t ended = 0, n;
 	struct signalfd_siginfo si;
 
@@ -305,8 +316,32 @@ wait_for_workers(struct data_plane *dp)
 		if (read(dp->ended, &n, sizeof(n)) == (ssize_t)sizeof(n))
 			ended += n;
 		watch_control_plane(dp, fds[3].revents);
+		if (dp->prompt != NULL)
+			qp_prompt_service_turn(dp->prompt);
 		qp_trim_turn(&dp->trim, dp->attachment.shared, now_ns());
 	}
+}
+
+/* Without it the gateway serves all the same. */
+static void
+open_prompt(struct data_plane *dp)
+{
+	char dir[128];
+	const struct qp_prompt_service_config cfg = {.dir = dir, .ops = &qp_prompt_gateway_ops,
+		.server_id = dp->attachment.server_id, .ctx = &dp->shown};
+	struct qp_errmsg msg;
+
+	snprintf(dir, sizeof(dir), QP_RUN_DIR "/%s", dp->opt.instance);
+	dp->shown = (struct qp_prompt_gateway) {.orders = &dp->orders,
+		.shared = dp->attachment.shared,
+		.worker = dp->worker,
+		.doorbell = dp->attachment.doorbell,
+		.cpu = dp->cpu,
+		.nworkers = dp->opt.workers,
+		.lcore_base = dp->opt.lcore_base};
+	if (qp_prompt_gateway_init(&dp->shown, &msg) != 0 ||
+		qp_prompt_service_open(&cfg, &dp->prompt, &msg) != 0)
+		qp_log(QP_LOG_WARN, "there is no prompt", QP_LOG_STR("reason", msg.text));
 }
 
 static void
@@ -376,8 +411,11 @@ run(struct data_plane *dp, struct qp_errmsg *msg)
 		if (rc == 0)
 			rc = make_workers(dp, msg);
 		roam(dp);
-		if (rc == 0)
+		if (rc == 0) {
+			open_prompt(dp);
 			run_workers(dp);
+			qp_prompt_service_close(dp->prompt);
+		}
 		for (uint32_t i = 0; i < dp->opt.workers; i++)
 			qp_worker_free(dp->worker[i]);
 	}
@@ -402,6 +440,8 @@ main(int argc, char **argv)
 		fprintf(stderr, "quicport data-plane: %s\n", msg.text);
 		return 2;
 	}
+	atomic_init(&dp.orders.burst, QP_BURST_DEFAULT);
+	atomic_init(&dp.orders.stopped, dp.opt.stopped);
 	qp_log_use_journal(sd_journal_sendv);
 	if (qp_log_init(&dp.opt.log, &msg) < 0 || open_signals(&dp, &msg) < 0 ||
 		run(&dp, &msg) < 0) {

@@ -20,8 +20,6 @@
 #include "common/shared.h"
 #include "dataplane/worker_internal.h"
 
-#define RX_BURST 32u
-#define TX_BURST 32u
 #define CTL_BURST 32u
 #define PUBLISH_NS (100ull * 1000 * 1000)
 #define SPIN_NS (20ull * 1000) /* idle turns before sleep: longer than a ring hop, shorter than a scheduler's slice */
@@ -59,7 +57,7 @@ qp_worker_transmit(void *ctx, struct rte_mbuf *frame)
 {
 	struct qp_worker *w = ctx;
 
-	if (w->tx_len >= TX_BURST)
+	if (w->tx_len >= RTE_MIN(qp_order(&w->cfg.orders->burst), QP_WORKER_TX_ROOM / 2))
 		qp_worker_tx_flush(w);
 	if (w->tx_len == QP_WORKER_TX_ROOM) {
 		rte_pktmbuf_free(frame);
@@ -259,8 +257,8 @@ qp_worker_handle(struct qp_worker *w, struct rte_mbuf *m)
 static unsigned
 receive(struct qp_worker *w)
 {
-	struct rte_mbuf *frames[RX_BURST];
-	uint16_t n = qp_port_rx(w->port, frames, RX_BURST);
+	struct rte_mbuf *frames[QP_BURST_MAX];
+	uint16_t n = qp_port_rx(w->port, frames, (uint16_t)qp_order(&w->cfg.orders->burst));
 
 	for (uint16_t i = 0; i < n; i++)
 		qp_worker_handle(w, frames[i]);
@@ -338,13 +336,12 @@ publish(struct qp_worker *w)
 	qp_tunnels_sample(w->tunnels, &w->out->quic_rtt);
 }
 
+/* Until one of the first `n` descriptors calls. */
 static void
-sleep_ns(struct qp_worker *w, uint64_t ns)
+sleep_ns(struct qp_worker *w, nfds_t n, uint64_t ns)
 {
 	const struct timespec ts = {.tv_sec = (time_t)(ns / 1000000000u),
 		.tv_nsec = (long)(ns % 1000000000u)};
-	/* Strangers that have used up their share must wait for time to pass. */
-	const nfds_t n = w->held ? 2 + QP_CLS_QUEUE_FLOWS : RTE_DIM(w->wake);
 	uint64_t rings;
 
 	w->out->c.sleeps++;
@@ -354,12 +351,41 @@ sleep_ns(struct qp_worker *w, uint64_t ns)
 		return;
 }
 
+/*
+ * By the prompt's order neither packets nor timers are served; control messages are, and a
+ * worker that is to end does.
+ */
+static bool
+stopped(const struct qp_worker *w)
+{
+	const struct qp_orders *o = w->cfg.orders;
+
+	return (qp_order(&o->stopped) != 0 || (qp_order(&o->ports_off) >> w->cfg.index & 1) != 0) &&
+	       !w->leaving;
+}
+
+/* The port may have packets for ever. */
+static void
+wait_for_orders(struct qp_worker *w)
+{
+	if (!qp_ctl_sleep_begin(&w->ctl))
+		return;
+	w->publish_at_ns = 0;
+	publish(w);
+	sleep_ns(w, 1, SLEEP_MAX_NS);
+	qp_ctl_sleep_end(&w->ctl);
+}
+
 /* Adaptive: spins a little after work, then sleeps until port, timer or ring call. */
 static void
 idle(struct qp_worker *w)
 {
 	uint64_t next;
 
+	if (stopped(w)) {
+		wait_for_orders(w);
+		return;
+	}
 	if (w->cfg.busy_poll) {
 		rte_pause();
 		return;
@@ -373,7 +399,8 @@ idle(struct qp_worker *w)
 		return;
 	w->publish_at_ns = 0; /* readers see what a sleeper last did */
 	publish(w);
-	sleep_ns(w, next - w->now_ns);
+	/* Strangers that have used up their share must wait for time to pass. */
+	sleep_ns(w, w->held ? 2 + QP_CLS_QUEUE_FLOWS : RTE_DIM(w->wake), next - w->now_ns);
 	qp_ctl_sleep_end(&w->ctl);
 }
 
@@ -389,16 +416,18 @@ static bool
 turn(struct qp_worker *w)
 {
 	unsigned work = 0;
-	bool more = false;
+	bool more = false, serves;
 
 	w->now_ns = qp_worker_clock_ns();
 	__atomic_store_n(&w->ctl.door->heartbeat_ns, w->now_ns, __ATOMIC_RELAXED);
 	w->mem_level = mem_level(w);
-	if (w->quic != NULL)
+	serves = !stopped(w);
+	if (w->quic != NULL && serves)
 		work += receive(w);
-	work += qp_wheel_advance(w->wheel, w->now_ns);
+	if (serves)
+		work += qp_wheel_advance(w->wheel, w->now_ns);
 	work += control(w);
-	if (w->quic != NULL) {
+	if (w->quic != NULL && serves) {
 		more = finish_turn(w);
 		work += qp_worker_receive_strangers(w);
 	}

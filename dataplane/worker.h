@@ -8,6 +8,7 @@
 
 #include "common/error.h"
 #include "dataplane/ctl.h"
+#include "dataplane/orders.h"
 
 /*
  * One worker: a poll-mode lcore that owns a port, its timers, TCP and QUIC,
@@ -29,6 +30,7 @@ struct qp_worker_config {
 	int cp_doorbell;
 	struct rte_ring *to_cp, *from_cp;
 	struct qp_ctl_offer *offer; /* how it learns of a new control plane; NULL: never */
+	const struct qp_orders *orders; /* the prompt's; outlives the worker */
 	const atomic_bool *stop;  /* set by the main thread, which then rings the doorbell */
 };
 
@@ -44,6 +46,12 @@ int qp_worker_new(const struct qp_worker_config *cfg, struct qp_worker **out,
  * until its tunnels have said goodbye (at most a second). Returns 0.
  */
 int qp_worker_run(void *worker);
+/*
+ * Its port, once it is open; NULL before. Any thread: what does not change, and counters by
+ * relaxed loads.
+ */
+struct qp_port;
+const struct qp_port *qp_worker_port(const struct qp_worker *w);
 /* After it has run. NULL is allowed. */
 void qp_worker_free(struct qp_worker *w);
 

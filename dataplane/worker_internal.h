@@ -45,6 +45,7 @@ struct qp_worker {
 	bool held;                      /* strangers may wait whose share is used up */
 	/* From CONFIG on. */
 	struct qp_port *port;
+	struct qp_port *_Atomic shown_port; /* the same for other threads: stored with release, once it is up */
 	struct qp_tcp *tcp;
 	struct qp_udp *udp;
 	struct qp_quic *quic;

@@ -244,9 +244,17 @@ qp_worker_configure(struct qp_worker *w, const struct qp_msg_config *in)
 	if (w->failed)
 		qp_log(QP_LOG_ERROR, why.text);
 	else
+		atomic_store_explicit(&w->shown_port, w->port, memory_order_release);
+	if (!w->failed)
 		qp_log(QP_LOG_DEBUG, "worker is up", QP_LOG_U64("worker", w->cfg.index),
 			QP_LOG_U64("ifindex", w->port->ifindex), QP_LOG_U64("mbufs", w->cfg.mbufs));
 	say_hello(w, why.text);
+}
+
+const struct qp_port *
+qp_worker_port(const struct qp_worker *w)
+{
+	return atomic_load_explicit(&w->shown_port, memory_order_acquire);
 }
 
 uint64_t

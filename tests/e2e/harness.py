@@ -258,7 +258,8 @@ class Gateway(Process):
     """`quicport control-plane` and what it starts."""
 
     def __init__(self, host, port, *args, data_plane=None, auth=("--psk", "secret"), env=None,
-                 wait=True, name="gateway", public_api=False, session=False):  # fmt: skip
+                 wait=True, name="gateway", public_api=False, session=False,
+                 stdin=subprocess.DEVNULL):  # fmt: skip
         self.port = port
         self.auth = tuple(auth)
         self.before = Traces(host)
@@ -273,6 +274,7 @@ class Gateway(Process):
              "--data-plane-addr", data_plane or f"127.0.0.1:{port}",
              *([] if public_api else ["--no-public-api"]), *auth, "--log-format", "json", *args],
             env,
+            stdin=stdin,
             session=session,
         )  # fmt: skip
         if wait:

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The prompt: testpmd's commands on a gateway's terminal, from a file, and across a hand-over. What
+reads testpmd's statistics reads ours.
+"""
+
+import re
+import subprocess
+
+from harness import Client, Gateway, eventually, new_port
+from test_handover import hand_over
+
+LO = "127.0.0.1"
+SIGN = "quicport> "
+
+# As scripts for testpmd have them: the numbers of a port's block, in this order.
+STATS = re.compile(
+    r"#{24} NIC statistics for port (?P<port>\d+)\s+#{24}\n"
+    r"  RX-packets: (?P<rx>\d+)\s+RX-missed: (?P<missed>\d+)\s+RX-bytes:  (?P<rx_bytes>\d+)\n"
+    r"  RX-errors: (?P<rx_errors>\d+)\n"
+    r"  RX-nombuf:  (?P<nombuf>\d+)\s*\n"
+    r"  TX-packets: (?P<tx>\d+)\s+TX-errors: (?P<tx_errors>\d+)\s+TX-bytes:  (?P<tx_bytes>\d+)\n"
+    r"\n  Throughput \(since last show\)\n"
+    r"  Rx-pps:\s+(?P<rx_pps>\d+)\s+Rx-bps:\s+(?P<rx_bps>\d+)\n"
+    r"  Tx-pps:\s+(?P<tx_pps>\d+)\s+Tx-bps:\s+(?P<tx_bps>\d+)\n"
+    r"  #{76}\n"
+)
+
+
+def ports(text):
+    """Each port's statistics, the last time that it was shown."""
+    return {int(m["port"]): {key: int(value) for key, value in m.groupdict().items()}
+            for m in STATS.finditer(text)}  # fmt: skip
+
+
+class Console(Gateway):
+    """A gateway whose terminal is this test, by pipes."""
+
+    def __init__(self, host, *args):
+        super().__init__(host, new_port(), "-i", *args, stdin=subprocess.PIPE)
+
+    def type(self, *commands):
+        self.popen.stdin.write("".join(f"{command}\n" for command in commands).encode())
+        self.popen.stdin.flush()
+
+    def does(self, command):
+        """What it says to this command, once it asks for the next one."""
+        start = len(self.output())
+
+        def answer():
+            _, _, rest = self.output()[start:].partition(f"{command}\n")
+            text, sign, _ = rest.rpartition(SIGN)
+            return [text] if sign else None
+
+        self.type(command)
+        return eventually(answer, what=f"the answer to {command!r}")[0]
+
+
+def tunnel(host, gateway, **how):
+    inside, outside = new_port(), new_port()
+    host.service(LO, inside, "--echo")
+    return outside, Client(host, f"{LO}:{gateway.port}", outside, inside, **how)
+
+
+def echo(host, port, timeout=10):
+    with host.connect(LO, port, timeout) as sock:
+        sock.sendall(b"hello")
+        return sock.recv(5) == b"hello"
+
+
+def test_packets_wait_for_start_and_the_statistics_are_testpmds(host):
+    gateway = Console(host)
+    outside, client = tunnel(host, gateway)
+    assert ports(gateway.does("show port stats all"))[0]["rx"] == 0
+    assert "Packet forwarding not started" in gateway.does("stop")
+    assert client.running()
+    assert not host.port_opens(LO, outside)
+
+    started = gateway.does("start")
+    assert "tunnel packet forwarding - ports=1 - cores=1 - streams=1" in started
+    client.opens(host, LO, outside)
+    assert echo(host, outside)
+    assert "Packet forwarding already started" in gateway.does("start")
+    stats = ports(gateway.does("show port stats all"))[0]
+    assert stats["rx"] > 10 and stats["tx"] > 10 and stats["rx_bytes"] > 1200
+
+    cleared = gateway.does("clear port stats all")
+    assert "NIC statistics for port 0 cleared" in cleared
+    assert ports(gateway.does("show port stats 0"))[0]["rx"] < stats["rx"]
+
+    stopped = gateway.does("stop")
+    assert "Telling cores to stop..." in stopped and "Done." in stopped
+    forwarded = re.findall(r"RX-packets: (\d+)\s+RX-dropped: (\d+)\s+RX-total: (\d+)", stopped)
+    assert len(forwarded) == 2 and int(forwarded[1][0]) >= stats["rx"]
+    # Gateway and client are on this host: with the workers stopped nothing moves.
+    before = ports(gateway.does("show port stats all"))[0]
+    assert not host.port_opens(LO, outside)
+    assert ports(gateway.does("show port stats all"))[0]["tx"] == before["tx"]
+    gateway.type("quit")
+    assert gateway.wait() == 0
+    assert gateway.before.left() == []
+
+
+def test_commands_of_a_file_come_first_and_mistakes_are_told(host, tmp_path):
+    script = tmp_path / "commands"
+    script.write_text("# a remark\nset burst 16\nshow nonsense\nshow config rxtx\nset burst 600")
+    gateway = Console(host, "--auto-start", "--cmdline-file", script)
+    text = gateway.does("show port info all")
+    before = gateway.output()
+    assert "Infos for port 0" in text and "Driver name: quicport_tap" in text
+    assert "Number of packets per burst set to 16" in before
+    assert "packets/burst=16" in before
+    assert re.search(r"show nonsense: (Bad arguments|Command not found)", before)
+    assert "nb pkt per burst: 600 > 512 (maximum packet per burst)  ignored" in before
+    assert "Bad arguments" in gateway.does("show port stats")
+    assert "Invalid port 7" in gateway.does("show port stats 7")
+    assert "`tunnel` is the only engine" in gateway.does("set fwd io")
+    assert "Command not found" in gateway.does("nonsense")
+    # The end of its input is an order to end, as testpmd takes it.
+    gateway.popen.stdin.close()
+    assert gateway.wait() == 0
+
+
+def test_a_new_generation_takes_the_terminal_and_goes_on_as_the_last_one_was(host):
+    gateway = Console(host)
+    gateway.does("start")
+    outside, client = tunnel(host, gateway)
+    client.opens(host, LO, outside)
+    with host.connect(LO, outside, timeout=10) as held:
+        held.sendall(b"hello")
+        assert held.recv(5) == b"hello"
+        hand_over(gateway, 1)
+        assert "already started" in gateway.does("start")
+        assert ports(gateway.does("show port stats all"))[0]["rx"] < 100
+        held.sendall(b"again")
+        assert held.recv(5) == b"again"
+        assert echo(host, outside)
+    gateway.does("stop")
+    gateway.type("quit")
+    assert gateway.wait() == 0
