@@ -2,6 +2,7 @@
 #ifndef QP_BENCH_HIST_H
 #define QP_BENCH_HIST_H
 
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -19,8 +20,8 @@
 #define QPB_HIST_SUB      (1u << QPB_HIST_SUB_BITS)
 #define QPB_HIST_HALF     (QPB_HIST_SUB / 2)
 #define QPB_HIST_DIGITS   3
-#define QPB_HIST_MAX      (INT64_C(1) << 42) /* 73 minutes in ns; larger ones count as this */
-#define QPB_HIST_BUCKETS  32u                /* 2,048 << 31 > 2^42 */
+#define QPB_HIST_MAX      ((INT64_C(1) << 42) - 1) /* 73 minutes in ns; larger ones count as this */
+#define QPB_HIST_BUCKETS  32u                      /* 2,048 << 31 is beyond it */
 #define QPB_HIST_COUNTS   ((QPB_HIST_BUCKETS + 1) * QPB_HIST_HALF)
 
 struct qpb_hist {

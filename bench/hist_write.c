@@ -94,8 +94,8 @@ qpb_hist_encode(const struct qpb_hist *h, uint8_t *out)
 
 		while (i + zeros < used && h->count[i + zeros] == 0)
 			zeros++;
-		/* A run of zeros is its negative length; a single one is 0 or -1 alike. */
-		n += put_zigzag(out + n, zeros > 0 ? -(int64_t)zeros : (int64_t)h->count[i]);
+		/* A run of zeros is its negative length. */
+		n += put_zigzag(out + n, zeros > 1 ? -(int64_t)zeros : (int64_t)h->count[i]);
 		i += zeros > 0 ? zeros : 1;
 	}
 	memcpy(&bits, &ratio, sizeof(bits));
