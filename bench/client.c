@@ -62,6 +62,15 @@ close_tunnel(struct qpb_client *c)
 	qp_quic_conn_close(c->conn, QP_APP_NONE, "");
 }
 
+/* The gateway ended it, or does not keep to the protocol. */
+static void
+lose_tunnel(struct qpb_client *c)
+{
+	if (c->state == QPB_CLIENT_OPEN)
+		QPB_COUNT(c->w, tunnels_lost, 1);
+	close_tunnel(c);
+}
+
 static void
 on_closed(void *conn_ctx, enum qp_quic_end how)
 {
@@ -179,7 +188,7 @@ take_message(struct qpb_client *c)
 	if (rc == QP_E_AGAIN)
 		return false;
 	if (rc < 0) {
-		close_tunnel(c);
+		lose_tunnel(c);
 		return false;
 	}
 	k->rx_len -= (uint32_t)used;
@@ -188,6 +197,8 @@ take_message(struct qpb_client *c)
 			opened(c);
 		else
 			close_tunnel(c);
+	} else if (msg.type == QP_WIRE_SESSION_CLOSE) {
+		lose_tunnel(c);
 	}
 	memmove(k->rx, k->rx + used, k->rx_len);
 	return true;
@@ -255,7 +266,7 @@ on_stream_data(void *ctx, const uint8_t *data, size_t len, bool fin)
 	}
 	control_data(control_client(ctx), data, len);
 	if (fin)
-		close_tunnel(control_client(ctx));
+		lose_tunnel(control_client(ctx));
 }
 
 static void
@@ -269,7 +280,7 @@ static void
 on_stream_broken(void *ctx, uint64_t code)
 {
 	if (is_control(ctx))
-		close_tunnel(control_client(ctx));
+		lose_tunnel(control_client(ctx));
 	else
 		qpb_service_broken(ctx);
 }

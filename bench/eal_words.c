@@ -89,7 +89,7 @@ qpb_eal_words(int own, char **argv, const struct qpb_options *o, int *n)
 		if (all)
 			words[(*n)++] = prefix;
 		if (all)
-			all = (words[(*n)++] = strdup("--huge-unlink=always")) != NULL;
+			all = (words[(*n)++] = strdup("--in-memory")) != NULL;
 	}
 	bool pci = given(words, all ? *n : 0, devices);
 	for (unsigned i = 0; all && i < o->ports.n; i++) {

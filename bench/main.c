@@ -3,6 +3,7 @@
  * quicport-bench: options, EAL, ports, workers on their lcores, one run, its
  * report. The main thread sleeps while workers work.
  */
+#include <limits.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_launch.h>
@@ -11,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "bench/options.h"
 #include "bench/pattern.h"
@@ -81,6 +83,17 @@ start_eal(int own, char **argv, const struct qpb_options *o, struct qp_errmsg *m
 			"EAL does not start: %s. Check huge pages, and the lines above",
 			rte_strerror(rte_errno));
 	return 0;
+}
+
+/* In memory it leaves an empty folder; another's is not empty. */
+static void
+leave_eal(void)
+{
+	char folder[PATH_MAX];
+
+	snprintf(folder, sizeof(folder), "%s", rte_eal_get_runtime_dir());
+	(void)rte_eal_cleanup();
+	(void)rmdir(folder);
 }
 
 static int
@@ -183,7 +196,7 @@ main(int argc, char **argv)
 	for (unsigned i = 0; i < b.nworkers; i++)
 		qpb_worker_free(b.worker[i]);
 	qpb_ports_close(&b);
-	(void)rte_eal_cleanup();
+	leave_eal();
 	qpb_options_free(&o);
 	free(b.open);
 	free(b.opened_port);

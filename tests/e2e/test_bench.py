@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The load generator against a real gateway: each scenario for a moment, over a port of its own. That figures
+are whole and right, not that they are high.
+"""
+
+import json
+import os
+import re
+import subprocess
+
+import pytest
+from harness import BUILD, ROOT, Gateway, clean_environment, eventually, link, run
+
+BENCH = BUILD / "quicport-bench"
+KEY = "mBJ3XsDyuJxqU2bk0XEa+rUH+XD1lYwMlx9xH8ZTMUg="
+KEY_PUBLIC = "IexqQqW8ngM33aoJWqheXfW+11hL6A3h6kpO8uNl9Ws="
+
+
+class Lab:
+    """A gateway, and a host whose only link the load generator has for itself."""
+
+    def __init__(self, hosts, *args, **options):
+        self.gateway_host, self.bench_host = hosts("gateway"), hosts("bench")
+        link(self.gateway_host, self.bench_host, ["10.0.0.1/24", "fd00::1/64"], [], "gw0", "bench0")
+        for host, name in ((self.gateway_host, "gw0"), (self.bench_host, "bench0")):
+            # Frames as on a wire: their sums filled, none larger than the MTU.
+            host.run("ethtool", "-K", name, "tx", "off", "tso", "off", "gso", "off", "gro", "off",
+                     "tx-udp-segmentation", "off")  # fmt: skip
+        self.gateway_host.run("ip", "route", "add", "10.1.0.0/16", "via", "10.0.0.2")
+        self.gateway = Gateway(self.gateway_host, 39000, *args,
+                               **{"data_plane": "0.0.0.0:39000", **options})  # fmt: skip
+
+    def bench(self, logs, *args, auth=("--psk", "secret"), addresses=None, status=0, seconds=1):
+        """A run's JSON; its text and its standard error are in .text and .err."""
+        where = addresses or ("--ip", "10.0.0.2/24", "--net", "10.1.0.0/16",
+                              "--target", "10.0.0.1:39000")  # fmt: skip
+        words = [BENCH, "--port", "net_af_packet0,iface=bench0", *where, *auth, "--seconds", seconds,
+                 "--warmup", 0, "--yield", "--mbufs", 8192, "--json", logs / "out.json",
+                 "--hgrm", logs / "out.hgrm", "--hlog", logs / "out.hlog", *args]  # fmt: skip
+        done = subprocess.run(self.bench_host.command(*words), capture_output=True, text=True,
+                              timeout=120, env=clean_environment({}))  # fmt: skip
+        assert done.returncode == status, f"status {done.returncode}\n{done.stdout}{done.stderr[-3000:]}"
+        result = json.loads((logs / "out.json").read_text())
+        result["text"], result["err"] = done.stdout, done.stderr
+        return result
+
+
+@pytest.fixture
+def lab(hosts):
+    return Lab(hosts)
+
+
+def whole(result):
+    """All that was sent arrived, on both ways."""
+    total = result["total"]
+    assert result["verdict"] == "clean" and result["why"] == ""
+    assert total["user_tx_bytes"] == total["service_rx_bytes"]
+    assert total["service_tx_bytes"] == total["user_rx_bytes"]
+    assert total["user_wrong"] == total["service_wrong"] == 0
+    return total
+
+
+@pytest.mark.parametrize("direction", ["in", "out", "both"])
+def test_bulk_arrives_whole(lab, logs, direction):
+    result = lab.bench(logs, "--scenario", "bulk", "--direction", direction, "--clients", 2, "--users", 3)
+    total = whole(result)
+    assert (total["service_rx_bytes"] > 1_000_000) == (direction != "out")
+    assert (total["user_rx_bytes"] > 1_000_000) == (direction != "in")
+    assert total["tunnels_opened"] == 2
+    assert total["conns_opened"] == total["conns_closed"] == 3
+    rate = result["per_second"]["bits_to_services" if direction == "in" else "bits_to_users"]
+    assert rate > 0
+
+
+def test_requests_are_answered(lab, logs):
+    result = lab.bench(logs, "--scenario", "requests", "--clients", 3, "--users", 20,
+                       "--size", "1-3000", "--response-size", "imix")  # fmt: skip
+    total = whole(result)
+    assert total["requests_begun"] == total["requests_done"] > 100
+    assert total["conns_opened"] == 20, "connections are kept"
+    assert result["latency_ns"]["count"] > 100
+    low = result["latency_ns"]
+    assert 0 < low["min"] <= low["p50"] <= low["p99"] <= low["p99_99"] <= low["max"] * 1.001
+
+
+def test_open_loop_begins_as_planned_and_the_seed_decides(lab, logs):
+    args = ("--scenario", "requests", "--users", 8, "--rate", 500, "--echo", "--size", "64-200")
+    one = lab.bench(logs, *args, "--seed", 7)
+    again = lab.bench(logs, *args, "--seed", 7)
+    other = lab.bench(logs, *args, "--seed", 8)
+    for result in (one, again, other):
+        whole(result)
+        assert 350 < result["total"]["requests_done"] + result["total"]["requests_unserved"] < 650
+        assert result["total"]["requests_unserved"] == 0
+    assert one["total"]["requests_done"] == again["total"]["requests_done"]
+    # Latency counts what was to begin in the measured time, however late it did.
+    assert one["latency_ns"]["count"] == one["total"]["requests_done"]
+
+
+def test_latency_counts_from_the_planned_time(lab, logs):
+    """One user cannot make so many connections: most of them wait, and their wait is told."""
+    result = lab.bench(logs, "--scenario", "connections", "--users", 1, "--rate", 200_000)
+    assert result["total"]["requests_unserved"] > 0
+    assert result["latency_ns"]["p50"] > 500_000_000
+
+
+def test_short_connections_come_and_go(lab, logs):
+    total = whole(lab.bench(logs, "--scenario", "connections", "--clients", 2, "--users", 20))
+    assert total["conns_opened"] == total["conns_closed"] == total["requests_done"] > 100
+
+
+def test_handshakes_open_and_close_tunnels(lab, logs):
+    total = whole(lab.bench(logs, "--scenario", "handshakes", "--clients", 4))
+    assert total["tunnels_opened"] > 10
+    eventually(lambda: lab.gateway.metric("quicport_tunnels_active") == 0, what="all tunnels are gone")
+    assert lab.gateway.metric("quicport_auth_psk_success_total") >= total["tunnels_opened"]
+
+
+def test_idle_users_are_still_there_at_the_end(lab, logs):
+    total = whole(lab.bench(logs, "--scenario", "idle", "--clients", 10, "--users", 200))
+    assert total["conns_opened"] == total["requests_done"] == total["conns_closed"] == 200
+
+
+@pytest.mark.parametrize("way", [("--echo",), ("--response-size", "40-600"), ("--response-size", "0")])
+def test_datagrams_arrive(lab, logs, way):
+    result = lab.bench(logs, "--scenario", "udp", "--clients", 2, "--users", 10, "--rate", 500,
+                       "--size", "imix", *way)  # fmt: skip
+    total = whole(result)
+    assert total["dgrams_sent"] == total["dgrams_arrived"] > 300
+    answers = 0 if way[1:] == ("0",) else total["dgrams_sent"]
+    assert total["dgrams_answered"] == total["dgrams_back"] == answers
+
+
+def test_outside_users_come_from_many_addresses(lab, logs):
+    with lab.gateway_host.inside():
+        seen = subprocess.Popen(
+            lab.gateway_host.command("tcpdump", "-lnni", "gw0", "tcp[tcpflags] & tcp-syn != 0 and dst port 20000"),
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
+    assert "listening" in seen.stderr.readline() + seen.stderr.readline()
+    lab.bench(logs, "--scenario", "idle", "--users", 50)
+    eventually(lambda: lab.gateway.metric("quicport_tunnels_active") == 0)
+    seen.terminate()
+    sources = set(re.findall(r"IP (10\.1\.\d+\.\d+)\.\d+ > 10\.0\.0\.1\.20000", seen.communicate()[0]))
+    assert len(sources) == 50
+
+
+def test_x25519_and_ipv6(hosts, logs):
+    lab = Lab(hosts, "--privkey", KEY, "--client-pubkeys", KEY_PUBLIC, auth=(), data_plane="[::]:39000")
+    result = lab.bench(
+        logs, "--scenario", "requests", "--users", 4,
+        auth=("--privkey", KEY, "--server-pubkey", KEY_PUBLIC),
+        addresses=("--ip", "fd00::2/64", "--target", "[fd00::1]:39000"),
+    )  # fmt: skip
+    assert whole(result)["requests_done"] > 10
+
+
+def test_a_wrong_key_is_no_measurement(lab, logs):
+    result = lab.bench(logs, "--scenario", "bulk", auth=("--psk", "wrong"), status=3)
+    assert result["verdict"] == "failed" and "no tunnel opened" in result["why"]
+
+
+def test_silence_is_no_measurement(lab, logs):
+    result = lab.bench(logs, "--patience", 1, status=3, addresses=(
+        "--ip", "10.0.0.2/24", "--target", "10.0.0.77:39000"))  # fmt: skip
+    assert "does not answer ARP" in result["why"]
+
+
+def test_a_gateway_that_dies_is_loss(lab, logs):
+    bench = lab.bench_host.start(
+        "bench", BENCH, "--port", "net_af_packet0,iface=bench0", "--ip", "10.0.0.2/24", "--target",
+        "10.0.0.1:39000", "--psk", "secret", "--scenario", "requests", "--seconds", 30, "--users", 4,
+        "--yield", "--mbufs", 8192, "--patience", 3, "--stats-period", 1)  # fmt: skip
+    bench.wait_for_line(r"requests/s [1-9]")
+    lab.gateway.stop()
+    bench.send(2)
+    assert bench.wait(60) == 1
+    assert "tunnels lost" in bench.output()
+
+
+def test_files_are_hdrhistograms(lab, logs):
+    result = lab.bench(logs, "--scenario", "requests", "--users", 2)
+    lines = (logs / "out.hgrm").read_text().splitlines()
+    assert lines[0].split() == ["Value", "Percentile", "TotalCount", "1/(1-Percentile)"]
+    count = result["latency_ns"]["count"]
+    assert any(re.fullmatch(rf" *[\d.]+ 1\.0+ +{count}", line) for line in lines)
+    assert f"Total count    = {count:>12}]" in lines[-2]
+    assert "HISTFAAA" in (logs / "out.hlog").read_text()
+
+
+def test_nothing_is_left(lab, logs):
+    lab.bench(logs, "--scenario", "idle", "--users", 5)
+    assert not [name for name in os.listdir("/var/run/dpdk") if re.fullmatch(r"quicport-bench-\d+", name)]
+    assert not [name for name in os.listdir("/dev/hugepages") if "bench" in name]
+
+
+@pytest.mark.parametrize(
+    "args, said",
+    [
+        (("--ip", "10.0.0.2/24", "--psk", "x"), "--target is missing"),
+        (("--target", "10.0.0.1:39000", "--psk", "x"), "--ip is missing"),
+        (("--target", "10.0.0.1:39000", "--ip", "10.0.0.2/24"), "no key"),
+        (("--target", "10.0.0.1:39000", "--ip", "10.0.0.2/33", "--psk", "x"), "10.0.0.2/33: the length is 0 to 32"),
+        (("--target", "10.0.0.1:39000", "--ip", "10.9.0.2/24", "--psk", "x"), "name a router there with --via"),
+        (("--target", "10.0.0.1:39000", "--ip", "10.0.0.2/24", "--psk", "x", "--size", "big"), "--size big"),
+        (("--target", "10.0.0.1:39000", "--ip", "10.0.0.2/30", "--psk", "x", "--clients", "9"), "--net"),
+        (("--scenario", "sleep"), "sleep"),
+    ],
+)
+def test_mistakes_are_named(args, said):
+    done = subprocess.run([BENCH, *args], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 2
+    assert said in done.stderr and "EAL" not in done.stderr
+
+
+def test_help_and_manual_have_the_same_options():
+    shown = run(BENCH, "--help")
+    page = ROOT / "docs/man/quicport-bench.1"
+    options = set(re.findall(r"--([a-z][a-z-]+)", shown)) - {"help", "version", "lcores", "port"}
+    manual = set(re.findall(r"Fl -([a-z][a-z-]+)", page.read_text()))
+    assert options <= manual, options - manual
