@@ -166,6 +166,25 @@ prepare(struct qpb *b, struct qpb_options *o, struct qp_errmsg *msg)
 	return open_workers(b, msg);
 }
 
+/* With EAL up: ports, workers, the run. The exit status. */
+static int
+measure(struct qpb *b, struct qpb_options *o, struct qp_errmsg *msg)
+{
+	int status;
+
+	if (count_workers(b, msg) < 0)
+		return fail(QPB_USAGE, msg);
+	if (qpb_options_resolve(o, b, msg) < 0)
+		return fail(QPB_USAGE, msg);
+	status = prepare(b, o, msg) < 0 ? fail(QPB_FAILED, msg) : run(b, o, msg);
+	for (unsigned i = 0; i < b->nworkers; i++)
+		qpb_worker_free(b->worker[i]);
+	qpb_ports_close(b);
+	free(b->open);
+	free(b->opened_port);
+	return status;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -184,21 +203,11 @@ main(int argc, char **argv)
 		return fail(QPB_USAGE, &msg);
 	if (start_eal(own, argv, &o, &msg) < 0)
 		return fail(QPB_FAILED, &msg);
-	if (count_workers(&b, &msg) < 0 || qpb_options_resolve(&o, &b, &msg) < 0)
-		return fail(QPB_USAGE, &msg);
 	qpb_pattern_init();
 	sigaction(SIGINT, &sa, NULL);
 	sigaction(SIGTERM, &sa, NULL);
-	if (prepare(&b, &o, &msg) < 0)
-		status = fail(QPB_FAILED, &msg);
-	else
-		status = run(&b, &o, &msg);
-	for (unsigned i = 0; i < b.nworkers; i++)
-		qpb_worker_free(b.worker[i]);
-	qpb_ports_close(&b);
+	status = measure(&b, &o, &msg);
 	leave_eal();
 	qpb_options_free(&o);
-	free(b.open);
-	free(b.opened_port);
 	return status;
 }
