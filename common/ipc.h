@@ -289,6 +289,7 @@ struct qp_worker_counters {
 #define QP_SHARED_TCP_COUNTERS 80u
 #define QP_SHARED_UDP_COUNTERS 48u
 #define QP_SHARED_IP_DROPS 16u
+#define QP_SHARED_NET_COUNTERS 64u
 
 /*
  * Round-trip times. Bucket i counts those of less than 2^i * 64 µs that are in
@@ -312,6 +313,7 @@ struct qp_worker_shared {
 	uint64_t tcp[QP_SHARED_TCP_COUNTERS]; /* QP_TCP_COUNTERS order */
 	uint64_t udp[QP_SHARED_UDP_COUNTERS]; /* QP_UDP_COUNTERS order */
 	uint64_t ip_drops[QP_SHARED_IP_DROPS]; /* QP_IP_DROPS order */
+	uint64_t net[QP_SHARED_NET_COUNTERS]; /* QP_NET_COUNTERS order; nic mode */
 	struct qp_rtt_histogram tcp_rtt;       /* each sample of RFC 6298 */
 	struct qp_rtt_histogram quic_rtt;      /* of the tunnels, smoothed, one after the other */
 } __attribute__((aligned(64)));

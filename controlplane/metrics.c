@@ -16,7 +16,7 @@
 
 /* A field: where its values are, what it is called, and whether it can fall. */
 struct field {
-	const char *prefix; /* "", "tcp_" or "udp_" */
+	const char *prefix; /* "", "tcp_", "udp_" or "net_" */
 	const char *name;
 	const char *help;
 	size_t offset; /* in struct qp_worker_shared; struct qp_totals has the same order */
@@ -48,6 +48,17 @@ struct udp_layout {
 
 static const struct field udp_fields[] = {QP_UDP_COUNTERS(UDP_FIELD)};
 
+struct net_layout {
+#define X(f, h) uint64_t f;
+	QP_NET_COUNTERS(X)
+#undef X
+};
+
+#define NET_FIELD(f, h)                                                                            \
+	{"net_", #f, h, offsetof(struct qp_worker_shared, net) + offsetof(struct net_layout, f)},
+
+static const struct field net_fields[] = {QP_NET_COUNTERS(NET_FIELD)};
+
 #define NAMED(name, text) {#name, text},
 
 static const struct {
@@ -60,12 +71,14 @@ static const struct {
 
 _Static_assert(COUNT(tcp_fields) <= QP_SHARED_TCP_COUNTERS, "the shared block has room");
 _Static_assert(COUNT(udp_fields) <= QP_SHARED_UDP_COUNTERS, "the shared block has room");
+_Static_assert(COUNT(net_fields) <= QP_SHARED_NET_COUNTERS, "the shared block has room");
 _Static_assert(COUNT(drop_reasons) <= QP_SHARED_IP_DROPS, "the shared block has room");
 _Static_assert(
 	offsetof(struct qp_totals, c) == offsetof(struct qp_worker_shared, c) &&
 		offsetof(struct qp_totals, tcp) == offsetof(struct qp_worker_shared, tcp) &&
 		offsetof(struct qp_totals, udp) == offsetof(struct qp_worker_shared, udp) &&
 		offsetof(struct qp_totals, ip_drops) == offsetof(struct qp_worker_shared, ip_drops) &&
+		offsetof(struct qp_totals, net) == offsetof(struct qp_worker_shared, net) &&
 		offsetof(struct qp_totals, quic_rtt) == offsetof(struct qp_worker_shared, quic_rtt),
 	"a field's offset holds in both");
 
@@ -159,6 +172,7 @@ qp_totals_drop_gauges(struct qp_totals *t)
 	drop_gauges(t, worker_fields, COUNT(worker_fields));
 	drop_gauges(t, tcp_fields, COUNT(tcp_fields));
 	drop_gauges(t, udp_fields, COUNT(udp_fields));
+	drop_gauges(t, net_fields, COUNT(net_fields));
 }
 
 void
@@ -222,6 +236,17 @@ write_by_worker(FILE *out, const struct qp_metrics *m, const struct field *f, si
 	}
 }
 
+/* In host mode the kernel does all of it, and nothing is counted. */
+static bool
+is_nic_mode(const struct qp_totals *t)
+{
+	for (size_t i = 0; i < COUNT(net_fields); i++) {
+		if (value_at(t, net_fields[i].offset) != 0)
+			return true;
+	}
+	return false;
+}
+
 /* QP_IP_BAD_HEADER becomes bad_header. */
 static void
 reason_label(const char *name, char out[48])
@@ -261,6 +286,7 @@ qp_totals_drops(const struct qp_totals *t)
 	add_drops(out, t, worker_fields, COUNT(worker_fields));
 	add_drops(out, t, tcp_fields, COUNT(tcp_fields));
 	add_drops(out, t, udp_fields, COUNT(udp_fields));
+	add_drops(out, t, net_fields, COUNT(net_fields));
 	for (size_t i = 0; i < COUNT(drop_reasons); i++) {
 		if (t->ip_drops[i] == 0)
 			continue;
@@ -339,6 +365,9 @@ write_drops_by_layer(FILE *out, const struct qp_totals *t)
 		COUNT(worker_fields));
 	write_named(out, t, name, "layer=\"tcp\",reason", "drop_", tcp_fields, COUNT(tcp_fields));
 	write_named(out, t, name, "layer=\"udp\",reason", "drop_", udp_fields, COUNT(udp_fields));
+	if (is_nic_mode(t))
+		write_named(out, t, name, "layer=\"net\",reason", "drop_", net_fields,
+			COUNT(net_fields));
 }
 
 /* rst_out is their sum, and rst_in, rst_blind and rst_limited are none that we sent. */
@@ -483,6 +512,8 @@ qp_metrics_text(const struct qp_metrics *m, size_t *len)
 	write_sums(out, &sum, worker_fields, COUNT(worker_fields));
 	write_sums(out, &sum, tcp_fields, COUNT(tcp_fields));
 	write_sums(out, &sum, udp_fields, COUNT(udp_fields));
+	if (is_nic_mode(&sum))
+		write_sums(out, &sum, net_fields, COUNT(net_fields));
 	write_drops(out, m, &sum);
 	write_drops_by_layer(out, &sum);
 	write_resets(out, &sum);
@@ -496,6 +527,8 @@ qp_metrics_text(const struct qp_metrics *m, size_t *len)
 	write_by_worker(out, m, worker_fields, COUNT(worker_fields));
 	write_by_worker(out, m, tcp_fields, COUNT(tcp_fields));
 	write_by_worker(out, m, udp_fields, COUNT(udp_fields));
+	if (is_nic_mode(&sum))
+		write_by_worker(out, m, net_fields, COUNT(net_fields));
 	if (fclose(out) != 0) {
 		free(text);
 		return NULL;

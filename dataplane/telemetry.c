@@ -118,7 +118,7 @@ add_counters(struct rte_tel_data *d, const struct qp_shared_view *v, uint32_t w,
 			continue;
 		if (prefix[0] == '\0' &&
 			(starts_with(name.name, "tcp_") || starts_with(name.name, "udp_") ||
-				starts_with(name.name, "ip_")))
+				starts_with(name.name, "net_") || starts_with(name.name, "ip_")))
 			continue;
 		rte_tel_data_add_dict_u64(
 			d, name.name + strlen(prefix), qp_shared_word(v, w, &name, 0));
@@ -157,6 +157,13 @@ udp(const char *cmd, const char *params, struct rte_tel_data *d)
 {
 	(void)cmd;
 	return counters(params, d, "udp_");
+}
+
+static int
+net(const char *cmd, const char *params, struct rte_tel_data *d)
+{
+	(void)cmd;
+	return counters(params, d, "net_");
 }
 
 #define OFFSET(member) offsetof(struct qp_worker_shared, member)
@@ -233,6 +240,7 @@ qp_telemetry_register(void)
 		{"/quicport/worker", worker, "A worker's counters. Parameters: dp_id, worker"},
 		{"/quicport/tcp", tcp, "A worker's TCP counters. Parameters: dp_id, worker"},
 		{"/quicport/udp", udp, "A worker's UDP counters. Parameters: dp_id, worker"},
+		{"/quicport/net", net, "What it did for dedicated ports. Parameters: dp_id, worker"},
 		{"/quicport/drops", drops, "Frames that it dropped. Parameters: dp_id, worker"},
 		{"/quicport/rtt", rtt, "Its round-trip times. Parameters: dp_id, worker"},
 	};

@@ -244,6 +244,29 @@ Test(metrics, drops_and_resets_have_a_cause)
 	cr_expect_eq(value("quicport_tcp_resets_sent_total{cause=\"timeout\"}"), 0);
 }
 
+Test(metrics, dedicated_ports_counters_in_nic_mode_alone)
+{
+	struct qp_totals t = {.net = {0}};
+	json_t *drops;
+
+	print();
+	cr_expect_null(strstr(text, "quicport_net_"), "nobody counts them in host mode");
+	cr_expect_null(strstr(text, "layer=\"net\""));
+	qp_shared_worker(block, 0)->net[0] = 3; /* neighbours */
+	qp_shared_worker(block, 1)->net[0] = 4;
+	qp_shared_worker(block, 1)->net[2] = 9; /* up */
+	print();
+	cr_expect_eq(value("quicport_net_neighbours"), 7);
+	cr_expect_eq(value("quicport_net_up_total"), 9);
+	cr_expect_eq(value("quicport_worker_net_neighbours{dp_id=\"0x3039\",worker=\"1\"}"), 4);
+	cr_expect_eq(value("quicport_drops_total{layer=\"net\",reason=\"vlan\"}"), 0);
+	for (size_t i = 0; i < QP_SHARED_NET_COUNTERS; i++)
+		t.net[i] = 1;
+	drops = qp_totals_drops(&t);
+	cr_expect_eq(json_integer_value(json_object_get(drops, "net_drop_vlan")), 1);
+	json_decref(drops);
+}
+
 Test(metrics, rings_show_what_waits)
 {
 	print();
