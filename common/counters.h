@@ -50,6 +50,7 @@
 	X(ecn_marks_in, "segments received with a congestion mark (RFC 3168)")                     \
 	X(ecn_reductions, "congestion window reductions for a mark that the peer echoed")          \
 	X(drop_no_listener, "segments for a port that nobody listens on")                          \
+	X(drop_port_moved, "connection attempts that came to a port just before it moved to another worker") \
 	X(drop_cookie_early, "text that overtook its SYN cookie, which it may not be reset for")     \
 	X(drop_bad_segment, "segments whose header or options contradict themselves")              \
 	X(drop_out_of_window, "segments outside the window")                                       \

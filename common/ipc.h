@@ -39,7 +39,8 @@
  * What may change from one version to the next:
  * - a new message type is appended to enum qp_msg_type; it is not sent to a peer
  *   that speaks less than qp_msg_since() says, and who gets one that it does not
- *   know ignores and counts it;
+ *   know ignores and counts it; one that only answers a field needs no version,
+ *   since who does not know the one does not ask for the other;
  * - a new field is appended to its message or takes bytes that were zero before,
  *   and zero means "does as before". A message of the rendezvous may be longer
  *   than its reader expects (the rest is not looked at) or shorter (zeros);
@@ -449,6 +450,7 @@ enum qp_msg_type {
 	/* Above: 3. Since 4: */
 	QP_MSG_BUDGET,          /* c2d: to the first worker, for its whole process; after a CONFIG (none: no limit), and when it changes */
 	QP_MSG_RETIRE,          /* c2d: to each worker that drains: its tunnels are to leave, in good order */
+	QP_MSG_FORWARD_LISTENS, /* d2c: FORWARD_GRANT said listen_only, and so it is; to nobody who did not say that */
 	/* New types are appended here. */
 #if QP_IPC_AHEAD > 0
 	QP_MSG_AHEAD,           /* both, behind CONFIG and HELLO */
@@ -515,6 +517,7 @@ struct qp_msg_hello {
 	uint8_t mac[6];    /* host mode: the TAP's address */
 	uint16_t ok;       /* 0: could not start, `why` says it */
 	char why[384];
+	uint8_t takes_over; /* 1: it does what FORWARD_GRANT's listen_only and takes_from say */
 };
 
 struct qp_msg_auth_begin {
@@ -584,6 +587,7 @@ struct qp_msg_client_forget {
 struct qp_msg_tunnel_close {
 	uint32_t code;     /* enum qp_app_error */
 	char phrase[128];  /* for the client; with its NUL */
+	uint8_t moved;     /* 1: its port is another worker's now; who still knocks here is not answered */
 };
 
 struct qp_msg_conn_close {
@@ -726,6 +730,9 @@ struct qp_msg_forward_answer { /* FORWARD_GRANT, FORWARD_DENY */
 	uint8_t addr[16];  /* the only local address that it answers on; all zero: every */
 	uint16_t message_len;
 	char message[256];
+	/* Of a port that another tunnel of the client has: both only to a worker whose HELLO has takes_over. */
+	uint8_t listen_only; /* 1: on another worker: first listen, say FORWARD_LISTENS, and tell the client nothing yet */
+	uint64_t takes_from; /* on this worker: from this tunnel, which then ends; 0: from none */
 };
 
 struct qp_msg_forward_closed {
@@ -795,7 +802,7 @@ struct qp_msg {
 		struct qp_msg_auth_begin auth_begin;
 		struct qp_msg_auth_bytes auth_bytes;
 		struct qp_msg_verdict verdict;
-		struct qp_msg_forward forward;
+		struct qp_msg_forward forward; /* FORWARD_LISTENS: its port and protocol */
 		struct qp_msg_forward_answer forward_answer;
 		struct qp_msg_forward_closed forward_closed;
 		struct qp_msg_local local;

@@ -223,6 +223,8 @@ qp_relay_open_waiting(struct qp_tunnel *t)
 	struct qp_relay *r;
 	int rc;
 
+	if (t->state != QP_TUNNEL_OPEN)
+		return;
 	while ((r = TAILQ_FIRST(&t->waiting)) != NULL) {
 		rc = open_stream(r);
 		if (rc == QP_E_AGAIN)
@@ -283,13 +285,14 @@ accept_outside(void *listener_ctx, struct qp_tcp_conn *c)
 	struct qp_relay *r;
 	int rc;
 
-	if (t->state != QP_TUNNEL_OPEN || t->nwaiting >= MAX_WAITING ||
+	if (t->state > QP_TUNNEL_OPEN || t->nwaiting >= MAX_WAITING ||
 		*t->all->env.mem_level == QP_MEM_SCARCE || !qp_client_admit(t) ||
 		(r = qp_relay_new(t, c)) == NULL) {
 		qp_usage_refused(t);
 		return QP_E_FULL;
 	}
-	rc = open_stream(r);
+	/* Before it is granted, a client that is taking a port over knows of nothing yet. */
+	rc = t->state == QP_TUNNEL_OPEN ? open_stream(r) : QP_E_AGAIN;
 	if (rc == QP_E_AGAIN) {
 		r->waiting = true;
 		t->nwaiting++;

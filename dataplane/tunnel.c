@@ -79,12 +79,7 @@ qp_tunnel_close_port(struct qp_tunnel *t)
 {
 	struct qp_msg msg;
 
-	if (t->listener != NULL)
-		qp_tcp_unlisten(t->listener);
-	t->listener = NULL;
-	if (t->udp_port != NULL)
-		qp_udp_unlisten(t->udp_port);
-	t->udp_port = NULL;
+	qp_forward_unlisten(t);
 	qp_relay_abort_all(t);
 	qp_udp_abort_all(t);
 	if (t->port == 0)

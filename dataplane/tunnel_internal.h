@@ -61,6 +61,7 @@ struct qp_tunnel {
 	uint32_t early_bytes;                /* of stream 0 before that: no credit is given back for them */
 	uint16_t port;                       /* host order; 0: none is held */
 	uint16_t was_port;                   /* the one it gave back */
+	uint16_t listens_on;                 /* by one of the next two: `port`, or before it is granted; 0: none */
 	uint8_t protocol;
 	struct qp_tcp_listener *listener;
 	struct qp_msg_forward *asked;        /* of a remote forward, from its request on */
@@ -167,6 +168,15 @@ void qp_tunnel_respond(struct qp_tunnel *t, enum qp_wire_type type, enum qp_wire
 	struct qp_slice text);
 /* RemoteNewConnection: only information, so it is left out when a client reads none or mbufs lack. */
 void qp_tunnel_announce(struct qp_tunnel *t, uint32_t conn_id);
+
+/* forward.c: the port of a remote forward */
+/* FORWARD_GRANT; `t` NULL: the tunnel is gone. */
+void qp_forward_granted(struct qp_tunnels *ts, struct qp_tunnel *t, const struct qp_msg *msg);
+void qp_forward_denied(struct qp_tunnel *t, const struct qp_msg *msg);
+/* Connections go on, and the control plane is not told. */
+void qp_forward_unlisten(struct qp_tunnel *t);
+/* The same when the port is another worker's now. */
+void qp_forward_leave(struct qp_tunnel *t);
 
 /* tunnel_control.c */
 /* FORWARD_REQUEST, from what the client asked for (t->asked). */

@@ -62,77 +62,6 @@ verdict(struct qp_tunnel *t, const struct qp_msg *msg)
 	qp_tunnel_process(t);
 }
 
-/* `addr` NULL: all addresses. */
-static int
-listen_on(struct qp_tunnel *t, const struct qp_ipaddr *addr)
-{
-	const struct qp_tunnels_env *env = &t->all->env;
-
-	switch (t->protocol) {
-	case QP_WIRE_TCP:
-		return qp_tcp_listen(
-			env->tcp, addr, htons(t->port), &qp_relay_tcp_ops, t, &t->listener);
-	case QP_WIRE_UDP:
-		return qp_udp_listen(env->udp, addr, htons(t->port), t, &t->udp_port);
-	}
-	return QP_E_UNSUPPORTED;
-}
-
-/* A port was granted to a tunnel that has no use for it: give it back. */
-static void
-return_port(struct qp_tunnels *ts, const struct qp_msg *msg)
-{
-	struct qp_msg back = {.type = QP_MSG_FORWARD_CLOSED, .version = QP_IPC_VERSION,
-		.id = msg->id};
-
-	back.forward_closed.port = msg->forward_answer.port;
-	back.forward_closed.protocol = msg->forward_answer.protocol;
-	ts->env.send(ts->env.send_ctx, &back);
-}
-
-static void
-grant(struct qp_tunnel *t, const struct qp_msg *msg)
-{
-	const struct qp_msg_forward_answer *a = &msg->forward_answer;
-	struct qp_ipaddr addr;
-	int rc;
-
-	if (t->state != QP_TUNNEL_GRANT || t->local != NULL) {
-		/* Asked twice, of two control planes: what is open stays open. */
-		if (t->port != a->port || t->protocol != a->protocol)
-			return_port(t->all, msg);
-		return;
-	}
-	t->port = a->port;
-	t->protocol = a->protocol;
-	memcpy(addr.b, a->addr, sizeof(addr.b));
-	rc = listen_on(t, (addr.q[0] | addr.q[1]) != 0 ? &addr : NULL);
-	if (rc < 0) {
-		qp_tunnel_respond(t, QP_WIRE_REMOTE_FORWARD_RESPONSE,
-			rc == QP_E_INUSE ? QP_WIRE_PORT_IN_USE : QP_WIRE_INTERNAL_ERROR,
-			qp_slice_of(qp_strerror(rc)));
-		qp_tunnel_last_words(t, QP_APP_REFUSED, NULL);
-		return;
-	}
-	qp_timer_cancel(t->all->env.wheel, &t->deadline);
-	t->state = QP_TUNNEL_OPEN;
-	qp_tunnel_respond(t, QP_WIRE_REMOTE_FORWARD_RESPONSE, QP_WIRE_SUCCESS,
-		(struct qp_slice) {a->message, a->message_len});
-	qp_tunnel_process(t);
-}
-
-static void
-deny(struct qp_tunnel *t, const struct qp_msg *msg)
-{
-	const struct qp_msg_forward_answer *a = &msg->forward_answer;
-
-	if (t->state != QP_TUNNEL_GRANT || t->local != NULL)
-		return;
-	qp_tunnel_respond(t, QP_WIRE_REMOTE_FORWARD_RESPONSE, a->status,
-		(struct qp_slice) {a->message, a->message_len});
-	qp_tunnel_last_words(t, QP_APP_REFUSED, NULL);
-}
-
 /* What it orders. */
 
 static void
@@ -141,6 +70,8 @@ close_tunnel(struct qp_tunnel *t, const struct qp_msg_tunnel_close *order)
 	if (t->ordered_phrase == NULL)
 		t->ordered_phrase = strndup(order->phrase, sizeof(order->phrase));
 	qp_usage_why(&t->why, order->code == QP_APP_SHUTDOWN ? QP_END_SHUTDOWN : QP_END_KICKED);
+	if (order->moved)
+		qp_forward_leave(t);
 	/* At once, by the connection's end: a SessionClose before it would keep the phrase from the client. */
 	qp_tunnel_end(t, order->code, t->ordered_phrase);
 }
@@ -178,7 +109,7 @@ message_to_all(struct qp_tunnels *ts, const struct qp_msg *msg)
 		qp_retire_begin(ts, &msg->retire);
 		break;
 	case QP_MSG_FORWARD_GRANT:
-		return_port(ts, msg);
+		qp_forward_granted(ts, NULL, msg);
 		break;
 	default:
 		break;
@@ -202,10 +133,10 @@ qp_tunnels_message(struct qp_tunnels *ts, const struct qp_msg *msg)
 		verdict(t, msg);
 		break;
 	case QP_MSG_FORWARD_GRANT:
-		grant(t, msg);
+		qp_forward_granted(ts, t, msg);
 		break;
 	case QP_MSG_FORWARD_DENY:
-		deny(t, msg);
+		qp_forward_denied(t, msg);
 		break;
 	case QP_MSG_LOCAL_GRANT:
 		qp_local_granted(t, msg);

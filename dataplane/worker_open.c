@@ -222,6 +222,7 @@ say_hello(struct qp_worker *w, const char *why)
 	} else {
 		hello.hello.ifindex = w->port->ifindex;
 		memcpy(hello.hello.mac, w->port->mac, sizeof(hello.hello.mac));
+		hello.hello.takes_over = 1;
 	}
 	(void)qp_worker_send(w, &hello);
 }

@@ -282,8 +282,12 @@ unconnected_input(struct qp_tcp *tcp, struct qp_tcp_seg *s, const uint32_t *iss_
 {
 	struct qp_tcp_listener *l = qp_tcp_find_listener(tcp, &s->pkt->flow);
 
-	if (l != NULL) {
+	if (l != NULL && !l->left) {
 		qp_tcp_listen_input(l, s, iss_floor);
+		return;
+	}
+	if (l != NULL && (s->flags & (RTE_TCP_SYN_FLAG | RTE_TCP_ACK_FLAG)) == RTE_TCP_SYN_FLAG) {
+		QP_TCP_COUNT(tcp, drop_port_moved);
 		return;
 	}
 	QP_TCP_COUNT(tcp, drop_no_listener);

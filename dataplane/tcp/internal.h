@@ -355,6 +355,8 @@ struct qp_tcp_listener {
 	struct qp_ipaddr addr;        /* all zero: any */
 	uint16_t port_be;
 	bool any;
+	bool left;                    /* nobody's, see qp_tcp_listener_leave; freed by: */
+	struct qp_timer leaving;
 	struct qp_tcp_conn *half;     /* half-open connections */
 };
 

@@ -12,6 +12,9 @@
 #include "dataplane/tcp/internal.h"
 #include "dataplane/tcp/siphash.h"
 
+/* What waits before a worker when its port moves on is taken by then. */
+#define LEAVING_NS (2 * QP_SEC_NS)
+
 uint32_t
 qp_tcp_hash(const struct qp_tcp *tcp, const struct qp_flow *flow)
 {
@@ -80,25 +83,34 @@ qp_tcp_find_listener(struct qp_tcp *tcp, const struct qp_flow *flow)
 	return any;
 }
 
-static bool
-taken(struct qp_tcp *tcp, const struct qp_ipaddr *addr, uint16_t port_be)
+static struct qp_tcp_listener *
+listener_of(struct qp_tcp *tcp, const struct qp_ipaddr *addr, uint16_t port_be)
 {
 	for (struct qp_tcp_listener *l = *listener_bucket(tcp, port_be); l; l = l->next) {
 		if (l->port_be == port_be && l->any == (addr == NULL) &&
 			(l->any || qp_ipaddr_equal(&l->addr, addr)))
-			return true;
+			return l;
 	}
-	return false;
+	return NULL;
+}
+
+static void
+set_addr(struct qp_tcp_listener *l, const struct qp_ipaddr *addr)
+{
+	l->any = addr == NULL;
+	l->addr = addr != NULL ? *addr : (struct qp_ipaddr) {0};
 }
 
 int
 qp_tcp_listen(struct qp_tcp *tcp, const struct qp_ipaddr *addr, uint16_t port_be,
 	const struct qp_tcp_ops *ops, void *listener_ctx, struct qp_tcp_listener **out)
 {
-	struct qp_tcp_listener **bucket = listener_bucket(tcp, port_be), *l;
+	struct qp_tcp_listener **bucket = listener_bucket(tcp, port_be);
+	struct qp_tcp_listener *l = listener_of(tcp, addr, port_be);
 
-	if (taken(tcp, addr, port_be))
+	if (l != NULL && !l->left)
 		return QP_E_INUSE;
+	qp_tcp_unlisten(l); /* it has come back */
 	l = calloc(1, sizeof(*l));
 	if (l == NULL)
 		return QP_E_NOMEM;
@@ -106,13 +118,45 @@ qp_tcp_listen(struct qp_tcp *tcp, const struct qp_ipaddr *addr, uint16_t port_be
 	l->ops = ops;
 	l->ctx = listener_ctx;
 	l->port_be = port_be;
-	l->any = addr == NULL;
-	if (addr != NULL)
-		l->addr = *addr;
+	set_addr(l, addr);
 	l->next = *bucket;
 	*bucket = l;
 	*out = l;
 	return 0;
+}
+
+void
+qp_tcp_listener_give(
+	struct qp_tcp_listener *l, const struct qp_ipaddr *addr, void *listener_ctx)
+{
+	set_addr(l, addr);
+	l->ctx = listener_ctx;
+}
+
+static void
+reset_half_open(struct qp_tcp_listener *l)
+{
+	while (l->half != NULL) {
+		qp_tcp_send_rst(l->half, QP_TCP_RST_CLOSED);
+		qp_tcp_conn_drop(l->half);
+	}
+}
+
+static void
+on_left(struct qp_timer *timer, uint64_t now_ns)
+{
+	qp_tcp_unlisten((struct qp_tcp_listener *)((char *)timer -
+						   offsetof(struct qp_tcp_listener, leaving)));
+}
+
+void
+qp_tcp_listener_leave(struct qp_tcp_listener *l)
+{
+	reset_half_open(l);
+	l->left = true;
+	l->ctx = NULL;
+	l->leaving.fn = on_left;
+	qp_timer_arm(l->tcp->env.wheel, &l->leaving, qp_tcp_now(l->tcp) + LEAVING_NS);
 }
 
 void
@@ -122,10 +166,8 @@ qp_tcp_unlisten(struct qp_tcp_listener *l)
 
 	if (l == NULL)
 		return;
-	while (l->half != NULL) {
-		qp_tcp_send_rst(l->half, QP_TCP_RST_CLOSED);
-		qp_tcp_conn_drop(l->half);
-	}
+	reset_half_open(l);
+	qp_timer_cancel(l->tcp->env.wheel, &l->leaving);
 	for (p = listener_bucket(l->tcp, l->port_be); *p != l;)
 		p = &(*p)->next;
 	*p = l->next;

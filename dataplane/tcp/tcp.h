@@ -131,6 +131,15 @@ int qp_tcp_listen(struct qp_tcp *tcp, const struct qp_ipaddr *addr, uint16_t por
 	const struct qp_tcp_ops *ops, void *listener_ctx, struct qp_tcp_listener **out);
 /* Stops listening; half-open connections are reset, established ones live on. */
 void qp_tcp_unlisten(struct qp_tcp_listener *l);
+/* Another application has the port from now on, with its half-open connections; `addr` as above. */
+void qp_tcp_listener_give(
+	struct qp_tcp_listener *l, const struct qp_ipaddr *addr, void *listener_ctx);
+/*
+ * As qp_tcp_unlisten, but the port is listened on elsewhere, and SYNs find their
+ * way there: those that still come here stay without an answer for a while,
+ * since a reset would be the answer of a port that is closed.
+ */
+void qp_tcp_listener_leave(struct qp_tcp_listener *l);
 
 /*
  * Active open. `flow` names both ends (lport_be 0: chosen here, RFC 6056). QP_E_INUSE when they

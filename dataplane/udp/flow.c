@@ -72,6 +72,13 @@ qp_udp_counters(const struct qp_udp *u)
 	return &u->counters;
 }
 
+void
+qp_udp_port_give(struct qp_udp_port *p, const struct qp_ipaddr *addr, struct qp_tunnel *t)
+{
+	p->tunnel = t;
+	p->addr = addr != NULL ? *addr : (struct qp_ipaddr) {0};
+}
+
 int
 qp_udp_listen(struct qp_udp *u, const struct qp_ipaddr *addr, uint16_t port_be,
 	struct qp_tunnel *t, struct qp_udp_port **out)
@@ -84,9 +91,8 @@ qp_udp_listen(struct qp_udp *u, const struct qp_ipaddr *addr, uint16_t port_be,
 	p = calloc(1, sizeof(*p));
 	if (p == NULL)
 		return QP_E_NOMEM;
-	*p = (struct qp_udp_port) {.udp = u, .tunnel = t, .port = port};
-	if (addr != NULL)
-		p->addr = *addr;
+	*p = (struct qp_udp_port) {.udp = u, .port = port};
+	qp_udp_port_give(p, addr, t);
 	u->port[port] = p;
 	*out = p;
 	return 0;

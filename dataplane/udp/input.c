@@ -201,7 +201,7 @@ port_of(const struct qp_udp *u, const struct qp_flow *flow)
 {
 	struct qp_udp_port *p = u->port[ntohs(flow->lport_be)];
 
-	if (p == NULL || p->tunnel->state != QP_TUNNEL_OPEN)
+	if (p == NULL || p->tunnel->state > QP_TUNNEL_OPEN)
 		return NULL;
 	if ((p->addr.q[0] | p->addr.q[1]) != 0 && !qp_ipaddr_equal(&p->addr, &flow->local))
 		return NULL;

@@ -85,6 +85,9 @@ void qp_udp_flush(struct qp_udp *u);
 int qp_udp_listen(struct qp_udp *u, const struct qp_ipaddr *addr, uint16_t port_be,
 	struct qp_tunnel *t, struct qp_udp_port **out);
 void qp_udp_unlisten(struct qp_udp_port *p);
+/* Another tunnel has the port from now on; flows stay with theirs. `addr` as above. */
+void qp_udp_port_give(
+	struct qp_udp_port *p, const struct qp_ipaddr *addr, struct qp_tunnel *t);
 
 /* qp_udp_connect chooses its local port among these (host order); before, there is none. */
 void qp_udp_set_ports(struct qp_udp *u, uint16_t first, uint32_t count);

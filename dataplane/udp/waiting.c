@@ -44,6 +44,8 @@ qp_udp_open_waiting(struct qp_tunnel *t)
 	struct qp_udp_flow *f;
 	int rc;
 
+	if (t->state != QP_TUNNEL_OPEN)
+		return;
 	while ((f = TAILQ_FIRST(&t->waiting_flows)) != NULL) {
 		rc = open_stream(f);
 		if (rc == QP_E_AGAIN)
@@ -123,7 +125,8 @@ qp_udp_flow_on_idle(struct qp_timer *timer, uint64_t now_ns)
 int
 qp_udp_flow_start(struct qp_udp_flow *f)
 {
-	int rc = f->tunnel->nwaiting > 0 ? QP_E_AGAIN : open_stream(f);
+	bool wait = f->tunnel->nwaiting > 0 || f->tunnel->state != QP_TUNNEL_OPEN;
+	int rc = wait ? QP_E_AGAIN : open_stream(f);
 
 	if (rc != QP_E_AGAIN)
 		return rc;

@@ -131,6 +131,18 @@ qp_tcp_unlisten(struct qp_tcp_listener *l)
 	free(l);
 }
 
+void
+qp_tcp_listener_give(struct qp_tcp_listener *l, const struct qp_ipaddr *addr, void *listener_ctx)
+{
+	l->ctx = listener_ctx;
+}
+
+void
+qp_tcp_listener_leave(struct qp_tcp_listener *l)
+{
+	qp_tcp_unlisten(l);
+}
+
 static void
 conn_free(struct qp_tcp_conn *c)
 {

@@ -66,10 +66,12 @@ request(uint8_t buf[64], uint16_t port)
 static void
 authenticate(void)
 {
+	const uint64_t others = w->counters.tunnels_active;
+
 	client_write(s, w->step1, w->step1_len);
 	cr_assert(world_until(w, WORLD_S, s->rx_len == w->step2_len));
 	client_write(s, w->step3, w->step3_len);
-	cr_assert(world_until(w, WORLD_S, w->counters.tunnels_active == 1));
+	cr_assert(world_until(w, WORLD_S, w->counters.tunnels_active == others + 1));
 }
 
 /* The control message that stands behind step 2 on stream 0. */
@@ -423,6 +425,141 @@ Test(tunnel, port_of_another_tunnel_granted_twice_second_is_told_in_use)
 	cr_assert_eq(response().forward_response.status, QP_WIRE_PORT_IN_USE);
 	cr_assert_eq(cp_count(w, QP_MSG_FORWARD_CLOSED), 1, "what was granted goes back");
 	cr_assert_not(other->over);
+}
+
+/* A port that another tunnel of the same client has. */
+
+static struct qp_msg
+grant_of(uint64_t id, uint16_t port)
+{
+	struct qp_msg m = cp_message_of(QP_MSG_FORWARD_GRANT, id);
+
+	m.forward_answer.port = port;
+	m.forward_answer.protocol = QP_WIRE_TCP;
+	return m;
+}
+
+/* The fixture's client asks for a port, and the test answers. Returns its tunnel's id. */
+static uint64_t
+ask_by_hand(uint16_t port)
+{
+	const unsigned before = cp_count(w, QP_MSG_FORWARD_REQUEST);
+	uint8_t buf[64];
+
+	authenticate();
+	w->cp.manual = true;
+	client_write(s, buf, request(buf, port));
+	cr_assert(world_until(w, WORLD_S, cp_count(w, QP_MSG_FORWARD_REQUEST) > before));
+	return cp_find(w, QP_MSG_FORWARD_REQUEST, before)->id;
+}
+
+static bool
+answered(void)
+{
+	return s->rx_len > w->step2_len + 3;
+}
+
+Test(tunnel, grant_takes_the_port_from_another_tunnel_and_ends_it)
+{
+	struct client *old = client_new(w, PORT + 1, NULL);
+	struct outside_conn *first, *second;
+	struct qp_msg grant;
+	uint64_t old_id;
+
+	strcpy(w->cp.identity.name, "golden");
+	cr_assert_not_null(client_forward(old, 9022));
+	old_id = cp_find(w, QP_MSG_FORWARD_REQUEST, 0)->id;
+	cr_assert_not_null(client_relayed(old, 9022, &first));
+	grant = grant_of(ask_by_hand(9022), 9022);
+	grant.forward_answer.takes_from = old_id;
+	cp_send(w, &grant);
+	cr_assert(world_until(w, WORLD_S, answered() && old->over && first->reset));
+	cr_assert_eq(response().forward_response.status, QP_WIRE_SUCCESS);
+	cr_assert_eq(old->code, QP_APP_NONE);
+	cr_assert_str_eq(old->reason, "a new tunnel of 'golden' has taken its port over");
+	cr_assert_eq(cp_find(w, QP_MSG_FORWARD_CLOSED, 0)->id, old_id);
+	cr_assert_not_null(client_relayed(c, 9022, &second));
+	cr_assert_not(c->over);
+}
+
+Test(tunnel, grant_for_a_tunnel_that_is_gone_ends_the_other_too)
+{
+	struct client *old = client_new(w, PORT + 1, NULL);
+	struct qp_msg grant;
+	uint64_t id;
+
+	cr_assert_not_null(client_forward(old, 9022));
+	id = ask_by_hand(9022);
+	grant = grant_of(id, 9022);
+	grant.forward_answer.takes_from = cp_find(w, QP_MSG_FORWARD_REQUEST, 0)->id;
+	client_close(c, 0);
+	cr_assert(world_until(w, WORLD_S, cp_count(w, QP_MSG_TUNNEL_CLOSED) == 1));
+	cp_send(w, &grant);
+	cr_assert(world_until(w, WORLD_S, old->over));
+	cr_assert_eq(cp_count(w, QP_MSG_FORWARD_CLOSED), 2);
+	cr_assert_eq(cp_find(w, QP_MSG_FORWARD_CLOSED, 0)->id, id, "the port goes back");
+}
+
+/* On another worker: it listens, and nobody hears of it before the port has moved here. */
+Test(tunnel, grant_to_listen_only_connections_wait_until_it_is_granted)
+{
+	struct outside_conn *o;
+	struct qp_msg grant = grant_of(ask_by_hand(9022), 9022);
+
+	grant.forward_answer.listen_only = 1;
+	cp_send(w, &grant);
+	cp_send(w, &grant); /* of another control plane: once more */
+	cr_assert_eq(cp_count(w, QP_MSG_FORWARD_LISTENS), 2);
+	cr_assert_eq(cp_find(w, QP_MSG_FORWARD_LISTENS, 1)->forward.port, 9022);
+	cr_assert_eq(cp_find(w, QP_MSG_FORWARD_LISTENS, 1)->forward.protocol, QP_WIRE_TCP);
+	o = outside_connect(w, 9022);
+	outside_send(o, "early", 5);
+	world_run(w, WORLD_S);
+	cr_assert(o->established && !o->reset);
+	cr_assert_not(answered(), "the client is told nothing yet");
+	cr_assert_null(client_nth(c, 0));
+	client_grant_streams(c, 10);
+	world_run(w, WORLD_S);
+	cr_assert_null(client_nth(c, 0));
+	grant.forward_answer.listen_only = 0;
+	cp_send(w, &grant);
+	cr_assert(world_until(w, WORLD_S, client_nth(c, 0) != NULL && client_nth(c, 0)->rx_len == 9));
+	cr_assert_arr_eq(client_nth(c, 0)->rx + 4, "early", 5);
+	cr_assert(answered());
+	cr_assert_not_null(client_relayed(c, 9022, &o));
+}
+
+Test(tunnel, grant_to_listen_only_then_denied_the_port_is_closed)
+{
+	uint64_t id = ask_by_hand(9022);
+	struct outside_conn *o;
+	struct qp_msg grant = grant_of(id, 9022);
+
+	grant.forward_answer.listen_only = 1;
+	cp_send(w, &grant);
+	o = outside_connect(w, 9022);
+	world_run(w, WORLD_S);
+	cp_deny(w, id, QP_WIRE_PORT_IN_USE, "a newer tunnel takes the port over");
+	expect_closed(QP_APP_REFUSED);
+	cr_assert(o->reset);
+	cr_assert_eq(response().forward_response.status, QP_WIRE_PORT_IN_USE);
+	cr_assert_eq(cp_count(w, QP_MSG_FORWARD_CLOSED), 0, "it was never granted");
+}
+
+Test(tunnel, grant_to_listen_only_then_of_another_port)
+{
+	struct outside_conn *o;
+	struct qp_msg grant = grant_of(ask_by_hand(0), 9022);
+
+	grant.forward_answer.listen_only = 1;
+	cp_send(w, &grant);
+	grant.forward_answer.listen_only = 0;
+	grant.forward_answer.port = 9023;
+	cp_send(w, &grant);
+	cr_assert(world_until(w, WORLD_S, answered()));
+	cr_assert_not_null(client_relayed(c, 9023, &o));
+	o = outside_connect(w, 9022);
+	cr_assert(world_until(w, WORLD_S, o->reset));
 }
 
 Test(tunnel, no_request_connection_ends_after_ten_seconds)

@@ -205,6 +205,19 @@ qp_tcp_listen(struct qp_tcp *tcp, const struct qp_ipaddr *addr, uint16_t port_be
 	return 0;
 }
 
+void
+qp_tcp_listener_give(struct qp_tcp_listener *l, const struct qp_ipaddr *addr, void *ctx)
+{
+	FUZZ_CHECK(l->live);
+	l->ctx = ctx;
+}
+
+void
+qp_tcp_listener_leave(struct qp_tcp_listener *l)
+{
+	qp_tcp_unlisten(l);
+}
+
 static struct qp_tcp_conn *
 conn_new(const struct qp_tcp_ops *ops)
 {
@@ -354,8 +367,11 @@ message(enum qp_msg_type type, const uint8_t *bytes, size_t len)
 	if (type == QP_MSG_FORWARD_GRANT || type == QP_MSG_FORWARD_DENY) {
 		msg.forward_answer.message_len %= sizeof(msg.forward_answer.message);
 		msg.forward_answer.port |= 1;
+		msg.forward_answer.listen_only &= 1;
+		msg.forward_answer.takes_from = 0; /* there is one tunnel */
 		/* One forward a tunnel: it grants what was asked for, once. */
-		if (type == QP_MSG_FORWARD_GRANT && granted++ > 0)
+		if (type == QP_MSG_FORWARD_GRANT && (granted > 0 || !msg.forward_answer.listen_only) &&
+			granted++ > 0)
 			return;
 		granted_port = msg.forward_answer.port;
 	}

@@ -190,6 +190,61 @@ Test(tcp, listen_unlisten_resets_the_half_open_only)
 	CLOSE();
 }
 
+/* Whoever has the port by the third segment of the handshake gets the connection. */
+Test(tcp, listen_given_to_another_keeps_the_half_open)
+{
+	struct script other = {0};
+
+	OPEN();
+	IN("S 0 win 9000 mss 1460");
+	OUT("SA 0 ack 1 mss 1460");
+	qp_tcp_listener_give(t.listener, NULL, &other);
+	QUIET();
+	IN("A 1 ack 1");
+	cr_expect_eq(t.accepted, 0);
+	cr_expect_eq(other.accepted, 1);
+	CLOSE();
+}
+
+/* Elsewhere is a listener now: no SYN is refused that comes here late. */
+Test(tcp, listen_left_syns_are_not_answered_for_a_while)
+{
+	OPEN();
+	IN("S 0 win 9000 mss 1460");
+	OUT("SA 0 ack 1 mss 1460");
+	qp_tcp_listener_leave(t.listener);
+	OUT("RA 1 ack 1");
+	t.peer_port = 2222;
+	t.iss = 0;
+	IN("S 0 win 9000 mss 1460");
+	QUIET();
+	cr_expect_eq(qp_tcp_counters(t.tcp)->drop_port_moved, 1);
+	IN("A 5 ack 7"); /* of a connection that was here */
+	OUT("R 7");
+	WAIT_MS(2100);
+	IN("S 0 win 9000 mss 1460");
+	OUT("RA 0 ack 1");
+	CLOSE();
+}
+
+Test(tcp, listen_left_may_be_listened_on_again)
+{
+	static const struct qp_tcp_ops none;
+	struct qp_tcp_listener *again;
+
+	OPEN();
+	qp_tcp_listener_leave(t.listener);
+	cr_expect_eq(qp_tcp_listen(t.tcp, NULL, htons(80), &none, NULL, &again), 0);
+	IN("S 0 win 9000 mss 1460");
+	OUT("SA 0 ack 1 mss 1460");
+	WAIT_MS(2100);
+	cr_expect_eq(qp_tcp_counters(t.tcp)->drop_port_moved, 0);
+	script_ignore(&t);
+	qp_tcp_unlisten(again);
+	script_ignore(&t);
+	CLOSE();
+}
+
 Test(tcp, listen_two_addresses_each_has_its_own)
 {
 	struct qp_ipaddr mine = qp_ipaddr_v4(htonl(0xc0000201)), other = qp_ipaddr_v4(htonl(0x7f000001));

@@ -189,6 +189,42 @@ Test(udp_flows, limit_in_all_keeps_who_is_there)
 	cr_expect_eq(w->nstreams, 4u, "the place of one that ended is free");
 }
 
+/* Its worker listens, and the port is not its tunnel's yet. */
+Test(udp_flows, before_the_grant_datagrams_wait)
+{
+	uw_start(w);
+	w->tunnel.state = QP_TUNNEL_GRANT;
+	uw_datagram(w, false, 1000, 5, 1, 0);
+	uw_datagram(w, false, 1000, 6, 2, 0);
+	uw_allow(w, 1);
+	cr_expect_eq(w->nstreams, 0u);
+	cr_expect_eq(w->tunnel.nwaiting, 1u);
+	w->tunnel.state = QP_TUNNEL_OPEN;
+	qp_udp_open_waiting(&w->tunnel);
+	cr_assert_eq(w->nstreams, 1u);
+	expect_record(w->stream[0], 0, 5, 1);
+	expect_record(w->stream[0], 1, 6, 2);
+}
+
+Test(udp_flows, port_given_to_another_tunnel_old_flows_stay)
+{
+	struct qp_tunnel other = w->tunnel;
+
+	uw_start(w);
+	other = w->tunnel;
+	other.state = QP_TUNNEL_LAST;
+	uw_datagram(w, false, 1000, 5, 1, 0);
+	qp_udp_port_give(w->tunnel.udp_port, NULL, &other);
+	uw_datagram(w, false, 1000, 6, 2, 0);
+	uw_datagram(w, false, 1001, 7, 3, 0);
+	cr_expect_eq(w->nstreams, 1u, "the other tunnel has no use for the second one");
+	cr_expect_eq(counters()->drop_no_port, 1u);
+	expect_record(w->stream[0], 1, 6, 2);
+	qp_udp_port_give(w->tunnel.udp_port, NULL, &w->tunnel);
+	uw_datagram(w, false, 1001, 7, 3, 0);
+	cr_expect_eq(w->nstreams, 2u);
+}
+
 Test(udp_flows, without_streams_left_datagrams_wait_in_order)
 {
 	uw_start(w);
