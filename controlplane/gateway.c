@@ -314,6 +314,7 @@ open_services(struct qp_gateway *g, struct qp_errmsg *msg)
 		.host = {.open = qp_gateway_port_open,
 			.close = qp_gateway_port_close,
 			.move = qp_gateway_port_move,
+			.takes_over = qp_gateway_takes_over,
 			.ctx = g},
 		.forward_addr = g->o->forward_addr,
 		.reserved_tcp = g->reserved_tcp,

@@ -195,6 +195,7 @@ int qp_gateway_open_keeping(struct qp_gateway *g, struct qp_errmsg *msg);
 void qp_gateway_close_keeping(struct qp_gateway *g);
 /* struct qp_port_host's and qp_ports_config's functions; ctx is the gateway. */
 int qp_gateway_port_move(void *ctx, int protocol, uint16_t port, const struct qp_origin *worker);
+bool qp_gateway_takes_over(void *ctx, const struct qp_origin *worker);
 int qp_gateway_port_rights(void *ctx, const struct qp_tunnel *tun, struct qp_port_rights *out,
 	struct qp_errmsg *msg);
 

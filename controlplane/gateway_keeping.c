@@ -134,6 +134,15 @@ qp_gateway_port_move(void *ctx, int protocol, uint16_t port, const struct qp_ori
 	return g->network.ops->port_move(g->network.net, protocol, port, &w);
 }
 
+bool
+qp_gateway_takes_over(void *ctx, const struct qp_origin *worker)
+{
+	const struct qp_gateway *g = ctx;
+	const struct qp_generation *gen = qp_supervisor_find(g->supervisor, worker->server_id);
+
+	return gen != NULL && gen->worker[worker->worker].takes_over;
+}
+
 /* A PSK that everybody shares tells nobody apart. */
 static bool
 is_one_client(const struct qp_tunnel *tun)

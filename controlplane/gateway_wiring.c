@@ -419,6 +419,9 @@ on_message(void *ctx, const struct qp_origin *from, const struct qp_msg *m)
 	case QP_MSG_FORWARD_REQUEST:
 		qp_ports_request(g->ports, from, m);
 		break;
+	case QP_MSG_FORWARD_LISTENS:
+		qp_ports_listens(g->ports, from, m);
+		break;
 	case QP_MSG_FORWARD_CLOSED:
 		qp_ports_closed(g->ports, from, m);
 		break;

@@ -54,6 +54,7 @@ struct qp_generation {
 	struct {
 		uint32_t ifindex; /* 0: not up yet */
 		uint8_t mac[6];
+		bool takes_over; /* as its HELLO says */
 		struct qp_heartbeat beat;
 	} worker[QP_MAX_WORKERS];
 };

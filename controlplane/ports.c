@@ -87,6 +87,7 @@ qp_ports_take_from_tunnel(struct qp_ports *p, struct qp_port *port, const char *
 void
 qp_ports_forget(struct qp_ports *p, struct qp_port *port)
 {
+	qp_ports_drop_heir(port);
 	p->cfg.host.close(p->cfg.host.ctx, port->protocol, port->port);
 	*qp_ports_slot(p, port->protocol, port->port) = NULL;
 	p->count--;
@@ -99,7 +100,17 @@ close_port(struct qp_ports *p, struct qp_port *port, const char *reason,
 	const struct qp_msg_usage *usage)
 {
 	qp_ports_take_from_tunnel(p, port, reason, usage);
-	qp_ports_forget(p, port);
+	if (!qp_ports_inherit(p, port))
+		qp_ports_forget(p, port);
+}
+
+static void
+shut(struct qp_ports *p, struct qp_port *port)
+{
+	if (port == NULL)
+		return;
+	qp_ports_drop_heir(port);
+	close_port(p, port, "shutdown", NULL);
 }
 
 void
@@ -108,10 +119,8 @@ qp_ports_free(struct qp_ports *p)
 	if (p == NULL)
 		return;
 	for (unsigned i = 0; i < 65536; i++) {
-		if (p->tcp[i] != NULL)
-			close_port(p, p->tcp[i], "shutdown", NULL);
-		if (p->udp[i] != NULL)
-			close_port(p, p->udp[i], "shutdown", NULL);
+		shut(p, p->tcp[i]);
+		shut(p, p->udp[i]);
 	}
 	assert(p->count == 0);
 	free(p);
@@ -217,7 +226,7 @@ qp_ports_room(const struct qp_ports *p, const struct qp_tunnel *tun, struct qp_e
 }
 
 static int
-open_fixed(struct qp_ports *p, const struct qp_port_wish *w, uint16_t number, struct qp_errmsg *msg)
+open_fixed(struct qp_ports *p, struct qp_port_wish *w, uint16_t number, struct qp_errmsg *msg)
 {
 	struct qp_port *port = *qp_ports_slot(p, w->protocol, number);
 	const char *name = qp_ports_protocol_name(w->protocol);
@@ -250,9 +259,8 @@ wire_status(int err)
 	return QP_WIRE_INTERNAL_ERROR;
 }
 
-/* Who asks, and what the policy says of that. */
-static int
-make_wish(struct qp_ports *p, struct qp_tunnel *tun, uint8_t wire_protocol,
+int
+qp_ports_make_wish(struct qp_ports *p, struct qp_tunnel *tun, uint8_t wire_protocol,
 	struct qp_slice destination, struct qp_port_wish *w, struct qp_errmsg *msg)
 {
 	const struct in6_addr *peer;
@@ -271,10 +279,10 @@ make_wish(struct qp_ports *p, struct qp_tunnel *tun, uint8_t wire_protocol,
 	return p->cfg.rights(p->cfg.rights_ctx, tun, &w->rights, msg);
 }
 
-/* Decides; on success `*number` is the port that is open now. */
+/* Decides; on success `*number` is the port that is open now. QP_E_AGAIN: more follows. */
 static int
 decide(struct qp_ports *p, struct qp_tunnel *tun, const struct qp_msg_forward *f, uint16_t *number,
-	struct qp_errmsg *msg)
+	uint64_t *takes_from, struct qp_errmsg *msg)
 {
 	size_t len = f->destination_len;
 	struct qp_port_wish w;
@@ -284,13 +292,15 @@ decide(struct qp_ports *p, struct qp_tunnel *tun, const struct qp_msg_forward *f
 		return qp_fail(msg, QP_E_PERM, "this tunnel is not authenticated");
 	if (len > sizeof(f->destination))
 		len = sizeof(f->destination);
-	err = make_wish(p, tun, f->protocol, (struct qp_slice) {f->destination, len}, &w, msg);
+	err = qp_ports_make_wish(
+		p, tun, f->protocol, (struct qp_slice) {f->destination, len}, &w, msg);
 	if (err != 0)
 		return err;
-	if (f->port == 0)
-		return qp_ports_open_any(p, &w, number, msg);
 	*number = f->port;
-	return open_fixed(p, &w, f->port, msg);
+	err = f->port == 0 ? qp_ports_open_any(p, &w, number, msg)
+			   : open_fixed(p, &w, f->port, msg);
+	*takes_from = w.takes_from;
+	return err;
 }
 
 static void
@@ -313,28 +323,42 @@ log_decision(const struct qp_tunnel *tun, const struct qp_msg_forward *f, uint16
 }
 
 void
+qp_ports_make_answer(const struct qp_ports *p, uint8_t wire_protocol, uint16_t number, int err,
+	const struct qp_errmsg *msg, struct qp_msg *out)
+{
+	struct qp_msg_forward_answer *a = &out->forward_answer;
+	char text[sizeof(msg->text)];
+
+	*out = (struct qp_msg) {.type = err == 0 ? QP_MSG_FORWARD_GRANT : QP_MSG_FORWARD_DENY};
+	a->port = number;
+	a->protocol = wire_protocol;
+	a->status = wire_status(err);
+	memcpy(a->addr, &p->cfg.forward_addr, sizeof(a->addr));
+	if (err == 0)
+		snprintf(text, sizeof(text), "Listening on port %u", number);
+	else
+		snprintf(text, sizeof(text), "%s", msg->text);
+	a->message_len = (uint16_t)strnlen(text, sizeof(a->message));
+	memcpy(a->message, text, a->message_len);
+}
+
+void
 qp_ports_request(struct qp_ports *p, const struct qp_origin *from, const struct qp_msg *m)
 {
 	const struct qp_msg_forward *f = &m->forward;
-	struct qp_msg answer = {.type = QP_MSG_FORWARD_GRANT};
-	struct qp_msg_forward_answer *a = &answer.forward_answer;
 	struct qp_tunnel *tun = qp_tunnels_find(p->cfg.tunnels, from);
 	struct qp_errmsg msg = {""};
 	uint16_t number = f->port;
-	int err = decide(p, tun, f, &number, &msg);
+	uint64_t takes_from = 0;
+	struct qp_msg answer;
+	int err = decide(p, tun, f, &number, &takes_from, &msg);
 
-	if (err == 0)
-		snprintf(msg.text, sizeof(msg.text), "Listening on port %u", number);
-	else
-		answer.type = QP_MSG_FORWARD_DENY;
-	a->port = number;
-	a->protocol = f->protocol;
-	a->status = wire_status(err);
-	memcpy(a->addr, &p->cfg.forward_addr, sizeof(a->addr));
-	a->message_len = (uint16_t)strnlen(msg.text, sizeof(a->message));
-	memcpy(a->message, msg.text, a->message_len);
-	log_decision(tun, f, number, err, msg.text);
+	if (err == QP_E_AGAIN)
+		return;
+	qp_ports_make_answer(p, f->protocol, number, err, &msg, &answer);
+	answer.forward_answer.takes_from = takes_from;
 	qp_send(&p->cfg.sender, from, &answer);
+	log_decision(tun, f, number, err, msg.text);
 }
 
 void
@@ -352,6 +376,7 @@ void
 qp_ports_drop_tunnel(struct qp_ports *p, struct qp_tunnel *tun, const char *reason,
 	const struct qp_msg_usage *usage)
 {
+	qp_ports_drop_heir(tun->inherits);
 	while (!LIST_EMPTY(&tun->ports))
 		close_port(p, LIST_FIRST(&tun->ports), reason, usage);
 }
@@ -369,7 +394,8 @@ qp_ports_adopt(struct qp_ports *p, struct qp_tunnel *tun, const struct qp_msg_tu
 
 	if (len > sizeof(s->destination))
 		len = sizeof(s->destination);
-	err = make_wish(p, tun, s->protocol, (struct qp_slice) {s->destination, len}, &w, msg);
+	err = qp_ports_make_wish(
+		p, tun, s->protocol, (struct qp_slice) {s->destination, len}, &w, msg);
 	/* What the policy says of it now is the policy's matter: the port is open. */
 	if (err != 0 && err != QP_E_PERM)
 		return err;

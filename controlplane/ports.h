@@ -29,8 +29,12 @@ struct qp_port_host {
 	void (*close)(void *ctx, int protocol, uint16_t port);
 	/* Steers an open port to another worker. */
 	int (*move)(void *ctx, int protocol, uint16_t port, const struct qp_origin *worker);
+	/* Whether the worker's HELLO had takes_over. NULL: none's. */
+	bool (*takes_over)(void *ctx, const struct qp_origin *worker);
 	void *ctx;
 };
+
+struct qp_port_heir;
 
 /* An open port. Life: from the grant until its tunnel gives it back or ends. */
 struct qp_port {
@@ -43,6 +47,7 @@ struct qp_port {
 	uint64_t takeovers_since; /* Unix time, seconds; and how many since then */
 	unsigned takeovers;
 	struct qp_tunnel *tunnel;
+	struct qp_port_heir *heir; /* who takes it over once its worker listens; NULL: nobody */
 	LIST_ENTRY(qp_port) of_tunnel;
 };
 
@@ -93,8 +98,13 @@ void qp_ports_free(struct qp_ports *p);
 void qp_ports_set_ranges(struct qp_ports *p, const struct qp_port_range *any,
 	const struct qp_port_range *excluded, unsigned nexcluded);
 
-/* FORWARD_REQUEST: answers with FORWARD_GRANT or FORWARD_DENY. */
+/*
+ * FORWARD_REQUEST: answers with FORWARD_GRANT or FORWARD_DENY; of a port that goes
+ * from one worker to another, first with a FORWARD_GRANT that says listen_only.
+ */
 void qp_ports_request(struct qp_ports *p, const struct qp_origin *from, const struct qp_msg *m);
+/* FORWARD_LISTENS: the port is moved and granted, and its old tunnel ends. */
+void qp_ports_listens(struct qp_ports *p, const struct qp_origin *from, const struct qp_msg *m);
 /* FORWARD_CLOSED: the port is free when this returns. Another tunnel's port stays. */
 void qp_ports_closed(struct qp_ports *p, const struct qp_origin *from, const struct qp_msg *m);
 /*

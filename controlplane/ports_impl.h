@@ -25,6 +25,18 @@ struct qp_port_wish {
 	uint8_t wire_protocol;
 	char destination[QP_LEASE_TEXT_BYTES]; /* printable */
 	char peer[64];             /* the client's address */
+	uint64_t takes_from;       /* out: the tunnel of the same worker that loses the port; 0: none */
+};
+
+/*
+ * A tunnel that takes a port over from another worker's, until its own worker
+ * listens. Owner: the port. It goes with either tunnel's end.
+ */
+struct qp_port_heir {
+	struct qp_tunnel *tunnel;
+	uint8_t wire_protocol;
+	bool leased;
+	char destination[QP_LEASE_TEXT_BYTES];
 };
 
 /* Where the table has a port of IPPROTO_TCP or IPPROTO_UDP. */
@@ -40,7 +52,13 @@ qp_ports_protocol_name(int protocol)
 	return protocol == IPPROTO_UDP ? "udp" : "tcp";
 }
 
-/* ports.c: takes the port for the tunnel, on the host too. QP_E_INUSE, QP_E_PERM, the host's. */
+/* ports.c: who asks, and what the policy says of that. */
+int qp_ports_make_wish(struct qp_ports *p, struct qp_tunnel *tun, uint8_t wire_protocol,
+	struct qp_slice destination, struct qp_port_wish *w, struct qp_errmsg *msg);
+/* An empty FORWARD_GRANT or FORWARD_DENY; `err` 0 or negative, and then why is in `msg`. */
+void qp_ports_make_answer(const struct qp_ports *p, uint8_t wire_protocol, uint16_t number, int err,
+	const struct qp_errmsg *msg, struct qp_msg *out);
+/* Takes the port for the tunnel, on the host too. QP_E_INUSE, QP_E_PERM, the host's. */
 int qp_ports_open(struct qp_ports *p, const struct qp_port_wish *w, uint16_t number, bool leased,
 	struct qp_errmsg *msg);
 /* The port's tunnel has given it up, or loses it: told, and no tunnel's any more. */
@@ -58,13 +76,18 @@ int qp_ports_check(const struct qp_ports *p, int protocol, uint16_t number, stru
 
 /*
  * ports_takeover.c: takes an open port from another tunnel of the same client.
+ * QP_E_AGAIN: the tunnel is answered, and the rest follows when its worker listens.
  * QP_E_INUSE when it is no other's of the same client, or has been taken too often.
  */
-int qp_ports_take_over(struct qp_ports *p, const struct qp_port_wish *w, struct qp_port *port,
+int qp_ports_take_over(struct qp_ports *p, struct qp_port_wish *w, struct qp_port *port,
 	bool leased, struct qp_errmsg *msg);
+/* The port has lost its tunnel, which needs not be told: true when the heir has it now. */
+bool qp_ports_inherit(struct qp_ports *p, struct qp_port *port);
+/* Nobody is waiting for the port any more. NULL is allowed. */
+void qp_ports_drop_heir(struct qp_port *port);
 
 /* ports_pick.c: the answer to 0; the number is told in `*number`. */
-int qp_ports_open_any(struct qp_ports *p, const struct qp_port_wish *w, uint16_t *number,
+int qp_ports_open_any(struct qp_ports *p, struct qp_port_wish *w, uint16_t *number,
 	struct qp_errmsg *msg);
 
 #endif

@@ -84,7 +84,7 @@ open_own_again(struct qp_ports *p, const struct qp_port_wish *w, uint16_t *numbe
  * on purpose would lose its port to the other.
  */
 static int
-take_own_over(struct qp_ports *p, const struct qp_port_wish *w, uint16_t *number)
+take_own_over(struct qp_ports *p, struct qp_port_wish *w, uint16_t *number)
 {
 	const struct qp_lessee who = {w->rights.client, w->destination, w->peer};
 	uint8_t protocol = (uint8_t)w->protocol;
@@ -106,14 +106,14 @@ take_own_over(struct qp_ports *p, const struct qp_port_wish *w, uint16_t *number
 }
 
 int
-qp_ports_open_any(struct qp_ports *p, const struct qp_port_wish *w, uint16_t *number,
+qp_ports_open_any(struct qp_ports *p, struct qp_port_wish *w, uint16_t *number,
 	struct qp_errmsg *msg)
 {
 	struct walk k = {p->cfg.any_first, p->cfg.any_last, false, 0};
-	int err;
+	int err = take_own_over(p, w, number);
 
-	if (take_own_over(p, w, number) == 0)
-		return 0;
+	if (err == 0 || err == QP_E_AGAIN)
+		return err;
 	err = qp_ports_room(p, w->tunnel, msg);
 	if (err != 0)
 		return err;

@@ -40,6 +40,7 @@ on_hello(struct qp_generation *g, unsigned worker, const struct qp_msg *m)
 	}
 	g->worker[worker].ifindex = hello.ifindex;
 	memcpy(g->worker[worker].mac, hello.mac, sizeof(hello.mac));
+	g->worker[worker].takes_over = hello.takes_over == 1;
 	if (s->cfg.ops->worker_up(s->cfg.ctx, g, worker, &msg) != 0) {
 		qp_generation_give_up(g, msg.text);
 		return;

@@ -44,6 +44,7 @@ struct qp_tunnel {
 	struct qp_auth_server auth; /* while challenged */
 	uint64_t challenged_at_ns;
 	LIST_HEAD(, qp_port) ports; /* that it holds */
+	struct qp_port *inherits;   /* that it is taking over, and another tunnel still holds; or NULL */
 	struct qp_tunnel_local local;
 	struct qp_member *member; /* NULL until authenticated */
 	TAILQ_ENTRY(qp_tunnel) of_member;

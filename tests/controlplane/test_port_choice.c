@@ -22,6 +22,7 @@ static struct {
 	unsigned moves;
 	struct qp_origin moved_to;
 	int move_err;
+	bool takes_over; /* its workers are of this release */
 } host;
 
 static char dir[64];
@@ -86,6 +87,13 @@ host_move(void *ctx, int protocol, uint16_t port, const struct qp_origin *worker
 	return host.move_err;
 }
 
+static bool
+host_takes_over(void *ctx, const struct qp_origin *worker)
+{
+	(void)ctx, (void)worker;
+	return host.takes_over;
+}
+
 static int
 rights(void *ctx, const struct qp_tunnel *tun, struct qp_port_rights *out, struct qp_errmsg *msg)
 {
@@ -112,7 +120,10 @@ begin(void)
 	tunnels = qp_tunnels_new();
 	ports = qp_ports_new(&(struct qp_ports_config) {.tunnels = tunnels,
 		.sender = outbox_sender(&box),
-		.host = {.open = host_open, .close = host_close, .move = host_move},
+		.host = {.open = host_open,
+			.close = host_close,
+			.move = host_move,
+			.takes_over = host_takes_over},
 		.reserved_tcp = own,
 		.nreserved_tcp = 1,
 		.any_first = FIRST,
@@ -327,6 +338,7 @@ Test(port_choice, lease_outside_the_grants_is_not_given_back)
 	cr_expect_eq(granted_port(2, "alice", 0), 40008);
 }
 
+/* Workers of the release before close the port first. */
 Test(port_choice, new_tunnel_takes_its_clients_port_over)
 {
 	const struct qp_msg *bye;
@@ -358,6 +370,150 @@ Test(port_choice, port_is_moved_to_another_worker)
 	host.move_err = QP_E_IO;
 	cr_expect_eq(denied(301, "alice", 9000, "port 9000 cannot be moved"), QP_WIRE_INTERNAL_ERROR);
 	cr_expect_eq(qp_ports_find(ports, IPPROTO_TCP, 9000)->tunnel->origin.id, 201u);
+}
+
+Test(port_choice, worker_that_has_both_hands_the_port_over_by_the_grant)
+{
+	host.takes_over = true;
+	granted_port(1, "alice", 9000);
+	cr_expect_eq(box.sent[0].m.forward_answer.takes_from, 0u);
+	cr_expect_eq(granted_port(2, "alice", 9000), 9000);
+	cr_assert_eq(box.n, 1u, "the worker ends the old tunnel by itself");
+	cr_expect_eq(box.sent[0].m.forward_answer.takes_from, 1u);
+	cr_expect_eq(box.sent[0].m.forward_answer.listen_only, 0u);
+	cr_expect_eq(host.moves, 0u);
+	ended(1);
+	cr_expect_eq(qp_ports_find(ports, IPPROTO_TCP, 9000)->tunnel->origin.id, 2u);
+	/* The same of one that is asked for as 0. */
+	granted_port(3, "alice", 0);
+	granted_port(4, "alice", 0);
+	cr_expect_eq(box.sent[0].m.forward_answer.takes_from, 3u);
+}
+
+static void
+asks(uint64_t id, const char *client, uint16_t port)
+{
+	struct qp_origin from = tunnel(id, client);
+	struct qp_msg m = {.forward = {.port = port, .protocol = QP_WIRE_TCP}};
+
+	box.n = 0;
+	qp_ports_request(ports, &from, &m);
+}
+
+static void
+listens(uint64_t id, uint16_t port)
+{
+	struct qp_origin from = tunnel(id, "alice");
+	struct qp_msg m = {.type = QP_MSG_FORWARD_LISTENS, .forward = {.port = port, .protocol = QP_WIRE_TCP}};
+
+	box.n = 0;
+	qp_ports_listens(ports, &from, &m);
+}
+
+static uint64_t
+owner_of(uint16_t port)
+{
+	return qp_ports_find(ports, IPPROTO_TCP, port)->tunnel->origin.id;
+}
+
+Test(port_choice, other_worker_listens_before_the_port_moves_and_the_old_tunnel_ends_after)
+{
+	host.takes_over = true;
+	granted_port(1, "alice", 9000);
+	asks(201, "alice", 9000);
+	cr_assert_eq(box.n, 1u);
+	cr_expect_eq(box.sent[0].m.type, QP_MSG_FORWARD_GRANT);
+	cr_expect_eq(box.sent[0].m.forward_answer.listen_only, 1u);
+	cr_expect_eq(box.sent[0].to.id, 201u);
+	cr_expect_eq(host.moves, 0u);
+	cr_expect_eq(owner_of(9000), 1u);
+	listens(201, 9001);
+	cr_expect_eq(box.n, 0u, "not that one");
+	listens(201, 9000);
+	cr_expect_eq(host.moves, 1u);
+	cr_expect_eq(host.moved_to.worker, 2);
+	cr_expect_eq(owner_of(9000), 201u);
+	cr_assert_eq(box.n, 2u);
+	cr_expect_eq(box.sent[0].m.type, QP_MSG_TUNNEL_CLOSE);
+	cr_expect_eq(box.sent[0].to.id, 1u);
+	cr_expect_eq(box.sent[0].m.tunnel_close.moved, 1u);
+	cr_expect_eq(box.sent[1].m.type, QP_MSG_FORWARD_GRANT);
+	cr_expect_eq(box.sent[1].m.forward_answer.listen_only, 0u);
+	cr_expect_eq(strncmp(box.sent[1].m.forward_answer.message, "Listening on port 9000", 22), 0);
+	listens(201, 9000);
+	cr_expect_eq(box.n, 0u, "once");
+	ended(1);
+	cr_expect_eq(owner_of(9000), 201u);
+}
+
+Test(port_choice, heir_that_leaves_before_it_listens_leaves_the_port_where_it_is)
+{
+	host.takes_over = true;
+	granted_port(1, "alice", 9000);
+	asks(201, "alice", 9000);
+	ended(201);
+	cr_expect_eq(owner_of(9000), 1u);
+	cr_expect_eq(host.moves, 0u);
+	asks(202, "alice", 9000);
+	listens(202, 9000);
+	cr_expect_eq(owner_of(9000), 202u);
+}
+
+Test(port_choice, owner_that_leaves_before_the_heir_listens_leaves_it_the_port)
+{
+	host.takes_over = true;
+	granted_port(1, "alice", 0);
+	ask(201, "alice", 0, "127.0.0.1:22", QP_MSG_FORWARD_GRANT);
+	cr_expect_eq(box.sent[0].m.forward_answer.listen_only, 1u);
+	box.n = 0;
+	ended(1);
+	cr_expect_eq(outbox_last(&box, QP_MSG_FORWARD_GRANT)->forward_answer.listen_only, 0u);
+	cr_assert_eq(box.n, 1u);
+	cr_expect_eq(owner_of(40000), 201u);
+	cr_expect_eq(host.moves, 1u);
+	cr_expect_eq(qp_ports_count(ports), 1u);
+	listens(201, 40000);
+	cr_expect_eq(box.n, 0u, "it has it already");
+	ended(201);
+	cr_expect_str_eq(qp_leases_client(leases, IPPROTO_TCP, 40000), "alice", "and its lease");
+}
+
+Test(port_choice, third_tunnel_comes_before_the_second_listens)
+{
+	host.takes_over = true;
+	granted_port(1, "alice", 9000);
+	asks(201, "alice", 9000);
+	asks(301, "alice", 9000);
+	cr_assert_eq(box.n, 2u);
+	cr_expect_eq(box.sent[0].m.type, QP_MSG_FORWARD_DENY);
+	cr_expect_eq(box.sent[0].to.id, 201u);
+	cr_expect_eq(box.sent[1].to.id, 301u);
+	listens(201, 9000);
+	cr_expect_eq(box.n, 0u);
+	cr_expect_eq(owner_of(9000), 1u);
+	/* A fourth, of the worker that has the port. */
+	cr_expect_eq(granted_port(2, "alice", 9000), 9000);
+	cr_assert_eq(box.n, 2u);
+	cr_expect_eq(box.sent[0].to.id, 301u);
+	cr_expect_eq(owner_of(9000), 2u);
+}
+
+Test(port_choice, port_that_cannot_be_moved_stays_and_the_heir_is_told)
+{
+	host.takes_over = true;
+	granted_port(1, "alice", 9000);
+	asks(201, "alice", 9000);
+	host.move_err = QP_E_IO;
+	listens(201, 9000);
+	cr_assert_eq(box.n, 1u);
+	cr_expect_eq(box.sent[0].m.type, QP_MSG_FORWARD_DENY);
+	cr_expect_eq(strncmp(box.sent[0].m.forward_answer.message, "port 9000 cannot be moved", 25), 0);
+	cr_expect_eq(owner_of(9000), 1u);
+	asks(202, "alice", 9000);
+	ended(1); /* and now nobody can have it */
+	cr_expect_eq(outbox_last(&box, QP_MSG_FORWARD_DENY)->forward_answer.status,
+		QP_WIRE_INTERNAL_ERROR);
+	cr_expect_eq(qp_ports_count(ports), 0u);
 }
 
 Test(port_choice, port_is_not_taken_from_another_client)

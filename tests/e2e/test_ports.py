@@ -145,29 +145,6 @@ def test_killed_client_that_asks_for_any_port_gets_its_own_at_once(host):
     assert echoes(host, port)
 
 
-def test_no_connection_is_refused_while_a_port_is_taken_over(host):
-    gateway = start(host)
-    outside, inside = new_port(), new_port()
-    host.service(LO, inside, "--echo")
-    clients = [client_of(host, gateway, ALICE, outside, inside, name="client0")]
-    clients[0].opens(host, LO, outside)
-    refused = 0
-    for i in range(1, 5):
-        clients.append(client_of(host, gateway, ALICE, outside, inside, name=f"client{i}"))
-        while f"port {outside}" not in clients[-1].output():
-            try:
-                host.connect(LO, outside).close()
-            except ConnectionRefusedError:
-                refused += 1
-            except ConnectionResetError:
-                pass  # it was the old tunnel's already
-            assert clients[-1].running(), clients[-1].output()
-        assert clients[-2].wait(10) != 0
-        assert "has taken its port over" in clients[-2].output()
-    assert refused == 0
-    assert echoes(host, outside)
-
-
 def test_port_is_taken_over_from_worker_to_worker(host):
     gateway = start(host, "--workers", "2")
     outside, inside = new_port(), new_port()
