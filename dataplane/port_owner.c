@@ -178,6 +178,9 @@ start_eal(const struct options *o, FILE *eal_log, struct qp_errmsg *msg)
 		argv[n++] = "--no-pci";
 	for (unsigned i = 0; i < npci; i++)
 		argv[n++] = pci[i];
+	/* vhost takes eight files with memory at most, and each page would be one. */
+	if (o->ports.n > 0)
+		argv[n++] = "--single-file-segments";
 	rte_openlog_stream(eal_log);
 	if (rte_eal_init((int)n, (char **)(uintptr_t)argv) < 0)
 		return explain_eal(o, rte_errno, msg);
