@@ -116,10 +116,24 @@ struct qp_host_port_config {
 int qp_host_port_open(const struct qp_host_port_config *cfg, struct qp_port **out,
 	struct qp_errmsg *msg);
 
+/* A worker's queues of an ethdev that the port owner configured and started. */
+struct qp_eth_port_config {
+	uint16_t port_id;
+	uint16_t rx_queue;        /* that qp_port_rx polls; qp_eth_port_rx takes any */
+	uint16_t tx_queue;        /* no other worker's (qp_nic_tx_queue) */
+	uint16_t mtu;             /* IP bytes of a wire packet */
+	uint64_t tx_offloads;     /* that the device was configured with (struct qp_nic_port) */
+	struct rte_mempool *pool; /* for pieces of what the device does not cut; borrowed for the port's life */
+};
+
 /*
- * One queue pair of an ethdev that the port owner configured and started.
+ * The port does all offloads, in software where the device does not: pieces of a
+ * super-segment that found no room are sent by the next calls of rx or tx.
  */
-int qp_eth_port_open(uint16_t port_id, uint16_t queue_id, struct qp_port **out,
+int qp_eth_port_open(const struct qp_eth_port_config *cfg, struct qp_port **out,
 	struct qp_errmsg *msg);
+/* Of an ethdev port: up to `n` frames of any receive queue that is the worker's. */
+uint16_t qp_eth_port_rx(
+	struct qp_port *p, uint16_t rx_queue, struct rte_mbuf **frames, uint16_t n);
 
 #endif

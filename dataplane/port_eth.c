@@ -1,57 +1,46 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The ethdev port: one queue pair of a device that the port owner configured
- * and started. Owned by one worker's lcore; it starts and stops nothing.
+ * The ethdev port: a worker's queues of a device that the port owner configured
+ * and started, and in software what the device does not do to what is sent.
+ * Owned by one worker's lcore; it starts and stops nothing.
  */
-/* rte_eth_dev_conf_get: experimental in DPDK 22.11, stable and the same since. */
-#define ALLOW_EXPERIMENTAL_API
+#include <errno.h>
+#include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "dataplane/port.h"
+#include "dataplane/port_soft.h"
 
 /* Owner: one lcore. Life: qp_eth_port_open to close. Lock: none. */
 struct eth_port {
 	struct qp_port port;
 	uint16_t port_id;
-	uint16_t queue_id;
+	uint16_t rx_queue, tx_queue;
+	struct qp_soft soft;
+	/* Frames made of the last one that tx consumed, which the device had no room for. */
+	unsigned next, npending;
+	struct rte_mbuf *pending[QP_SOFT_PIECES];
 };
 
 static uint16_t
-eth_rx(struct qp_port *p, enum qp_cls_queue queue, struct rte_mbuf **frames, uint16_t n)
+send_as_they_are(struct eth_port *e, struct rte_mbuf **frames, uint16_t n)
 {
-	struct eth_port *e = (struct eth_port *)p;
-	uint16_t got = rte_eth_rx_burst(e->port_id, e->queue_id, frames, n);
-	uint64_t bytes = 0;
-
-	for (uint16_t i = 0; i < got; i++)
-		bytes += frames[i]->pkt_len;
-	p->counters.rx_frames += got;
-	p->counters.rx_bytes += bytes;
-	p->counters.polls++;
-	p->counters.empty_polls += got == 0;
-	return got;
-}
-
-static uint16_t
-eth_tx(struct qp_port *p, struct rte_mbuf **frames, uint16_t n)
-{
-	struct eth_port *e = (struct eth_port *)p;
+	struct qp_port *p = &e->port;
 	uint16_t done = 0;
 
 	while (done < n) {
 		uint16_t left = (uint16_t)(n - done);
-		uint16_t ready =
-			rte_eth_tx_prepare(e->port_id, e->queue_id, frames + done, left);
+		uint16_t ready = rte_eth_tx_prepare(e->port_id, e->tx_queue, frames + done, left);
 		uint64_t bytes = 0;
 		uint16_t sent;
 
 		/* The driver frees what it sends: the sizes have to be read before. */
 		for (uint16_t i = 0; i < ready; i++)
 			bytes += frames[done + i]->pkt_len;
-		sent = rte_eth_tx_burst(e->port_id, e->queue_id, frames + done, ready);
+		sent = ready > 0 ? rte_eth_tx_burst(e->port_id, e->tx_queue, frames + done, ready) : 0;
 		for (uint16_t i = sent; i < ready; i++)
 			bytes -= frames[done + i]->pkt_len;
 		p->counters.tx_frames += sent;
@@ -68,9 +57,78 @@ eth_tx(struct qp_port *p, struct rte_mbuf **frames, uint16_t n)
 	return done;
 }
 
+/* True: nothing waits any more. */
+static bool
+flush(struct eth_port *e)
+{
+	if (e->next < e->npending)
+		e->next += send_as_they_are(
+			e, e->pending + e->next, (uint16_t)(e->npending - e->next));
+	return e->next == e->npending;
+}
+
+static void
+make_frames(struct eth_port *e, struct rte_mbuf *m)
+{
+	e->next = 0;
+	e->npending = qp_soft_frames(&e->soft, m, e->pending);
+	e->port.counters.tx_dropped += e->npending == 0;
+}
+
+static uint16_t
+eth_tx(struct qp_port *p, struct rte_mbuf **frames, uint16_t n)
+{
+	struct eth_port *e = (struct eth_port *)p;
+	uint16_t done = 0;
+
+	while (flush(e) && done < n) {
+		uint16_t run = 0, sent;
+
+		while (done + run < n && !qp_soft_needed(&e->soft, frames[done + run]))
+			run++;
+		if (run == 0) {
+			make_frames(e, frames[done++]);
+			continue;
+		}
+		sent = send_as_they_are(e, frames + done, run);
+		done = (uint16_t)(done + sent);
+		if (sent < run)
+			break;
+	}
+	return done;
+}
+
+uint16_t
+qp_eth_port_rx(struct qp_port *p, uint16_t rx_queue, struct rte_mbuf **frames, uint16_t n)
+{
+	struct eth_port *e = (struct eth_port *)p;
+	uint16_t got = rte_eth_rx_burst(e->port_id, rx_queue, frames, n);
+	uint64_t bytes = 0;
+
+	for (uint16_t i = 0; i < got; i++)
+		bytes += frames[i]->pkt_len;
+	p->counters.rx_frames += got;
+	p->counters.rx_bytes += bytes;
+	p->counters.polls++;
+	p->counters.empty_polls += got == 0;
+	/* What waits to be sent must not wait for more to send. */
+	(void)flush(e);
+	return got;
+}
+
+static uint16_t
+eth_rx(struct qp_port *p, enum qp_cls_queue queue, struct rte_mbuf **frames, uint16_t n)
+{
+	(void)queue;
+	return qp_eth_port_rx(p, ((struct eth_port *)p)->rx_queue, frames, n);
+}
+
 static void
 eth_close(struct qp_port *p)
 {
+	struct eth_port *e = (struct eth_port *)p;
+
+	rte_pktmbuf_free_bulk(e->pending + e->next, e->npending - e->next);
 	free(p);
 }
 
@@ -80,44 +138,42 @@ static const struct qp_port_ops eth_ops = {
 	.close = eth_close,
 };
 
-static uint32_t
-largest_frame(uint64_t tx_offloads, uint16_t mtu)
-{
-	const uint64_t gso = RTE_ETH_TX_OFFLOAD_TCP_TSO | RTE_ETH_TX_OFFLOAD_UDP_TSO;
-
-	return (tx_offloads & gso ? UINT16_MAX : mtu) + (uint32_t)RTE_ETHER_HDR_LEN;
-}
+/* What we do ourselves as well as what the device does. */
+#define ALL_OFFLOADS                                                                               \
+	(RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_UDP_CKSUM |                            \
+		RTE_ETH_TX_OFFLOAD_TCP_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_TSO |                        \
+		RTE_ETH_TX_OFFLOAD_UDP_TSO | RTE_ETH_TX_OFFLOAD_MULTI_SEGS |                       \
+		RTE_ETH_TX_OFFLOAD_VLAN_INSERT)
 
 int
-qp_eth_port_open(uint16_t port_id, uint16_t queue_id, struct qp_port **out, struct qp_errmsg *msg)
+qp_eth_port_open(const struct qp_eth_port_config *cfg, struct qp_port **out, struct qp_errmsg *msg)
 {
-	struct rte_eth_conf conf;
+	struct rte_eth_dev_info info;
 	struct rte_ether_addr mac;
 	struct eth_port *e;
-	uint16_t mtu;
-	int rc = rte_eth_dev_conf_get(port_id, &conf);
+	int rc = rte_eth_dev_info_get(cfg->port_id, &info);
 
 	if (rc == 0)
-		rc = rte_eth_macaddr_get(port_id, &mac);
-	if (rc == 0)
-		rc = rte_eth_dev_get_mtu(port_id, &mtu);
+		rc = rte_eth_macaddr_get(cfg->port_id, &mac);
 	if (rc != 0)
-		return qp_fail(msg, qp_err_from_errno(-rc), "port %u cannot be used: %s", port_id,
+		return qp_fail(msg, qp_err_from_errno(-rc), "port %u cannot be used: %s", cfg->port_id,
 			rte_strerror(-rc));
 	e = calloc(1, sizeof(*e));
 	if (e == NULL)
-		return qp_fail(msg, QP_E_NOMEM, "no memory for port %u", port_id);
+		return qp_fail(msg, QP_E_NOMEM, "no memory for port %u", cfg->port_id);
 	*e = (struct eth_port) {
 		.port = {
 			.ops = &eth_ops,
-			.tx_offloads = conf.txmode.offloads,
-			.max_frame_bytes = largest_frame(conf.txmode.offloads, mtu),
-			.mtu = mtu,
+			.tx_offloads = ALL_OFFLOADS,
+			.max_frame_bytes = UINT16_MAX,
+			.mtu = cfg->mtu,
 			.wake_fd = {-1, -1, -1, -1},
 		},
-		.port_id = port_id,
-		.queue_id = queue_id,
+		.port_id = cfg->port_id,
+		.rx_queue = cfg->rx_queue,
+		.tx_queue = cfg->tx_queue,
 	};
+	qp_soft_init(&e->soft, cfg->tx_offloads, info.tx_desc_lim.nb_seg_max, cfg->pool);
 	memcpy(e->port.mac, mac.addr_bytes, sizeof(e->port.mac));
 	*out = &e->port;
 	return 0;

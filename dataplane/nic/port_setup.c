@@ -209,6 +209,12 @@ choose_offloads(struct setup *s)
 		rx |= RTE_ETH_RX_OFFLOAD_VLAN_STRIP;
 		tx |= RTE_ETH_TX_OFFLOAD_VLAN_INSERT;
 	}
+	/*
+	 * What knows no MTU copies frames anyway, and net_memif of DPDK 22.11 never
+	 * takes a chain's mark off its descriptors again: one mbuf a frame.
+	 */
+	if (!s->has_mtu)
+		tx &= ~RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
 	if (frame_bytes(s) > room || (s->info.rx_offload_capa & RTE_ETH_RX_OFFLOAD_TCP_LRO) != 0)
 		rx |= RTE_ETH_RX_OFFLOAD_SCATTER;
 	s->conf.rxmode.offloads = rx & s->info.rx_offload_capa;
@@ -253,6 +259,8 @@ configure(struct setup *s, struct qp_errmsg *msg)
 	if (rc != 0)
 		return qp_fail(msg, QP_E_IO, "--port %s: the device tells nothing of itself: %s",
 			s->name, rte_strerror(-rc));
+	/* Not configured yet, so that nothing is set: whether it is refused for this or not at all. */
+	s->has_mtu = rte_eth_dev_set_mtu(s->id, RTE_ETHER_MTU) != -ENOTSUP;
 	choose_queues(s);
 	choose_offloads(s);
 	s->conf.rxmode.mtu = mtu_to_configure(s);
@@ -276,12 +284,11 @@ configure(struct setup *s, struct qp_errmsg *msg)
 }
 
 static int
-set_mtu(struct setup *s, struct qp_errmsg *msg)
+set_mtu(const struct setup *s, struct qp_errmsg *msg)
 {
 	const uint16_t mtu = s->want->mtu != 0 ? s->want->mtu : s->conf.rxmode.mtu;
 	int rc = rte_eth_dev_set_mtu(s->id, mtu);
 
-	s->has_mtu = rc != -ENOTSUP;
 	if (rc == 0 || rc == -ENOTSUP || s->want->mtu == 0)
 		return 0;
 	return qp_fail(msg, QP_E_INVAL, "--mtu %u: port %s takes %u to %u", mtu, s->name,

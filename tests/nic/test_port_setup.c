@@ -140,6 +140,7 @@ Test(setup, ring_receives_what_it_sends_on_each_pair)
 	cr_expect_eq(port.nrx, 4, "without RSS nobody says which queues receive");
 	cr_expect_eq(port.max_frame_bytes, 0, "it cuts nothing");
 	cr_expect_eq(port.mtu, 1500);
+	cr_expect_eq(port.tx_offloads & RTE_ETH_TX_OFFLOAD_MULTI_SEGS, 0, "it knows no MTU");
 	cr_expect_neq(port.link_mbps, 0);
 	cr_expect_eq(pools.made, 1, "a pool a worker");
 	for (uint16_t q = 0; q < 4; q++) {
@@ -169,6 +170,7 @@ Test(setup, workers_and_generations_have_transmit_queues_of_their_own)
 	want.slots = 2;
 	cr_assert_eq(qp_port_setup_open(&want, &port, &msg), 0, "%s", msg.text);
 	cr_expect_eq(port.ntx, 6);
+	cr_expect_neq(port.tx_offloads & RTE_ETH_TX_OFFLOAD_MULTI_SEGS, 0);
 	cr_expect_eq(port.nrx, 3, "it has RSS");
 	cr_expect_eq(pools.made, 3);
 	for (uint32_t slot = 0; slot < port.nslots; slot++) {

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef QP_DATAPLANE_PORT_SOFT_H
+#define QP_DATAPLANE_PORT_SOFT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <rte_ethdev.h>
+#include <rte_mbuf.h>
+
+/*
+ * What a device does not do to frames that are sent, done by us: checksums, TCP
+ * and UDP segmentation, VLAN tags, chains made one piece. Owner: a worker's
+ * port. No locks.
+ */
+#define QP_SOFT_PIECES 256u /* of one super-segment, at most: more are refused */
+
+struct qp_soft {
+	uint64_t hw;              /* RTE_ETH_TX_OFFLOAD_* that the device does */
+	uint64_t flags;           /* RTE_MBUF_F_TX_* that it does not: qp_soft_init */
+	uint16_t max_segs;        /* of a frame's chain; 1: it takes no chains */
+	struct rte_mempool *pool; /* for pieces and copies; NULL: what needs them is dropped */
+	uint64_t cut;             /* super-segments that were cut here */
+	uint64_t no_mbuf;         /* frames dropped for want of an mbuf */
+	uint64_t bad;             /* frames dropped: headers that make no sense, too many pieces */
+};
+
+/* `nb_seg_max`: as struct rte_eth_desc_lim has it, 0: no limit. */
+void qp_soft_init(struct qp_soft *s, uint64_t hw, uint16_t nb_seg_max, struct rte_mempool *pool);
+
+static inline bool
+qp_soft_needed(const struct qp_soft *s, const struct rte_mbuf *m)
+{
+	const uint64_t l4 = m->ol_flags & RTE_MBUF_F_TX_L4_MASK;
+
+	if ((m->ol_flags & s->flags) != 0 || m->nb_segs > s->max_segs)
+		return true;
+	if (l4 == RTE_MBUF_F_TX_TCP_CKSUM)
+		return (s->hw & RTE_ETH_TX_OFFLOAD_TCP_CKSUM) == 0;
+	return l4 == RTE_MBUF_F_TX_UDP_CKSUM && (s->hw & RTE_ETH_TX_OFFLOAD_UDP_CKSUM) == 0;
+}
+
+/*
+ * Consumes `m` and puts frames that the device takes as they are into `out`, in
+ * order; how many, 0: dropped and counted.
+ */
+unsigned qp_soft_frames(struct qp_soft *s, struct rte_mbuf *m, struct rte_mbuf *out[QP_SOFT_PIECES]);
+
+#endif
