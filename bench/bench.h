@@ -10,6 +10,7 @@
 #include "bench/sizes.h"
 #include "common/auth.h"
 #include "common/error.h"
+#include "common/nic.h"
 #include "dataplane/ip.h"
 
 /*
@@ -132,9 +133,7 @@ void qpb_figures_diff(struct qpb_figures *out, const struct qpb_figures *a,
  * `hop_known` are set by the worker that hears the next hop's answer.
  */
 struct qpb_port {
-	uint16_t port_id;
-	uint16_t mtu;
-	uint8_t mac[6];
+	struct qp_nic_port nic;     /* as it was opened; queue w, w + nworkers … are worker w's */
 	bool tx_cksum;              /* the port computes IPv4, TCP and UDP sums */
 	struct qp_ipaddr addr;      /* on the link */
 	uint8_t prefix;             /* of the link, in bits of the mapped form */

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What rte_eal_init is told. Main thread, before it. */
+#include "bench/options.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "bench/options.h"
 #include "common/host.h"
+#include "dataplane/nic/port_setup.h"
 
 #define ROOM (8u + 2 * QP_OPT_MAX_STRINGS)
 
@@ -56,15 +58,22 @@ lcores_word(const struct qpb_options *o)
 	return asprintf(&word, "-l%s", o->lcores) < 0 ? NULL : word;
 }
 
-static char *
-port_word(const char *port)
+/* PCI devices have to be on EAL's list; none is touched that is not named. Virtual ones come later. */
+static bool
+add_devices(char **words, int *n, const struct qpb_options *o)
 {
-	/* A PCI address has a colon before any comma and no letter beyond f. */
-	bool pci = strspn(port, "0123456789abcdefABCDEF:.") >= strcspn(port, ",") &&
-		   strchr(port, ':') != NULL;
-	char *word;
+	static const char *const devices[] = {"-a", "--allow", "--no-pci", "-b", "--block", NULL};
+	bool pci = given(words, *n, devices), is_pci;
 
-	return asprintf(&word, "--%s=%s", pci ? "allow" : "vdev", port) < 0 ? NULL : word;
+	for (unsigned i = 0; i < o->ports.n; i++) {
+		if (qp_port_devargs_check(o->ports.v[i], &is_pci, NULL) < 0 || !is_pci)
+			continue;
+		pci = true;
+		if (asprintf(&words[*n], "--allow=%s", o->ports.v[i]) < 0)
+			return false;
+		(*n)++;
+	}
+	return pci || (words[(*n)++] = strdup("--no-pci")) != NULL;
 }
 
 char **
@@ -72,7 +81,6 @@ qpb_eal_words(int own, char **argv, const struct qpb_options *o, int *n)
 {
 	static const char *const lcores[] = {"-l", "-c", "--lcores", NULL};
 	static const char *const prefixes[] = {"--file-prefix", "--in-memory", NULL};
-	static const char *const devices[] = {"-a", "--allow", "--no-pci", "-b", "--block", NULL};
 	int taken = own > 0 ? own : 1;
 	char **words = calloc((size_t)taken + ROOM, sizeof(*words)), *prefix;
 	bool all = words != NULL;
@@ -91,13 +99,5 @@ qpb_eal_words(int own, char **argv, const struct qpb_options *o, int *n)
 		if (all)
 			all = (words[(*n)++] = strdup("--in-memory")) != NULL;
 	}
-	bool pci = given(words, all ? *n : 0, devices);
-	for (unsigned i = 0; all && i < o->ports.n; i++) {
-		all = (words[(*n)++] = port_word(o->ports.v[i])) != NULL;
-		pci |= all && strncmp(words[*n - 1], "--allow", 7) == 0;
-	}
-	/* No device but those that are named. */
-	if (all && !pci)
-		all = (words[(*n)++] = strdup("--no-pci")) != NULL;
-	return all ? words : NULL;
+	return all && add_devices(words, n, o) ? words : NULL;
 }

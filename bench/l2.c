@@ -61,7 +61,7 @@ packet(struct qpb_path *path, uint16_t len, uint16_t ether_type, struct rte_mbuf
 	(*m)->pkt_len = len;
 	eth = rte_pktmbuf_mtod(*m, struct rte_ether_hdr *);
 	memset(eth, 0, len);
-	memcpy(eth->src_addr.addr_bytes, path->port->mac, 6);
+	memcpy(eth->src_addr.addr_bytes, path->port->nic.mac, 6);
 	eth->ether_type = htons(ether_type);
 	return eth;
 }
@@ -84,7 +84,7 @@ arp_send(struct qpb_path *path, uint16_t op, const uint8_t to[6], uint32_t from_
 	a->arp.arp_hlen = 6;
 	a->arp.arp_plen = 4;
 	a->arp.arp_opcode = htons(op);
-	memcpy(a->arp.arp_data.arp_sha.addr_bytes, path->port->mac, 6);
+	memcpy(a->arp.arp_data.arp_sha.addr_bytes, path->port->nic.mac, 6);
 	a->arp.arp_data.arp_sip = from_be;
 	memcpy(a->arp.arp_data.arp_tha.addr_bytes, to, 6);
 	a->arp.arp_data.arp_tip = to_be;
@@ -130,7 +130,7 @@ nd_send(struct qpb_path *path, uint8_t type, const uint8_t mac[6], const uint8_t
 	memcpy(n->target, target, 16);
 	n->option = type == ND_NEIGHBOR_ADVERT ? ND_OPT_TARGET_LINKADDR : ND_OPT_SOURCE_LINKADDR;
 	n->option_len = 1;
-	memcpy(n->mac, path->port->mac, 6);
+	memcpy(n->mac, path->port->nic.mac, 6);
 	n->cksum = rte_ipv6_udptcp_cksum(&n->ip, &n->type);
 	qpb_path_transmit(path, m);
 }

@@ -97,7 +97,7 @@ leave_eal(void)
 }
 
 static int
-open_workers(struct qpb *b, struct qp_errmsg *msg)
+open_workers(struct qpb *b, const struct qpb_options *o, struct qp_errmsg *msg)
 {
 	unsigned lcore, lcores[QPB_MAX_WORKERS], n = 0;
 	int rc;
@@ -106,7 +106,7 @@ open_workers(struct qpb *b, struct qp_errmsg *msg)
 		lcores[n++] = lcore;
 	rc = qpb_pools_new(b, lcores, msg);
 	if (rc == 0)
-		rc = qpb_ports_open(b, msg);
+		rc = qpb_ports_open(b, o->ports.v, o->ports.n, msg);
 	for (unsigned i = 0; rc == 0 && i < n; i++)
 		rc = qpb_worker_new(b, i, lcores[i], &b->worker[i], msg);
 	return rc;
@@ -163,7 +163,7 @@ prepare(struct qpb *b, struct qpb_options *o, struct qp_errmsg *msg)
 	b->opened_port = calloc(b->cfg.clients, sizeof(*b->opened_port));
 	if (b->open == NULL || b->opened_port == NULL)
 		return qp_fail(msg, QP_E_NOMEM, "no memory for %u clients", b->cfg.clients);
-	return open_workers(b, msg);
+	return open_workers(b, o, msg);
 }
 
 /* With EAL up: ports, workers, the run. The exit status. */

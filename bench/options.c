@@ -9,6 +9,7 @@
 
 #include "common/addr.h"
 #include "common/keys.h"
+#include "dataplane/nic/port_setup.h"
 
 #define SIZE_MAX_BYTES (64u * 1024 * 1024)
 #define DATAGRAM_ROOM  28u
@@ -289,8 +290,12 @@ static int
 resolve_addresses(struct qpb_options *o, struct qpb *b, struct qp_errmsg *msg)
 {
 	struct in6_addr in6;
+	bool pci;
 	int rc = 0;
 
+	for (unsigned i = 0; i < o->ports.n; i++)
+		if ((rc = qp_port_devargs_check(o->ports.v[i], &pci, msg)) < 0)
+			return rc;
 	if (!o->target_given)
 		return qp_fail(msg, QP_E_INVAL, "--target is missing: the gateway's ADDR:PORT");
 	if (o->ips.n == 0 || o->ips.n > QPB_MAX_PORTS)

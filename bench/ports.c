@@ -8,10 +8,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#define DESCRIPTORS 1024u
+#include "dataplane/nic/port_setup.h"
+
 #define POOL_CACHE  256u
 #define ROOM_MIN    2048u
-#define HEADERS     64u /* Ethernet, VLAN and what IPv6 and UDP need in front of QUIC */
+#define HEADERS     64u /* Ethernet, a tag and what a driver asks for beside */
 #define CKSUMS      (RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_CKSUM | RTE_ETH_TX_OFFLOAD_UDP_CKSUM)
 
 static void
@@ -50,104 +51,75 @@ qpb_pools_new(struct qpb *b, const unsigned *lcores, struct qp_errmsg *msg)
 	return 0;
 }
 
-static int
-configure(struct qpb *b, struct qpb_port *p, const struct rte_eth_dev_info *info,
-	struct qp_errmsg *msg)
+static struct rte_mempool *
+receive_pool(void *ctx, uint16_t worker, int socket, uint32_t min, uint16_t room, struct qp_errmsg *msg)
 {
-	struct rte_eth_conf conf = {0};
-	const uint16_t n = (uint16_t)b->nworkers;
-	int rc;
+	struct rte_mempool *pool = qpb_pool(ctx, worker, false);
 
-	p->tx_cksum = (info->tx_offload_capa & CKSUMS) == CKSUMS;
-	conf.txmode.offloads = (p->tx_cksum ? CKSUMS : 0) |
-		(info->tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS);
-	conf.rxmode.offloads = info->rx_offload_capa & RTE_ETH_RX_OFFLOAD_CHECKSUM;
-	conf.rxmode.mtu = b->cfg.mtu;
-	if (n > 1 && info->flow_type_rss_offloads != 0) {
-		/* By destination address alone would do; what arrives elsewhere is handed over. */
-		conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
-		conf.rx_adv_conf.rss_conf.rss_hf = info->flow_type_rss_offloads & RTE_ETH_RSS_IP;
-	}
-	if (n > info->max_rx_queues || n > info->max_tx_queues)
-		return qp_fail(msg, QP_E_UNSUPPORTED,
-			"port %u (%s) has %u receive and %u transmit queues: give at most so many "
-			"worker lcores", p->port_id, info->driver_name, info->max_rx_queues,
-			info->max_tx_queues);
-	rc = rte_eth_dev_configure(p->port_id, n, n, &conf);
-	return rc == 0 ? 0 : qp_fail(msg, qp_err_from_errno(-rc), "port %u (%s) refuses its configuration: %s",
-		p->port_id, info->driver_name, rte_strerror(-rc));
+	if (pool->size < min)
+		(void)qp_fail(msg, QP_E_NOMEM, "the port's queues need %u packet buffers: give more with --mbufs",
+			min);
+	else if (rte_pktmbuf_data_room_size(pool) < room)
+		(void)qp_fail(msg, QP_E_UNSUPPORTED, "the port needs buffers of %u bytes, more than --mtu asks for",
+			room);
+	else
+		return pool;
+	return NULL;
 }
 
 static int
-set_up_queues(struct qpb *b, struct qpb_port *p, struct qp_errmsg *msg)
+open_port(struct qpb *b, struct qpb_port *p, const char *devargs, struct qp_errmsg *msg)
 {
-	uint16_t nrx = DESCRIPTORS, ntx = DESCRIPTORS;
-	int socket = rte_eth_dev_socket_id(p->port_id);
-	int rc = rte_eth_dev_adjust_nb_rx_tx_desc(p->port_id, &nrx, &ntx);
+	const struct qp_port_want want = {
+		.devargs = devargs,
+		.workers = (uint16_t)b->nworkers,
+		.slots = 1,
+		.mtu = b->cfg.mtu,
+		.pool = receive_pool,
+		.ctx = b,
+	};
+	int rc = qp_port_setup_open(&want, &p->nic, msg);
 
-	for (uint16_t q = 0; rc == 0 && q < b->nworkers; q++) {
-		rc = rte_eth_rx_queue_setup(p->port_id, q, nrx, (unsigned)socket, NULL,
-			qpb_pool(b, q, false));
-		if (rc == 0)
-			rc = rte_eth_tx_queue_setup(p->port_id, q, ntx, (unsigned)socket, NULL);
-	}
-	if (rc == 0)
-		rc = rte_eth_dev_start(p->port_id);
-	return rc == 0 ? 0 : qp_fail(msg, qp_err_from_errno(-rc), "port %u does not start: %s",
-		p->port_id, rte_strerror(-rc));
-}
-
-static int
-open_port(struct qpb *b, struct qpb_port *p, struct qp_errmsg *msg)
-{
-	struct rte_eth_dev_info info;
-	struct rte_ether_addr mac;
-	int rc = rte_eth_dev_info_get(p->port_id, &info);
-
-	if (rc != 0)
-		return qp_fail(msg, qp_err_from_errno(-rc), "port %u cannot be used: %s", p->port_id,
-			rte_strerror(-rc));
-	rc = configure(b, p, &info, msg);
-	if (rc == 0)
-		rc = set_up_queues(b, p, msg);
 	if (rc < 0)
 		return rc;
-	/* Some drivers take the size only here; those that cannot have had it by configure(). */
-	(void)rte_eth_dev_set_mtu(p->port_id, b->cfg.mtu);
-	rc = rte_eth_macaddr_get(p->port_id, &mac);
-	if (rc != 0)
-		return qp_fail(msg, qp_err_from_errno(-rc), "port %u has no address: %s", p->port_id,
-			rte_strerror(-rc));
-	memcpy(p->mac, mac.addr_bytes, sizeof(p->mac));
-	p->mtu = b->cfg.mtu;
+	if (p->nic.ntx < b->nworkers)
+		return qp_fail(msg, QP_E_UNSUPPORTED,
+			"port %s has %u transmit queues: give at most so many worker lcores",
+			p->nic.name, p->nic.ntx);
+	p->tx_cksum = (p->nic.tx_offloads & CKSUMS) == CKSUMS;
 	return 0;
 }
 
 int
-qpb_ports_open(struct qpb *b, struct qp_errmsg *msg)
+qpb_ports_open(struct qpb *b, const char *const *devargs, unsigned n, struct qp_errmsg *msg)
 {
-	unsigned found = rte_eth_dev_count_avail(), i = 0;
+	char name[QPB_MAX_PORTS][RTE_ETH_NAME_MAX_LEN];
+	const char *text[QPB_MAX_PORTS];
+	unsigned found = 0;
 	uint16_t id;
-	int rc;
+	int rc = 0;
 
+	RTE_ETH_FOREACH_DEV (id) {
+		if (found < QPB_MAX_PORTS && rte_eth_dev_get_name_by_port(id, name[found]) == 0)
+			text[found] = name[found];
+		found++;
+	}
+	for (unsigned i = 0; i < n; i++, found++)
+		if (found < QPB_MAX_PORTS)
+			text[found] = devargs[i];
 	if (found != b->nports)
 		return qp_fail(msg, QP_E_NOTFOUND,
-			"%u ports found, and addresses (--ip) for %u: check --port, --vdev and -a "
-			"(EAL starts without a device that fails)", found, b->nports);
-	RTE_ETH_FOREACH_DEV (id) {
-		b->port[i].port_id = id;
-		rc = open_port(b, &b->port[i++], msg);
-		if (rc < 0)
-			return rc;
-	}
-	return 0;
+			"%u ports, and addresses (--ip) for %u: check --port, --vdev and -a", found,
+			b->nports);
+	for (unsigned i = 0; rc == 0 && i < found; i++)
+		rc = open_port(b, &b->port[i], text[i], msg);
+	return rc;
 }
 
 void
 qpb_ports_close(struct qpb *b)
 {
-	for (unsigned i = 0; i < b->nports; i++) {
-		(void)rte_eth_dev_stop(b->port[i].port_id);
-		(void)rte_eth_dev_close(b->port[i].port_id);
-	}
+	for (unsigned i = 0; i < b->nports; i++)
+		if (b->port[i].nic.ntx > 0)
+			qp_port_setup_close(b->port[i].nic.port_id);
 }

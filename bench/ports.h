@@ -16,11 +16,11 @@ int qpb_pools_new(struct qpb *b, const unsigned *lcores, struct qp_errmsg *msg);
 struct rte_mempool *qpb_pool(const struct qpb *b, unsigned worker, bool indirect);
 
 /*
- * Configures and starts all ports that EAL found, in their order; b->nworkers,
- * b->cfg.mtu and the pools stand. Sets port_id, mac, mtu and tx_cksum of each
- * b->port. The count must be b->nports.
+ * Opens those that EAL has found by its own options, then `devargs` (n texts, as
+ * --port has them); b->nworkers, b->cfg.mtu and the pools stand. Fills each
+ * b->port but for its addresses. The count must be b->nports.
  */
-int qpb_ports_open(struct qpb *b, struct qp_errmsg *msg);
+int qpb_ports_open(struct qpb *b, const char *const *devargs, unsigned n, struct qp_errmsg *msg);
 void qpb_ports_close(struct qpb *b);
 
 #endif

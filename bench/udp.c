@@ -65,7 +65,7 @@ frame(struct qpb_user *u, struct rte_mbuf *m, uint32_t client)
 	udp->check = 0;
 	m->l4_len = sizeof(*udp);
 	memcpy(flow.l2.peer_mac, path->port->hop_mac, 6);
-	qp_ip_encap(m, &flow, IPPROTO_UDP, 0, path->port->mac);
+	qp_ip_encap(m, &flow, IPPROTO_UDP, 0, path->port->nic.mac);
 	qpb_path_transmit(path, m);
 }
 

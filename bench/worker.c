@@ -67,7 +67,7 @@ path_flush(struct qpb_path *p)
 		return;
 	for (uint16_t i = 0; i < p->tx_len; i++)
 		bytes += p->tx[i]->pkt_len;
-	sent = rte_eth_tx_burst(p->port->port_id, p->queue, p->tx, p->tx_len);
+	sent = rte_eth_tx_burst(p->port->nic.port_id, p->queue, p->tx, p->tx_len);
 	for (uint16_t i = sent; i < p->tx_len; i++)
 		bytes -= p->tx[i]->pkt_len;
 	QPB_COUNT(p->w, tx_frames, sent);
@@ -272,10 +272,10 @@ input(struct qpb_path *path, struct rte_mbuf *m)
 }
 
 static unsigned
-receive(struct qpb_path *path)
+receive(struct qpb_path *path, uint16_t queue)
 {
 	struct rte_mbuf *m[BURST];
-	uint16_t n = rte_eth_rx_burst(path->port->port_id, path->queue, m, BURST);
+	uint16_t n = rte_eth_rx_burst(path->port->nic.port_id, queue, m, BURST);
 	uint64_t bytes = 0;
 
 	for (uint16_t i = 0; i < n; i++) {
@@ -297,7 +297,7 @@ receive_handed(struct qpb_worker *w, struct rte_ring *inbox)
 
 	for (unsigned i = 0; i < n; i++) {
 		uint16_t port = ((struct rte_mbuf *)m[i])->port;
-		unsigned p = w->b->nports > 1 && port == w->b->port[1].port_id;
+		unsigned p = w->b->nports > 1 && port == w->b->port[1].nic.port_id;
 
 		handle(&w->path[p], m[i]);
 	}
@@ -310,7 +310,8 @@ receive_all(struct qpb_worker *w)
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < w->b->nports; i++)
-		n += receive(&w->path[i]);
+		for (unsigned q = w->index; q < w->b->port[i].nic.nrx; q += w->b->nworkers)
+			n += receive(&w->path[i], (uint16_t)q);
 	for (unsigned i = 0; i < w->b->nworkers; i++)
 		if (i != w->index)
 			n += receive_handed(w, w->inbox[i]);

@@ -29,11 +29,11 @@ TAILQ_HEAD(qpb_pump_queue, qpb_pump);
 
 #define QPB_TX_ROOM 256u
 
-/* A worker's queue pair of a port. Owner: the worker. */
+/* A worker's way through a port. Owner: the worker. */
 struct qpb_path {
 	struct qpb_worker *w;
 	struct qpb_port *port;
-	uint16_t queue;
+	uint16_t queue;       /* to send by */
 	bool soft_cksum;      /* the port computes none */
 	uint16_t tx_len;
 	struct rte_mbuf *tx[QPB_TX_ROOM];

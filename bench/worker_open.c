@@ -50,7 +50,7 @@ open_tcp(struct qpb_worker *w)
 	};
 	struct qp_tcp_config cfg;
 
-	memcpy(env.own_mac, path->port->mac, sizeof(env.own_mac));
+	memcpy(env.own_mac, path->port->nic.mac, sizeof(env.own_mac));
 	qp_tcp_config_default(&cfg);
 	cfg.max_conns = b->cfg.users + SPARE_CONNS;
 	cfg.rcv_buf_bytes = cfg.snd_buf_bytes = b->cfg.tcp_buffer;
@@ -76,7 +76,7 @@ open_quic(struct qpb_worker *w, struct qp_errmsg *msg)
 	};
 	struct qp_quic_config cfg;
 
-	memcpy(env.own_mac, path->port->mac, sizeof(env.own_mac));
+	memcpy(env.own_mac, path->port->nic.mac, sizeof(env.own_mac));
 	qp_quic_config_default(&cfg);
 	cfg.server_id = SERVER_ID;
 	cfg.lcore = (uint8_t)w->index;
