@@ -123,6 +123,13 @@ struct qpb_figures {
 	QPB_FIGURES(X)
 #undef X
 };
+/* Handshakes need none. */
+static inline uint32_t
+qpb_users_wanted(const struct qpb_config *c)
+{
+	return c->scenario == QPB_HANDSHAKES ? 0 : c->users;
+}
+
 void qpb_figures_add(struct qpb_figures *to, const struct qpb_figures *from);
 /* a - b */
 void qpb_figures_diff(struct qpb_figures *out, const struct qpb_figures *a,

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * quicport-bench: options, EAL, ports, workers on their lcores, one run, its
- * report. The main thread sleeps while workers work.
+ * quicport-bench: options, EAL, then one run and its report, or a prompt. The
+ * main thread sleeps while workers work.
  */
 #include <limits.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
-#include <rte_launch.h>
-#include <rte_lcore.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,8 +14,9 @@
 
 #include "bench/options.h"
 #include "bench/pattern.h"
-#include "bench/ports.h"
+#include "bench/program.h"
 #include "bench/report.h"
+#include "bench/terminal.h"
 #include "bench/worker.h"
 
 static volatile sig_atomic_t interrupted;
@@ -96,118 +95,72 @@ leave_eal(void)
 	(void)rmdir(folder);
 }
 
+/* Without a prompt: one run, and its report. */
 static int
-open_workers(struct qpb *b, const struct qpb_options *o, struct qp_errmsg *msg)
+run_once(struct qpb_program *p, struct qp_errmsg *msg)
 {
-	unsigned lcore, lcores[QPB_MAX_WORKERS], n = 0;
-	int rc;
+	struct stats_line s = {.b = &p->b, .period_s = p->o.stats_period};
+	bool json_out = p->o.json != NULL && strcmp(p->o.json, "-") == 0;
+	int rc = qpb_program_run(p, tick, &s, msg);
 
-	RTE_LCORE_FOREACH_WORKER (lcore)
-		lcores[n++] = lcore;
-	rc = qpb_pools_new(b, lcores, msg);
-	if (rc == 0)
-		rc = qpb_ports_open(b, o->ports.v, o->ports.n, msg);
-	for (unsigned i = 0; rc == 0 && i < n; i++)
-		rc = qpb_worker_new(b, i, lcores[i], &b->worker[i], msg);
+	if (p->has_last)
+		qpb_report_text(&p->b, &p->last, json_out ? stderr : stdout);
 	return rc;
 }
 
 static int
-count_workers(struct qpb *b, struct qp_errmsg *msg)
+run_prompt(struct qpb_program *p, struct qp_errmsg *msg)
 {
-	b->nworkers = rte_lcore_count() - 1;
-	if (b->nworkers >= 1 && b->nworkers <= QPB_MAX_WORKERS)
-		return 0;
-	return qp_fail(msg, QP_E_INVAL,
-		"%u lcores: give 2 to %u, one that sleeps and the workers, as in --lcores 0@0,1@1",
-		rte_lcore_count(), QPB_MAX_WORKERS + 1);
+	const struct qpb_terminal_config cfg = {
+		.file = p->o.cmdline_file,
+		.interactive = p->o.interactive,
+		.auto_start = p->o.auto_start,
+		.stats_period_s = p->o.stats_period,
+		.interrupted = &interrupted,
+	};
+
+	return qpb_terminal(p, &cfg, msg);
 }
 
+/* With EAL up. The exit status. */
 static int
-report(struct qpb *b, const struct qpb_options *o, const struct qpb_result *r, struct qp_errmsg *msg)
+measure(struct qpb_program *p, struct qp_errmsg *msg)
 {
-	int rc = 0;
+	int rc = qpb_program_open(p, msg), status;
 
-	qpb_report_text(b, r, o->json != NULL && strcmp(o->json, "-") == 0 ? stderr : stdout);
-	if (o->json != NULL)
-		rc = qpb_report_json(b, r, o->json, msg);
-	if (rc == 0 && o->hgrm != NULL)
-		rc = qpb_report_hgrm(r, o->hgrm, msg);
-	if (rc == 0 && o->hlog != NULL)
-		rc = qpb_report_hlog(r, o->hlog, msg);
-	return rc;
-}
-
-static int
-run(struct qpb *b, const struct qpb_options *o, struct qp_errmsg *msg)
-{
-	struct stats_line s = {.b = b, .period_s = o->stats_period};
-	struct qpb_result r;
-	int rc, status;
-
-	for (unsigned i = 0; i < b->nworkers; i++)
-		rte_eal_remote_launch(qpb_worker_run, b->worker[i], b->worker[i]->lcore);
-	qpb_run(b, &r, tick, &s);
-	atomic_store_explicit(&b->phase, QPB_QUIT, memory_order_release);
-	rte_eal_mp_wait_lcore();
-	rc = report(b, o, &r, msg);
-	status = rc < 0 ? fail(QPB_FAILED, msg) : (int)r.verdict;
-	qpb_result_free(&r);
-	return status;
-}
-
-static int
-prepare(struct qpb *b, struct qpb_options *o, struct qp_errmsg *msg)
-{
-	b->open = calloc(b->cfg.clients, sizeof(*b->open));
-	b->opened_port = calloc(b->cfg.clients, sizeof(*b->opened_port));
-	if (b->open == NULL || b->opened_port == NULL)
-		return qp_fail(msg, QP_E_NOMEM, "no memory for %u clients", b->cfg.clients);
-	return open_workers(b, o, msg);
-}
-
-/* With EAL up: ports, workers, the run. The exit status. */
-static int
-measure(struct qpb *b, struct qpb_options *o, struct qp_errmsg *msg)
-{
-	int status;
-
-	if (count_workers(b, msg) < 0)
-		return fail(QPB_USAGE, msg);
-	if (qpb_options_resolve(o, b, msg) < 0)
-		return fail(QPB_USAGE, msg);
-	status = prepare(b, o, msg) < 0 ? fail(QPB_FAILED, msg) : run(b, o, msg);
-	for (unsigned i = 0; i < b->nworkers; i++)
-		qpb_worker_free(b->worker[i]);
-	qpb_ports_close(b);
-	free(b->open);
-	free(b->opened_port);
+	if (rc < 0)
+		return fail(rc == QP_E_INVAL ? QPB_USAGE : QPB_FAILED, msg);
+	if (p->o.interactive || p->o.cmdline_file != NULL)
+		rc = run_prompt(p, msg);
+	else
+		rc = run_once(p, msg);
+	status = rc < 0 ? fail(QPB_FAILED, msg) : p->has_last ? (int)p->last.verdict : QPB_CLEAN;
+	qpb_program_close(p);
 	return status;
 }
 
 int
 main(int argc, char **argv)
 {
-	static struct qpb b;
-	struct qpb_options o = {0};
+	static struct qpb_program p;
 	struct qp_errmsg msg;
 	const struct sigaction sa = {.sa_handler = on_signal};
 	int own = qpb_eal_own(argc, argv), status;
 
-	qpb_options_parse(&o, &b.cfg, argc - own, argv + own);
+	qpb_options_parse(&p.o, &p.b.cfg, argc - own, argv + own);
 	if (qp_keys_init() < 0)
 		return fail(QPB_FAILED, &(struct qp_errmsg) {"libsodium does not start"});
 	/* Mistakes before EAL's pages of text; the number of workers is not known yet. */
-	b.nworkers = 1;
-	if (qpb_options_resolve(&o, &b, &msg) < 0)
+	p.b.nworkers = 1;
+	if (qpb_options_resolve(&p.o, &p.b, &msg) < 0)
 		return fail(QPB_USAGE, &msg);
-	if (start_eal(own, argv, &o, &msg) < 0)
+	if (start_eal(own, argv, &p.o, &msg) < 0)
 		return fail(QPB_FAILED, &msg);
 	qpb_pattern_init();
 	sigaction(SIGINT, &sa, NULL);
 	sigaction(SIGTERM, &sa, NULL);
-	status = measure(&b, &o, &msg);
+	status = measure(&p, &msg);
 	leave_eal();
-	qpb_options_free(&o);
+	qpb_options_free(&p.o);
 	return status;
 }

@@ -146,6 +146,15 @@ parse_privkey(const struct qp_opt *opt, const char *text, struct qp_errmsg *msg)
 	{.name = "stats-period", .arg = "SECONDS", .env = "", .fallback = "0", .max = 3600,        \
 		.help = "a line of figures so often; 0: none", .parse = qp_opt_u32,                \
 		.value = &(o)->stats_period},                                                      \
+	QP_OPT_GROUP("Prompt, in testpmd's manner:"),                                              \
+	{.name = "interactive", .letter = 'i', .env = "",                                          \
+		.help = "commands from standard input; nothing is started before `start`",         \
+		.parse = qp_opt_flag, .value = &(o)->interactive},                                 \
+	{.name = "cmdline-file", .arg = "FILE", .env = "",                                         \
+		.help = "commands from FILE first", .parse = qp_opt_string,                        \
+		.value = &(o)->cmdline_file},                                                      \
+	{.name = "auto-start", .env = "", .help = "with a prompt: start at once",                  \
+		.parse = qp_opt_flag, .value = &(o)->auto_start},                                  \
 	QP_OPT_GROUP("Resources:"),                                                                \
 	{.name = "mbufs", .arg = "N", .env = "", .fallback = "16384", .min = 4096,                 \
 		.max = 16777216, .help = "packet buffers of 2 KiB for each worker",                \
@@ -182,6 +191,27 @@ qpb_options_parse(struct qpb_options *o, struct qpb_config *cfg, int argc, char 
 	};
 
 	qp_opt_parse_or_exit(&cmd, argc, argv);
+}
+
+int
+qpb_options_set(struct qpb_options *o, struct qpb_config *cfg, const char *name, const char *text,
+	struct qp_errmsg *msg)
+{
+	const struct qp_opt opts[] = {OPT_LOAD(o, cfg), {0}};
+	struct qp_errmsg expected;
+	const char *kept = qp_opt_keep(text);
+
+	for (const struct qp_opt *opt = opts; opt->name != NULL || opt->help != NULL; opt++) {
+		if (opt->name == NULL || strcmp(opt->name, name) != 0)
+			continue;
+		if (kept == NULL)
+			return qp_fail(msg, QP_E_NOMEM, "no memory for %s", name);
+		if (opt->parse(opt, kept, &expected) < 0)
+			return qp_fail(msg, QP_E_INVAL, "set load %s %s: expected %s", name, text,
+				expected.text);
+		return 0;
+	}
+	return qp_fail(msg, QP_E_NOTFOUND, "set load %s: there is no such option of the load", name);
 }
 
 /* Addresses. */
@@ -265,7 +295,7 @@ place_hosts(struct qpb *b, struct qp_errmsg *msg)
 {
 	struct qpb_config *c = &b->cfg;
 	struct qpb_port *in = &b->port[0], *out = &b->port[b->nports - 1];
-	uint32_t room, want = c->addresses != 0 ? c->addresses : c->users;
+	uint32_t room, want = c->addresses != 0 ? c->addresses : qpb_users_wanted(c);
 
 	b->clients = (struct qpb_hosts) {in, first_host(in), c->clients};
 	b->users = (struct qpb_hosts) {out, first_host(out) + (in == out ? c->clients : 0), 0};
@@ -379,9 +409,7 @@ qpb_options_resolve(struct qpb_options *o, struct qpb *b, struct qp_errmsg *msg)
 	c->tcp_buffer = o->tcp_kib * 1024;
 	c->stream_window = o->stream_kib * 1024;
 	c->conn_window = o->conn_kib * 1024;
-	if (c->scenario == QPB_HANDSHAKES)
-		c->users = 0;
-	else if (o->first_port + c->clients > 65536)
+	if (c->scenario != QPB_HANDSHAKES && o->first_port + c->clients > 65536)
 		return qp_fail(msg, QP_E_INVAL, "--first-port %u: %u clients go beyond port 65535",
 			o->first_port, c->clients);
 	rc = resolve_addresses(o, b, msg);

@@ -14,7 +14,8 @@ struct qpb_options {
 	struct qp_opt_strings ports, ips, nets, vias;
 	const char *lcores;
 	const char *size, *response_size;
-	const char *json, *hgrm, *hlog;
+	const char *json, *hgrm, *hlog, *cmdline_file;
+	bool interactive, auto_start;
 	uint32_t stats_period;
 	struct qp_sockaddr target;
 	struct in6_addr outside;
@@ -22,11 +23,13 @@ struct qpb_options {
 	struct qp_secret *psk, *privkey;
 	const char *psk_file, *privkey_file, *server_pubkey, *server_pubkey_file;
 	uint32_t mtu, first_port, tcp_kib, stream_kib, conn_kib;
-	struct qp_log_config log;
 };
 
 /* Fills `o` and the plain numbers of `cfg`. Exits after --help (0) and after a mistake (2). */
 void qpb_options_parse(struct qpb_options *o, struct qpb_config *cfg, int argc, char **argv);
+/* One option of the load, as the prompt sets it. QP_E_NOTFOUND, QP_E_INVAL. */
+int qpb_options_set(struct qpb_options *o, struct qpb_config *cfg, const char *name, const char *text,
+	struct qp_errmsg *msg);
 /*
  * What the values mean together: ports, addresses, keys, sizes; b->nworkers
  * stands. QP_E_INVAL, or a key's file's error.

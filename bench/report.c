@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <jansson.h>
 #include <rte_cycles.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 
@@ -90,7 +91,7 @@ qpb_report_text(const struct qpb *b, const struct qpb_result *r, FILE *to)
 	const struct qpb_figures *f = &r->run;
 
 	fprintf(to, "%s: %u tunnels, %u users, %.1f s measured (set-up %.2f s)\n",
-		qpb_scenario_names[b->cfg.scenario], b->cfg.clients, b->cfg.users, r->seconds,
+		qpb_scenario_names[b->cfg.scenario], b->cfg.clients, qpb_users_wanted(&b->cfg), r->seconds,
 		r->set_up_seconds);
 	text_scenario(b, r, to);
 	fprintf(to, "  payload: %.3f Gbit/s to services, %.3f Gbit/s to users\n",
@@ -101,7 +102,7 @@ qpb_report_text(const struct qpb *b, const struct qpb_result *r, FILE *to)
 	text_latency(r->latency, to);
 	for (unsigned i = 0; i < b->nworkers; i++)
 		fprintf(to, "  lcore %u: %.1f %% busy, %.3f Mpps in, %.3f Mpps out\n",
-			b->worker[i]->lcore, 100 * busy_share(&r->lcore[i]),
+			r->lcore_id[i], 100 * busy_share(&r->lcore[i]),
 			a_second(r, r->lcore[i].rx_frames) / 1e6, a_second(r, r->lcore[i].tx_frames) / 1e6);
 	fprintf(to, "  %s%s%s\n", verdict_names[r->verdict], r->why[0] != '\0' ? ": " : "", r->why);
 }
@@ -132,11 +133,35 @@ config_json(const struct qpb *b)
 		"direction", qpb_direction_names[c->direction],
 		"arrivals", qpb_arrival_names[c->rate == 0 ? QPB_CLOSED : c->arrivals],
 		"rate", (json_int_t)c->rate, "clients", (json_int_t)c->clients,
-		"users", (json_int_t)c->users, "addresses", (json_int_t)b->users.count,
+		"users", (json_int_t)qpb_users_wanted(c), "addresses", (json_int_t)b->users.count,
 		"size", size, "response_size", answer, "echo", c->echo,
 		"seconds", (json_int_t)c->seconds, "warmup", (json_int_t)c->warmup,
 		"seed", (json_int_t)c->seed, "mtu", (json_int_t)c->mtu, "verify", c->verify,
 		"lcores", (json_int_t)b->nworkers);
+}
+
+char *
+qpb_report_config(const struct qpb *b)
+{
+	json_t *o = config_json(b), *value;
+	const char *key;
+	char *text = NULL;
+	size_t len;
+	FILE *f = open_memstream(&text, &len);
+
+	if (f == NULL || o == NULL) {
+		json_decref(o);
+		return NULL;
+	}
+	json_object_foreach (o, key, value) {
+		char *is = json_dumps(value, JSON_ENCODE_ANY);
+
+		fprintf(f, "  %s=%s\n", key, is != NULL ? is : "");
+		free(is);
+	}
+	fclose(f);
+	json_decref(o);
+	return text;
 }
 
 static json_t *
@@ -166,7 +191,7 @@ lcores_json(const struct qpb *b, const struct qpb_result *r)
 		const struct qpb_figures *f = &r->lcore[i];
 
 		json_array_append_new(a, json_pack("{s:I, s:I, s:I, s:f, s:I, s:I}",
-			"lcore", (json_int_t)b->worker[i]->lcore,
+			"lcore", (json_int_t)r->lcore_id[i],
 			"cycles_busy", (json_int_t)f->cycles_busy,
 			"cycles_idle", (json_int_t)f->cycles_idle, "busy", busy_share(f),
 			"rx_frames", (json_int_t)f->rx_frames, "tx_frames", (json_int_t)f->tx_frames));

@@ -22,6 +22,7 @@ struct qpb_result {
 	struct qpb_figures run;    /* of the measured time, all lcores */
 	struct qpb_figures total;  /* of everything */
 	struct qpb_figures lcore[QPB_MAX_WORKERS]; /* run, by worker */
+	unsigned lcore_id[QPB_MAX_WORKERS]; /* EAL's, by worker */
 	struct qpb_hist *latency;  /* of what began in the measured time; owned */
 	double set_up_seconds;     /* until all tunnels and connections stood */
 	double started_unix_s;     /* of the measured time */

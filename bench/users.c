@@ -236,9 +236,10 @@ qpb_users_new(struct qpb_worker *w)
 {
 	const struct qpb *b = w->b;
 	const struct qpb_hosts *h = &b->users;
+	const uint32_t users = qpb_users_wanted(&b->cfg);
 
 	TAILQ_INIT(&w->users_ready);
-	w->nusers = b->cfg.users / b->nworkers + (w->index < b->cfg.users % b->nworkers);
+	w->nusers = users / b->nworkers + (w->index < users % b->nworkers);
 	w->first_addr = h->first;
 	while (w->first_addr % b->nworkers != w->index)
 		w->first_addr++;

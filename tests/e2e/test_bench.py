@@ -197,6 +197,37 @@ def test_nothing_is_left(lab, logs):
     assert traces() <= before
 
 
+def test_prompt_runs_again_with_another_load(lab, logs):
+    """As one drives testpmd: by a pipe, waiting for what it says."""
+    script = logs / "first"
+    script.write_text("set load seconds 1\nset load warmup 0\nset load users 5\n")
+    bench = lab.bench_host.start(
+        "prompt", BENCH, "--port", "net_af_packet0,iface=bench0", "--ip", "10.0.0.2/24", "--target",
+        "10.0.0.1:39000", "--psk", "secret", "--yield", "--mbufs", 8192, "--interactive",
+        "--cmdline-file", script, "--auto-start", "--seconds", 600, stdin=subprocess.PIPE)  # fmt: skip
+
+    def type_in(text):
+        bench.popen.stdin.write(text.encode())
+        bench.popen.stdin.flush()
+
+    bench.wait_for_line(r"^bulk: 1 tunnels, 5 users, 1.0 s measured")
+    type_in("set fwd requests\nset load users many\nset load seconds 600\nstart\n")
+    bench.wait_for_line(r"^Set requests packet forwarding mode")
+    bench.wait_for_line(r"^set load users many: expected a number")
+    bench.wait_for_line(r"^requests packet forwarding - ports=1 - cores=1")
+    # It goes on while it is asked.
+    eventually(lambda: type_in("show tunnels\n") or "1 tunnels are open" in bench.output())
+    type_in("set load users 9\nshow port stats all\nshow lcore cycles\n")
+    bench.wait_for_line(r"^Please stop first")
+    bench.wait_for_line(r"NIC statistics for port 0")
+    bench.wait_for_line(r"Cycles of lcore 1")
+    type_in("stop\n")
+    bench.wait_for_line(r"^requests: 1 tunnels, 5 users")
+    type_in("quit\n")
+    assert bench.wait() == 0
+    assert bench.output().count("  clean\n") == 2
+
+
 @pytest.mark.parametrize(
     "args, said",
     [
