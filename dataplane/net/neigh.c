@@ -235,7 +235,8 @@ qp_neigh_reconcile(struct qp_net *net)
 	for (uint32_t i = 0; i < net->cfg.max_neighbours; i++) {
 		struct qp_net_neigh *n = &net->neigh[i];
 
-		if (n->id != 0 && !n->pinned && !qp_net_on_link(net, n->port, &n->addr))
+		if (n->id != 0 && !n->pinned &&
+			(n->state == QP_NEIGH_NONE || !qp_net_on_link(net, n->port, &n->addr)))
 			qp_neigh_remove(n);
 	}
 }
