@@ -141,7 +141,6 @@ void qpb_figures_diff(struct qpb_figures *out, const struct qpb_figures *a,
  */
 struct qpb_port {
 	struct qp_nic_port nic;     /* as it was opened; queue w, w + nworkers … are worker w's */
-	bool tx_cksum;              /* the port computes IPv4, TCP and UDP sums */
 	struct qp_ipaddr addr;      /* on the link */
 	uint8_t prefix;             /* of the link, in bits of the mapped form */
 	struct qp_ipaddr hop;       /* where all packets go: the gateway, or a router */

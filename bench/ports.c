@@ -13,7 +13,6 @@
 #define POOL_CACHE  256u
 #define ROOM_MIN    2048u
 #define HEADERS     64u /* Ethernet, a tag and what a driver asks for beside */
-#define CKSUMS      (RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_CKSUM | RTE_ETH_TX_OFFLOAD_UDP_CKSUM)
 
 static void
 pool_name(char out[RTE_MEMPOOL_NAMESIZE], unsigned worker, bool indirect)
@@ -86,7 +85,6 @@ open_port(struct qpb *b, struct qpb_port *p, const char *devargs, struct qp_errm
 		return qp_fail(msg, QP_E_UNSUPPORTED,
 			"port %s has %u transmit queues: give at most so many worker lcores",
 			p->nic.name, p->nic.ntx);
-	p->tx_cksum = (p->nic.tx_offloads & CKSUMS) == CKSUMS;
 	return 0;
 }
 

@@ -8,7 +8,6 @@
 
 #include <netinet/ip6.h>
 #include <rte_cycles.h>
-#include <rte_ethdev.h>
 #include <rte_ether.h>
 #include <rte_ip.h>
 #include <rte_mbuf.h>
@@ -32,48 +31,31 @@ qpb_clock_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
-/* Sums that the port leaves to us (qp_ip_encap has put the pseudo-header's into place). */
-static void
-fill_cksums(struct rte_mbuf *m)
-{
-	uint32_t l4_off = (uint32_t)(m->l2_len + m->l3_len);
-	uint16_t sum, *place;
-
-	if (m->ol_flags & RTE_MBUF_F_TX_IP_CKSUM) {
-		struct rte_ipv4_hdr *ip = rte_pktmbuf_mtod_offset(m, void *, m->l2_len);
-
-		ip->hdr_checksum = 0;
-		ip->hdr_checksum = rte_ipv4_cksum(ip);
-	}
-	if ((m->ol_flags & RTE_MBUF_F_TX_L4_MASK) != 0 &&
-		rte_raw_cksum_mbuf(m, l4_off, m->pkt_len - l4_off, &sum) == 0) {
-		bool udp = (m->ol_flags & RTE_MBUF_F_TX_L4_MASK) == RTE_MBUF_F_TX_UDP_CKSUM;
-
-		place = rte_pktmbuf_mtod_offset(m, uint16_t *, l4_off + (udp ? 6 : 16));
-		*place = (uint16_t)~sum;
-		if (udp && *place == 0)
-			*place = 0xffff;
-	}
-	m->ol_flags &= ~(RTE_MBUF_F_TX_IP_CKSUM | RTE_MBUF_F_TX_L4_MASK);
-}
-
 static void
 path_flush(struct qpb_path *p)
 {
-	uint64_t bytes = 0;
 	uint16_t sent;
 
 	if (p->tx_len == 0)
 		return;
-	for (uint16_t i = 0; i < p->tx_len; i++)
-		bytes += p->tx[i]->pkt_len;
-	sent = rte_eth_tx_burst(p->port->nic.port_id, p->queue, p->tx, p->tx_len);
-	for (uint16_t i = sent; i < p->tx_len; i++)
-		bytes -= p->tx[i]->pkt_len;
-	QPB_COUNT(p->w, tx_frames, sent);
-	QPB_COUNT(p->w, tx_bytes, bytes);
+	sent = qp_port_tx(p->eth, p->tx, p->tx_len);
 	p->tx_len = (uint16_t)(p->tx_len - sent);
 	memmove(p->tx, p->tx + sent, p->tx_len * sizeof(p->tx[0]));
+}
+
+/* What the port has counted since the last turn becomes ours. */
+static void
+path_count(struct qpb_path *p)
+{
+	const struct qp_port_counters *now = &p->eth->counters;
+	struct qp_port_counters *then = &p->counted;
+
+	QPB_COUNT(p->w, rx_frames, now->rx_frames - then->rx_frames);
+	QPB_COUNT(p->w, rx_bytes, now->rx_bytes - then->rx_bytes);
+	QPB_COUNT(p->w, tx_frames, now->tx_frames - then->tx_frames);
+	QPB_COUNT(p->w, tx_bytes, now->tx_bytes - then->tx_bytes);
+	QPB_COUNT(p->w, tx_dropped, now->tx_dropped - then->tx_dropped);
+	*then = *now;
 }
 
 void
@@ -81,8 +63,6 @@ qpb_path_transmit(void *path, struct rte_mbuf *frame)
 {
 	struct qpb_path *p = path;
 
-	if (p->soft_cksum)
-		fill_cksums(frame);
 	if (p->tx_len >= BURST)
 		path_flush(p);
 	if (p->tx_len == QPB_TX_ROOM) {
@@ -275,17 +255,10 @@ static unsigned
 receive(struct qpb_path *path, uint16_t queue)
 {
 	struct rte_mbuf *m[BURST];
-	uint16_t n = rte_eth_rx_burst(path->port->nic.port_id, queue, m, BURST);
-	uint64_t bytes = 0;
+	uint16_t n = qp_eth_port_rx(path->eth, queue, m, BURST);
 
-	for (uint16_t i = 0; i < n; i++) {
-		bytes += m[i]->pkt_len;
+	for (uint16_t i = 0; i < n; i++)
 		input(path, m[i]);
-	}
-	if (n > 0) {
-		QPB_COUNT(path->w, rx_frames, n);
-		QPB_COUNT(path->w, rx_bytes, bytes);
-	}
 	return n;
 }
 
@@ -386,8 +359,10 @@ turn(struct qpb_worker *w)
 	work += load(w);
 	qp_tcp_flush(w->tcp);
 	work += qp_quic_flush(w->quic);
-	for (unsigned i = 0; i < w->b->nports; i++)
+	for (unsigned i = 0; i < w->b->nports; i++) {
 		path_flush(&w->path[i]);
+		path_count(&w->path[i]);
+	}
 	settle(w);
 	return work > 0;
 }

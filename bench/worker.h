@@ -8,6 +8,7 @@
 #include "bench/hist.h"
 #include "bench/request.h"
 #include "common/ipc.h"
+#include "dataplane/port.h"
 #include "dataplane/quic/quic.h"
 #include "dataplane/tcp/tcp.h"
 #include "dataplane/timer.h"
@@ -33,8 +34,8 @@ TAILQ_HEAD(qpb_pump_queue, qpb_pump);
 struct qpb_path {
 	struct qpb_worker *w;
 	struct qpb_port *port;
-	uint16_t queue;       /* to send by */
-	bool soft_cksum;      /* the port computes none */
+	struct qp_port *eth;
+	struct qp_port_counters counted;
 	uint16_t tx_len;
 	struct rte_mbuf *tx[QPB_TX_ROOM];
 };

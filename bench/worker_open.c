@@ -32,6 +32,13 @@ random64(void *ctx)
 	return v;
 }
 
+/* Worth it where the device does it; by ourselves single packets cost no copy. */
+static bool
+has(const struct qpb_path *path, uint64_t offload)
+{
+	return (path->port->nic.tx_offloads & offload) != 0;
+}
+
 static int
 open_tcp(struct qpb_worker *w)
 {
@@ -43,6 +50,7 @@ open_tcp(struct qpb_worker *w)
 		.pool = w->pool,
 		.indirect_pool = w->indirect,
 		.mtu = b->cfg.mtu,
+		.max_frame_bytes = has(path, RTE_ETH_TX_OFFLOAD_TCP_TSO) ? UINT16_MAX : 0,
 		.transmit = qpb_path_transmit,
 		.transmit_ctx = path,
 		.mem_level = &w->mem_level,
@@ -70,6 +78,7 @@ open_quic(struct qpb_worker *w, struct qp_errmsg *msg)
 		.wheel = w->wheel,
 		.pool = w->pool,
 		.mem_level = &w->mem_level,
+		.udp_segmentation = has(path, RTE_ETH_TX_OFFLOAD_UDP_TSO),
 		.transmit = qpb_path_transmit,
 		.transmit_ctx = path,
 		.counters = &w->quic_counters,
@@ -116,16 +125,26 @@ open_rings(struct qpb_worker *w, int socket, struct qp_errmsg *msg)
 	return 0;
 }
 
-static void
-open_paths(struct qpb_worker *w)
+static int
+open_paths(struct qpb_worker *w, struct qp_errmsg *msg)
 {
-	for (unsigned i = 0; i < w->b->nports; i++)
-		w->path[i] = (struct qpb_path) {
-			.w = w,
-			.port = &w->b->port[i],
-			.queue = (uint16_t)w->index,
-			.soft_cksum = !w->b->port[i].tx_cksum,
+	int rc = 0;
+
+	for (unsigned i = 0; rc == 0 && i < w->b->nports; i++) {
+		const struct qp_nic_port *n = &w->b->port[i].nic;
+		const struct qp_eth_port_config cfg = {
+			.port_id = n->port_id,
+			.rx_queue = (uint16_t)(w->index % n->nrx),
+			.tx_queue = (uint16_t)w->index,
+			.mtu = n->mtu,
+			.tx_offloads = n->tx_offloads,
+			.pool = w->pool,
 		};
+
+		w->path[i] = (struct qpb_path) {.w = w, .port = &w->b->port[i]};
+		rc = qp_eth_port_open(&cfg, &w->path[i].eth, msg);
+	}
+	return rc;
 }
 
 int
@@ -145,8 +164,9 @@ qpb_worker_new(struct qpb *b, unsigned index, unsigned lcore, struct qpb_worker 
 	qpb_rng_init(&w->rng, b->cfg.seed, index);
 	w->pool = qpb_pool(b, index, false);
 	w->indirect = qpb_pool(b, index, true);
-	open_paths(w);
-	rc = open_rings(w, socket, msg);
+	rc = open_paths(w, msg);
+	if (rc == 0)
+		rc = open_rings(w, socket, msg);
 	if (rc == 0)
 		rc = open_stacks(w, msg);
 	if (rc < 0) {
@@ -164,8 +184,10 @@ qpb_worker_free(struct qpb_worker *w)
 		return;
 	qp_quic_free(w->quic);
 	qp_tcp_free(w->tcp);
-	for (unsigned i = 0; i < w->b->nports; i++)
+	for (unsigned i = 0; i < w->b->nports; i++) {
 		rte_pktmbuf_free_bulk(w->path[i].tx, w->path[i].tx_len);
+		qp_port_close(w->path[i].eth);
+	}
 	for (unsigned i = 0; i < w->b->nworkers; i++)
 		rte_ring_free(w->inbox[i]);
 	qpb_users_free(w);
