@@ -34,7 +34,7 @@
  */
 #define QP_NIC_IFINDEX(port) (0x100u + (port))
 
-/* Writer: the port owner, before it says that it is ready; link_mbps also later. */
+/* Writer: the port owner, before it says that it is ready; link_mbps and link_epoch also later. */
 struct qp_nic_port {
 	char name[64];         /* DPDK's: a PCI address or a vdev's name */
 	char driver[32];
@@ -48,7 +48,12 @@ struct qp_nic_port {
 	uint32_t max_frame_bytes;          /* largest frame that the device cuts itself; 0: it cuts nothing */
 	uint32_t link_mbps;                /* 0: the link is down; UINT32_MAX: up, at an unknown speed */
 	uint16_t nslots;                   /* generations that can send at once, 1 … QP_NIC_MAX_GENS */
-	uint16_t pad[3];
+	uint16_t pad;
+	/*
+	 * Counts the link's changes; written (release) after link_mbps. What a peer
+	 * shares with us may be another's after each: dataplane/nic/port_link.h.
+	 */
+	uint32_t link_epoch;
 };
 
 /* Which generation polls a receive queue. A line of its own: it is read each turn. */

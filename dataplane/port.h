@@ -8,6 +8,7 @@
 #include "common/classifier.h"
 #include "common/error.h"
 
+struct qp_port_links;
 struct rte_mbuf;
 struct rte_mempool;
 
@@ -124,6 +125,13 @@ struct qp_eth_port_config {
 	uint16_t mtu;             /* IP bytes of a wire packet */
 	uint64_t tx_offloads;     /* that the device was configured with (struct qp_nic_port) */
 	struct rte_mempool *pool; /* for pieces of what the device does not cut; borrowed for the port's life */
+	/*
+	 * NULL, or where to look whether the port may be used now: of the port that is
+	 * number `port` in nic mode, by worker `worker`. While it may not be, nothing
+	 * comes, and what is to be sent is dropped and counted.
+	 */
+	struct qp_port_links *links;
+	uint32_t port, worker;
 };
 
 /*

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dataplane/nic/port_link.h"
 #include "dataplane/port.h"
 #include "dataplane/port_soft.h"
 
@@ -19,6 +20,8 @@ struct eth_port {
 	struct qp_port port;
 	uint16_t port_id;
 	uint16_t rx_queue, tx_queue;
+	struct qp_port_links *links; /* NULL: it may always be used */
+	uint32_t port_index, worker;
 	struct qp_soft soft;
 	/* Frames made of the last one that tx consumed, which the device had no room for. */
 	unsigned next, npending;
@@ -67,6 +70,23 @@ flush(struct eth_port *e)
 	return e->next == e->npending;
 }
 
+static bool
+usable(const struct eth_port *e)
+{
+	return e->links == NULL || qp_port_link_usable(e->links, e->worker, e->port_index);
+}
+
+/* Its link is down: what was to be sent is lost, as on any wire. */
+static uint16_t
+drop_all(struct eth_port *e, struct rte_mbuf **frames, uint16_t n)
+{
+	rte_pktmbuf_free_bulk(e->pending + e->next, e->npending - e->next);
+	rte_pktmbuf_free_bulk(frames, n);
+	e->port.counters.tx_dropped += e->npending - e->next + n;
+	e->next = e->npending = 0;
+	return n;
+}
+
 static void
 make_frames(struct eth_port *e, struct rte_mbuf *m)
 {
@@ -81,6 +101,8 @@ eth_tx(struct qp_port *p, struct rte_mbuf **frames, uint16_t n)
 	struct eth_port *e = (struct eth_port *)p;
 	uint16_t done = 0;
 
+	if (!usable(e))
+		return drop_all(e, frames, n);
 	while (flush(e) && done < n) {
 		uint16_t run = 0, sent;
 
@@ -102,8 +124,12 @@ uint16_t
 qp_eth_port_rx(struct qp_port *p, uint16_t rx_queue, struct rte_mbuf **frames, uint16_t n)
 {
 	struct eth_port *e = (struct eth_port *)p;
-	uint16_t got = rte_eth_rx_burst(e->port_id, rx_queue, frames, n);
 	uint64_t bytes = 0;
+	uint16_t got;
+
+	if (!usable(e))
+		return 0;
+	got = rte_eth_rx_burst(e->port_id, rx_queue, frames, n);
 
 	for (uint16_t i = 0; i < got; i++)
 		bytes += frames[i]->pkt_len;
@@ -172,6 +198,9 @@ qp_eth_port_open(const struct qp_eth_port_config *cfg, struct qp_port **out, str
 		.port_id = cfg->port_id,
 		.rx_queue = cfg->rx_queue,
 		.tx_queue = cfg->tx_queue,
+		.links = cfg->links,
+		.port_index = cfg->port,
+		.worker = cfg->worker,
 	};
 	qp_soft_init(&e->soft, cfg->tx_offloads, info.tx_desc_lim.nb_seg_max, cfg->pool);
 	memcpy(e->port.mac, mac.addr_bytes, sizeof(e->port.mac));

@@ -215,6 +215,13 @@ longest_sleep(void)
 	return sd_watchdog_enabled(0, &usec) > 0 ? (int)(usec / 2000u) : -1;
 }
 
+/* Of two that poll may sleep; -1: for ever. */
+static int
+shorter(int a, int b)
+{
+	return a < 0 || (b >= 0 && b < a) ? b : a;
+}
+
 /* Until the lifeline's end or SIGTERM. `service` NULL: no control plane comes again. */
 static void
 sleep_until_done(const struct options *o, struct qp_owner_service *service,
@@ -229,15 +236,15 @@ sleep_until_done(const struct options *o, struct qp_owner_service *service,
 	const int watched_ms = service != NULL ? longest_sleep() : -1;
 
 	for (;;) {
-		int sleep_ms = qp_owner_users_wait(users, fds + 3);
+		int sleep_ms = shorter(qp_owner_users_wait(users, fds + 3),
+			shorter(watched_ms, qp_owner_ports_wait()));
 
-		if (sleep_ms < 0 || (watched_ms >= 0 && watched_ms < sleep_ms))
-			sleep_ms = watched_ms;
 		if (poll(fds, 3 + QP_OWNER_USERS_FDS, sleep_ms) < 0 && errno == EINTR)
 			continue;
 		if (watched_ms >= 0)
 			sd_notify(0, "WATCHDOG=1");
 		qp_owner_users_turn(users, fds + 3);
+		qp_owner_ports_turn();
 		if (fds[2].revents != 0)
 			qp_owner_service_again(service);
 		if (fds[0].revents != 0 || (fds[1].revents != 0 && told_to_end(signals)))

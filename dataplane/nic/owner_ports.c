@@ -6,10 +6,13 @@
 #define QP_LOG_MODULE QP_LOG_M_process
 #include "dataplane/nic/owner_ports.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include <rte_errno.h>
+#include <rte_ethdev.h>
 #include <rte_mbuf.h>
 #include <rte_mbuf_pool_ops.h>
 #include <rte_memzone.h>
@@ -22,7 +25,19 @@
 /* A buffer of a pool with all that belongs to it. */
 #define MBUF_BYTES (RTE_MBUF_DEFAULT_BUF_SIZE + sizeof(struct rte_mbuf) + 2 * RTE_CACHE_LINE_SIZE)
 
+/* A peer that goes and comes back in less is not seen to have gone. */
+#define LOOK_MS 20u
+/* A port that connects to its peer does so again, so long after it was lost or did not answer. */
+#define CONNECT_MS 1000u
+
 static struct qp_nic *nic; /* NULL: no ports */
+
+/* What only the port owner knows of a port. */
+static struct {
+	bool connects;         /* its driver does not by itself, after its peer was gone */
+	bool was_up;
+	uint64_t down_at_ms;   /* when it was last seen to be, or was started anew */
+} mine[QP_NIC_MAX_PORTS];
 
 static uint32_t
 mbufs_of(const struct qp_owner_ports *want)
@@ -115,6 +130,9 @@ open_port(const struct qp_owner_ports *want, uint32_t i, struct qp_errmsg *msg)
 	if (rc != 0)
 		return rc;
 	workers = nic->port[i].ntx / nic->port[i].nslots;
+	/* By the arguments: a device of its own, with a peer that it is not the server of. */
+	mine[i].connects = strstr(port.devargs, "socket=") != NULL && strstr(port.devargs, "server") == NULL;
+	mine[i].was_up = nic->port[i].link_mbps != 0;
 	nic->nqueues = i == 0 ? workers : RTE_MIN(nic->nqueues, workers);
 	qp_log(QP_LOG_INFO, "port is open", QP_LOG_STR("port", nic->port[i].name),
 		QP_LOG_STR("driver", nic->port[i].driver), QP_LOG_U64("rx_queues", nic->port[i].nrx),
@@ -141,8 +159,66 @@ qp_owner_ports_open(const struct qp_owner_ports *want, struct qp_errmsg *msg)
 		if (rc != 0)
 			return rc;
 	}
+	for (uint32_t i = 0; i < want->n; i++)
+		nic->port[i].link_epoch = 1;
 	nic->nports = want->n;
 	nic->version = QP_NIC_VERSION;
 	__atomic_store_n(&nic->magic, QP_NIC_MAGIC, __ATOMIC_RELEASE);
 	return 0;
+}
+
+static uint64_t
+now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000u + (uint64_t)ts.tv_nsec / 1000000u;
+}
+
+/* Its peer may be back: net_memif as a client connects when it starts, and only then. */
+static void
+connect_again(uint32_t i)
+{
+	if (!mine[i].connects || !mine[i].was_up || now_ms() - mine[i].down_at_ms < CONNECT_MS)
+		return;
+	(void)rte_eth_dev_stop(nic->port[i].port_id);
+	(void)rte_eth_dev_start(nic->port[i].port_id);
+	mine[i].down_at_ms = now_ms();
+}
+
+static void
+look(uint32_t i)
+{
+	struct qp_nic_port *p = &nic->port[i];
+	const uint32_t mbps = qp_port_setup_link(p->port_id);
+
+	if (mbps == 0)
+		connect_again(i);
+	if (mbps == p->link_mbps)
+		return;
+	qp_log(QP_LOG_INFO, mbps != 0 ? "the link of a port is up" : "the link of a port is down",
+		QP_LOG_STR("port", p->name), QP_LOG_U64("mbps", mbps));
+	mine[i].was_up = mine[i].was_up || mbps != 0;
+	mine[i].down_at_ms = now_ms();
+	__atomic_store_n(&p->link_mbps, mbps, __ATOMIC_RELAXED);
+	__atomic_store_n(&p->link_epoch, p->link_epoch + 1, __ATOMIC_RELEASE);
+}
+
+int
+qp_owner_ports_wait(void)
+{
+	return nic != NULL ? (int)LOOK_MS : -1;
+}
+
+void
+qp_owner_ports_turn(void)
+{
+	static uint64_t looked_ms;
+
+	if (nic == NULL || now_ms() - looked_ms < LOOK_MS)
+		return;
+	looked_ms = now_ms();
+	for (uint32_t i = 0; i < nic->nports; i++)
+		look(i);
 }

@@ -24,6 +24,14 @@ int qp_owner_ports_check(const struct qp_owner_ports *want, const char *args[QP_
 /* After EAL's start: opens them all, and makes and fills the zone QP_NIC_ZONE. No ports: nothing. */
 int qp_owner_ports_open(const struct qp_owner_ports *want, struct qp_errmsg *msg);
 
+/*
+ * While they are open: looks at their links, and tells the others of a change.
+ * qp_owner_ports_wait: how long poll may sleep before the next look, in
+ * milliseconds; -1: for ever.
+ */
+int qp_owner_ports_wait(void);
+void qp_owner_ports_turn(void);
+
 /* Hugepage memory that they need, in bytes, before there is any. */
 uint64_t qp_owner_ports_bytes(const struct qp_owner_ports *want);
 
