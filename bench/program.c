@@ -54,7 +54,8 @@ make_workers(struct qpb_program *p, struct qp_errmsg *msg)
 		atomic_store(&b->port[i].hop_known, false);
 		atomic_store(&b->port[i].hop_busy, false);
 	}
-	b->run_from_ns = b->run_to_ns = 0;
+	b->run_from_ns = 0;
+	b->run_to_ns = 0;
 	atomic_store(&b->phase, QPB_STANDBY);
 	for (unsigned i = 0; rc == 0 && i < b->nworkers; i++)
 		rc = qpb_worker_new(b, i, p->lcore[i], &b->worker[i], msg);
