@@ -4,8 +4,9 @@
 
 count-tests.py meson TESTLOG.json | pytest JUNIT.xml
 
-Prints "passed failed skipped" and then the name of each failed test, one a line. A test program that
-Criterion or TAP reports for counts as the tests in it, any other as one test.
+Prints "passed failed skipped" and then the name of each failed test, one a line, with up to three
+lines of why behind it, each after a tab. A test program that Criterion or TAP reports for counts as
+the tests in it, any other as one test.
 """
 import json
 import re
@@ -18,24 +19,38 @@ CRITERION_SKIP = re.compile(r"^\[SKIP\] ", re.M)
 TAP_PLAN = re.compile(r"^1\.\.\d+", re.M)
 TAP_LINE = re.compile(r"^(ok|not ok)\b[ \d-]*([^#\n]*)(#\s*(?:SKIP|TODO))?", re.M | re.I)
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+CRITERION_WHY = re.compile(r"^\[----\] +(\S.*)", re.M)
+PYTEST_WHY = re.compile(r"^E   +(\S.*)", re.M)
+WHY_LINES, WHY_LENGTH = 3, 200
+
+
+def why(pattern, text):
+    """The first lines that say it."""
+    return [line[:WHY_LENGTH] for line in pattern.findall(text)[:WHY_LINES]]
+
+
+def why_each(text, names):
+    """Of a program's output: what Criterion said before each [FAIL], by its test's name."""
+    parts = CRITERION_FAIL.split(text)
+    return {name: why(CRITERION_WHY, said) for said, name in zip(parts[::2], names)}
 
 
 def count_program(test):
-    """One test program of Meson's: (passed, skipped, names of the failed)."""
+    """One test program of Meson's: (passed, skipped, the failed: {name: why})."""
     name, result = test["name"], test["result"]
     if result == "SKIP":
-        return 0, 1, []
+        return 0, 1, {}
     text = COLOUR.sub("", test.get("stdout", "") + "\n" + test.get("stderr", ""))
     passed = skipped = 0
-    failed = []
+    failed = {}
     if SYNTHESIS.search(text):
         for match in SYNTHESIS.finditer(text):
             passed += int(match[2])
-            failed += [f"{name}: a test"] * int(match[3])
+            failed.update({f"{name}: test {len(failed) + i + 1}": [] for i in range(int(match[3]))})
         skipped = len(CRITERION_SKIP.findall(text))
         names = CRITERION_FAIL.findall(text)
         if len(names) == len(failed):
-            failed = [f"{name}: {one}" for one in names]
+            failed = {f"{name}: {one}": lines for one, lines in why_each(text, names).items()}
     elif TAP_PLAN.search(text):
         for verdict, title, directive in TAP_LINE.findall(text):
             if directive:
@@ -43,35 +58,37 @@ def count_program(test):
             elif verdict.lower() == "ok":
                 passed += 1
             else:
-                failed.append(f"{name}: {title.strip()}")
+                failed[f"{name}: {title.strip()}"] = []
     elif result == "OK":
         passed = 1
     # The program as a whole may fail after its tests passed: a leak, a crash at exit, a timeout.
     if result not in ("OK", "EXPECTEDFAIL") and not failed:
-        failed.append(f"{name} ({result.lower()})")
+        failed[f"{name} ({result.lower()})"] = []
     return passed, skipped, failed
 
 
 def count_meson(path):
-    passed, skipped, failed = 0, 0, []
+    passed, skipped, failed = 0, 0, {}
     with open(path, encoding="utf-8") as lines:
         for line in lines:
             if line.strip():
                 p, s, f = count_program(json.loads(line))
-                passed, skipped, failed = passed + p, skipped + s, failed + f
+                passed, skipped, failed = passed + p, skipped + s, {**failed, **f}
     return passed, skipped, failed
 
 
 def count_pytest(path):
     root = ET.parse(path)
-    skipped, failed = 0, []
+    skipped, failed = 0, {}
     for case in root.iter("testcase"):
-        if case.find("failure") is not None or case.find("error") is not None:
-            failed.append(f'{case.get("classname")}::{case.get("name")}')
+        name = f'{case.get("classname")}::{case.get("name")}'
+        bad = [part for part in case if part.tag in ("failure", "error")]
+        if bad:
+            # A test that fails and whose teardown fails too is in the file twice.
+            said = "\n".join(part.text or part.get("message") or "" for part in bad)
+            failed.setdefault(name, why(PYTEST_WHY, said) or said.strip()[:WHY_LENGTH].splitlines()[:1])
         elif case.find("skipped") is not None:
             skipped += 1
-    # A test that fails and whose teardown fails too is in the file twice.
-    failed = list(dict.fromkeys(failed))
     # Not by counting cases: one that was interrupted looks like one that passed.
     total = sum(int(suite.get("tests")) for suite in root.iter("testsuite"))
     return total - skipped - len(failed), skipped, failed
@@ -82,8 +99,8 @@ def main():
         sys.exit(__doc__)
     passed, skipped, failed = {"meson": count_meson, "pytest": count_pytest}[sys.argv[1]](sys.argv[2])
     print(passed, len(failed), skipped)
-    for name in failed:
-        print(name)
+    for name, lines in failed.items():
+        print(name, *(f"\t{line}" for line in lines), sep="\n")
 
 
 main()

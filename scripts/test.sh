@@ -45,8 +45,10 @@ bad_stages=()
 fail() {
 	failed=$((failed + 1))
 	bad_stages+=("$stage")
+	# As tests/e2e/conftest.py tells it.
+	sed -nE 's/^why (FAILED|ERROR) /        failed: /p' "$log"
 	printf '        %s; the end of %s:\n' "$1" "${log#"$PWD/"}"
-	log_end 60 '        | '
+	log_end 30 '        | '
 }
 
 # add RUNNER FILE STATUS: adds up a runner's report. A runner that failed without a failed test, or
@@ -66,9 +68,9 @@ add() {
 		"$([ "$s" = 0 ] || echo ", $s skipped")"
 	if [ "$f" != 0 ]; then
 		bad_stages+=("$stage")
-		printf '        failed: %s\n' "$names" | sed '2,$s/^/        failed: /'
+		sed -e 's/^[^\t]/        failed: &/' -e 's/^\t/            /' <<<"$names"
 		printf '        the end of %s:\n' "${log#"$PWD/"}"
-		log_end 60 '        | '
+		log_end 12 '        | '
 	elif [ "$3" != 0 ]; then
 		fail "no test failed, but the runner ended with status $3"
 	fi
@@ -170,8 +172,8 @@ stage_e2e() {
 	# fails has one more try, and is named below, since it deserves to be looked at all the same.
 	run_logged "$stage: end-to-end tests" "$python" -m pytest tests/e2e -v -ra --timeout=180 \
 		--reruns 1 -p no:cacheprovider --junitxml="$logs/e2e.xml" "${args[@]}" || status=$?
+	sed -n 's/^why RERUN /        had a second try: /p' "$log"
 	add pytest "$logs/e2e.xml" $status
-	sed -n 's/^\(tests[^ ]*\) RERUN .*/        had a second try: \1/p' "$log"
 }
 
 stage_package() {

@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import harness  # noqa: E402
 
 SHOWN_LINES = 60
+WHY_LINES = 3
 
 
 def pytest_collection_modifyitems(items):
@@ -45,6 +46,31 @@ def pytest_runtest_makereport(item, call):
             text = "\n".join(cut + lines[-SHOWN_LINES:])
             report.sections.append((f"{log.name}", text or "(silent)"))
     return report
+
+
+class Reasons:
+    """
+    Why a test failed, at once and in lines that scripts/test.sh finds: the report at the end may never
+    be written, and a test that had a second try is not in it.
+    """
+
+    def __init__(self, config):
+        self.config = config
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_logreport(self, report):
+        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+        if report.outcome not in ("failed", "rerun") or reporter is None:
+            return
+        lines = [line[1:].strip() for line in str(report.longrepr).splitlines() if line.startswith("E  ")]
+        what = "RERUN" if report.outcome == "rerun" else "FAILED" if report.when == "call" else "ERROR"
+        reporter.ensure_newline()
+        for line in [line for line in lines if line][:WHY_LINES] or ["it does not say"]:
+            reporter.write_line(f"why {what} {report.nodeid}: {line[:200]}")
+
+
+def pytest_configure(config):
+    config.pluginmanager.register(Reasons(config))
 
 
 @pytest.fixture
