@@ -291,6 +291,7 @@ struct qp_worker_counters {
 #define QP_SHARED_UDP_COUNTERS 48u
 #define QP_SHARED_IP_DROPS 16u
 #define QP_SHARED_NET_COUNTERS 64u
+#define QP_SHARED_NIC_COUNTERS 48u
 
 /*
  * Round-trip times. Bucket i counts those of less than 2^i * 64 µs that are in
@@ -315,6 +316,7 @@ struct qp_worker_shared {
 	uint64_t udp[QP_SHARED_UDP_COUNTERS]; /* QP_UDP_COUNTERS order */
 	uint64_t ip_drops[QP_SHARED_IP_DROPS]; /* QP_IP_DROPS order */
 	uint64_t net[QP_SHARED_NET_COUNTERS]; /* QP_NET_COUNTERS order; nic mode */
+	uint64_t nic[QP_SHARED_NIC_COUNTERS]; /* QP_NIC_COUNTERS order; likewise */
 	struct qp_rtt_histogram tcp_rtt;       /* each sample of RFC 6298 */
 	struct qp_rtt_histogram quic_rtt;      /* of the tunnels, smoothed, one after the other */
 } __attribute__((aligned(64)));

@@ -30,6 +30,12 @@ struct udp_layout {
 #undef X
 };
 
+struct nic_layout {
+#define X(f, h) uint64_t f;
+	QP_NIC_COUNTERS(X)
+#undef X
+};
+
 struct net_layout {
 #define X(f, h) uint64_t f;
 	QP_NET_COUNTERS(X)
@@ -46,6 +52,7 @@ enum ip_layout {
 _Static_assert(sizeof(struct tcp_layout) <= sizeof(((struct qp_worker_shared *)0)->tcp), "room");
 _Static_assert(sizeof(struct udp_layout) <= sizeof(((struct qp_worker_shared *)0)->udp), "room");
 _Static_assert(sizeof(struct net_layout) <= sizeof(((struct qp_worker_shared *)0)->net), "room");
+_Static_assert(sizeof(struct nic_layout) <= sizeof(((struct qp_worker_shared *)0)->nic), "room");
 _Static_assert(IP_LAYOUT_N <= QP_SHARED_IP_DROPS, "room");
 
 #define AT(member) ((uint32_t)offsetof(struct qp_worker_shared, member))
@@ -53,12 +60,14 @@ _Static_assert(IP_LAYOUT_N <= QP_SHARED_IP_DROPS, "room");
 #define TCP(f, h) {"tcp_", #f, AT(tcp) + (uint32_t)offsetof(struct tcp_layout, f), 1},
 #define UDP(f, h) {"udp_", #f, AT(udp) + (uint32_t)offsetof(struct udp_layout, f), 1},
 #define NET(f, h) {"net_", #f, AT(net) + (uint32_t)offsetof(struct net_layout, f), 1},
+#define NIC(f, h) {"nic_", #f, AT(nic) + (uint32_t)offsetof(struct nic_layout, f), 1},
 #define IP(f, h) {"", #f, AT(ip_drops) + (uint32_t)IP_LAYOUT_##f * 8u, 1},
 #define RTT_WORDS (sizeof(struct qp_rtt_histogram) / sizeof(uint64_t))
 
 /* IP's are QP_IP_SHORT, …: "ip_short", … in the block. */
 static const struct known known[] = {QP_WORKER_COUNTERS(WORKER) QP_TCP_COUNTERS(TCP)
 		QP_UDP_COUNTERS(UDP) QP_IP_DROPS(IP) QP_NET_COUNTERS(NET)
+		QP_NIC_COUNTERS(NIC)
 	{"", "tcp_rtt", AT(tcp_rtt), RTT_WORDS},
 	{"", "quic_rtt", AT(quic_rtt), RTT_WORDS}};
 
@@ -73,7 +82,7 @@ qp_counter_is_gauge(const char *name)
 	static const char *const gauges[] = {"mbufs_in_use", "mbufs_total", "quic_connections",
 		"tunnels_active", "conns_active", "relay_queued_bytes", "tcp_established",
 		"tcp_conns", "udp_flows", "udp_queued_bytes", "heap_bytes", "heap_failures",
-		"net_neighbours", "net_held", "net_duplicates"};
+		"nic_queues", "net_neighbours", "net_held", "net_duplicates"};
 
 	for (size_t i = 0; i < sizeof(gauges) / sizeof(gauges[0]); i++) {
 		if (strcmp(gauges[i], name) == 0)

@@ -108,6 +108,8 @@ fill_block(const struct qp_totals *t, void *at)
 	memcpy(w->tcp, t->tcp, sizeof(w->tcp));
 	memcpy(w->udp, t->udp, sizeof(w->udp));
 	memcpy(w->ip_drops, t->ip_drops, sizeof(w->ip_drops));
+	memcpy(w->net, t->net, sizeof(w->net));
+	memcpy(w->nic, t->nic, sizeof(w->nic));
 	w->tcp_rtt = t->tcp_rtt;
 	w->quic_rtt = t->quic_rtt;
 }

@@ -16,7 +16,7 @@
 
 /* A field: where its values are, what it is called, and whether it can fall. */
 struct field {
-	const char *prefix; /* "", "tcp_", "udp_" or "net_" */
+	const char *prefix; /* "", "tcp_", "udp_", "net_" or "nic_" */
 	const char *name;
 	const char *help;
 	size_t offset; /* in struct qp_worker_shared; struct qp_totals has the same order */
@@ -59,6 +59,17 @@ struct net_layout {
 
 static const struct field net_fields[] = {QP_NET_COUNTERS(NET_FIELD)};
 
+struct nic_layout {
+#define X(f, h) uint64_t f;
+	QP_NIC_COUNTERS(X)
+#undef X
+};
+
+#define NIC_FIELD(f, h)                                                                            \
+	{"nic_", #f, h, offsetof(struct qp_worker_shared, nic) + offsetof(struct nic_layout, f)},
+
+static const struct field nic_fields[] = {QP_NIC_COUNTERS(NIC_FIELD)};
+
 #define NAMED(name, text) {#name, text},
 
 static const struct {
@@ -72,6 +83,7 @@ static const struct {
 _Static_assert(COUNT(tcp_fields) <= QP_SHARED_TCP_COUNTERS, "the shared block has room");
 _Static_assert(COUNT(udp_fields) <= QP_SHARED_UDP_COUNTERS, "the shared block has room");
 _Static_assert(COUNT(net_fields) <= QP_SHARED_NET_COUNTERS, "the shared block has room");
+_Static_assert(COUNT(nic_fields) <= QP_SHARED_NIC_COUNTERS, "the shared block has room");
 _Static_assert(COUNT(drop_reasons) <= QP_SHARED_IP_DROPS, "the shared block has room");
 _Static_assert(
 	offsetof(struct qp_totals, c) == offsetof(struct qp_worker_shared, c) &&
@@ -79,6 +91,7 @@ _Static_assert(
 		offsetof(struct qp_totals, udp) == offsetof(struct qp_worker_shared, udp) &&
 		offsetof(struct qp_totals, ip_drops) == offsetof(struct qp_worker_shared, ip_drops) &&
 		offsetof(struct qp_totals, net) == offsetof(struct qp_worker_shared, net) &&
+		offsetof(struct qp_totals, nic) == offsetof(struct qp_worker_shared, nic) &&
 		offsetof(struct qp_totals, quic_rtt) == offsetof(struct qp_worker_shared, quic_rtt),
 	"a field's offset holds in both");
 
@@ -173,6 +186,7 @@ qp_totals_drop_gauges(struct qp_totals *t)
 	drop_gauges(t, tcp_fields, COUNT(tcp_fields));
 	drop_gauges(t, udp_fields, COUNT(udp_fields));
 	drop_gauges(t, net_fields, COUNT(net_fields));
+	drop_gauges(t, nic_fields, COUNT(nic_fields));
 }
 
 void
@@ -287,6 +301,7 @@ qp_totals_drops(const struct qp_totals *t)
 	add_drops(out, t, tcp_fields, COUNT(tcp_fields));
 	add_drops(out, t, udp_fields, COUNT(udp_fields));
 	add_drops(out, t, net_fields, COUNT(net_fields));
+	add_drops(out, t, nic_fields, COUNT(nic_fields));
 	for (size_t i = 0; i < COUNT(drop_reasons); i++) {
 		if (t->ip_drops[i] == 0)
 			continue;
@@ -365,9 +380,10 @@ write_drops_by_layer(FILE *out, const struct qp_totals *t)
 		COUNT(worker_fields));
 	write_named(out, t, name, "layer=\"tcp\",reason", "drop_", tcp_fields, COUNT(tcp_fields));
 	write_named(out, t, name, "layer=\"udp\",reason", "drop_", udp_fields, COUNT(udp_fields));
-	if (is_nic_mode(t))
-		write_named(out, t, name, "layer=\"net\",reason", "drop_", net_fields,
-			COUNT(net_fields));
+	if (!is_nic_mode(t))
+		return;
+	write_named(out, t, name, "layer=\"net\",reason", "drop_", net_fields, COUNT(net_fields));
+	write_named(out, t, name, "layer=\"nic\",reason", "drop_", nic_fields, COUNT(nic_fields));
 }
 
 /* rst_out is their sum, and rst_in, rst_blind and rst_limited are none that we sent. */
@@ -512,8 +528,10 @@ qp_metrics_text(const struct qp_metrics *m, size_t *len)
 	write_sums(out, &sum, worker_fields, COUNT(worker_fields));
 	write_sums(out, &sum, tcp_fields, COUNT(tcp_fields));
 	write_sums(out, &sum, udp_fields, COUNT(udp_fields));
-	if (is_nic_mode(&sum))
+	if (is_nic_mode(&sum)) {
 		write_sums(out, &sum, net_fields, COUNT(net_fields));
+		write_sums(out, &sum, nic_fields, COUNT(nic_fields));
+	}
 	write_drops(out, m, &sum);
 	write_drops_by_layer(out, &sum);
 	write_resets(out, &sum);
@@ -527,8 +545,10 @@ qp_metrics_text(const struct qp_metrics *m, size_t *len)
 	write_by_worker(out, m, worker_fields, COUNT(worker_fields));
 	write_by_worker(out, m, tcp_fields, COUNT(tcp_fields));
 	write_by_worker(out, m, udp_fields, COUNT(udp_fields));
-	if (is_nic_mode(&sum))
+	if (is_nic_mode(&sum)) {
 		write_by_worker(out, m, net_fields, COUNT(net_fields));
+		write_by_worker(out, m, nic_fields, COUNT(nic_fields));
+	}
 	if (fclose(out) != 0) {
 		free(text);
 		return NULL;

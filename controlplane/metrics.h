@@ -31,6 +31,7 @@ struct qp_totals {
 	uint64_t udp[QP_SHARED_UDP_COUNTERS];
 	uint64_t ip_drops[QP_SHARED_IP_DROPS];
 	uint64_t net[QP_SHARED_NET_COUNTERS]; /* all 0 in host mode, and not shown then */
+	uint64_t nic[QP_SHARED_NIC_COUNTERS]; /* likewise */
 	struct qp_rtt_histogram tcp_rtt;
 	struct qp_rtt_histogram quic_rtt;
 	bool added; /* somebody's counters; before that, all that we know are there */

@@ -22,6 +22,7 @@
 #include "common/ipc_version.h"
 #include "common/owner_link.h"
 #include "common/shared.h"
+#include "dataplane/nic/handoff.h"
 
 #define REPLY_FDS 2 /* the control plane's doorbell, the lifeline */
 #define ANSWER_S 5  /* a control plane that starts has other things to do first */
@@ -224,6 +225,43 @@ qp_attach_zone(struct qp_attachment *a, const char *name, uint64_t bytes, struct
 	return NULL;
 }
 
+static uint64_t
+handoff_at(const struct qp_attachment *a)
+{
+	return block_bytes(a) + RTE_ALIGN_CEIL(a->pool_bytes, (uint64_t)RTE_CACHE_LINE_SIZE);
+}
+
+/* A port owner without dedicated ports has no such zone. */
+static int
+find_nic(struct qp_attachment *a, struct qp_errmsg *msg)
+{
+	struct qp_owner_told told;
+	struct qp_errmsg none;
+
+	if (a->owner < 0 ||
+		qp_owner_link_zone(a->owner, QP_OWNER_FIND, a->server_id, QP_NIC_ZONE, 0, &told, &none) != 0)
+		return 0;
+	a->nic = (struct qp_nic *)(uintptr_t)told.address;
+	if (a->nic->magic != QP_NIC_MAGIC || a->nic->version != QP_NIC_VERSION ||
+		told.bytes < sizeof(*a->nic))
+		return qp_fail(msg, QP_E_VERSION,
+			"the port owner's dedicated ports are of version %u, ours of %u: "
+			"`quicport admin replace-port-owner`, or restart the gateway",
+			a->nic->version, QP_NIC_VERSION);
+	return 0;
+}
+
+static void
+make_handoff(struct qp_attachment *a)
+{
+	if (a->nic == NULL)
+		return;
+	a->handoff = (uint64_t)(uintptr_t)a->shared + handoff_at(a);
+	qp_handoff_init((void *)(uintptr_t)a->handoff, a->nworkers);
+	a->shared->handoff_at = (uint32_t)(handoff_at(a) / 64);
+	a->shared->handoff_bytes = sizeof(struct qp_handoff_ring);
+}
+
 static int
 get_memory(struct qp_attachment *a, struct qp_errmsg *msg)
 {
@@ -233,10 +271,13 @@ get_memory(struct qp_attachment *a, struct qp_errmsg *msg)
 			 ? qp_owner_link_ask(a->owner, QP_OWNER_ATTACHED, &told, msg)
 			 : 0;
 
+	if (rc == 0)
+		rc = find_nic(a, msg);
 	if (rc != 0)
 		return rc;
 	snprintf(name, sizeof(name), QP_SHARED_NAME, a->server_id);
-	a->shared = qp_attach_zone(a, name, block_bytes(a) + a->pool_bytes, msg);
+	a->shared = qp_attach_zone(a, name,
+		handoff_at(a) + (a->nic != NULL ? qp_handoff_bytes(a->nworkers) : 0), msg);
 	return a->shared != NULL ? 0 : QP_E_NOMEM;
 }
 
@@ -253,6 +294,7 @@ make_shared(struct qp_attachment *a, struct qp_errmsg *msg)
 	a->shared->pid = getpid();
 	a->shared->started_at = (uint64_t)time(NULL);
 	a->shared->state = QP_DP_STARTING;
+	make_handoff(a);
 	make_rings(a);
 	return 0;
 }

@@ -28,6 +28,8 @@ struct qp_attachment {
 	uint64_t pool_bytes;                       /* wanted behind block and rings: the caller's say */
 	struct qp_gen_shared *shared;
 	void *pools;                               /* … and where they are */
+	struct qp_nic *nic;                        /* the port owner's block of dedicated ports; NULL: host mode */
+	uint64_t handoff;                          /* nic mode: the hand-off rings, behind the pools */
 	/* Of this epoch, in the zone behind `shared`. */
 	struct rte_ring *to_cp[QP_MAX_WORKERS];
 	struct rte_ring *from_cp[QP_MAX_WORKERS];

@@ -207,6 +207,9 @@ make_workers(struct data_plane *dp, struct qp_errmsg *msg)
 			.offer = &dp->reattach.offer[i],
 			.orders = &dp->orders,
 			.stop = &dp->stop,
+			.nic = a->nic,
+			.handoff = a->handoff,
+			.doorbells = a->doorbell,
 		};
 
 		rc = qp_worker_new(&cfg, &dp->worker[i], msg);

@@ -118,7 +118,7 @@ add_counters(struct rte_tel_data *d, const struct qp_shared_view *v, uint32_t w,
 			continue;
 		if (prefix[0] == '\0' &&
 			(starts_with(name.name, "tcp_") || starts_with(name.name, "udp_") ||
-				starts_with(name.name, "net_") || starts_with(name.name, "ip_")))
+				starts_with(name.name, "net_") || starts_with(name.name, "nic_") || starts_with(name.name, "ip_")))
 			continue;
 		rte_tel_data_add_dict_u64(
 			d, name.name + strlen(prefix), qp_shared_word(v, w, &name, 0));
@@ -164,6 +164,13 @@ net(const char *cmd, const char *params, struct rte_tel_data *d)
 {
 	(void)cmd;
 	return counters(params, d, "net_");
+}
+
+static int
+nic(const char *cmd, const char *params, struct rte_tel_data *d)
+{
+	(void)cmd;
+	return counters(params, d, "nic_");
 }
 
 #define OFFSET(member) offsetof(struct qp_worker_shared, member)
@@ -241,6 +248,7 @@ qp_telemetry_register(void)
 		{"/quicport/tcp", tcp, "A worker's TCP counters. Parameters: dp_id, worker"},
 		{"/quicport/udp", udp, "A worker's UDP counters. Parameters: dp_id, worker"},
 		{"/quicport/net", net, "What it did for dedicated ports. Parameters: dp_id, worker"},
+		{"/quicport/nic", nic, "Whose what it received was. Parameters: dp_id, worker"},
 		{"/quicport/drops", drops, "Frames that it dropped. Parameters: dp_id, worker"},
 		{"/quicport/rtt", rtt, "Its round-trip times. Parameters: dp_id, worker"},
 	};

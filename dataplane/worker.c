@@ -18,11 +18,16 @@
 #include "common/heap.h"
 #include "common/log.h"
 #include "common/shared.h"
+#include "dataplane/net/net.h"
+#include "dataplane/nic/nic_port.h"
 #include "dataplane/worker_internal.h"
 
 #define CTL_BURST 32u
 #define PUBLISH_NS (100ull * 1000 * 1000)
 #define SPIN_NS (20ull * 1000) /* idle turns before sleep: longer than a ring hop, shorter than a scheduler's slice */
+/* Naps of a port that must be polled: from the first to the last they grow while nothing comes. */
+#define NAP_FIRST_NS (50ull * 1000)
+#define NAP_LAST_NS (1000ull * 1000)
 #define GOODBYE_NS (1000ull * 1000 * 1000)
 #define DRAINED_NS (2 * QP_QUIC_LATE_NS) /* the others may have been told a little later */
 #define HELD_NS (500ull * 1000) /* until strangers are looked for again whose share was used up */
@@ -305,6 +310,14 @@ mem_level(const struct qp_worker *w)
 }
 
 static void
+publish_nic(struct qp_worker *w)
+{
+	memcpy(w->out->nic, qp_nic_port_counters(w->port), sizeof(struct qp_nic_port_counters));
+	memcpy(w->out->net, qp_nic_port_net_counters(w->port), sizeof(struct qp_net_counters));
+	qp_nic_port_set_load(w->port, (uint32_t)qp_quic_connections(w->quic));
+}
+
+static void
 publish(struct qp_worker *w)
 {
 	struct qp_worker_counters *c = &w->out->c;
@@ -321,6 +334,8 @@ publish(struct qp_worker *w)
 	}
 	if (w->port == NULL || w->failed)
 		return;
+	if (w->cfg.nic != NULL)
+		publish_nic(w);
 	p = &w->port->counters;
 	c->rx_frames = p->rx_frames;
 	c->rx_bytes = p->rx_bytes;
@@ -376,11 +391,32 @@ wait_for_orders(struct qp_worker *w)
 	qp_ctl_sleep_end(&w->ctl);
 }
 
+/* How long it may sleep at most; 0: it must not. */
+static uint64_t
+nap_begin(struct qp_worker *w)
+{
+	const struct qp_port *p = w->port;
+
+	if (p == NULL || p->ops->nap_begin == NULL)
+		return w->held ? HELD_NS : SLEEP_MAX_NS;
+	if (!p->ops->nap_begin(w->port))
+		return 0;
+	w->nap_ns = w->nap_ns == 0 ? NAP_FIRST_NS : RTE_MIN(2 * w->nap_ns, NAP_LAST_NS);
+	return w->held ? RTE_MIN(w->nap_ns, HELD_NS) : w->nap_ns;
+}
+
+static void
+nap_end(struct qp_worker *w)
+{
+	if (w->port != NULL && w->port->ops->nap_end != NULL)
+		w->port->ops->nap_end(w->port);
+}
+
 /* Adaptive: spins a little after work, then sleeps until port, timer or ring call. */
 static void
 idle(struct qp_worker *w)
 {
-	uint64_t next;
+	uint64_t next, longest;
 
 	if (stopped(w)) {
 		wait_for_orders(w);
@@ -394,14 +430,18 @@ idle(struct qp_worker *w)
 		w->idle_since_ns = w->now_ns;
 	if (w->now_ns - w->idle_since_ns < SPIN_NS)
 		return;
-	next = RTE_MIN(qp_wheel_next_ns(w->wheel), w->now_ns + (w->held ? HELD_NS : SLEEP_MAX_NS));
-	if (next <= w->now_ns || !qp_ctl_sleep_begin(&w->ctl))
-		return;
-	w->publish_at_ns = 0; /* readers see what a sleeper last did */
-	publish(w);
-	/* Strangers that have used up their share must wait for time to pass. */
-	sleep_ns(w, w->held ? 2 + QP_CLS_QUEUE_FLOWS : RTE_DIM(w->wake), next - w->now_ns);
-	qp_ctl_sleep_end(&w->ctl);
+	longest = nap_begin(w);
+	next = RTE_MIN(qp_wheel_next_ns(w->wheel), w->now_ns + longest);
+	if (next > w->now_ns && qp_ctl_sleep_begin(&w->ctl)) {
+		/* Readers see what a sleeper last did. */
+		if (longest > NAP_LAST_NS)
+			w->publish_at_ns = 0;
+		publish(w);
+		/* Strangers that have used up their share must wait for time to pass. */
+		sleep_ns(w, w->held ? 2 + QP_CLS_QUEUE_FLOWS : RTE_DIM(w->wake), next - w->now_ns);
+		qp_ctl_sleep_end(&w->ctl);
+	}
+	nap_end(w);
 }
 
 static bool
@@ -424,6 +464,8 @@ turn(struct qp_worker *w)
 	serves = !stopped(w);
 	if (w->quic != NULL && serves)
 		work += receive(w);
+	else if (w->quic != NULL && w->cfg.nic != NULL)
+		(void)qp_port_rx(w->port, NULL, 0); /* its queues may be another generation's now */
 	if (serves)
 		work += qp_wheel_advance(w->wheel, w->now_ns);
 	work += control(w);
@@ -451,6 +493,7 @@ qp_worker_run(void *arg)
 		if (busy) {
 			w->out->c.cycles_busy += end - start;
 			w->idle_since_ns = 0;
+			w->nap_ns = 0;
 			start = end;
 			continue;
 		}

@@ -32,6 +32,9 @@ struct qp_worker_config {
 	struct qp_ctl_offer *offer; /* how it learns of a new control plane; NULL: never */
 	const struct qp_orders *orders; /* the prompt's; outlives the worker */
 	const atomic_bool *stop;  /* set by the main thread, which then rings the doorbell */
+	struct qp_nic *nic;       /* dedicated ports; NULL: host mode */
+	uint64_t handoff;         /* nic mode: the generation's hand-off rings */
+	const int *doorbells;     /* of all its workers */
 };
 
 /* What the pools of a worker need, and what it leaves behind when it dies. */

@@ -38,6 +38,7 @@ struct qp_worker {
 	uint64_t leave_by_ns;
 	uint64_t publish_at_ns;
 	uint64_t idle_since_ns;         /* 0: busy */
+	uint64_t nap_ns;                /* of a port that must be polled: the next one's length */
 	/* Strangers. By enum qp_cls_queue: of the lcore's TSC cycles; the first has no limit. */
 	struct qp_share share[QP_CLS_NQUEUES];
 	uint64_t flows_at_ns;           /* when somebody known was last heard */

@@ -14,11 +14,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "common/heap.h"
 #include "common/log.h"
 #include "common/shared.h"
+#include "dataplane/nic/nic_port.h"
 #include "dataplane/pool.h"
 #include "dataplane/quic/farewell.h"
 
@@ -26,6 +28,7 @@
 #define LINK_MTU_MAX 9216u /* … and at most: a jumbo frame. lo's 64 KiB would make a segment exceed small windows */
 #define HOST_PORT_MTU 65535u
 #define STREAM_WINDOW (256u * 1024) /* at first */
+#define TIMER_SLACK_NS 1000ul /* naps of a port that must be polled are short */
 
 static uint64_t
 random64(void *ctx)
@@ -177,16 +180,42 @@ open_tunnels(struct qp_worker *w, const struct qp_msg_config *in)
 }
 
 static int
-open_port(struct qp_worker *w, const struct qp_msg_config *in, struct qp_errmsg *msg)
+open_nic_port(struct qp_worker *w, struct qp_errmsg *msg)
+{
+	const struct qp_nic_port_config cfg = {
+		.nic = w->cfg.nic,
+		.server_id = w->cfg.server_id,
+		.worker = w->cfg.index,
+		.nworkers = w->cfg.shared->nworkers,
+		.handoff = w->cfg.handoff,
+		.doorbell = w->cfg.busy_poll ? NULL : w->cfg.doorbells,
+		.wheel = w->wheel,
+		.now_ns = &w->now_ns,
+		.pool = w->pool,
+		.random = random64,
+	};
+
+	(void)prctl(PR_SET_TIMERSLACK, TIMER_SLACK_NS);
+	return qp_nic_port_open(&cfg, &w->port, msg);
+}
+
+static int
+open_host_port(struct qp_worker *w, const struct qp_msg_config *in, struct qp_errmsg *msg)
 {
 	struct qp_host_port_config cfg;
 	char name[16];
-	int rc;
 
 	snprintf(name, sizeof(name), "qp%08x%04x%x", in->name_hash, w->cfg.server_id & 0xffff,
 		w->cfg.index & 0xf);
 	cfg = (struct qp_host_port_config) {.name = name, .rx_pool = w->pool, .mtu = HOST_PORT_MTU};
-	rc = qp_host_port_open(&cfg, &w->port, msg);
+	return qp_host_port_open(&cfg, &w->port, msg);
+}
+
+static int
+open_port(struct qp_worker *w, const struct qp_msg_config *in, struct qp_errmsg *msg)
+{
+	int rc = w->cfg.nic != NULL ? open_nic_port(w, msg) : open_host_port(w, in, msg);
+
 	if (rc < 0)
 		return rc;
 	for (unsigned i = 0; i < QP_CLS_NQUEUES; i++)
