@@ -64,8 +64,7 @@ struct qp_nic_worker_port {
 	bool was_holder;
 	uint32_t turn;
 	uint32_t joined[QP_NIC_MAX_GENS];  /* server_id whose rings we have joined as a producer */
-	struct qp_port *rx[QP_NIC_MAX_PORTS][QP_NIC_MAX_QUEUES]; /* those that we may hold */
-	struct qp_nic_tx tx[QP_NIC_MAX_PORTS];
+	struct qp_nic_tx tx[QP_NIC_MAX_PORTS]; /* the ports themselves, and what waits for them */
 	struct qp_nic_waiting waiting[QP_CLS_NQUEUES]; /* the first is not used */
 	/* Hand-off out. `list`: those of `out` that have something. */
 	struct qp_nic_out out[QP_NIC_MAX_GENS][QP_MAX_WORKERS];

@@ -120,11 +120,8 @@ static void
 destroy(struct qp_nic_worker_port *w)
 {
 	qp_net_free(w->net);
-	for (uint32_t i = 0; i < QP_NIC_MAX_PORTS; i++) {
+	for (uint32_t i = 0; i < QP_NIC_MAX_PORTS; i++)
 		qp_port_close(w->tx[i].port);
-		for (uint32_t q = 0; q < QP_NIC_MAX_QUEUES; q++)
-			qp_port_close(w->rx[i][q]);
-	}
 	qp_strangers_free(w->strangers);
 	qp_steer_fini(&w->steer);
 	free(w);
@@ -148,35 +145,23 @@ static const struct qp_port_ops nic_ops = {
 	.nap_end = nic_nap_end,
 };
 
-static int
-open_queue(const struct qp_nic_port_config *cfg, const struct qp_nic_port *port, uint16_t rx_queue,
-	uint16_t tx_queue, struct qp_port **out, struct qp_errmsg *msg)
-{
-	if (cfg->open != NULL)
-		return cfg->open(cfg->open_ctx, port->port_id, rx_queue, tx_queue, out, msg);
-	return qp_eth_port_open(port->port_id, rx_queue == UINT16_MAX ? tx_queue : rx_queue, out, msg);
-}
-
-/* The receive queues that may be ours, and the transmit queue of our slot that is. */
+/* The queue that we send by; we receive by those that we hold. */
 static int
 open_port(struct qp_nic_worker_port *w, uint32_t i, struct qp_errmsg *msg)
 {
 	const struct qp_nic_port_config *cfg = &w->cfg;
 	const struct qp_nic_port *port = &cfg->nic->port[i];
-	const uint32_t tx = w->slot * port->nrx + cfg->worker;
-	int rc;
+	const struct qp_eth_port_config eth = {.port_id = port->port_id,
+		.tx_queue = qp_nic_tx_queue(port, w->slot, cfg->worker),
+		.mtu = port->mtu,
+		.tx_offloads = port->tx_offloads,
+		.pool = cfg->pool};
 
-	if (cfg->worker >= port->nrx)
-		return qp_fail(msg, QP_E_INVAL, "--port %s: it has %u queues, so no more workers can be: "
-			"--workers %u", port->name, port->nrx, port->nrx);
-	if (tx >= port->ntx)
-		return qp_fail(msg, QP_E_INVAL, "--port %s: its %u transmit queues are those of older data "
-			"planes: end one, or use fewer --workers", port->name, port->ntx);
-	rc = open_queue(cfg, port, UINT16_MAX, (uint16_t)tx, &w->tx[i].port, msg);
-	for (uint32_t q = cfg->worker; rc == 0 && q < port->nrx && q < QP_NIC_MAX_QUEUES;
-		q += cfg->nworkers)
-		rc = open_queue(cfg, port, (uint16_t)q, UINT16_MAX, &w->rx[i][q], msg);
-	return rc;
+	if (w->slot >= port->nslots)
+		return qp_fail(msg, QP_E_INVAL,
+			"--port %s: it has transmit queues for %u data planes, and older ones have "
+			"them: end one, or use fewer --workers", port->name, port->nslots);
+	return cfg->open(cfg->open_ctx, &eth, &w->tx[i].port, msg);
 }
 
 /* What all ports can do is what the worker may ask for. */
@@ -267,6 +252,13 @@ open_all(struct qp_nic_worker_port *w, struct qp_errmsg *msg)
 	return 0;
 }
 
+static int
+open_eth(void *ctx, const struct qp_eth_port_config *cfg, struct qp_port **out, struct qp_errmsg *msg)
+{
+	(void)ctx;
+	return qp_eth_port_open(cfg, out, msg);
+}
+
 int
 qp_nic_port_open(const struct qp_nic_port_config *cfg, struct qp_port **out, struct qp_errmsg *msg)
 {
@@ -275,10 +267,18 @@ qp_nic_port_open(const struct qp_nic_port_config *cfg, struct qp_port **out, str
 
 	if (cfg->nic->nports == 0 || cfg->nic->nports > QP_NIC_MAX_PORTS)
 		return qp_fail(msg, QP_E_INVAL, "the port owner has no port");
+	if (cfg->nworkers > cfg->nic->nqueues)
+		return qp_fail(msg, QP_E_INVAL, "the ports have queues for %u workers, not for %u: "
+			"use --workers %u, or restart the port owner", cfg->nic->nqueues, cfg->nworkers,
+			cfg->nic->nqueues);
 	w = calloc(1, sizeof(*w));
 	if (w == NULL)
 		return qp_fail(msg, QP_E_NOMEM, "no memory for worker %u's port", cfg->worker);
 	w->cfg = *cfg;
+	if (cfg->open == NULL) {
+		w->cfg.open = open_eth;
+		w->cfg.receive = qp_eth_port_rx;
+	}
 	w->port = (struct qp_port) {.ops = &nic_ops, .strangers = true, .wake_fd = {-1, -1, -1, -1}};
 	rc = open_all(w, msg);
 	if (rc != 0) {

@@ -9,6 +9,7 @@
 #include "common/nic.h"
 #include "dataplane/port.h"
 
+struct rte_mbuf;
 struct rte_mempool;
 struct qp_wheel;
 
@@ -42,10 +43,11 @@ struct qp_nic_port_config {
 	struct rte_mempool *pool;     /* plain mbufs of the worker's */
 	uint64_t (*random)(void *ctx); /* unpredictable 64 bits */
 	void *random_ctx;
-	/* Opens a queue pair of a port; NULL: qp_eth_port_open's. */
-	int (*open)(void *ctx, uint16_t port_id, uint16_t rx_queue, uint16_t tx_queue,
-		struct qp_port **out, struct qp_errmsg *msg);
+	/* Of a test, in place of qp_eth_port_open and qp_eth_port_rx; NULL: these. */
+	int (*open)(void *ctx, const struct qp_eth_port_config *cfg, struct qp_port **out,
+		struct qp_errmsg *msg);
 	void *open_ctx;
+	uint16_t (*receive)(struct qp_port *p, uint16_t rx_queue, struct rte_mbuf **frames, uint16_t n);
 };
 
 /*

@@ -243,7 +243,7 @@ poll_queues(struct qp_nic_worker_port *w, struct burst *b)
 		/* Another one begins each turn: none waits for the others to be empty. */
 		const unsigned i = (k + w->turn) % w->hold.n;
 		const unsigned port = w->hold.at[i].port;
-		const uint16_t n = qp_port_rx(w->rx[port][w->hold.at[i].queue], m,
+		const uint16_t n = w->cfg.receive(w->tx[port].port, w->hold.at[i].queue, m,
 			RTE_MIN((uint16_t)QP_NIC_BURST, (uint16_t)(b->room - b->n)));
 
 		for (unsigned j = 0; j < n; j++)

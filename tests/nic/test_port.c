@@ -337,6 +337,7 @@ Test(nic_port, worker_without_a_queue_is_refused_with_the_way_out)
 	cr_expect_eq(qp_nic_port_open(&cfg, &p, &msg), QP_E_INVAL);
 	cr_expect_not_null(strstr(msg.text, "--workers 2"), "%s", msg.text);
 	cfg.worker = 0;
+	cfg.nworkers = 2;
 	cfg.server_id = 77;
 	cr_expect_eq(qp_nic_port_open(&cfg, &p, &msg), QP_E_PROTO);
 	cr_expect_not_null(strstr(msg.text, "transmit slot"), "%s", msg.text);

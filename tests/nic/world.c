@@ -48,19 +48,19 @@ pop(struct fifo *f)
 	return m;
 }
 
-/* A queue pair as a worker has it. */
+/* The port as a worker has it. */
 struct pair {
 	struct qp_port port;
-	struct queue *rx, *tx;
+	struct world *world;
+	struct queue *tx;
 };
 
 static uint16_t
-pair_rx(struct qp_port *p, enum qp_cls_queue queue, struct rte_mbuf **frames, uint16_t n)
+pair_rx(struct qp_port *p, uint16_t rx_queue, struct rte_mbuf **frames, uint16_t n)
 {
-	struct queue *q = ((struct pair *)p)->rx;
+	struct queue *q = &((struct pair *)p)->world->queue[rx_queue];
 	uint16_t got = 0;
 
-	(void)queue;
 	if (atomic_fetch_add(&q->pollers, 1) != 0)
 		atomic_fetch_add(&q->two_pollers, 1);
 	while (got < n && (frames[got] = pop(&q->in)) != NULL)
@@ -86,22 +86,20 @@ pair_close(struct qp_port *p)
 	free(p);
 }
 
-static const struct qp_port_ops pair_ops = {.rx = pair_rx, .tx = pair_tx, .close = pair_close};
+static const struct qp_port_ops pair_ops = {.tx = pair_tx, .close = pair_close};
 
 static int
-open_pair(void *ctx, uint16_t port_id, uint16_t rx_queue, uint16_t tx_queue, struct qp_port **out,
-	struct qp_errmsg *msg)
+open_pair(void *ctx, const struct qp_eth_port_config *cfg, struct qp_port **out, struct qp_errmsg *msg)
 {
 	struct world *w = ctx;
 	struct pair *p = calloc(1, sizeof(*p));
 
-	(void)port_id;
 	(void)msg;
 	CHECK(p != NULL);
 	p->port = (struct qp_port) {.ops = &pair_ops, .mtu = MTU, .max_frame_bytes = 65535,
 		.wake_fd = {-1, -1, -1, -1}};
-	p->rx = rx_queue != UINT16_MAX ? &w->queue[rx_queue] : NULL;
-	p->tx = tx_queue != UINT16_MAX ? &w->tx[tx_queue] : NULL;
+	p->world = w;
+	p->tx = &w->tx[cfg->tx_queue];
 	*out = &p->port;
 	return 0;
 }
@@ -132,7 +130,7 @@ world_open(struct world *w, uint32_t queues, struct rte_mempool *rx_pool)
 	nic->nports = 1;
 	nic->nqueues = queues;
 	nic->port[0] = (struct qp_nic_port) {.name = "test", .nrx = (uint16_t)queues,
-		.ntx = (uint16_t)(queues * QP_NIC_MAX_GENS), .mtu = MTU};
+		.ntx = (uint16_t)(queues * QP_NIC_MAX_GENS), .nslots = QP_NIC_MAX_GENS, .mtu = MTU};
 	memcpy(nic->port[0].mac, our_mac, 6);
 	nic->quic_port = WORLD_QUIC;
 	nic->public_port = WORLD_API;
@@ -191,7 +189,7 @@ open_worker(struct gen *g, uint32_t i, struct rte_mempool *pool)
 	w->cfg = (struct qp_nic_port_config) {.nic = g->world->nic, .server_id = g->id, .worker = i,
 		.nworkers = g->nworkers, .handoff = (uint64_t)(uintptr_t)g->handoff,
 		.wheel = w->wheel, .now_ns = &w->now_ns, .pool = pool, .random = random64,
-		.random_ctx = &seed, .open = open_pair, .open_ctx = g->world};
+		.random_ctx = &seed, .open = open_pair, .open_ctx = g->world, .receive = pair_rx};
 	if (qp_nic_port_open(&w->cfg, &w->port, &msg) != 0) {
 		fprintf(stderr, "%s\n", msg.text);
 		abort();
