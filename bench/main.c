@@ -71,12 +71,12 @@ tick(void *ctx)
 static int
 start_eal(int own, char **argv, const struct qpb_options *o, struct qp_errmsg *msg)
 {
+	static char **words; /* EAL keeps pointers to them */
 	int n;
-	char **words = qpb_eal_words(own, argv, o, &n);
 
+	words = qpb_eal_words(own, argv, o, &n);
 	if (words == NULL)
 		return qp_fail(msg, QP_E_NOMEM, "no memory for EAL's options");
-	/* EAL keeps pointers to them. */
 	if (rte_eal_init(n, words) < 0)
 		return qp_fail(msg, QP_E_IO,
 			"EAL does not start: %s. Check huge pages, and the lines above",

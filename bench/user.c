@@ -75,6 +75,9 @@ gone(struct qpb_user *u, bool as_it_should)
 	unready(u);
 	qpb_pump_remove(w, &u->pump);
 	w->users_live--;
+	if (u->asked_last)
+		w->users_asking--;
+	u->asked_last = false;
 	u->tcp = NULL;
 	u->state = QPB_USER_NONE;
 	if (qpb_users_short(w))

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #define CONNECTING_MAX 256u /* at once, while kept connections are opened */
+#define ASKING_MAX     256u /* idle ones, at the end: whether they are there, not whether they are fast */
 #define BEGIN_MAX      64u  /* of a turn */
 #define LATE_NS        (2000ull * 1000 * 1000) /* after the end, for requests that are late */
 
@@ -175,6 +176,9 @@ finish(struct qpb_worker *w)
 			TAILQ_REMOVE(&w->users_ready, u, link);
 			u->ready = false;
 		} else if (w->b->cfg.scenario == QPB_IDLE) {
+			if (w->users_asking >= ASKING_MAX)
+				return work;
+			w->users_asking++;
 			u->asked_last = true;
 			begin(u, w->now_ns);
 		} else {

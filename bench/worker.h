@@ -77,6 +77,7 @@ struct qpb_worker {
 	struct qpb_user *user;     /* nusers of them */
 	uint32_t nusers, users_started, users_connecting;
 	uint32_t users_live;       /* have a connection */
+	uint32_t users_asking;     /* idle: of those that are asked at the end */
 	uint32_t naddrs, first_addr; /* numbers of own addresses: first_addr + k * nworkers */
 	struct qpb_user_queue users_ready;
 	uint32_t dgrams_open;      /* closed loop: asked and not answered */
