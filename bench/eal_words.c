@@ -97,7 +97,7 @@ qpb_eal_words(int own, char **argv, const struct qpb_options *o, int *n)
 		if (all)
 			words[(*n)++] = prefix;
 		if (all)
-			all = (words[(*n)++] = strdup("--in-memory")) != NULL;
+			all = (words[(*n)++] = strdup("--huge-unlink=always")) != NULL;
 	}
 	return all && add_devices(words, n, o) ? words : NULL;
 }

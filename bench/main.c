@@ -3,6 +3,7 @@
  * quicport-bench: options, EAL, then one run and its report, or a prompt. The
  * main thread sleeps while workers work.
  */
+#include <dirent.h>
 #include <limits.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
@@ -84,14 +85,27 @@ start_eal(int own, char **argv, const struct qpb_options *o, struct qp_errmsg *m
 	return 0;
 }
 
-/* In memory it leaves an empty folder; another's is not empty. */
+/*
+ * What EAL leaves of itself, if the folder is ours alone. (Without files at all,
+ * --in-memory, net_memif does not start.)
+ */
 static void
 leave_eal(void)
 {
-	char folder[PATH_MAX];
+	char folder[PATH_MAX], path[2 * PATH_MAX], own[64];
+	struct dirent *e;
+	DIR *d;
 
 	snprintf(folder, sizeof(folder), "%s", rte_eal_get_runtime_dir());
+	snprintf(own, sizeof(own), "/quicport-bench-%d", (int)getpid());
 	(void)rte_eal_cleanup();
+	if (strstr(folder, own) == NULL || (d = opendir(folder)) == NULL)
+		return;
+	while ((e = readdir(d)) != NULL) {
+		snprintf(path, sizeof(path), "%s/%s", folder, e->d_name);
+		(void)unlink(path);
+	}
+	closedir(d);
 	(void)rmdir(folder);
 }
 
