@@ -515,8 +515,8 @@ struct qp_msg_config {
 };
 
 struct qp_msg_hello {
-	uint32_t ifindex;  /* host mode: the TAP */
-	uint8_t mac[6];    /* host mode: the TAP's address */
+	uint32_t ifindex;  /* the TAP; nic mode: QP_NIC_IFINDEX of the first port */
+	uint8_t mac[6];    /* of the same */
 	uint16_t ok;       /* 0: could not start, `why` says it */
 	char why[384];
 	uint8_t takes_over; /* 1: it does what FORWARD_GRANT's listen_only and takes_from say */

@@ -33,13 +33,15 @@
 #include "common/log.h"
 #include "common/opt.h"
 #include "dataplane/attach.h"
+#include "dataplane/nic/owner_args.h"
+#include "dataplane/nic/owner_ports.h"
 #include "dataplane/prompt_gateway.h"
 #include "dataplane/prompt_service.h"
 #include "dataplane/reattach.h"
 #include "dataplane/trim.h"
 #include "dataplane/worker.h"
 
-#define MAIN_ARGS 24
+#define MAIN_ARGS (16 + QP_OWNER_PCI_ARGS)
 #define LCORES_TEXT_BYTES (QP_LCORES_TEXT_BYTES + 32u * QP_MAX_WORKERS)
 
 struct options {
@@ -48,6 +50,7 @@ struct options {
 	uint32_t workers;
 	const char *cpus;      /* one for each worker, comma-separated */
 	uint32_t mbufs;
+	struct qp_owner_ports ports; /* that the port owner has opened */
 	bool busy_poll;
 	bool stopped;          /* the workers wait for the prompt's `start` */
 	struct qp_log_config log;
@@ -90,6 +93,9 @@ parse_options(struct options *o, int argc, char **argv)
 		{.name = "mbufs", .arg = "N", .env = "", .fallback = "20480", .min = 2048,
 			.max = 16777216, .help = "packet buffers of 2 KiB for each worker",
 			.parse = qp_opt_u32, .value = &o->mbufs},
+		{.name = "port", .arg = "PCI|VDEV[,ARGS]", .env = "", .repeat = true,
+			.help = "a dedicated port that the port owner has opened",
+			.parse = qp_opt_owner_port, .value = &o->ports},
 		{.name = "busy-poll", .help = "never sleep: lowest latency, a core at 100 %",
 			.parse = qp_opt_flag, .value = &o->busy_poll},
 		{.name = "stopped", .env = "",
@@ -151,7 +157,9 @@ static int
 start_eal(struct data_plane *dp, struct qp_errmsg *msg)
 {
 	static char lcores[LCORES_TEXT_BYTES], main_lcore[16];
-	char *argv[MAIN_ARGS] = {"quicport-data-plane", "--proc-type=secondary", "--no-pci",
+	const char *pci[QP_OWNER_PCI_ARGS];
+	unsigned npci, n = 10;
+	char *argv[MAIN_ARGS] = {"quicport-data-plane", "--proc-type=secondary",
 		"--no-telemetry", "--log-level=lib.eal:error", "--file-prefix",
 		(char *)(uintptr_t)dp->opt.instance, "--lcores", lcores, "--main-lcore",
 		main_lcore};
@@ -160,7 +168,13 @@ start_eal(struct data_plane *dp, struct qp_errmsg *msg)
 	(void)sched_getaffinity(0, sizeof(dp->allowed), &dp->allowed);
 	lcores_text(dp, lcores);
 	snprintf(main_lcore, sizeof(main_lcore), "%u", dp->opt.lcore_base);
-	if (rte_eal_init(11, argv) < 0)
+	if (qp_owner_ports_check(&dp->opt.ports, pci, &npci, msg) != 0)
+		return QP_E_INVAL;
+	if (npci == 0)
+		argv[n++] = "--no-pci";
+	for (unsigned i = 0; i < npci; i++)
+		argv[n++] = (char *)(uintptr_t)pci[i];
+	if (rte_eal_init((int)n, argv) < 0)
 		return qp_fail(msg, QP_E_IO,
 			"DPDK does not start as a secondary of %s: %s: is its port owner running?",
 			dp->opt.instance, rte_strerror(rte_errno));

@@ -53,7 +53,7 @@ struct qp_port {
 	 */
 	int wake_fd[QP_CLS_NQUEUES];
 	bool strangers;
-	uint32_t ifindex;          /* host port: the TAP's index in the kernel; else 0 */
+	uint32_t ifindex;          /* host port: the TAP's index in the kernel; nic port: its first port's; else 0 */
 	struct qp_port_counters counters;
 };
 

@@ -279,7 +279,7 @@ qp_nic_port_open(const struct qp_nic_port_config *cfg, struct qp_port **out, str
 		w->cfg.open = open_eth;
 		w->cfg.receive = qp_eth_port_rx;
 	}
-	w->port = (struct qp_port) {.ops = &nic_ops, .strangers = true, .wake_fd = {-1, -1, -1, -1}};
+	w->port = (struct qp_port) {.ops = &nic_ops, .strangers = true, .ifindex = QP_NIC_IFINDEX(0), .wake_fd = {-1, -1, -1, -1}};
 	rc = open_all(w, msg);
 	if (rc != 0) {
 		destroy(w);
