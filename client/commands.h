@@ -13,6 +13,7 @@
 int qpc_command_client(int argc, char **argv);
 int qpc_command_ssh_proxy(int argc, char **argv);
 int qpc_command_status(int argc, char **argv);
+int qpc_command_prompt(int argc, char **argv);
 int qpc_command_trust(int argc, char **argv);
 int qpc_command_keygen(int argc, char **argv);
 int qpc_command_pubkey(int argc, char **argv);

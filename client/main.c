@@ -33,6 +33,7 @@ static const struct command commands[] = {
 	{"data-plane", NULL, "quicport-data-plane",
 		"run a gateway's data plane by hand (see --no-auto-dataplane)"},
 	{"admin", NULL, "quicport-admin", "look at a running gateway, and change it"},
+	{"prompt", qpc_command_prompt, NULL, "type testpmd's commands at a running gateway"},
 	{"status", qpc_command_status, NULL, "show what the running clients do"},
 	{"trust", qpc_command_trust, NULL, "show a gateway's certificate and record it"},
 	{"keygen", qpc_command_keygen, NULL, "make a private key"},

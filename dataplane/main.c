@@ -65,6 +65,7 @@ struct data_plane {
 	struct qp_trim trim;
 	struct qp_worker *worker[QP_MAX_WORKERS];
 	struct qp_orders orders;
+	struct qp_sight sight[QP_MAX_WORKERS];
 	struct qp_prompt_gateway shown;
 	struct qp_prompt_service *prompt; /* NULL: there is none */
 	atomic_bool stop;
@@ -220,6 +221,7 @@ make_workers(struct data_plane *dp, struct qp_errmsg *msg)
 			.version = a->version,
 			.offer = &dp->reattach.offer[i],
 			.orders = &dp->orders,
+			.sight = &dp->sight[i],
 			.stop = &dp->stop,
 			.nic = a->nic,
 			.handoff = a->handoff,
@@ -350,6 +352,7 @@ open_prompt(struct data_plane *dp)
 
 	snprintf(dir, sizeof(dir), QP_RUN_DIR "/%s", dp->opt.instance);
 	dp->shown = (struct qp_prompt_gateway) {.orders = &dp->orders,
+		.sight = dp->sight,
 		.shared = dp->attachment.shared,
 		.worker = dp->worker,
 		.doorbell = dp->attachment.doorbell,

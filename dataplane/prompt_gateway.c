@@ -2,14 +2,19 @@
 /* The prompt's ports, streams and lcores in a data plane. Main thread: relaxed looks at what workers count. */
 #include "dataplane/prompt_gateway.h"
 
+#include <inttypes.h>
 #include <net/if.h>
 #include <rte_lcore.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
-#include "common/file.h"
+#include "common/addr.h"
 #include "dataplane/port.h"
+
+#define ANSWER_NAPS 2000u      /* 0.2 s: the main thread shows that it lives more often */
+#define TUNNELS_MOST 10000u    /* that a worker is asked for */
 
 static uint64_t
 look(const uint64_t *word)
@@ -256,6 +261,75 @@ set_burst(void *ctx, uint32_t n, struct qp_errmsg *msg)
 	return 0;
 }
 
+/* A worker's next rows. False: it gives no answer. */
+static bool
+ask(const struct qp_prompt_gateway *g, unsigned worker, uint32_t cursor)
+{
+	const struct timespec nap = {.tv_nsec = 100000};
+	struct qp_sight *s = &g->sight[worker];
+	const uint32_t question = atomic_load_explicit(&s->asked, memory_order_relaxed) + 1;
+
+	/* A late answer to the last question may still be on its way. */
+	if (question - 1 != atomic_load_explicit(&s->answered, memory_order_acquire))
+		return false;
+	s->cursor = cursor;
+	atomic_store_explicit(&s->asked, question, memory_order_release);
+	ring_all(g);
+	for (unsigned i = 0; i < ANSWER_NAPS; i++) {
+		if (atomic_load_explicit(&s->answered, memory_order_acquire) == question)
+			return true;
+		nanosleep(&nap, NULL);
+	}
+	return false;
+}
+
+static void
+show_tunnel(struct qp_prompt_session *to, const struct qp_sight_row *r)
+{
+	char peer[QP_ADDR_TEXT_BYTES], forward[32] = "-";
+
+	if (r->local)
+		snprintf(forward, sizeof(forward), "local/%s", r->protocol == 2 ? "udp" : "tcp");
+	else if (r->port != 0)
+		snprintf(forward, sizeof(forward), "%u/%s", r->port, r->protocol == 2 ? "udp" : "tcp");
+	qp_prompt_say(to, "  %-16" PRIx64 " %-20.20s %-24s %-10s %7u %15" PRIu64 " %15" PRIu64 " %8u\n", r->id,
+		r->name, qp_addr_format(r->peer_addr, r->peer_port_be, peer), forward, r->usage.conns_now,
+		r->usage.in_bytes, r->usage.out_bytes, r->rtt_us);
+}
+
+static void
+show_tunnels_of(const struct qp_prompt_gateway *g, unsigned worker, struct qp_prompt_session *to)
+{
+	const struct qp_sight *s = &g->sight[worker];
+	uint32_t cursor = 0, shown = 0;
+
+	qp_prompt_say(to, "\nTunnels of lcore %u:\n", g->lcore_base + 1 + worker);
+	qp_prompt_say(to, "  %-16s %-20s %-24s %-10s %7s %15s %15s %8s\n", "ID", "CLIENT", "PEER", "FORWARD",
+		"CONNS", "IN-BYTES", "OUT-BYTES", "RTT-US");
+	do {
+		if (!ask(g, worker, cursor)) {
+			qp_prompt_say(to, "  the worker gives no answer now: try again\n");
+			return;
+		}
+		for (uint32_t i = 0; i < s->n; i++)
+			show_tunnel(to, &s->row[i]);
+		shown += s->n;
+		cursor = s->next;
+	} while (cursor != 0 && shown < TUNNELS_MOST);
+	if (cursor != 0)
+		qp_prompt_say(to, "  … and more: quicport admin list-tunnels has all\n");
+	qp_prompt_say(to, "  %u tunnels\n", shown);
+}
+
+static void
+show_tunnels(void *ctx, struct qp_prompt_session *to)
+{
+	const struct qp_prompt_gateway *g = ctx;
+
+	for (unsigned i = 0; i < g->nworkers; i++)
+		show_tunnels_of(g, i, to);
+}
+
 int
 qp_prompt_gateway_init(struct qp_prompt_gateway *g, struct qp_errmsg *msg)
 {
@@ -278,4 +352,5 @@ const struct qp_prompt_ops qp_prompt_gateway_ops = {
 	.fwd_engines = "tunnel",
 	.burst = burst,
 	.set_burst = set_burst,
+	.show_tunnels = show_tunnels,
 };

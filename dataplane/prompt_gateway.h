@@ -15,6 +15,7 @@
  */
 struct qp_prompt_gateway {
 	struct qp_orders *orders;
+	struct qp_sight *sight;      /* of each worker */
 	struct qp_gen_shared *shared;
 	struct qp_worker *const *worker;
 	const int *doorbell;

@@ -221,6 +221,7 @@ control(struct qp_worker *w)
 	}
 	if (n < CTL_BURST)
 		qp_ctl_follow(&w->ctl);
+	qp_sight_turn(w->cfg.sight, w->tunnels);
 	if (atomic_load_explicit(w->cfg.stop, memory_order_relaxed) ||
 		(w->draining && drained(w)))
 		leave(w);

@@ -9,6 +9,7 @@
 #include "common/error.h"
 #include "dataplane/ctl.h"
 #include "dataplane/orders.h"
+#include "dataplane/sight.h"
 
 /*
  * One worker: a poll-mode lcore that owns a port, its timers, TCP and QUIC,
@@ -31,6 +32,7 @@ struct qp_worker_config {
 	struct rte_ring *to_cp, *from_cp;
 	struct qp_ctl_offer *offer; /* how it learns of a new control plane; NULL: never */
 	const struct qp_orders *orders; /* the prompt's; outlives the worker */
+	struct qp_sight *sight;   /* likewise, for its questions */
 	const atomic_bool *stop;  /* set by the main thread, which then rings the doorbell */
 	struct qp_nic *nic;       /* dedicated ports; NULL: host mode */
 	uint64_t handoff;         /* nic mode: the generation's hand-off rings */

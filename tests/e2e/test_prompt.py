@@ -4,10 +4,14 @@ The prompt: testpmd's commands on a gateway's terminal, from a file, and across 
 reads testpmd's statistics reads ours.
 """
 
+import contextlib
+import os
 import re
+import stat
 import subprocess
+from pathlib import Path
 
-from harness import Client, Gateway, eventually, new_port
+from harness import QUICPORT, Client, Gateway, eventually, new_port
 from test_handover import hand_over
 
 LO = "127.0.0.1"
@@ -138,3 +142,68 @@ def test_a_new_generation_takes_the_terminal_and_goes_on_as_the_last_one_was(hos
     gateway.does("stop")
     gateway.type("quit")
     assert gateway.wait() == 0
+
+
+def attached(host, gateway, *words, typed=None):
+    """`quicport prompt`: what it says, and its status."""
+    done = subprocess.run(host.command(QUICPORT, "prompt", "--instance", gateway.instance, *words),
+                          input=typed, capture_output=True, text=True, timeout=20)  # fmt: skip
+    return done.stdout + done.stderr, done.returncode
+
+
+def test_prompts_of_a_gateway_that_runs(host):
+    gateway = Gateway(host, new_port())
+    outside, client = tunnel(host, gateway)
+    client.opens(host, LO, outside)
+    assert echo(host, outside)
+    folder = Path("/run/quicport") / gateway.instance
+    assert stat.S_IMODE(os.stat(folder / "prompt.sock").st_mode) == 0o600
+
+    text, status = attached(host, gateway, "show", "tunnels")
+    assert status == 0
+    assert re.search(rf"psk\s+127\.0\.0\.1:\d+\s+{outside}/tcp\s+\d+\s+5\s+5\s+\d+\n", text), text
+    text, status = attached(host, gateway, "show", "lcore", "cycles")
+    cycles = re.search(r"Busy-cycles: (\d+)\s+Idle-cycles: (\d+)", text)
+    assert status == 0 and int(cycles[1]) > 0
+    assert re.search(r"Bytes: 10\s+Cycles/byte: \d", text), text
+
+    text, status = attached(host, gateway, typed="show port stats all\nquit\n")
+    assert status == 0 and ports(text)[0]["rx"] > 5
+    assert "the gateway runs on" in text and gateway.running()
+    text, status = attached(host, gateway, typed="set burst 48\nshow config rxtx\n")
+    assert status == 0 and "packets/burst=48" in text, "the end of input leaves as well"
+    assert attached(host, gateway, "--data-plane", "zz")[1] == 2
+    assert "No such file" in attached(host, gateway, "--data-plane", "0xffff", "help")[0]
+    gateway.end()
+
+
+def test_as_many_prompts_as_there_may_be_and_who_does_not_read_goes(host):
+    gateway = Gateway(host, new_port())
+    command = host.command(QUICPORT, "prompt", "--instance", gateway.instance)
+    open_now = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(8)]
+    try:
+        for prompt in open_now:
+            assert prompt.stdout.read(len(SIGN)) == SIGN.encode()
+        text, status = attached(host, gateway, "help")
+        assert status == 1 and "as many prompts are open as there may be at once (8)" in text
+        # One asks and asks and reads nothing: the gateway's main thread is not held up by him.
+        typed = b"show port xstats all\n" * 3000
+        with contextlib.suppress(BrokenPipeError):
+            open_now[0].stdin.write(typed)
+            open_now[0].stdin.close()
+        open_now[1].communicate(b"quit\n", timeout=20)
+        text, status = attached(host, gateway, "show", "config", "cores")
+        assert status == 0 and "List of forwarding lcores:" in text
+        assert gateway.healthy()
+    finally:
+        for prompt in open_now:
+            prompt.kill()
+            prompt.wait()
+    gateway.end()
+
+
+def test_statistics_come_by_themselves(host):
+    gateway = Gateway(host, new_port(), "--stats-period", "1")
+    twice = eventually(lambda: gateway.output().count("Port statistics ===") >= 2, what="two periods")
+    assert twice and 0 in ports(gateway.output())
+    gateway.end()
