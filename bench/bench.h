@@ -93,7 +93,7 @@ enum qpb_phase {
 	X(requests_begun, "requests begun")                                                        \
 	X(requests_done, "requests whose answer came whole")                                       \
 	X(requests_lost, "requests without a whole answer")                                        \
-	X(requests_unserved, "requests whose time came, but no free user")                         \
+	X(requests_unserved, "requests, handshakes or datagrams whose time came, but nobody free")                         \
 	X(user_tx_bytes, "payload bytes that users sent")                                          \
 	X(service_rx_bytes, "payload bytes that services received")                                \
 	X(service_tx_bytes, "payload bytes that services sent")                                    \

@@ -336,21 +336,28 @@ open_tunnels(struct qpb_worker *w)
 	return work;
 }
 
+/* Of a closed loop all that are free, of an open one as many as arrive before `until_ns`. */
 static bool
-load_handshakes(struct qpb_worker *w)
+serve(struct qpb_worker *w, uint64_t until_ns)
 {
 	uint64_t at = w->now_ns;
 	bool work = false;
 
-	if (w->now_ns < w->b->load_from_ns || w->now_ns >= w->b->run_to_ns)
-		return false;
 	for (unsigned i = 0; i < BEGIN_MAX && !TAILQ_EMPTY(&w->clients_idle); i++) {
 		if (w->schedule.arrivals != QPB_CLOSED &&
-			!qpb_schedule_take(&w->schedule, w->now_ns, &at))
+			!qpb_schedule_take(&w->schedule, until_ns, &at))
 			break;
 		work = begin_next(w, at);
 	}
 	return work;
+}
+
+static bool
+load_handshakes(struct qpb_worker *w)
+{
+	if (w->phase == QPB_FINISH)
+		return qpb_backlog(w) && serve(w, w->b->run_to_ns - 1);
+	return w->now_ns >= w->b->load_from_ns && w->now_ns < w->b->run_to_ns && serve(w, w->now_ns);
 }
 
 static bool
@@ -376,6 +383,7 @@ qpb_clients_step(struct qpb_worker *w)
 	case QPB_TUNNELS:
 		return !handshakes(w) && open_tunnels(w);
 	case QPB_LOAD:
+	case QPB_FINISH:
 		return handshakes(w) && load_handshakes(w);
 	case QPB_CLOSE:
 	case QPB_QUIT:
@@ -393,7 +401,9 @@ qpb_clients_settled(const struct qpb_worker *w)
 		return handshakes(w) ||
 			(w->clients_started == w->nclients && w->clients_busy == 0);
 	case QPB_FINISH:
-		return w->clients_busy == 0;
+		return w->clients_busy == 0 &&
+			(!handshakes(w) || w->schedule.arrivals == QPB_CLOSED ||
+				qpb_schedule_peek(&w->schedule) >= w->b->run_to_ns);
 	case QPB_CLOSE:
 		for (uint32_t i = 0; i < w->nclients; i++)
 			if (w->client[i].state != QPB_CLIENT_IDLE)

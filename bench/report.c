@@ -97,7 +97,7 @@ qpb_report_text(const struct qpb *b, const struct qpb_result *r, FILE *to)
 	fprintf(to, "  payload: %.3f Gbit/s to services, %.3f Gbit/s to users\n",
 		a_second(r, f->service_rx_bytes) * 8 / 1e9, a_second(r, f->user_rx_bytes) * 8 / 1e9);
 	if (f->requests_unserved > 0)
-		fprintf(to, "  unserved: %llu requests found no free user in time\n",
+		fprintf(to, "  unserved: %llu, whose time had come, found nobody free\n",
 			(unsigned long long)f->requests_unserved);
 	text_latency(r->latency, to);
 	for (unsigned i = 0; i < b->nworkers; i++)

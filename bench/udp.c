@@ -151,17 +151,17 @@ send_closed(struct qpb_worker *w)
 }
 
 static bool
-send_open(struct qpb_worker *w)
+send_open(struct qpb_worker *w, uint64_t until_ns)
 {
 	uint64_t at;
 	bool work = false;
 
-	for (unsigned i = 0; i < BEGIN_MAX && qpb_schedule_peek(&w->schedule) <= w->now_ns; i++) {
+	for (unsigned i = 0; i < BEGIN_MAX && qpb_schedule_peek(&w->schedule) <= until_ns; i++) {
 		struct qpb_user *u = TAILQ_FIRST(&w->users_ready);
 
 		if (!send_one(u, qpb_schedule_peek(&w->schedule)))
 			break;
-		(void)qpb_schedule_take(&w->schedule, w->now_ns, &at);
+		(void)qpb_schedule_take(&w->schedule, until_ns, &at);
 		/* Each in turn; nobody waits for his answer. */
 		TAILQ_REMOVE(&w->users_ready, u, link);
 		TAILQ_INSERT_TAIL(&w->users_ready, u, link);
@@ -173,10 +173,14 @@ send_open(struct qpb_worker *w)
 bool
 qpb_udp_step(struct qpb_worker *w)
 {
-	if (w->phase != QPB_LOAD || w->nusers == 0 || w->now_ns < w->b->load_from_ns ||
-		w->now_ns >= w->b->run_to_ns)
+	if (w->nusers == 0 || w->now_ns < w->b->load_from_ns)
 		return false;
-	return closed_loop(w) ? send_closed(w) : send_open(w);
+	/* What no buffer was free for in time is sent late, as in life. */
+	if (w->phase == QPB_FINISH)
+		return qpb_backlog(w) && send_open(w, w->b->run_to_ns - 1);
+	if (w->phase != QPB_LOAD || w->now_ns >= w->b->run_to_ns)
+		return false;
+	return closed_loop(w) ? send_closed(w) : send_open(w, w->now_ns);
 }
 
 static bool

@@ -5,13 +5,11 @@
  */
 #include "bench/users.h"
 
-#include <rte_common.h>
 #include <stdlib.h>
 
 #define CONNECTING_MAX 256u /* at once, while kept connections are opened */
 #define ASKING_MAX     256u /* idle ones, at the end: whether they are there, not whether they are fast */
 #define BEGIN_MAX      64u  /* of a turn */
-#define LATE_NS        (2000ull * 1000 * 1000) /* after the end, for requests that are late */
 
 struct qp_ipaddr
 qpb_user_addr(const struct qpb_worker *w, uint32_t k)
@@ -126,35 +124,6 @@ load(struct qpb_worker *w)
 	return work;
 }
 
-/* Arrivals that found no free user to the end: they waited so long at least. */
-static void
-count_unserved(struct qpb_worker *w)
-{
-	uint64_t at;
-
-	while (qpb_schedule_take(&w->schedule, w->b->run_to_ns - 1, &at)) {
-		if (!qpb_measured(w, at))
-			continue;
-		QPB_ADD(w->total.requests_unserved, 1);
-		QPB_ADD(w->run.requests_unserved, 1);
-		qpb_hist_record(w->latency, w->now_ns - at);
-	}
-}
-
-/* True: requests whose time came before the end are still served. */
-static bool
-serve_late(struct qpb_worker *w)
-{
-	if (!scheduled(w) || qpb_schedule_peek(&w->schedule) >= w->b->run_to_ns)
-		return false;
-	if (w->now_ns >= w->b->run_to_ns + LATE_NS) {
-		count_unserved(w);
-		return false;
-	}
-	(void)serve(w, w->b->run_to_ns - 1);
-	return true;
-}
-
 /* Those with a connection close it; idle ones show before that they still work. */
 static bool
 finish(struct qpb_worker *w)
@@ -168,8 +137,10 @@ finish(struct qpb_worker *w)
 			if (w->user[i].state == QPB_USER_BUSY)
 				qpb_user_shut(&w->user[i]);
 	}
-	if (serve_late(w))
+	if (scheduled(w) && qpb_backlog(w)) {
+		(void)serve(w, w->b->run_to_ns - 1);
 		return true;
+	}
 	for (unsigned i = 0; i < BEGIN_MAX && (u = TAILQ_FIRST(&w->users_ready)) != NULL; i++) {
 		work = true;
 		if (u->state != QPB_USER_READY) {

@@ -122,6 +122,13 @@ qpb_measured(const struct qpb_worker *w, uint64_t at_ns)
 }
 
 /*
+ * After the end of an open loop's measured time. True: arrivals of that time
+ * still wait, and may be served; after two seconds they may not, and are counted
+ * with the time that they have waited.
+ */
+bool qpb_backlog(struct qpb_worker *w);
+
+/*
  * `len` bytes of pattern in a chain, `segment` bytes an mbuf at most, after `head`
  * (head_len bytes; NULL: none). NULL when there are no packet buffers for it.
  */

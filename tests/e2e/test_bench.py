@@ -117,6 +117,13 @@ def test_handshakes_open_and_close_tunnels(lab, logs):
     assert lab.gateway.metric("quicport_auth_psk_success_total") >= total["tunnels_opened"]
 
 
+def test_handshakes_in_an_open_loop_keep_their_rate(lab, logs):
+    result = lab.bench(logs, "--scenario", "handshakes", "--clients", 32, "--rate", 50, "--arrivals", "even")
+    # One a 20 ms in the measured second; what is under way at its end is finished, and counts.
+    assert whole(result)["tunnels_opened"] == result["latency_ns"]["count"] == 50
+    assert result["total"]["requests_unserved"] == 0
+
+
 def test_idle_users_are_still_there_at_the_end(lab, logs):
     total = whole(lab.bench(logs, "--scenario", "idle", "--clients", 10, "--users", 200))
     assert total["conns_opened"] == total["requests_done"] == total["conns_closed"] == 200
