@@ -87,7 +87,7 @@ struct qp_net_neigh {
 	struct rte_mbuf *held[QP_NET_HELD]; /* oldest first */
 	TAILQ_ENTRY(qp_net_neigh) link;     /* unproven: by age; proven: as they were looked at; free */
 	LIST_ENTRY(qp_net_neigh) bucket_link;
-};
+} __attribute__((aligned(64))); /* what each frame reads is in the first line */
 TAILQ_HEAD(qp_neigh_queue, qp_net_neigh);
 LIST_HEAD(qp_neigh_bucket, qp_net_neigh);
 
@@ -288,6 +288,13 @@ qp_net_take(struct qp_net *net, struct qp_bucket *b)
 		return false;
 	b->tokens--;
 	return true;
+}
+
+/* What qp_net_mtu says of a port that there is. */
+static inline uint16_t
+qp_net_link_mtu(const struct qp_net *net, unsigned port, bool v4)
+{
+	return v4 || net->ra_mtu[port] == 0 ? net->link[port].mtu : net->ra_mtu[port];
 }
 
 static inline void

@@ -30,9 +30,10 @@ qp_neigh_open(struct qp_net *net)
 	net->cfg.max_neighbours = n;
 	net->bucket_mask = buckets - 1;
 	net->bucket = calloc(buckets, sizeof(*net->bucket));
-	net->neigh = calloc(n, sizeof(*net->neigh));
+	net->neigh = aligned_alloc(64, n * sizeof(*net->neigh));
 	if (net->bucket == NULL || net->neigh == NULL)
 		return QP_E_NOMEM;
+	memset(net->neigh, 0, n * sizeof(*net->neigh));
 	for (uint32_t i = 0; i < n; i++) {
 		net->neigh[i].net = net;
 		TAILQ_INSERT_TAIL(&net->free, &net->neigh[i], link);

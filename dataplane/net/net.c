@@ -95,9 +95,7 @@ qp_net_counters(const struct qp_net *net)
 uint16_t
 qp_net_mtu(const struct qp_net *net, unsigned port, bool v4)
 {
-	if (port >= net->nports)
-		return 0;
-	return v4 || net->ra_mtu[port] == 0 ? net->link[port].mtu : net->ra_mtu[port];
+	return port < net->nports ? qp_net_link_mtu(net, port, v4) : 0;
 }
 
 /* A copy that nobody wrote to meanwhile; false: not now. */

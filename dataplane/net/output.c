@@ -56,10 +56,10 @@ destination(const struct rte_mbuf *m, struct qp_ipaddr *dest)
 static struct qp_net_dest *
 dest_slot(struct qp_net *net, const struct qp_ipaddr *a, unsigned hint)
 {
-	uint64_t h = (a->q[0] ^ net->key[0]) * UINT64_C(0x9e3779b97f4a7c15);
+	const unsigned __int128 h =
+		(unsigned __int128)(a->q[0] ^ net->key[0] ^ hint) * (a->q[1] ^ net->key[1]);
 
-	h = (h ^ h >> 32 ^ a->q[1] ^ hint) * UINT64_C(0xff51afd7ed558ccd);
-	return &net->dest[h >> 40 & (QP_NET_DESTS - 1)];
+	return &net->dest[((uint64_t)(h >> 64) ^ (uint64_t)h) & (QP_NET_DESTS - 1)];
 }
 
 /* Are the wire packets of it as long as the link takes? */
@@ -105,7 +105,7 @@ slow_output(struct qp_net *net, struct rte_mbuf *m, const struct qp_ipaddr *dest
 		qp_net_drop(m, why);
 		return;
 	}
-	if (!fits(m, qp_net_mtu(net, n->port, qp_ipaddr_is_v4(dest)))) {
+	if (!fits(m, qp_net_link_mtu(net, n->port, qp_ipaddr_is_v4(dest)))) {
 		qp_net_drop(m, &net->counters.drop_too_big);
 		return;
 	}
@@ -132,7 +132,7 @@ qp_net_output(struct qp_net *net, struct rte_mbuf *m)
 	n = &net->neigh[d->neigh];
 	if (d->routes != net->routes_id || d->id != n->id || d->hint != hint ||
 		!qp_ipaddr_equal(&d->addr, &dest) || *net->env.now_ns >= n->usable_until_ns ||
-		!fits(m, qp_net_mtu(net, n->port, qp_ipaddr_is_v4(&dest)))) {
+		!fits(m, qp_net_link_mtu(net, n->port, qp_ipaddr_is_v4(&dest)))) {
 		slow_output(net, m, &dest, hint);
 		return;
 	}
