@@ -19,9 +19,8 @@ announce_own(struct qp_net *net, const struct qp_net_own *own, unsigned second)
 	if (qp_ipaddr_is_v4(&own->addr)) {
 		if (second <= ARP_LAST && second % 2 == 0)
 			qp_arp_announce(net, own, false);
-	} else if (own->state == QP_OWN_TENTATIVE) {
-		if (second == 0)
-			qp_ndp_probe(net, own);
+	} else if (second == 0 && own->checked_ns > *net->env.now_ns) {
+		qp_ndp_probe(net, own);
 	} else if (own->state == QP_OWN_VALID && second <= NA_LAST) {
 		qp_ndp_advertise(net, own, NULL, NULL);
 	}

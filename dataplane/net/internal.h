@@ -36,6 +36,7 @@ struct qp_net_own {
 	uint8_t port;
 	uint8_t index;   /* in struct qp_nic_net's addr[], QP_NET_NO_ADDR: link-local */
 	uint8_t state;   /* enum qp_own_state */
+	uint64_t checked_ns;  /* IPv6: until then somebody may say that it is his; 0: taken over from our like */
 	uint64_t defended_ns; /* IPv4: when we last said so to somebody who claims it; 0: never */
 	uint64_t logged_ns;   /* … and when it was last in the log */
 };

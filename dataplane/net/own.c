@@ -12,6 +12,7 @@
 #include "dataplane/net/internal.h"
 
 #define DAD_NS     QP_NET_SEC_NS        /* one probe, RetransTimer (RFC 4862, 5.1; RFC 4861, 10) */
+#define CHECK_NS   (5 * QP_NET_SEC_NS)  /* slow ones are heard, and a lcore that was told to ask late */
 #define DEFEND_NS  (10 * QP_NET_SEC_NS) /* RFC 5227, 1.1 */
 #define LOG_NS     (60 * QP_NET_SEC_NS)
 
@@ -74,13 +75,16 @@ own_add(struct qp_net *net, const struct qp_net_own *before, unsigned nbefore,
 	for (unsigned i = 0; i < nbefore; i++) {
 		if (before[i].port == new->port && qp_ipaddr_equal(&before[i].addr, &new->addr)) {
 			own->state = before[i].state;
+			own->checked_ns = before[i].checked_ns;
 			own->defended_ns = before[i].defended_ns;
 			own->logged_ns = before[i].logged_ns;
 			return;
 		}
 	}
-	if (fresh && !qp_ipaddr_is_v4(&own->addr))
+	if (fresh && !qp_ipaddr_is_v4(&own->addr)) {
 		own->state = QP_OWN_TENTATIVE;
+		own->checked_ns = *net->env.now_ns + CHECK_NS;
+	}
 }
 
 /* RFC 4291, 2.5.6 and appendix A: fe80::/64 and the MAC address as an EUI-64. */
@@ -164,7 +168,7 @@ qp_net_own_conflict(struct qp_net *net, struct qp_net_own *own, const uint8_t ma
 {
 	const uint64_t now = *net->env.now_ns;
 
-	if (own->state == QP_OWN_TENTATIVE) {
+	if (own->state != QP_OWN_DUPLICATE && now < own->checked_ns) {
 		own->state = QP_OWN_DUPLICATE;
 		QP_NET_COUNT(net, duplicates);
 	}

@@ -175,6 +175,30 @@ Test(ndp, address_that_another_has_is_not_used)
 	cr_assert_eq(qp_net_counters(w->net)->duplicates, 0);
 }
 
+Test(ndp, address_that_another_has_is_given_up_a_little_later_too)
+{
+	const char *theirs = "333300000001 02005e000010 86dd 60000000 0000 3a ff 20010db8000000000000000000000002" NODES
+		"88000000 20000000 20010db8000000000000000000000002 0201 02005e000010";
+
+	nw_set_addr(w, 3, "2001:db8::2", 64, 0);
+	nw_configure(w, true);
+	nw_advance_ms(w, 2000);
+	qp_net_announce(w->net); /* late: who asks was busy */
+	cr_assert_eq(sent_of_type(135), 1);
+	nw_in_icmp6(w, 0, theirs);
+	cr_assert_eq(qp_net_counters(w->net)->duplicates, 1);
+}
+
+Test(ndp, claim_of_an_address_in_use_changes_nothing)
+{
+	const struct qp_ipaddr ours = nw_addr("2001:db8::1");
+
+	nw_in_icmp6(w, 0, TO_NODES OUR NODES "88000000 20000000 " OUR "0201 02005e000010");
+	cr_assert_eq(qp_net_counters(w->net)->conflicts, 1);
+	cr_assert_eq(qp_net_counters(w->net)->duplicates, 0);
+	cr_assert_not_null(qp_net_own_valid(w->net, &ours));
+}
+
 Test(ndp, two_that_begin_at_once_both_give_it_up)
 {
 	fresh_address();
