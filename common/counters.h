@@ -168,6 +168,7 @@
 	X(drop_arp, "ARP packets that are not well-formed or not for us")                          \
 	X(drop_icmp, "ICMP packets that are wrong, in pieces, or of no use here")                  \
 	X(drop_no_route, "packets to send that no route leads to")                                 \
+	X(drop_no_neighbour, "packets to send to a neighbour that was not entered")                \
 	X(drop_unresolved, "packets to send whose neighbour did not answer")                       \
 	X(drop_held, "packets to send beyond those that may wait for a neighbour")                 \
 	X(drop_too_big, "packets to send that are larger than their link takes")                   \

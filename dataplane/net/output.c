@@ -88,7 +88,7 @@ next_hop(struct qp_net *net, const struct qp_ipaddr *dest, unsigned hint, uint64
 	*why = &net->counters.drop_no_route;
 	if (r == NULL || unsendable(net, dest))
 		return NULL;
-	*why = &net->counters.drop_unresolved;
+	*why = &net->counters.drop_no_neighbour;
 	n = qp_neigh_get(net, r->port, qp_ipaddr_is_zero(&r->via) ? dest : &r->via, &net->solicits);
 	return n;
 }

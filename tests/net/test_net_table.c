@@ -102,7 +102,7 @@ Test(table, full_of_neighbours_at_work_refuses_newcomers)
 	nw_out(w, "192.0.2.1", "192.0.2.9", 10, 0);
 	nw_expect_none(w);
 	cr_assert_eq(qp_net_counters(w->net)->neighbours_limited, 1);
-	cr_assert_eq(qp_net_counters(w->net)->drop_unresolved, 1);
+	cr_assert_eq(qp_net_counters(w->net)->drop_no_neighbour, 1);
 	/* After a minute without a packet one gives way. */
 	nw_advance_ms(w, 61000);
 	nw_out(w, "192.0.2.1", "192.0.2.9", 10, 0);
