@@ -168,6 +168,8 @@ struct qp_nic {
 	 * of its own on each port. Receive queue q of a port is worker q % nworkers's.
 	 */
 	uint32_t nports, nqueues;
+	uint32_t rx_ops;                      /* of the pools to receive into: dataplane/nic/rx_pool.h */
+	int32_t rx_mark;
 	struct qp_nic_port port[QP_NIC_MAX_PORTS];
 	struct qp_nic_queue queue[QP_NIC_MAX_PORTS][QP_NIC_MAX_QUEUES];
 	/* Control plane. */

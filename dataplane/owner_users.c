@@ -21,6 +21,7 @@
 #include "common/genmem.h"
 #include "common/host.h"
 #include "common/log.h"
+#include "dataplane/nic/owner_ports.h"
 #include "dataplane/owner_locks.h"
 
 /* EAL starts within a fifth of a second. Who needs longer hangs, and others go on. */
@@ -217,17 +218,25 @@ reserve(struct qp_owner_user *user, struct qp_owner_told *told)
 	told->bytes = zone->len;
 }
 
+static bool
+is_alive(void *ctx, uint32_t server_id)
+{
+	return lives(ctx, server_id);
+}
+
 static void
-reclaim(const struct qp_owner_users *u, const struct qp_owner_user *user, struct qp_owner_told *told)
+reclaim(struct qp_owner_users *u, const struct qp_owner_user *user, struct qp_owner_told *told)
 {
 	uint32_t id = user->ask.server_id;
 
 	told->id[0] = id;
-	told->ok = !lives(u, id);
+	if (lives(u, id))
+		snprintf(told->why, sizeof(told->why), "the data plane lives");
+	else if (!qp_owner_ports_release(id, is_alive, u))
+		snprintf(told->why, sizeof(told->why), "a port still holds what it was given to send");
+	told->ok = told->why[0] == '\0';
 	if (told->ok != 0)
 		told->n = qp_genmem_reclaim(id);
-	else
-		snprintf(told->why, sizeof(told->why), "the data plane lives");
 }
 
 static void

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "dataplane/nic/port_link.h"
+#include "dataplane/nic/rx_pool.h"
 #include "dataplane/port.h"
 #include "dataplane/port_soft.h"
 
@@ -131,8 +132,10 @@ qp_eth_port_rx(struct qp_port *p, uint16_t rx_queue, struct rte_mbuf **frames, u
 		return 0;
 	got = rte_eth_rx_burst(e->port_id, rx_queue, frames, n);
 
-	for (uint16_t i = 0; i < got; i++)
+	for (uint16_t i = 0; i < got; i++) {
 		bytes += frames[i]->pkt_len;
+		qp_rx_give(frames[i], qp_rx_mark_own);
+	}
 	p->counters.rx_frames += got;
 	p->counters.rx_bytes += bytes;
 	p->counters.polls++;

@@ -14,13 +14,12 @@
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
-#include <rte_mbuf_pool_ops.h>
 #include <rte_memzone.h>
 
 #include "common/log.h"
 #include "dataplane/nic/port_setup.h"
+#include "dataplane/nic/rx_pool.h"
 
-#define POOL_NAME "qp_rx_%u_%u" /* port, worker */
 #define DEFAULT_MBUFS 16384u
 /* A buffer of a pool with all that belongs to it. */
 #define MBUF_BYTES (RTE_MBUF_DEFAULT_BUF_SIZE + sizeof(struct rte_mbuf) + 2 * RTE_CACHE_LINE_SIZE)
@@ -97,12 +96,8 @@ make_pool(void *ctx, uint16_t worker, int socket, uint32_t min, uint16_t data_ro
 	/* Larger ones are fewer, in the same memory; what the device holds has to be there. */
 	const uint32_t fit = (uint32_t)((uint64_t)mbufs_of(m->want) * RTE_MBUF_DEFAULT_BUF_SIZE / data_room);
 	const uint32_t n = RTE_MAX(fit, min);
-	char name[RTE_MEMPOOL_NAMESIZE];
-	struct rte_mempool *pool;
+	struct rte_mempool *pool = qp_rx_pool_new(m->port, worker, n, data_room, socket);
 
-	snprintf(name, sizeof(name), POOL_NAME, m->port, worker);
-	pool = rte_pktmbuf_pool_create_by_ops(
-		name, n, RTE_MEMPOOL_CACHE_MAX_SIZE / 2, 0, data_room, socket, "lf_stack");
 	if (pool == NULL)
 		qp_fail(msg, QP_E_NOMEM,
 			"--port %s: no hugepage memory for %u packet buffers of %u bytes (%s): "
@@ -145,6 +140,7 @@ int
 qp_owner_ports_open(const struct qp_owner_ports *want, struct qp_errmsg *msg)
 {
 	const struct rte_memzone *zone;
+	int rc;
 
 	if (want->n == 0)
 		return 0;
@@ -153,12 +149,13 @@ qp_owner_ports_open(const struct qp_owner_ports *want, struct qp_errmsg *msg)
 		return qp_fail(msg, QP_E_NOMEM, "no hugepage memory for nic mode: raise --memory");
 	nic = zone->addr;
 	memset(nic, 0, sizeof(*nic));
-	for (uint32_t i = 0; i < want->n; i++) {
-		int rc = open_port(want, i, msg);
-
-		if (rc != 0)
-			return rc;
-	}
+	rc = qp_rx_pools_begin(nic, msg);
+	for (uint32_t i = 0; rc == 0 && i < want->n; i++)
+		rc = open_port(want, i, msg);
+	if (rc != 0)
+		return rc;
+	/* Drivers have what they need; the rest is for who polls. */
+	qp_rx_pools_flush();
 	for (uint32_t i = 0; i < want->n; i++)
 		nic->port[i].link_epoch = 1;
 	nic->nports = want->n;
@@ -221,4 +218,21 @@ qp_owner_ports_turn(void)
 	looked_ms = now_ms();
 	for (uint32_t i = 0; i < nic->nports; i++)
 		look(i);
+}
+
+bool
+qp_owner_ports_release(
+	uint32_t server_id, bool (*lives)(void *ctx, uint32_t server_id), void *ctx)
+{
+	unsigned n;
+
+	if (nic == NULL)
+		return true;
+	if (!qp_owner_slots_clean(nic, server_id))
+		return false;
+	n = qp_rx_pools_reclaim(lives, ctx);
+	if (n > 0)
+		qp_log(QP_LOG_INFO, "packet buffers of a dead data plane are free again",
+			QP_LOG_U64("data_plane", server_id), QP_LOG_U64("buffers", n));
+	return true;
 }

@@ -2,6 +2,7 @@
 #ifndef QP_DATAPLANE_NIC_OWNER_PORTS_H
 #define QP_DATAPLANE_NIC_OWNER_PORTS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "common/error.h"
@@ -31,6 +32,16 @@ int qp_owner_ports_open(const struct qp_owner_ports *want, struct qp_errmsg *msg
  */
 int qp_owner_ports_wait(void);
 void qp_owner_ports_turn(void);
+
+/*
+ * A data plane is dead, and the control plane has its entry in qp_nic.gen still:
+ * its transmit queues are emptied, and then the mbufs come back that it had
+ * received into. `lives` tells of others that such mbufs are marked with. False:
+ * a device does not let go of its memory, which must not be freed.
+ */
+bool qp_owner_ports_release(uint32_t server_id, bool (*lives)(void *ctx, uint32_t server_id), void *ctx);
+/* The first part of it. */
+bool qp_owner_slots_clean(const struct qp_nic *nic, uint32_t server_id);
 
 /* Hugepage memory that they need, in bytes, before there is any. */
 uint64_t qp_owner_ports_bytes(const struct qp_owner_ports *want);

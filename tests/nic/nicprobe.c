@@ -5,6 +5,7 @@
  * answers each with a line:
  *   tx PORT QUEUE FRAMES BYTES [SEGMENTS]   "sent N"
  *   rx PORT QUEUE FRAMES MS                 "got N bytes B bad X segs S": waits so long for so many
+ *   hold PORT QUEUE FRAMES MS               the same, and never frees them
  *   link PORT                               "up" or "down"
  *   ports                                   how many there are
  * A frame's bytes are its number and a pattern that rx compares.
@@ -12,6 +13,7 @@
 #include <rte_eal.h>
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
+#include <rte_memzone.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +22,7 @@
 #include <unistd.h>
 
 #include "dataplane/nic/port_setup.h"
+#include "dataplane/nic/rx_pool.h"
 
 #define BURST 32
 
@@ -120,7 +123,7 @@ is_ours(const struct rte_mbuf *m)
 }
 
 static void
-receive_frames(uint16_t port, uint16_t queue, uint32_t frames, uint32_t ms)
+receive_frames(uint16_t port, uint16_t queue, uint32_t frames, uint32_t ms, bool hold)
 {
 	const uint64_t end = now_ms() + ms;
 	struct rte_mbuf *in[BURST];
@@ -137,7 +140,10 @@ receive_frames(uint16_t port, uint16_t queue, uint32_t frames, uint32_t ms)
 				segs += in[i]->nb_segs;
 				bad += !is_whole(in[i]);
 			}
-			rte_pktmbuf_free(in[i]);
+			if (hold)
+				qp_rx_give(in[i], qp_rx_mark_own);
+			else
+				rte_pktmbuf_free(in[i]);
 		}
 	}
 	printf("got %u bytes %llu bad %u segs %u\n", got, (unsigned long long)bytes, bad, segs);
@@ -151,7 +157,9 @@ obey(const char *line)
 	if (sscanf(line, "tx %u %u %u %u %u", &a, &b, &c, &d, &e) >= 4)
 		send_frames((uint16_t)a, (uint16_t)b, c, d, e);
 	else if (sscanf(line, "rx %u %u %u %u", &a, &b, &c, &d) == 4)
-		receive_frames((uint16_t)a, (uint16_t)b, c, d);
+		receive_frames((uint16_t)a, (uint16_t)b, c, d, false);
+	else if (sscanf(line, "hold %u %u %u %u", &a, &b, &c, &d) == 4)
+		receive_frames((uint16_t)a, (uint16_t)b, c, d, true);
 	else if (sscanf(line, "link %u", &a) == 1)
 		puts(qp_port_setup_link((uint16_t)a) != 0 ? "up" : "down");
 	else if (strcmp(line, "ports\n") == 0)
@@ -189,6 +197,19 @@ open_own(const char *devargs, unsigned workers, unsigned slots, unsigned mtu)
 	}
 }
 
+/* The port owner's pools, as a data plane has them; its server_id is its lcore's number. */
+static void
+attach(const char *lcore)
+{
+	const struct rte_memzone *zone = rte_memzone_lookup(QP_NIC_ZONE);
+	struct qp_errmsg msg = {"the port owner has no ports"};
+
+	if (zone == NULL || qp_rx_pools_attach(zone->addr, (uint32_t)atoi(lcore), &msg) != 0) {
+		fprintf(stderr, "%s\n", msg.text);
+		exit(1);
+	}
+}
+
 /* secondary INSTANCE LCORE | peer PREFIX LCORE DEVARGS WORKERS SLOTS MTU */
 int
 main(int argc, char **argv)
@@ -205,6 +226,8 @@ main(int argc, char **argv)
 	if (argc == 8)
 		open_own(argv[4], (unsigned)atoi(argv[5]), (unsigned)atoi(argv[6]),
 			(unsigned)atoi(argv[7]));
+	else
+		attach(argv[3]);
 	snprintf(name, sizeof(name), "probe_tx_%d", getpid());
 	pool = rte_pktmbuf_pool_create(name, 1023, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
 	printf("%s\n", pool != NULL ? "ready" : "no memory");
