@@ -35,6 +35,8 @@
 #include "dataplane/attach.h"
 #include "dataplane/nic/owner_args.h"
 #include "dataplane/nic/owner_ports.h"
+#include "dataplane/nic/port_link.h"
+#include "dataplane/nic/rx_pool.h"
 #include "dataplane/prompt_gateway.h"
 #include "dataplane/prompt_service.h"
 #include "dataplane/reattach.h"
@@ -63,6 +65,7 @@ struct data_plane {
 	struct qp_attachment attachment;
 	struct qp_reattach reattach;
 	struct qp_trim trim;
+	struct qp_port_links links; /* nic mode */
 	struct qp_worker *worker[QP_MAX_WORKERS];
 	struct qp_orders orders;
 	struct qp_sight sight[QP_MAX_WORKERS];
@@ -224,6 +227,7 @@ make_workers(struct data_plane *dp, struct qp_errmsg *msg)
 			.sight = &dp->sight[i],
 			.stop = &dp->stop,
 			.nic = a->nic,
+			.links = a->nic != NULL ? &dp->links : NULL,
 			.handoff = a->handoff,
 			.doorbells = a->doorbell,
 		};
@@ -310,6 +314,14 @@ watch_control_plane(struct data_plane *dp, short events)
 	}
 }
 
+static int
+patience_ms(const struct data_plane *dp, bool away)
+{
+	if (dp->attachment.nic != NULL)
+		return (int)QP_PORT_LINKS_MS;
+	return away ? QP_REATTACH_EVERY_MS : (int)QP_BEAT_MS;
+}
+
 /* Sleeps until every worker has returned; a signal asks them to. */
 static void
 wait_for_workers(struct data_plane *dp)
@@ -327,9 +339,10 @@ wait_for_workers(struct data_plane *dp)
 		__atomic_store_n(&dp->attachment.shared->main_heartbeat_ns, now_ns(), __ATOMIC_RELAXED);
 		fds[3].fd = dp->attachment.sock;
 		fds[3].revents = 0;
-		if (poll(fds, RTE_DIM(fds), away ? QP_REATTACH_EVERY_MS : (int)QP_BEAT_MS) < 0 &&
-			errno != EINTR)
+		if (poll(fds, RTE_DIM(fds), patience_ms(dp, away)) < 0 && errno != EINTR)
 			break;
+		if (dp->attachment.nic != NULL)
+			qp_port_links_turn(&dp->links);
 		if (read(dp->signals, &si, sizeof(si)) == (ssize_t)sizeof(si))
 			on_signal(dp, si.ssi_signo);
 		if (read(dp->ended, &n, sizeof(n)) == (ssize_t)sizeof(n))
@@ -411,6 +424,18 @@ leave_last_words(struct data_plane *dp)
 	qp_crash_this_thread("main");
 }
 
+/* What all workers share of dedicated ports. */
+static int
+open_dedicated(struct data_plane *dp, struct qp_errmsg *msg)
+{
+	const struct qp_attachment *a = &dp->attachment;
+
+	if (a->nic == NULL)
+		return 0;
+	qp_port_links_init(&dp->links, a->nic, dp->opt.workers);
+	return qp_rx_pools_attach(a->nic, a->server_id, msg);
+}
+
 static int
 run(struct data_plane *dp, struct qp_errmsg *msg)
 {
@@ -428,6 +453,8 @@ run(struct data_plane *dp, struct qp_errmsg *msg)
 	if (rc == 0) {
 		rc = qp_attach_share(&dp->attachment, msg);
 		leave_last_words(dp);
+		if (rc == 0)
+			rc = open_dedicated(dp, msg);
 		if (rc == 0)
 			rc = make_workers(dp, msg);
 		roam(dp);

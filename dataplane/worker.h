@@ -36,6 +36,7 @@ struct qp_worker_config {
 	const atomic_bool *stop;  /* set by the main thread, which then rings the doorbell */
 	struct qp_nic *nic;       /* dedicated ports; NULL: host mode */
 	uint64_t handoff;         /* nic mode: the generation's hand-off rings */
+	struct qp_port_links *links; /* nic mode: which ports may be used now */
 	const int *doorbells;     /* of all its workers */
 };
 

@@ -188,6 +188,7 @@ open_nic_port(struct qp_worker *w, struct qp_errmsg *msg)
 		.worker = w->cfg.index,
 		.nworkers = w->cfg.shared->nworkers,
 		.handoff = w->cfg.handoff,
+		.links = w->cfg.links,
 		.doorbell = w->cfg.busy_poll ? NULL : w->cfg.doorbells,
 		.wheel = w->wheel,
 		.now_ns = &w->now_ns,

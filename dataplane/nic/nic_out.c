@@ -4,6 +4,7 @@
  * each one's ring at once. A full ring costs frames, never time. The worker's lcore.
  */
 #include "dataplane/nic/nic_internal.h"
+#include "dataplane/nic/rx_pool.h"
 
 #include <rte_mbuf.h>
 #include <unistd.h>
@@ -59,6 +60,9 @@ flush(struct qp_nic_worker_port *w, uint32_t gen, uint32_t worker)
 	if (out->n == 0)
 		return;
 	if (w->steer.gen[gen].handoff != 0) {
+		/* Before they are in the ring: whoever of us two dies, they are not lost. */
+		for (unsigned i = 0; i < out->n; i++)
+			qp_rx_give(qp_nic_item_mbuf(out->item[i]), w->steer.gen[gen].server_id);
 		done = qp_handoff_put(ring_to(w, gen, worker), out->item, out->n);
 		wake(w, gen, worker);
 	}

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "dataplane/nic/nic_internal.h"
+#include "dataplane/nic/port_link.h"
 
 static struct qp_nic_worker_port *
 worker_port(const struct qp_port *p)
@@ -124,6 +125,8 @@ destroy(struct qp_nic_worker_port *w)
 		qp_port_close(w->tx[i].port);
 	qp_strangers_free(w->strangers);
 	qp_steer_fini(&w->steer);
+	if (w->cfg.links != NULL)
+		qp_port_link_leave(w->cfg.links, w->cfg.worker);
 	free(w);
 }
 
@@ -155,7 +158,10 @@ open_port(struct qp_nic_worker_port *w, uint32_t i, struct qp_errmsg *msg)
 		.tx_queue = qp_nic_tx_queue(port, w->slot, cfg->worker),
 		.mtu = port->mtu,
 		.tx_offloads = port->tx_offloads,
-		.pool = cfg->pool};
+		.pool = cfg->pool,
+		.links = cfg->links,
+		.port = i,
+		.worker = cfg->worker};
 
 	if (w->slot >= port->nslots)
 		return qp_fail(msg, QP_E_INVAL,
@@ -243,6 +249,8 @@ open_all(struct qp_nic_worker_port *w, struct qp_errmsg *msg)
 	if (w->slot >= QP_NIC_MAX_GENS)
 		return qp_fail(msg, QP_E_PROTO, "the control plane gave this data plane no transmit slot");
 	qp_hold_init(&w->hold, cfg->nic, cfg->server_id, cfg->worker, cfg->nworkers);
+	if (cfg->links != NULL)
+		qp_port_link_join(cfg->links, cfg->worker);
 	rc = open_ports(w, msg);
 	if (rc != 0)
 		return rc;

@@ -32,11 +32,14 @@ struct qp_nic_port_counters {
 };
 
 /* All borrowed for the port's life. */
+struct qp_port_links;
+
 struct qp_nic_port_config {
 	struct qp_nic *nic;
 	uint32_t server_id;
 	uint32_t worker, nworkers;
 	uint64_t handoff;             /* the generation's rings; qp_handoff_init was called */
+	struct qp_port_links *links;  /* the process's: which ports may be used now; NULL: all, always */
 	const int *doorbell;          /* of each of its workers: eventfds; NULL: nobody naps */
 	struct qp_wheel *wheel;
 	const uint64_t *now_ns;

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "dataplane/nic/nic_internal.h"
+#include "dataplane/nic/port_link.h"
 
 /* Rings of generations that are gone are looked into now and then: they may have left something. */
 #define GONE_EVERY 64u
@@ -255,6 +256,14 @@ poll_queues(struct qp_nic_worker_port *w, struct burst *b)
 	return total;
 }
 
+/* Also of ports that it neither polls nor sends by: it is waited for before one is mapped anew. */
+static void
+look_at_links(struct qp_nic_worker_port *w)
+{
+	for (uint32_t i = 0; w->cfg.links != NULL && i < w->cfg.nic->nports; i++)
+		(void)qp_port_link_usable(w->cfg.links, w->cfg.worker, i);
+}
+
 /* Generations, queues, addresses: what may have changed since the last turn. */
 static void
 look_around(struct qp_nic_worker_port *w)
@@ -262,6 +271,7 @@ look_around(struct qp_nic_worker_port *w)
 	bool holder, changed;
 
 	w->turn++;
+	look_at_links(w);
 	qp_steer_turn(&w->steer);
 	qp_nic_join(w);
 	if (qp_hold_turn(&w->hold))
