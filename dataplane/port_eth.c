@@ -5,6 +5,8 @@
  * Owned by one worker's lcore; it starts and stops nothing.
  */
 #include <errno.h>
+#include <rte_bus.h>
+#include <rte_dev.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
@@ -26,8 +28,44 @@ struct eth_port {
 	struct qp_soft soft;
 	/* Frames made of the last one that tx consumed, which the device had no room for. */
 	unsigned next, npending;
+	/* Of the frame at the head: attempts that sent nothing, and the device's errors at one of them. */
+	unsigned refusals;
+	uint64_t errors;
 	struct rte_mbuf *pending[QP_SOFT_PIECES];
 };
+
+#define REFUSALS 64u
+
+static uint64_t
+device_errors(const struct eth_port *e)
+{
+	struct rte_eth_stats stats = {0};
+
+	return rte_eth_stats_get(e->port_id, &stats) == 0 ? stats.oerrors : 0;
+}
+
+/*
+ * A queue that is full says nothing; a device that counts an error at each
+ * attempt does not want the frame, and all others would wait behind it for ever.
+ */
+static bool
+refuses(struct eth_port *e)
+{
+	e->refusals++;
+	if (e->refusals == REFUSALS)
+		e->errors = device_errors(e);
+	return e->refusals == 2 * REFUSALS && device_errors(e) - e->errors >= REFUSALS;
+}
+
+/* It says that it cuts super-segments, and does not this one (net_tap: one of full size): we do. */
+static void
+cut_here(struct eth_port *e)
+{
+	const uint64_t cuts = RTE_ETH_TX_OFFLOAD_TCP_TSO | RTE_ETH_TX_OFFLOAD_UDP_TSO;
+
+	e->soft.hw &= ~cuts;
+	e->soft.flags |= RTE_MBUF_F_TX_TCP_SEG | RTE_MBUF_F_TX_UDP_SEG;
+}
 
 static uint16_t
 send_as_they_are(struct eth_port *e, struct rte_mbuf **frames, uint16_t n)
@@ -50,6 +88,16 @@ send_as_they_are(struct eth_port *e, struct rte_mbuf **frames, uint16_t n)
 		p->counters.tx_frames += sent;
 		p->counters.tx_bytes += bytes;
 		done = (uint16_t)(done + sent);
+		if (sent > 0 || ready == 0)
+			e->refusals = 0;
+		else if (refuses(e)) {
+			if (frames[done]->ol_flags & (RTE_MBUF_F_TX_TCP_SEG | RTE_MBUF_F_TX_UDP_SEG)) {
+				cut_here(e);
+			} else {
+				rte_pktmbuf_free(frames[done++]);
+				p->counters.tx_dropped++;
+			}
+		}
 		if (sent < ready)
 			break;
 		/* tx_prepare stopped at a frame that this device can never send. */
@@ -174,6 +222,14 @@ static const struct qp_port_ops eth_ops = {
 		RTE_ETH_TX_OFFLOAD_UDP_TSO | RTE_ETH_TX_OFFLOAD_MULTI_SEGS |                       \
 		RTE_ETH_TX_OFFLOAD_VLAN_INSERT)
 
+/* Its offloads are some program's, and not proven by millions of machines. */
+static bool
+is_virtual(const struct rte_eth_dev_info *info)
+{
+	return info->device != NULL &&
+	       strcmp(rte_bus_name(rte_dev_bus(info->device)), "vdev") == 0;
+}
+
 int
 qp_eth_port_open(const struct qp_eth_port_config *cfg, struct qp_port **out, struct qp_errmsg *msg)
 {
@@ -206,6 +262,7 @@ qp_eth_port_open(const struct qp_eth_port_config *cfg, struct qp_port **out, str
 		.worker = cfg->worker,
 	};
 	qp_soft_init(&e->soft, cfg->tx_offloads, info.tx_desc_lim.nb_seg_max, cfg->pool);
+	e->soft.even_only = is_virtual(&info);
 	memcpy(e->port.mac, mac.addr_bytes, sizeof(e->port.mac));
 	*out = &e->port;
 	return 0;

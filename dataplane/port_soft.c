@@ -295,12 +295,14 @@ cut(struct qp_soft *s, struct rte_mbuf *m, struct rte_mbuf *out[QP_SOFT_PIECES])
 unsigned
 qp_soft_frames(struct qp_soft *s, struct rte_mbuf *m, struct rte_mbuf *out[QP_SOFT_PIECES])
 {
+	const bool odd = s->even_only && qp_soft_is_odd(m);
+
 	/* Some devices take a super-segment, but not in so many mbufs. */
 	if ((m->ol_flags & FLAGS_SEG) != 0 &&
-		((m->ol_flags & s->flags & FLAGS_SEG) != 0 || m->nb_segs > s->max_segs))
+		((m->ol_flags & s->flags & FLAGS_SEG) != 0 || m->nb_segs > s->max_segs || odd))
 		return cut(s, m, out);
 	/* A header that others see, too, is not ours to write into. */
-	if (m->nb_segs > s->max_segs || rte_mbuf_refcnt_read(m) > 1 || !RTE_MBUF_DIRECT(m))
+	if (odd || m->nb_segs > s->max_segs || rte_mbuf_refcnt_read(m) > 1 || !RTE_MBUF_DIRECT(m))
 		m = gather(s, m);
 	if (m == NULL || !finish(s, m))
 		return 0;

@@ -19,6 +19,11 @@ struct qp_soft {
 	uint64_t hw;              /* RTE_ETH_TX_OFFLOAD_* that the device does */
 	uint64_t flags;           /* RTE_MBUF_F_TX_* that it does not: qp_soft_init */
 	uint16_t max_segs;        /* of a frame's chain; 1: it takes no chains */
+	/*
+	 * Its sums are right only if each mbuf of a chain but the last has an even
+	 * number of bytes: of net_tap, which sums mbuf by mbuf. Set by the caller.
+	 */
+	bool even_only;
 	struct rte_mempool *pool; /* for pieces and copies; NULL: what needs them is dropped */
 	uint64_t cut;             /* super-segments that were cut here */
 	uint64_t no_mbuf;         /* frames dropped for want of an mbuf */
@@ -28,12 +33,24 @@ struct qp_soft {
 /* `nb_seg_max`: as struct rte_eth_desc_lim has it, 0: no limit. */
 void qp_soft_init(struct qp_soft *s, uint64_t hw, uint16_t nb_seg_max, struct rte_mempool *pool);
 
+/* Of a chain, also as the device would cut it. */
+static inline bool
+qp_soft_is_odd(const struct rte_mbuf *m)
+{
+	for (const struct rte_mbuf *seg = m; seg->next != NULL; seg = seg->next)
+		if (seg->data_len % 2 != 0)
+			return true;
+	return (m->ol_flags & (RTE_MBUF_F_TX_TCP_SEG | RTE_MBUF_F_TX_UDP_SEG)) != 0 &&
+	       m->tso_segsz % 2 != 0;
+}
+
 static inline bool
 qp_soft_needed(const struct qp_soft *s, const struct rte_mbuf *m)
 {
 	const uint64_t l4 = m->ol_flags & RTE_MBUF_F_TX_L4_MASK;
 
-	if ((m->ol_flags & s->flags) != 0 || m->nb_segs > s->max_segs)
+	if ((m->ol_flags & s->flags) != 0 || m->nb_segs > s->max_segs ||
+		(s->even_only && qp_soft_is_odd(m)))
 		return true;
 	if (l4 == RTE_MBUF_F_TX_TCP_CKSUM)
 		return (s->hw & RTE_ETH_TX_OFFLOAD_TCP_CKSUM) == 0;

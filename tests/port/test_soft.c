@@ -257,3 +257,35 @@ Test(soft, super_segment_that_makes_no_sense_is_counted)
 	cr_expect_eq(s.bad, 2);
 	cr_expect_eq(rte_mempool_avail_count(pool), 255);
 }
+
+/* net_tap sums mbuf by mbuf, so that a chain with an odd piece gets a wrong checksum there. */
+Test(soft, chain_with_an_odd_mbuf_is_gathered_for_a_device_that_sums_pieces)
+{
+	const struct made odd = {.payload = 900, .each = 301}, even = {.payload = 900, .each = 300};
+	const struct made cut = {.payload = 4000, .each = 500, .super = true, .mss = 1001};
+	const uint64_t hw = RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_CKSUM |
+			    RTE_ETH_TX_OFFLOAD_TCP_TSO | RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
+	struct rte_mempool *pool = responder_eal(255);
+	struct rte_mbuf *out[QP_SOFT_PIECES], *m;
+	struct qp_soft s;
+
+	qp_soft_init(&s, hw, 0, pool);
+	m = make(&odd, pool);
+	cr_expect_not(qp_soft_needed(&s, m), "a device is trusted");
+	s.even_only = true;
+	cr_assert(qp_soft_needed(&s, m));
+	cr_assert_eq(qp_soft_frames(&s, m, out), 1u);
+	cr_expect_eq(out[0]->nb_segs, 1);
+	cr_expect_neq(out[0]->ol_flags & RTE_MBUF_F_TX_TCP_CKSUM, 0, "of one piece it is right");
+	rte_pktmbuf_free(out[0]);
+	m = make(&even, pool);
+	cr_expect_not(qp_soft_needed(&s, m));
+	rte_pktmbuf_free(m);
+	m = make(&cut, pool);
+	cr_assert(qp_soft_needed(&s, m));
+	cr_assert_eq(qp_soft_frames(&s, m, out), 4u);
+	for (unsigned i = 0; i < 4; i++)
+		cr_expect_eq(out[i]->nb_segs, 1);
+	rte_pktmbuf_free_bulk(out, 4);
+	cr_expect_eq(rte_mempool_avail_count(pool), 255u);
+}
