@@ -67,6 +67,7 @@ struct qpb_config {
 	uint32_t stream_window, conn_window; /* bytes */
 	uint32_t tcp_buffer;       /* bytes each way of a connection */
 	uint32_t mbufs;            /* of each worker */
+	uint32_t queues;           /* pairs of each port, as far as it has them; at least one a worker */
 	uint16_t mtu;              /* of the ports */
 };
 

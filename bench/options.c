@@ -3,6 +3,7 @@
 #include "bench/options.h"
 
 #include <arpa/inet.h>
+#include <rte_common.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,6 +59,10 @@ parse_privkey(const struct qp_opt *opt, const char *text, struct qp_errmsg *msg)
 		.parse = qp_opt_strings, .value = &(o)->vias},                                     \
 	{.name = "mtu", .arg = "BYTES", .env = "", .fallback = "1500", .min = 1280, .max = 9216,   \
 		.help = "of the ports", .parse = qp_opt_u32, .value = &(o)->mtu},                  \
+	{.name = "queues", .arg = "N", .env = "", .fallback = "0", .max = QP_NIC_MAX_QUEUES,        \
+		.help = "queue pairs of a port without RSS; net_memif: as many as the other end "  \
+			"has, or frames are doubled (default: 4 a worker, as a gateway)",          \
+		.parse = qp_opt_u32, .value = &(o)->queues},                                       \
 	{.name = "lcores", .arg = "LIST", .env = "",                                               \
 		.help = "CPUs: the first one's thread sleeps, each of the others is a worker "     \
 			"(default: the first and the last allowed one)",                           \
@@ -406,6 +411,7 @@ qpb_options_resolve(struct qpb_options *o, struct qpb *b, struct qp_errmsg *msg)
 	c->mtu = (uint16_t)o->mtu;
 	c->first_port = (uint16_t)o->first_port;
 	c->verify = !o->no_verify;
+	c->queues = o->queues != 0 ? o->queues : RTE_MIN(b->nworkers * QP_NIC_MAX_GENS, QP_NIC_MAX_QUEUES);
 	c->tcp_buffer = o->tcp_kib * 1024;
 	c->stream_window = o->stream_kib * 1024;
 	c->conn_window = o->conn_kib * 1024;

@@ -22,7 +22,7 @@ struct qpb_options {
 	bool target_given, outside_given, no_verify;
 	struct qp_secret *psk, *privkey;
 	const char *psk_file, *privkey_file, *server_pubkey, *server_pubkey_file;
-	uint32_t mtu, first_port, tcp_kib, stream_kib, conn_kib;
+	uint32_t mtu, queues, first_port, tcp_kib, stream_kib, conn_kib;
 };
 
 /* Fills `o` and the plain numbers of `cfg`. Exits after --help (0) and after a mistake (2). */

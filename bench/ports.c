@@ -72,7 +72,7 @@ open_port(struct qpb *b, struct qpb_port *p, const char *devargs, struct qp_errm
 	const struct qp_port_want want = {
 		.devargs = devargs,
 		.workers = (uint16_t)b->nworkers,
-		.slots = 1,
+		.slots = (uint16_t)((b->cfg.queues + b->nworkers - 1) / b->nworkers),
 		.mtu = b->cfg.mtu,
 		.pool = receive_pool,
 		.ctx = b,

@@ -205,6 +205,7 @@ judge(struct conductor *k, bool finished)
 	lost(r, t->requests_lost, "requests lost");
 	if (cfg->scenario == QPB_UDP) {
 		lost(r, missing(t->dgrams_sent, datagrams_arrived(cfg, t)), "datagrams lost");
+		lost(r, missing(datagrams_arrived(cfg, t), t->dgrams_sent), "datagrams doubled");
 	} else {
 		lost(r, missing(t->user_tx_bytes, t->service_rx_bytes), "bytes lost on the way to services");
 		lost(r, missing(t->service_tx_bytes, t->user_rx_bytes), "bytes lost on the way to users");
