@@ -61,11 +61,12 @@ pair_rx(struct qp_port *p, uint16_t rx_queue, struct rte_mbuf **frames, uint16_t
 	struct queue *q = &((struct pair *)p)->world->queue[rx_queue];
 	uint16_t got = 0;
 
-	if (atomic_fetch_add(&q->pollers, 1) != 0)
+	if (atomic_fetch_add_explicit(&q->pollers, 1, memory_order_relaxed) != 0)
 		atomic_fetch_add(&q->two_pollers, 1);
+	q->polls++;
 	while (got < n && (frames[got] = pop(&q->in)) != NULL)
 		got++;
-	atomic_fetch_sub(&q->pollers, 1);
+	atomic_fetch_sub_explicit(&q->pollers, 1, memory_order_relaxed);
 	return got;
 }
 

@@ -40,6 +40,7 @@ struct queue {
 	struct fifo in, out;
 	atomic_uint pollers;     /* workers that poll it just now */
 	atomic_uint two_pollers; /* how often there were two */
+	uint64_t polls;          /* as a driver's own state: only the hand-over orders two pollers */
 };
 
 struct worker {
