@@ -152,6 +152,26 @@ def test_outside_users_come_from_many_addresses(lab, logs):
     assert len(sources) == 50
 
 
+@pytest.mark.parametrize("scenario", [("bulk", "--direction", "both"), ("udp", "--rate", 500), ("connections",)])
+def test_dedicated_port_to_dedicated_port(hosts, logs, scenario):
+    """No kernel between the two: a memif, and each end's own ARP."""
+    host = hosts("gateway")
+    socket = logs / "memif.sock"
+    memif = f"net_memif0,socket={socket},socket-abstract=no,role"
+    gateway = Gateway(host, 39000, "--port", f"{memif}=server", "--ip", "10.0.0.1/24", "--route",
+                      "10.1.0.0/16=10.0.0.2", data_plane="10.0.0.1:39000")  # fmt: skip
+    eventually(socket.exists, what="the gateway's memif is there")
+    words = [BENCH, "--port", f"{memif}=client", "--ip", "10.0.0.2/24", "--net", "10.1.0.0/16", "--target",
+             "10.0.0.1:39000", "--psk", "secret", "--clients", 2, "--users", 5, "--seconds", 1, "--warmup", 0,
+             "--yield", "--mbufs", 8192, "--json", logs / "out.json", "--scenario", *scenario]  # fmt: skip
+    done = subprocess.run([str(word) for word in words], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, f"{done.stdout}{done.stderr[-3000:]}"
+    total = whole(json.loads((logs / "out.json").read_text()))
+    # The unreliable way shows what TCP and QUIC hide: nothing came twice.
+    assert total["dgrams_sent"] == total["dgrams_arrived"] == total["dgrams_back"]
+    assert gateway.metric("quicport_tunnels_total") == 2
+
+
 def test_x25519_and_ipv6(hosts, logs):
     lab = Lab(hosts, "--privkey", KEY, "--client-pubkeys", KEY_PUBLIC, auth=(), data_plane="[::]:39000")
     result = lab.bench(
