@@ -40,13 +40,18 @@ def seal(cpu, packet=1452, milliseconds=300):
     return json.loads(done.stdout)
 
 
-def sum_cycles(lcores):
-    """Of all lcores: busy nanoseconds, share of time that was busy, packets, bytes."""
+def sum_cycles(lcores, cpu_ns):
+    """
+    Of all lcores: busy nanoseconds, share of time that was busy, share that others had of their
+    CPUs, packets, bytes. What others had counts in the cycles, and is taken off again.
+    """
     if not lcores:
         raise Failed("the prompt shows no lcores")
     hz = lcores[0]["hz"]
     busy, idle = (sum(lcore[what] for lcore in lcores) for what in ("busy", "idle"))
-    return {"busy_ns": busy * 1e9 / hz, "busy": busy / max(1, busy + idle),
+    stolen = max(0, 1 - cpu_ns / max(1, (busy + idle) * 1e9 / hz))
+    return {"busy_ns": busy * 1e9 / hz * (1 - stolen), "busy": busy / max(1, busy + idle),
+            "stolen": stolen,
             "packets": sum(lcore["packets"] for lcore in lcores),
             "bytes": sum(lcore["bytes"] for lcore in lcores)}  # fmt: skip
 
@@ -65,7 +70,7 @@ class Testbed:
         self.namespace = f"qpbench-{os.getpid()}"
         self.folder = Path(tempfile.mkdtemp(prefix="qpbench-"))
         self.processes = []
-        self.runs = 0
+        self.runs = self.starts = 0
 
     def __enter__(self):
         self.run("ip", "netns", "add", self.namespace)
@@ -96,14 +101,16 @@ class Testbed:
     def words(self, lcores, more):
         return [program("quicport"), "control-plane", "--control-plane-addr", f"127.0.0.1:{PORT}",
                 "--data-plane-addr", f"{GATEWAY}:{PORT}", "--no-public-api", "--psk", PSK,
-                "--port", f"net_memif0,role=server,socket={self.folder}/memif.sock,socket-abstract=no",
+                "--port", f"net_memif0,role=server,socket={self.folder}/memif-{self.starts}.sock,socket-abstract=no",
                 "--ip", f"{GATEWAY}/24", "--route", f"{NET}={BENCH}", "--lcores", listed(lcores),
                 "--busy-poll", *more]  # fmt: skip
 
     def start(self, *more, lcores=None):
         """The gateway, until it serves."""
+        self.lcores, self.more, self.used = lcores, more, False
         lcores = self.args.gateway_cpus if lcores is None else lcores
-        self.log = self.folder / f"gateway-{len(self.processes)}.log"
+        self.starts += 1
+        self.log = self.folder / f"gateway-{self.starts}.log"
         with open(self.log, "wb") as out:
             gateway = subprocess.Popen(self.inside(*self.words(lcores, more)), stdin=subprocess.DEVNULL,
                                        stdout=out, stderr=out, env=self.environment())  # fmt: skip
@@ -144,7 +151,7 @@ class Testbed:
 
     def bench_words(self, scenario, more, out):
         words = [program("quicport-bench"), "--port",
-                 f"net_memif0,role=client,socket={self.folder}/memif.sock,socket-abstract=no",
+                 f"net_memif0,role=client,socket={self.folder}/memif-{self.starts}.sock,socket-abstract=no",
                  "--ip", f"{BENCH}/24", "--net", NET, "--target", f"{GATEWAY}:{PORT}", "--psk", PSK,
                  "--scenario", scenario, "--seconds", self.args.seconds,
                  "--lcores", listed([self.args.gateway_cpus[0], *self.args.bench_cpus]),
@@ -154,6 +161,7 @@ class Testbed:
     def begin_bench(self, scenario, *more):
         """Starts the load generator; give what it returns to end_bench."""
         self.runs += 1
+        self.used = True
         out = self.folder / f"bench-{self.runs}.json"
         log = open(self.folder / f"bench-{self.runs}.log", "wb")  # noqa: SIM115
         bench = subprocess.Popen(self.inside(*self.bench_words(scenario, more, out)),
@@ -182,17 +190,35 @@ class Testbed:
         """A whole run; its JSON."""
         return self.end_bench(self.begin_bench(scenario, *more), scenario, may_lose)
 
+    def renew(self):
+        """
+        Another gateway, unless no load has been at this one: rounds do not build on each other,
+        and a memif's other end comes once.
+        """
+        if self.used:
+            self.stop()
+            self.start(*self.more, lcores=self.lcores)
+
     def measured(self, scenario, *more, may_lose=False):
         """The same, and what the gateway's lcores did meanwhile."""
+        self.renew()
         prompt = self.prompt()
+        before = self.worker_ns()
         prompt.ask("clear fwd stats all")
         got = self.bench(scenario, *more, may_lose=may_lose)
-        cycles = prompt.cycles()
+        cycles, after = prompt.cycles(), self.worker_ns()
         prompt.close()
-        return got, sum_cycles(cycles)
+        return got, sum_cycles(cycles, after - before)
+
+    def worker_ns(self):
+        """CPU time of the ACTIVE data plane's workers."""
+        tasks = Path(f"/proc/{self.data_planes()[-1]}/task").glob("*")
+        return sum(int(read(task / "schedstat", "0").split()[0]) for task in tasks
+                   if "worker" in read(task / "comm"))  # fmt: skip
 
     def crypto(self, packet=1452):
         """The floor, on the gateway's CPU while its workers stand still."""
+        self.renew()
         prompt = self.prompt()
         prompt.ask("stop")
         try:
