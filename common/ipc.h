@@ -453,6 +453,7 @@ enum qp_msg_type {
 	QP_MSG_BUDGET,          /* c2d: to the first worker, for its whole process; after a CONFIG (none: no limit), and when it changes */
 	QP_MSG_RETIRE,          /* c2d: to each worker that drains: its tunnels are to leave, in good order */
 	QP_MSG_FORWARD_LISTENS, /* d2c: FORWARD_GRANT said listen_only, and so it is; to nobody who did not say that */
+	QP_MSG_FAREWELLS,       /* c2d, nic mode: stateless resets to clients of a dead data plane, to be sent in its name */
 	/* New types are appended here. */
 #if QP_IPC_AHEAD > 0
 	QP_MSG_AHEAD,           /* both, behind CONFIG and HELLO */
@@ -610,6 +611,23 @@ struct qp_msg_budget {
 struct qp_msg_retire {
 	uint32_t idle_ms;     /* a tunnel whose connections carry nothing for so long may go */
 	uint32_t grace_ms;    /* and after so long any */
+};
+
+/* One of a dead data plane's clients (struct qp_farewell_entry), and the way to it. */
+struct qp_msg_farewell {
+	uint8_t peer_addr[16];
+	uint8_t local_addr[16];
+	uint8_t token[16];
+	uint32_t ifindex;
+	uint16_t peer_port_be;
+	uint16_t mtu;
+};
+
+#define QP_MSG_FAREWELLS_MAX 8u
+
+struct qp_msg_farewells {
+	uint32_t n;
+	struct qp_msg_farewell to[QP_MSG_FAREWELLS_MAX];
 };
 
 /* What a tunnel has carried; payload bytes. */
@@ -823,6 +841,7 @@ struct qp_msg {
 		struct qp_msg_log_levels log_levels;
 		struct qp_msg_budget budget;
 		struct qp_msg_retire retire;
+		struct qp_msg_farewells farewells;
 		struct qp_msg_conn_rows conn_rows;
 		struct qp_msg_tunnel_rows tunnel_rows;
 		struct qp_msg_tunnel_state tunnel_state;
@@ -832,6 +851,7 @@ struct qp_msg {
 
 _Static_assert(sizeof(struct qp_msg_conn_rows) <= QP_MSG_BYTES - 16, "rows fit");
 _Static_assert(sizeof(struct qp_msg_tunnel_rows) <= QP_MSG_BYTES - 16, "rows fit");
+_Static_assert(sizeof(struct qp_msg_farewells) <= QP_MSG_BYTES - 16, "farewells fit");
 _Static_assert(sizeof(struct qp_msg_tunnel_closed) <= QP_MSG_BYTES - 16, "an end fits");
 _Static_assert(sizeof(struct qp_msg_client_sources) <= QP_MSG_BYTES - 16, "networks fit");
 _Static_assert(sizeof(struct qp_msg) == QP_MSG_BYTES, "a ring element has a fixed size");

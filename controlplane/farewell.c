@@ -102,16 +102,38 @@ forget(struct qp_goodbyes *g)
 	g->n = g->next = g->cap = 0;
 }
 
+/* False: there is no way out. */
+static bool
+send_by_socket(struct qp_goodbyes *g)
+{
+	const int fd = g->cfg.socket(g->cfg.ctx);
+
+	for (unsigned i = 0; fd >= 0 && i < BATCH && g->next < g->n; i++)
+		g->sent += send_one(fd, &g->entry[g->next++]);
+	return fd >= 0;
+}
+
+static bool
+hand_out(struct qp_goodbyes *g)
+{
+	const unsigned left = g->n - g->next;
+	const int took = g->cfg.send(g->cfg.ctx, &g->entry[g->next], left < BATCH ? left : BATCH);
+
+	if (took > 0) {
+		g->next += (unsigned)took;
+		g->sent += (unsigned)took;
+	}
+	return took >= 0;
+}
+
 /* What cannot be sent is only late: that client finds out by itself. */
 static void
 on_time(void *ctx)
 {
 	struct qp_goodbyes *g = ctx;
-	const int fd = g->cfg.socket(g->cfg.ctx);
+	const bool goes = g->cfg.send != NULL ? hand_out(g) : send_by_socket(g);
 
-	for (unsigned i = 0; fd >= 0 && i < BATCH && g->next < g->n; i++)
-		g->sent += send_one(fd, &g->entry[g->next++]);
-	if (fd < 0 || g->next == g->n)
+	if (!goes || g->next == g->n)
 		forget(g);
 	else
 		qp_loop_timer_set(g->cfg.loop, &g->timer, EVERY_MS);

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "common/farewell.h"
 #include "controlplane/loop.h"
 
 /*
@@ -19,6 +20,11 @@ struct qp_goodbyes_config {
 	struct qp_loop *loop;
 	/* A UDP socket that is bound to the QUIC port, borrowed; -1: there is none. */
 	int (*socket)(void *ctx);
+	/*
+	 * NULL, or in its place: takes so many of `n` as can be sent now, and says how
+	 * many it took; what has no way out counts as taken. -1: nobody is there to send.
+	 */
+	int (*send)(void *ctx, const struct qp_farewell_entry *e, unsigned n);
 	/* A memzone of a dead generation; NULL: there is none. */
 	const void *(*zone)(const char *name, size_t *len);
 	void *ctx;

@@ -19,8 +19,11 @@ quic_socket(void *ctx)
 struct qp_goodbyes *
 qp_gateway_goodbyes(struct qp_gateway *g)
 {
-	return qp_goodbyes_new(&(struct qp_goodbyes_config) {
-		.loop = g->loop, .socket = quic_socket, .zone = qp_memory_zone, .ctx = g});
+	return qp_goodbyes_new(&(struct qp_goodbyes_config) {.loop = g->loop,
+		.socket = quic_socket,
+		.send = qp_nic_mode(&g->o->nic) ? qp_gateway_send_farewells : NULL,
+		.zone = qp_memory_zone,
+		.ctx = g});
 }
 
 void

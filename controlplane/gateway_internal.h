@@ -222,6 +222,8 @@ void qp_gateway_free_memory(void *ctx, uint32_t server_id);
 void qp_gateway_nic_begin(struct qp_gateway *g);
 /* Data planes were taken over: who stands in the ports' tables and has died meanwhile is forgotten. */
 void qp_gateway_nic_adopted(struct qp_gateway *g);
+/* struct qp_goodbyes_config's: no socket of the host's reaches the clients, but a worker does. */
+int qp_gateway_send_farewells(void *ctx, const struct qp_farewell_entry *e, unsigned n);
 /* Before the loop goes. */
 void qp_gateway_close_graves(struct qp_gateway *g);
 /* Whether this process may run on the CPUs that --lcores names. */

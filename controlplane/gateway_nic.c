@@ -171,6 +171,47 @@ qp_gateway_nic_adopted(struct qp_gateway *g)
 	}
 }
 
+/* False: there is no way to it. */
+static bool
+fill_farewell(struct qp_gateway *g, const struct qp_farewell_entry *e, struct qp_msg_farewell *out)
+{
+	struct qp_hostnet_route way;
+	struct in6_addr peer;
+	struct qp_errmsg msg;
+
+	memcpy(&peer, e->peer, sizeof(peer));
+	if (g->network.ops->route(g->network.net, &peer, &way, &msg) != 0)
+		return false;
+	memcpy(out->peer_addr, e->peer, sizeof(out->peer_addr));
+	memcpy(out->local_addr, e->local, sizeof(out->local_addr));
+	memcpy(out->token, e->token, sizeof(out->token));
+	out->peer_port_be = e->peer_port_be;
+	out->ifindex = way.ifindex;
+	out->mtu = (uint16_t)way.mtu;
+	return true;
+}
+
+int
+qp_gateway_send_farewells(void *ctx, const struct qp_farewell_entry *e, unsigned n)
+{
+	struct qp_gateway *g = ctx;
+	const struct qp_generation *gen = qp_supervisor_active(g->supervisor);
+	const struct qp_origin to = {.server_id = gen != NULL ? gen->server_id : 0};
+	unsigned taken = 0;
+
+	if (gen == NULL)
+		return -1;
+	while (taken < n && qp_supervisor_has_room(g->supervisor, &to)) {
+		struct qp_msg m = {.type = QP_MSG_FAREWELLS};
+
+		for (; taken < n && m.farewells.n < QP_MSG_FAREWELLS_MAX; taken++)
+			m.farewells.n += fill_farewell(g, &e[taken], &m.farewells.to[m.farewells.n]);
+		if (m.farewells.n > 0)
+			qp_supervisor_send(g->supervisor, &to, &m);
+	}
+	return (int)taken;
+}
+
 int
 qp_gateway_check_lcores(const struct qp_options *o, struct qp_errmsg *msg)
 {

@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/classifier.h"
 #include "common/heap.h"
 #include "common/log.h"
 #include "common/shared.h"
@@ -158,6 +159,20 @@ replay(struct qp_worker *w, const struct qp_msg *msg)
 }
 
 static void
+say_farewell(struct qp_worker *w, const struct qp_msg_farewell *to)
+{
+	struct qp_flow f = {.lport_be = w->quic_port_be, .rport_be = to->peer_port_be};
+	const uint8_t mac[6] = {QP_CLS_MARK_0, QP_CLS_MARK_LINK, (uint8_t)(to->ifindex >> 24),
+		(uint8_t)(to->ifindex >> 16), (uint8_t)(to->ifindex >> 8), (uint8_t)to->ifindex};
+
+	memcpy(f.remote.b, to->peer_addr, sizeof(f.remote.b));
+	memcpy(f.local.b, to->local_addr, sizeof(f.local.b));
+	memcpy(f.l2.peer_mac, mac, sizeof(f.l2.peer_mac));
+	f.l2.mtu = to->mtu;
+	qp_quic_send_farewell(w->quic, to->token, &f);
+}
+
+static void
 message(struct qp_worker *w, const struct qp_msg *msg)
 {
 	switch (msg->type) {
@@ -196,6 +211,10 @@ message(struct qp_worker *w, const struct qp_msg *msg)
 		break;
 	case QP_MSG_BUDGET:
 		qp_heap_set_budget(msg->budget.heap_bytes);
+		break;
+	case QP_MSG_FAREWELLS:
+		for (uint32_t i = 0; w->quic != NULL && i < msg->farewells.n && i < QP_MSG_FAREWELLS_MAX; i++)
+			say_farewell(w, &msg->farewells.to[i]);
 		break;
 	case QP_MSG_DRAIN:
 		drain(w);

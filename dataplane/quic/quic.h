@@ -111,6 +111,8 @@ void qp_quic_free(struct qp_quic *q);
 
 /* A received datagram (or super-segment of datagrams) that qp_ip_parse accepted. Consumes `m`. */
 void qp_quic_input(struct qp_quic *q, struct rte_mbuf *m, const struct qp_packet *pkt);
+/* A stateless reset in the name of a data plane that is dead, to its client. */
+void qp_quic_send_farewell(struct qp_quic *q, const uint8_t token[16], const struct qp_flow *flow);
 /*
  * Once a worker loop, after all input: writes the packets that connections owe.
  * True when some connection still has packets to send at once (its turn was

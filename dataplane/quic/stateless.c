@@ -163,6 +163,22 @@ qp_quic_send_stateless_reset(struct qp_quic *q, const ngtcp2_version_cid *vc, si
 		flow, &q->env.counters->quic_stateless_resets);
 }
 
+/* As the control plane sends it in host mode: no limit but its own pace. */
+void
+qp_quic_send_farewell(struct qp_quic *q, const uint8_t token[16], const struct qp_flow *flow)
+{
+	uint8_t noise[NGTCP2_MIN_STATELESS_RESET_RANDLEN * 5];
+	struct rte_mbuf *m = qp_quic_mbuf(q);
+
+	if (m == NULL)
+		return;
+	randombytes_buf(noise, sizeof(noise));
+	send_made(q, m,
+		ngtcp2_pkt_write_stateless_reset(rte_pktmbuf_mtod(m, uint8_t *),
+			rte_pktmbuf_tailroom(m), token, noise, sizeof(noise)),
+		flow, &q->env.counters->quic_stateless_resets);
+}
+
 void
 qp_quic_send_refusal(struct qp_quic *q, const ngtcp2_pkt_hd *hd, const struct qp_flow *flow,
 	uint64_t code)

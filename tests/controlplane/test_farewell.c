@@ -179,3 +179,47 @@ Test(farewell, without_a_socket_nothing_is_sent_and_nothing_kept)
 	qp_goodbyes_send(goodbyes);
 	cr_expect_eq(qp_goodbyes_sent(goodbyes), 0);
 }
+
+static int takes;          /* so many in a call */
+static unsigned offered, taken;
+static uint8_t last_token;
+
+static int
+take(void *ctx, const struct qp_farewell_entry *e, unsigned n)
+{
+	const int now = takes < (int)n ? takes : (int)n;
+
+	(void)ctx;
+	offered++;
+	if (now > 0) {
+		taken += (unsigned)now;
+		last_token = e[now - 1].token[0];
+	}
+	return now;
+}
+
+Test(farewell, worker_that_sends_in_our_place_gets_each_once_and_at_its_pace)
+{
+	struct qp_goodbyes *g = qp_goodbyes_new(&(struct qp_goodbyes_config) {
+		.loop = loop, .socket = quic_socket, .send = take, .zone = zone});
+
+	cr_assert_not_null(g);
+	for (unsigned i = 0; i < ENTRIES; i++)
+		put(i, (uint8_t)i);
+	cr_assert_eq(qp_goodbyes_collect(g, 300), ENTRIES);
+	takes = 0; /* its ring is full */
+	qp_goodbyes_send(g);
+	cr_expect(qp_goodbyes_busy(g), "tried again");
+	takes = 7;
+	while (qp_goodbyes_busy(g))
+		qp_loop_turn(loop, 20);
+	cr_expect_eq(taken, ENTRIES);
+	cr_expect_eq(last_token, (uint8_t)(ENTRIES - 1));
+	cr_expect_eq(qp_goodbyes_sent(g), ENTRIES);
+	cr_assert_eq(qp_goodbyes_collect(g, 300), ENTRIES);
+	takes = -1; /* nobody serves */
+	qp_goodbyes_send(g);
+	cr_expect_not(qp_goodbyes_busy(g));
+	cr_expect_eq(qp_goodbyes_sent(g), ENTRIES);
+	qp_goodbyes_free(g);
+}
