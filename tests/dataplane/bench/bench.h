@@ -36,7 +36,8 @@ struct rte_mempool;
 	} while (0)
 
 struct bench_config {
-	unsigned cpu;     /* where both threads run */
+	unsigned cpu;     /* of the worker */
+	unsigned peers_cpu; /* of the rest of the world */
 	bool huge;        /* memory from huge pages */
 	bool super;       /* the port has checksums and segmentation, both ways; else packets of 1,500 bytes */
 	bool audit;       /* the control plane is told of each connection */

@@ -55,6 +55,7 @@ static struct {
 	struct qp_worker *worker;
 	struct qp_gen_shared *shared;
 	struct rte_ring *to_cp, *from_cp;
+	struct qp_orders orders;
 	atomic_bool stop;
 	struct world world; /* the golden bytes only */
 	char folder[64];
@@ -352,7 +353,7 @@ eal(const struct bench_config *cfg)
 		"--iova-mode", "va", "--lcores", lcores, cfg->huge ? "--in-memory" : "--no-shconf",
 		cfg->huge ? "--no-shconf" : "--no-huge", NULL};
 
-	snprintf(lcores, sizeof(lcores), "0@%u,%u@%u", cfg->cpu, LCORE, cfg->cpu);
+	snprintf(lcores, sizeof(lcores), "0@%u,%u@%u", cfg->peers_cpu, LCORE, cfg->cpu);
 	if (rte_eal_init((int)RTE_DIM(argv) - 1, argv) < 0) {
 		fprintf(stderr, "EAL does not start: %s\n", rte_strerror(rte_errno));
 		exit(1);
@@ -384,9 +385,11 @@ make_worker(void)
 {
 	const uint32_t bytes = 64; /* its rings are elsewhere */
 	struct qp_worker_config cfg = {.server_id = 0x3039, .mbufs = MBUFS, .busy_poll = true,
-		.version = QP_IPC_VERSION, .stop = &g.stop};
+		.version = QP_IPC_VERSION, .stop = &g.stop,
+		.orders = &g.orders};
 	struct qp_errmsg why = {""};
 
+	atomic_init(&g.orders.burst, QP_BURST_DEFAULT);
 	g.shared = aligned_alloc(4096, RTE_ALIGN_CEIL(qp_shared_bytes(1, bytes), 4096));
 	must(g.shared != NULL);
 	memset(g.shared, 0, qp_shared_bytes(1, bytes));
@@ -404,7 +407,7 @@ make_worker(void)
 void
 bench_gateway_start(const struct bench_config *cfg)
 {
-	const uint32_t stride = cfg->super ? 66048 : 2048, slots = 2048;
+	const uint32_t stride = cfg->super ? 66048 : 2048, slots = 1024;
 
 	bench_cfg = *cfg;
 	eal(cfg);

@@ -222,7 +222,8 @@ usage(FILE *f)
 {
 	fprintf(f,
 		"Usage: bench_lcore [options] bulk-in|bulk-out|short|handshakes\n"
-		"  --cpu N       run there (default: 1)\n"
+		"  --cpu N       the worker runs there (default: 1)\n"
+		"  --peers-cpu N and everybody else there (default: the same)\n"
 		"  --huge        mbufs in huge pages\n"
 		"  --super       a port with checksums and segmentation; else packets of 1,500 bytes\n"
 		"  --audit       the control plane hears of each connection\n"
@@ -233,7 +234,7 @@ usage(FILE *f)
 		"  --request N   bytes of a short connection, each way (default: 64)\n");
 }
 
-static const struct option options[] = {{"cpu", 1, NULL, 'c'}, {"huge", 0, NULL, 'h'},
+static const struct option options[] = {{"cpu", 1, NULL, 'c'}, {"peers-cpu", 1, NULL, 'p'}, {"huge", 0, NULL, 'h'},
 	{"super", 0, NULL, 's'}, {"audit", 0, NULL, 'A'}, {"rounds", 1, NULL, 'r'},
 	{"amount", 1, NULL, 'a'}, {"conns", 1, NULL, 'n'}, {"clients", 1, NULL, 't'},
 	{"request", 1, NULL, 'q'}, {NULL, 0, NULL, 0}};
@@ -243,6 +244,7 @@ parse(int argc, char **argv, struct bench_config *cfg)
 {
 	unsigned rounds = 0, conns = 0, clients = 0;
 	const struct question *q = NULL;
+	bool peers = false;
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -251,6 +253,10 @@ parse(int argc, char **argv, struct bench_config *cfg)
 		switch (c) {
 		case 'c':
 			cfg->cpu = (unsigned)n;
+			break;
+		case 'p':
+			cfg->peers_cpu = (unsigned)n;
+			peers = true;
 			break;
 		case 'h':
 			cfg->huge = true;
@@ -285,6 +291,8 @@ parse(int argc, char **argv, struct bench_config *cfg)
 			q = &questions[i];
 	if (q == NULL)
 		return NULL;
+	if (!peers)
+		cfg->peers_cpu = cfg->cpu;
 	opt.conns = conns != 0 ? conns : q->conns;
 	opt.clients = clients != 0 ? clients : q->clients;
 	opt.rounds = rounds != 0 ? RTE_MIN(rounds, (unsigned)MAX_ROUNDS) : opt.rounds;
