@@ -4,11 +4,14 @@
  */
 #include "dataplane/cksum.h"
 
+#ifdef RTE_ARCH_X86_64
+#include <immintrin.h>
+#endif
 #include <rte_mbuf.h>
 
 /* Adds 32-bit words, which any order of 16-bit words in them sums to. */
-uint64_t
-qp_cksum_bytes(const uint8_t *p, uint32_t len)
+static uint64_t
+sum_words(const uint8_t *p, uint32_t len)
 {
 	uint64_t a = 0, b = 0;
 
@@ -32,6 +35,41 @@ qp_cksum_bytes(const uint8_t *p, uint32_t len)
 		a += w;
 	}
 	return a + b;
+}
+
+#ifdef RTE_ARCH_X86_64
+/* The same, 64 bytes at a time: words become 64 bits wide beside zeros. What is left, the rest sums. */
+__attribute__((target("avx2"))) static uint64_t
+sum_blocks(const uint8_t **at, uint32_t *len)
+{
+	const __m256i zero = _mm256_setzero_si256();
+	__m256i a = zero, b = zero;
+	uint64_t part[4];
+
+	for (; *len >= 64; *at += 64, *len -= 64) {
+		const __m256i v = _mm256_loadu_si256((const void *)*at);
+		const __m256i w = _mm256_loadu_si256((const void *)(*at + 32));
+
+		a = _mm256_add_epi64(a, _mm256_unpacklo_epi32(v, zero));
+		b = _mm256_add_epi64(b, _mm256_unpackhi_epi32(v, zero));
+		a = _mm256_add_epi64(a, _mm256_unpacklo_epi32(w, zero));
+		b = _mm256_add_epi64(b, _mm256_unpackhi_epi32(w, zero));
+	}
+	_mm256_storeu_si256((void *)part, _mm256_add_epi64(a, b));
+	return part[0] + part[1] + part[2] + part[3];
+}
+#endif
+
+uint64_t
+qp_cksum_bytes(const uint8_t *p, uint32_t len)
+{
+	uint64_t sum = 0;
+
+#ifdef RTE_ARCH_X86_64
+	if (len >= 64 && __builtin_cpu_supports("avx2"))
+		sum = sum_blocks(&p, &len);
+#endif
+	return sum + sum_words(p, len);
 }
 
 uint16_t

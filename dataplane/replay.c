@@ -98,10 +98,17 @@ qp_replay_begin(struct qp_tunnels *ts)
 	ts->replaying = true;
 }
 
+static void
+say_end(struct qp_tunnels *ts)
+{
+	const struct qp_msg end = {.type = QP_MSG_REPLAY_END, .version = QP_IPC_VERSION};
+
+	ts->env.send(ts->env.send_ctx, &end);
+}
+
 void
 qp_replay_go_on(struct qp_tunnels *ts)
 {
-	struct qp_msg end = {.type = QP_MSG_REPLAY_END, .version = QP_IPC_VERSION};
 	uint32_t slots = 0, n = 0;
 	struct qp_tunnel *t;
 
@@ -117,5 +124,5 @@ qp_replay_go_on(struct qp_tunnels *ts)
 	if (ts->replay_at < ts->ids.size)
 		return;
 	ts->replaying = false;
-	ts->env.send(ts->env.send_ctx, &end);
+	say_end(ts);
 }
