@@ -7,6 +7,7 @@
 
 #include <assert.h>
 #include <rte_mbuf.h>
+#include <rte_prefetch.h>
 #include <string.h>
 
 #include "common/error.h"
@@ -137,6 +138,16 @@ qp_sendq_sent(struct qp_sendq *q, uint64_t bytes)
 	}
 }
 
+/* Both lines of the header that the next acknowledgement looks at: the segment has waited a round trip. */
+static void
+prefetch_head(const struct qp_sendq *q)
+{
+	if (q->head == NULL)
+		return;
+	rte_prefetch0(q->head);
+	rte_prefetch0(&q->head->next);
+}
+
 void
 qp_sendq_acked(struct qp_sendq *q, uint64_t bytes)
 {
@@ -158,6 +169,7 @@ qp_sendq_acked(struct qp_sendq *q, uint64_t bytes)
 		seg->next = NULL;
 		rte_pktmbuf_free_seg(seg);
 	}
+	prefetch_head(q);
 }
 
 void
