@@ -367,6 +367,7 @@ struct qp_tcp {
 	struct qp_rtt_histogram rtt;
 	const struct qp_tcp_cc *cc;
 	struct qp_tcp_tcb **buckets;  /* a power of two, at least max_conns */
+	struct qp_tcp_tcb *last_found; /* by qp_tcp_lookup, and still in the table; or NULL */
 	uint32_t bucket_mask;
 	uint32_t nconns;              /* in the table: connections and TIME-WAITs */
 	uint32_t half_open;

@@ -24,14 +24,20 @@ qp_tcp_hash(const struct qp_tcp *tcp, const struct qp_flow *flow)
 	return (uint32_t)qp_siphash13(tcp->table_key, words, 5);
 }
 
+/* Segments come in trains: the last one's connection is asked first, without a hash. */
 struct qp_tcp_tcb *
 qp_tcp_lookup(struct qp_tcp *tcp, const struct qp_flow *flow)
 {
-	uint32_t hash = qp_tcp_hash(tcp, flow);
-	struct qp_tcp_tcb *t = tcp->buckets[hash & tcp->bucket_mask];
+	struct qp_tcp_tcb *t = tcp->last_found;
+	uint32_t hash;
 
+	if (t != NULL && qp_flow_same_ends(&t->flow, flow))
+		return t;
+	hash = qp_tcp_hash(tcp, flow);
+	t = tcp->buckets[hash & tcp->bucket_mask];
 	while (t != NULL && (t->hash != hash || !qp_flow_same_ends(&t->flow, flow)))
 		t = t->next;
+	tcp->last_found = t;
 	return t;
 }
 
@@ -56,6 +62,8 @@ qp_tcp_remove(struct qp_tcp *tcp, struct qp_tcp_tcb *tcb)
 	while (*p != tcb)
 		p = &(*p)->next;
 	*p = tcb->next;
+	if (tcp->last_found == tcb)
+		tcp->last_found = NULL;
 	tcp->nconns--;
 	tcp->counters.conns = tcp->nconns;
 }
