@@ -167,6 +167,19 @@ pair_queues(struct setup *s)
 }
 
 /*
+ * net_tap hands a descriptor for each queue of either kind to other processes in one
+ * message of EAL's, and writes beyond its end when there are more than fit. It does not say so.
+ */
+static void
+limit_descriptors(struct setup *s)
+{
+	if (s->info.driver_name == NULL || strcmp(s->info.driver_name, "net_tap") != 0)
+		return;
+	s->info.max_rx_queues = RTE_MIN(s->info.max_rx_queues, RTE_MP_MAX_FD_NUM / 2);
+	s->info.max_tx_queues = RTE_MIN(s->info.max_tx_queues, RTE_MP_MAX_FD_NUM / 2);
+}
+
+/*
  * One transmit queue for each worker of each generation, as far as the device
  * has them. A device without RSS is told by nobody which of its queues receive:
  * it uses those of all pairs, so each transmit queue has a receive queue.
@@ -261,6 +274,7 @@ configure(struct setup *s, struct qp_errmsg *msg)
 			s->name, rte_strerror(-rc));
 	/* Not configured yet, so that nothing is set: whether it is refused for this or not at all. */
 	s->has_mtu = rte_eth_dev_set_mtu(s->id, RTE_ETHER_MTU) != -ENOTSUP;
+	limit_descriptors(s);
 	choose_queues(s);
 	choose_offloads(s);
 	s->conf.rxmode.mtu = mtu_to_configure(s);
