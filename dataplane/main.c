@@ -359,19 +359,21 @@ static void
 open_prompt(struct data_plane *dp)
 {
 	char dir[128];
-	const struct qp_prompt_service_config cfg = {.dir = dir, .ops = &qp_prompt_gateway_ops,
-		.server_id = dp->attachment.server_id, .ctx = &dp->shown};
+	struct qp_prompt_service_config cfg = {.dir = dir, .server_id = dp->attachment.server_id,
+		.ctx = &dp->shown};
 	struct qp_errmsg msg;
 
 	snprintf(dir, sizeof(dir), QP_RUN_DIR "/%s", dp->opt.instance);
 	dp->shown = (struct qp_prompt_gateway) {.orders = &dp->orders,
 		.sight = dp->sight,
 		.shared = dp->attachment.shared,
+		.nic = dp->attachment.nic,
 		.worker = dp->worker,
 		.doorbell = dp->attachment.doorbell,
 		.cpu = dp->cpu,
 		.nworkers = dp->opt.workers,
 		.lcore_base = dp->opt.lcore_base};
+	cfg.ops = qp_prompt_gateway_ops(&dp->shown);
 	if (qp_prompt_gateway_init(&dp->shown, &msg) != 0 ||
 		qp_prompt_service_open(&cfg, &dp->prompt, &msg) != 0)
 		qp_log(QP_LOG_WARN, "there is no prompt", QP_LOG_STR("reason", msg.text));

@@ -15,7 +15,8 @@ struct qp_orders {
 	_Atomic uint32_t stopped;   /* 1: packets are neither received nor sent, and no timer fires */
 	_Atomic uint32_t burst;     /* frames taken and given at once, 1 … QP_BURST_MAX */
 	_Atomic uint32_t verbose;   /* 1: received frames are shown, 2: sent ones, 3: both */
-	_Atomic uint32_t ports_off; /* bit N: as stopped, for port N */
+	_Atomic uint32_t ports_off; /* bit N: as stopped, for port N: worker N's TAP, or a dedicated one */
+	_Atomic uint32_t engine;    /* nic mode: enum qp_nic_engine */
 } __attribute__((aligned(64)));
 
 #define QP_BURST_MAX     512u

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The prompt's ports, streams and lcores in a data plane. Main thread: relaxed looks at what workers count. */
-#include "dataplane/prompt_gateway.h"
+#include "dataplane/prompt_gateway_impl.h"
 
 #include <inttypes.h>
 #include <net/if.h>
@@ -11,16 +11,11 @@
 #include <unistd.h>
 
 #include "common/addr.h"
+#include "dataplane/nic/nic_port.h"
 #include "dataplane/port.h"
 
 #define ANSWER_NAPS 2000u      /* 0.2 s: the main thread shows that it lives more often */
 #define TUNNELS_MOST 10000u    /* that a worker is asked for */
-
-static uint64_t
-look(const uint64_t *word)
-{
-	return qp_shared_read(word);
-}
 
 static const struct qp_worker_counters *
 counters(const struct qp_prompt_gateway *g, unsigned worker)
@@ -105,14 +100,14 @@ host_port_stats(void *ctx, unsigned port, struct qp_prompt_stats *out)
 	if (p == NULL)
 		return true;
 	*out = (struct qp_prompt_stats) {
-		.ipackets = look(&p->counters.rx_frames),
-		.ibytes = look(&p->counters.rx_bytes),
-		.opackets = look(&p->counters.tx_frames),
-		.obytes = look(&p->counters.tx_bytes),
+		.ipackets = qp_shared_read(&p->counters.rx_frames),
+		.ibytes = qp_shared_read(&p->counters.rx_bytes),
+		.opackets = qp_shared_read(&p->counters.tx_frames),
+		.obytes = qp_shared_read(&p->counters.tx_bytes),
 		.imissed = kernel_drops(p->ifindex),
-		.ierrors = look(&p->counters.rx_errors),
-		.oerrors = look(&p->counters.tx_dropped) + look(&counters(g, port)->tx_dropped),
-		.rx_nombuf = look(&p->counters.rx_nombuf),
+		.ierrors = qp_shared_read(&p->counters.rx_errors),
+		.oerrors = qp_shared_read(&p->counters.tx_dropped) + qp_shared_read(&counters(g, port)->tx_dropped),
+		.rx_nombuf = qp_shared_read(&p->counters.rx_nombuf),
 	};
 	return true;
 }
@@ -155,8 +150,8 @@ ring_all(const struct qp_prompt_gateway *g)
 		(void)!write(g->doorbell[i], &one, sizeof(one));
 }
 
-static int
-port_start(void *ctx, unsigned port, bool on, struct qp_errmsg *msg)
+int
+qp_prompt_gw_port_start(void *ctx, unsigned port, bool on, struct qp_errmsg *msg)
 {
 	struct qp_prompt_gateway *g = ctx;
 	const uint32_t bit = UINT32_C(1) << port;
@@ -180,12 +175,28 @@ host_stream(void *ctx, unsigned i, struct qp_prompt_stream *out)
 		return false;
 	*out = (struct qp_prompt_stream) {.lcore = i, .rx_port = i, .tx_port = i,
 		.rx_packets = t.ipackets, .tx_packets = t.opackets,
-		.tx_dropped = look(&counters(g, i)->tx_dropped)};
+		.tx_dropped = qp_shared_read(&counters(g, i)->tx_dropped)};
 	return true;
 }
 
-static bool
-lcore(void *ctx, unsigned i, struct qp_prompt_lcore *out)
+static uint64_t
+packets(const struct qp_prompt_gateway *g, const struct qp_port *p)
+{
+	uint64_t n = 0;
+
+	if (p == NULL)
+		return 0;
+	for (uint32_t i = 0; g->nic != NULL && i < g->nic->nports; i++) {
+		const struct qp_port_counters *c = qp_nic_port_of(p, i);
+
+		n += qp_shared_read(&c->rx_frames) + qp_shared_read(&c->tx_frames);
+	}
+	return g->nic != NULL ? n
+			      : qp_shared_read(&p->counters.rx_frames) + qp_shared_read(&p->counters.tx_frames);
+}
+
+bool
+qp_prompt_gw_lcore(void *ctx, unsigned i, struct qp_prompt_lcore *out)
 {
 	const struct qp_prompt_gateway *g = ctx;
 	const struct qp_worker_counters *c;
@@ -198,24 +209,24 @@ lcore(void *ctx, unsigned i, struct qp_prompt_lcore *out)
 		.id = g->lcore_base + 1 + i,
 		.cpu = g->cpu[i],
 		.socket = (int)rte_lcore_to_socket_id(g->lcore_base + 1 + i),
-		.busy_cycles = look(&c->cycles_busy),
-		.idle_cycles = look(&c->cycles_idle),
-		.packets = p == NULL ? 0 : look(&p->counters.rx_frames) + look(&p->counters.tx_frames),
-		.bytes = look(&c->relay_bytes_in) + look(&c->relay_bytes_out),
+		.busy_cycles = qp_shared_read(&c->cycles_busy),
+		.idle_cycles = qp_shared_read(&c->cycles_idle),
+		.packets = packets(g, p),
+		.bytes = qp_shared_read(&c->relay_bytes_in) + qp_shared_read(&c->relay_bytes_out),
 	};
 	return true;
 }
 
-static bool
-running(void *ctx)
+bool
+qp_prompt_gw_running(void *ctx)
 {
 	const struct qp_prompt_gateway *g = ctx;
 
 	return qp_order(&g->orders->stopped) == 0;
 }
 
-static int
-start(void *ctx, bool on, struct qp_errmsg *msg)
+int
+qp_prompt_gw_start(void *ctx, bool on, struct qp_errmsg *msg)
 {
 	struct qp_prompt_gateway *g = ctx;
 
@@ -243,16 +254,16 @@ set_fwd(void *ctx, const char *engine, struct qp_errmsg *msg)
 		engine);
 }
 
-static uint32_t
-burst(void *ctx)
+uint32_t
+qp_prompt_gw_burst(void *ctx)
 {
 	const struct qp_prompt_gateway *g = ctx;
 
 	return qp_order(&g->orders->burst);
 }
 
-static int
-set_burst(void *ctx, uint32_t n, struct qp_errmsg *msg)
+int
+qp_prompt_gw_set_burst(void *ctx, uint32_t n, struct qp_errmsg *msg)
 {
 	struct qp_prompt_gateway *g = ctx;
 
@@ -321,14 +332,32 @@ show_tunnels_of(const struct qp_prompt_gateway *g, unsigned worker, struct qp_pr
 	qp_prompt_say(to, "  %u tunnels\n", shown);
 }
 
-static void
-show_tunnels(void *ctx, struct qp_prompt_session *to)
+void
+qp_prompt_gw_show_tunnels(void *ctx, struct qp_prompt_session *to)
 {
 	const struct qp_prompt_gateway *g = ctx;
 
 	for (unsigned i = 0; i < g->nworkers; i++)
 		show_tunnels_of(g, i, to);
 }
+
+static const struct qp_prompt_ops host_ops = {
+	.nports = host_nports,
+	.port_info = host_port_info,
+	.port_stats = host_port_stats,
+	.port_xstat = host_port_xstat,
+	.port_start = qp_prompt_gw_port_start,
+	.stream = host_stream,
+	.lcore = qp_prompt_gw_lcore,
+	.running = qp_prompt_gw_running,
+	.start = qp_prompt_gw_start,
+	.fwd = fwd,
+	.set_fwd = set_fwd,
+	.fwd_engines = "tunnel",
+	.burst = qp_prompt_gw_burst,
+	.set_burst = qp_prompt_gw_set_burst,
+	.show_tunnels = qp_prompt_gw_show_tunnels,
+};
 
 int
 qp_prompt_gateway_init(struct qp_prompt_gateway *g, struct qp_errmsg *msg)
@@ -337,20 +366,9 @@ qp_prompt_gateway_init(struct qp_prompt_gateway *g, struct qp_errmsg *msg)
 		qp_shared_bytes(g->nworkers, g->shared->ring_bytes), msg);
 }
 
-const struct qp_prompt_ops qp_prompt_gateway_ops = {
-	.nports = host_nports,
-	.port_info = host_port_info,
-	.port_stats = host_port_stats,
-	.port_xstat = host_port_xstat,
-	.port_start = port_start,
-	.stream = host_stream,
-	.lcore = lcore,
-	.running = running,
-	.start = start,
-	.fwd = fwd,
-	.set_fwd = set_fwd,
-	.fwd_engines = "tunnel",
-	.burst = burst,
-	.set_burst = set_burst,
-	.show_tunnels = show_tunnels,
-};
+const struct qp_prompt_ops *
+qp_prompt_gateway_ops(const struct qp_prompt_gateway *g)
+{
+	return g->nic != NULL ? &qp_prompt_nic_ops : &host_ops;
+}
+

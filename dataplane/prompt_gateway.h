@@ -3,6 +3,7 @@
 #define QP_DATAPLANE_PROMPT_GATEWAY_H
 
 #include "common/ipc.h"
+#include "common/nic.h"
 #include "common/shared.h"
 #include "dataplane/orders.h"
 #include "dataplane/prompt/prompt.h"
@@ -11,12 +12,13 @@
 /*
  * What the prompt shows of a data plane, and what it may change in it. Owner:
  * the main thread; the workers are borrowed. In host mode port N is worker N's
- * TAP.
+ * TAP; in nic mode port N is a dedicated one.
  */
 struct qp_prompt_gateway {
 	struct qp_orders *orders;
 	struct qp_sight *sight;      /* of each worker */
 	struct qp_gen_shared *shared;
+	const struct qp_nic *nic;    /* NULL: host mode */
 	struct qp_worker *const *worker;
 	const int *doorbell;
 	const unsigned *cpu;         /* of each worker */
@@ -28,6 +30,6 @@ struct qp_prompt_gateway {
 /* The other fields are set. */
 int qp_prompt_gateway_init(struct qp_prompt_gateway *g, struct qp_errmsg *msg);
 /* ctx: the struct above. */
-extern const struct qp_prompt_ops qp_prompt_gateway_ops;
+const struct qp_prompt_ops *qp_prompt_gateway_ops(const struct qp_prompt_gateway *g);
 
 #endif

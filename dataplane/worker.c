@@ -282,16 +282,22 @@ qp_worker_handle(struct qp_worker *w, struct rte_mbuf *m)
 static unsigned
 receive(struct qp_worker *w)
 {
+	const struct qp_orders *o = w->cfg.orders;
+	const uint64_t empty = w->port->counters.empty_polls;
 	struct rte_mbuf *frames[QP_BURST_MAX];
-	uint16_t n = qp_port_rx(w->port, frames, (uint16_t)qp_order(&w->cfg.orders->burst));
+	uint16_t n;
 
+	if (w->cfg.nic != NULL)
+		qp_nic_port_order(w->port, (enum qp_nic_engine)qp_order(&o->engine), qp_order(&o->ports_off));
+	n = qp_port_rx(w->port, frames, (uint16_t)qp_order(&o->burst));
 	for (uint16_t i = 0; i < n; i++)
 		qp_worker_handle(w, frames[i]);
 	if (n > 0) {
 		w->flows_at_ns = w->now_ns;
 		w->out->c.rx_bursts++;
 	}
-	return n;
+	/* What a dedicated port hands on, or its engine deals with, is work as well. */
+	return n > 0 || w->cfg.nic == NULL ? n : w->port->counters.empty_polls == empty;
 }
 
 /* True when something still waits to be sent, so that the worker must not sleep. */
@@ -387,16 +393,17 @@ sleep_ns(struct qp_worker *w, nfds_t n, uint64_t ns)
 }
 
 /*
- * By the prompt's order neither packets nor timers are served; control messages are, and a
- * worker that is to end does.
+ * By the prompt's order neither packets nor timers are served; control messages are. One that
+ * drains or is to end serves: what it holds goes to others.
  */
 static bool
 stopped(const struct qp_worker *w)
 {
 	const struct qp_orders *o = w->cfg.orders;
 
-	return (qp_order(&o->stopped) != 0 || (qp_order(&o->ports_off) >> w->cfg.index & 1) != 0) &&
-	       !w->leaving;
+	const bool off = w->cfg.nic == NULL && (qp_order(&o->ports_off) >> w->cfg.index & 1) != 0;
+
+	return (off || qp_order(&o->stopped) != 0) && !w->leaving && !w->draining;
 }
 
 /* The port may have packets for ever. */

@@ -5,6 +5,7 @@
 #include <stdalign.h>
 
 #include "dataplane/net/net.h"
+#include "dataplane/nic/bare.h"
 #include "dataplane/nic/handoff.h"
 #include "dataplane/nic/hold.h"
 #include "dataplane/nic/nic_port.h"
@@ -62,6 +63,8 @@ struct qp_nic_worker_port {
 	struct qp_net *net;
 	uint32_t rings_first;              /* turns: queues were taken over, or 0 */
 	bool was_holder;
+	enum qp_nic_engine engine;         /* the prompt's order */
+	uint32_t ports_off;                /* likewise: bit N, neither receives nor sends */
 	uint32_t turn;
 	uint32_t joined[QP_NIC_MAX_GENS];  /* server_id whose rings we have joined as a producer */
 	struct qp_nic_tx tx[QP_NIC_MAX_PORTS]; /* the ports themselves, and what waits for them */

@@ -43,6 +43,21 @@ qp_nic_port_set_load(struct qp_port *p, uint32_t connections)
 	__atomic_store_n(&door(worker_port(p))->load, connections, __ATOMIC_RELAXED);
 }
 
+void
+qp_nic_port_order(struct qp_port *p, enum qp_nic_engine engine, uint32_t ports_off)
+{
+	struct qp_nic_worker_port *w = (struct qp_nic_worker_port *)p;
+
+	w->engine = engine;
+	w->ports_off = ports_off;
+}
+
+const struct qp_port_counters *
+qp_nic_port_of(const struct qp_port *p, unsigned port)
+{
+	return &worker_port(p)->tx[port].port->counters;
+}
+
 static bool
 rings_empty(const struct qp_nic_worker_port *w)
 {

@@ -7,6 +7,7 @@
 #include "common/counters.h"
 #include "common/error.h"
 #include "common/nic.h"
+#include "dataplane/nic/bare.h"
 #include "dataplane/port.h"
 
 struct rte_mbuf;
@@ -64,6 +65,10 @@ int qp_nic_port_open(const struct qp_nic_port_config *cfg, struct qp_port **out,
 /* Of a port that qp_nic_port_open has opened. */
 const struct qp_nic_port_counters *qp_nic_port_counters(const struct qp_port *p);
 const struct qp_net_counters *qp_nic_port_net_counters(const struct qp_port *p);
+/* By the prompt's order: the engine, and ports (bit N) that are neither received from nor sent by. */
+void qp_nic_port_order(struct qp_port *p, enum qp_nic_engine engine, uint32_t ports_off);
+/* A dedicated port's counters, of this worker's queues; `port` is an index in struct qp_nic. Any thread. */
+const struct qp_port_counters *qp_nic_port_of(const struct qp_port *p, unsigned port);
 /* How many connections the worker has: where new clients go is decided by it. */
 void qp_nic_port_set_load(struct qp_port *p, uint32_t connections);
 

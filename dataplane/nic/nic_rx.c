@@ -244,14 +244,18 @@ poll_queues(struct qp_nic_worker_port *w, struct burst *b)
 		/* Another one begins each turn: none waits for the others to be empty. */
 		const unsigned i = (k + w->turn) % w->hold.n;
 		const unsigned port = w->hold.at[i].port;
-		const uint16_t n = w->cfg.receive(w->tx[port].port, w->hold.at[i].queue, m,
+		const uint16_t n = (w->ports_off >> port & 1) != 0 ? 0 : w->cfg.receive(w->tx[port].port, w->hold.at[i].queue, m,
 			RTE_MIN((uint16_t)QP_NIC_BURST, (uint16_t)(b->room - b->n)));
 
+		total += n;
+		if (w->engine != QP_NIC_ENGINE_TUNNEL) {
+			qp_nic_bare(w, port, m, n);
+			continue;
+		}
 		for (unsigned j = 0; j < n; j++)
 			rte_prefetch0(rte_pktmbuf_mtod(m[j], void *));
 		for (unsigned j = 0; j < n; j++)
 			from_port(w, port, m[j], b);
-		total += n;
 	}
 	return total;
 }

@@ -45,6 +45,12 @@ flush(struct qp_nic_worker_port *w, struct qp_nic_tx *tx)
 
 	if (tx->n == 0)
 		return;
+	if ((w->ports_off >> (tx - w->tx) & 1) != 0) {
+		rte_pktmbuf_free_bulk(tx->frame, tx->n);
+		w->port.counters.tx_dropped += tx->n;
+		tx->n = 0;
+		return;
+	}
 	done = qp_port_tx(tx->port, tx->frame, tx->n);
 	tx->n = (uint16_t)(tx->n - done);
 	memmove(tx->frame, tx->frame + done, tx->n * sizeof(tx->frame[0]));

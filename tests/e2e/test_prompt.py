@@ -40,8 +40,8 @@ def ports(text):
 class Console(Gateway):
     """A gateway whose terminal is this test, by pipes."""
 
-    def __init__(self, host, *args):
-        super().__init__(host, new_port(), "-i", *args, stdin=subprocess.PIPE)
+    def __init__(self, host, *args, **how):
+        super().__init__(host, new_port(), "-i", *args, stdin=subprocess.PIPE, **how)
 
     def type(self, *commands):
         self.popen.stdin.write("".join(f"{command}\n" for command in commands).encode())
@@ -207,3 +207,23 @@ def test_statistics_come_by_themselves(host):
     twice = eventually(lambda: gateway.output().count("Port statistics ===") >= 2, what="two periods")
     assert twice and 0 in ports(gateway.output())
     gateway.end()
+
+
+def test_a_dedicated_port_and_its_engines(host, tmp_path):
+    port = f"net_memif0,role=server,socket={tmp_path}/memif.sock,socket-abstract=no"
+    gateway = Console(host, "--auto-start", "--port", port, "--ip", "10.97.0.1/24",
+                      data_plane="10.97.0.1:39000")  # fmt: skip
+    info = gateway.does("show port info all")
+    assert "Device name: net_memif0" in info and "Driver name: net_memif" in info
+    assert ports(gateway.does("show port stats all")).keys() == {0}
+    assert "rx_good_packets: 0" in gateway.does("show port xstats 0")
+    assert "tunnel packet forwarding - ports=1 - cores=1 - streams=1" in gateway.does("show config fwd")
+    for engine in ("io", "mac", "macswap", "rxonly", "tunnel"):
+        assert f"Set {engine} packet forwarding mode" in gateway.does(f"set fwd {engine}")
+        assert f"{engine} packet forwarding packets/burst=32" in gateway.does("show config rxtx")
+    assert "there is no such engine: tunnel, io, mac" in gateway.does("set fwd csum")
+    assert "Done" in gateway.does("port stop 0")
+    assert "Link status: down" in gateway.does("show port info 0")
+    assert "Done" in gateway.does("port start 0")
+    gateway.type("quit")
+    assert gateway.wait() == 0
