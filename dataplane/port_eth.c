@@ -15,8 +15,14 @@
 
 #include "dataplane/nic/port_link.h"
 #include "dataplane/nic/rx_pool.h"
+#include "dataplane/pool.h"
 #include "dataplane/port.h"
 #include "dataplane/port_soft.h"
+
+/* Ethernet header, a tag, and some for a peer's. */
+#define FRAME_OVERHEAD 32u
+/* Pieces of one super-segment of jumbo frames, and a burst that finds no room. */
+#define LARGE_MBUFS 127u
 
 /* Owner: one lcore. Life: qp_eth_port_open to close. Lock: none. */
 struct eth_port {
@@ -26,6 +32,7 @@ struct eth_port {
 	struct qp_port_links *links; /* NULL: it may always be used */
 	uint32_t port_index, worker;
 	struct qp_soft soft;
+	void *large; /* memory of a pool of our own; NULL: the caller's will do */
 	/* Frames made of the last one that tx consumed, which the device had no room for. */
 	unsigned next, npending;
 	/* Of the frame at the head: attempts that sent nothing, and the device's errors at one of them. */
@@ -206,6 +213,7 @@ eth_close(struct qp_port *p)
 	struct eth_port *e = (struct eth_port *)p;
 
 	rte_pktmbuf_free_bulk(e->pending + e->next, e->npending - e->next);
+	free(e->large);
 	free(p);
 }
 
@@ -228,6 +236,32 @@ is_virtual(const struct rte_eth_dev_info *info)
 {
 	return info->device != NULL &&
 	       strcmp(rte_bus_name(rte_dev_bus(info->device)), "vdev") == 0;
+}
+
+/*
+ * A device that takes no chains gets each frame in one mbuf, whatever its MTU. It
+ * copies frames (port_setup.c asks for chains of all others), so that these need
+ * not be in memory that it can reach.
+ */
+static int
+choose_pool(struct eth_port *e, const struct qp_eth_port_config *cfg, uint16_t seg_max,
+	struct qp_errmsg *msg)
+{
+	const uint32_t room = cfg->mtu + RTE_PKTMBUF_HEADROOM + FRAME_OVERHEAD;
+	struct rte_mempool *pool = cfg->pool;
+	size_t bytes;
+
+	if ((cfg->tx_offloads & RTE_ETH_TX_OFFLOAD_MULTI_SEGS) == 0 && pool != NULL &&
+		room > rte_pktmbuf_data_room_size(pool)) {
+		bytes = qp_pool_bytes(LARGE_MBUFS, (uint16_t)RTE_MIN(room, (uint32_t)UINT16_MAX));
+		e->large = aligned_alloc(RTE_CACHE_LINE_SIZE, RTE_ALIGN_CEIL(bytes, (size_t)RTE_CACHE_LINE_SIZE));
+		if (e->large == NULL)
+			return qp_fail(msg, QP_E_NOMEM, "no memory for frames of port %u", cfg->port_id);
+		pool = qp_pool_make(e->large, "large", LARGE_MBUFS,
+			(uint16_t)RTE_MIN(room, (uint32_t)UINT16_MAX));
+	}
+	qp_soft_init(&e->soft, cfg->tx_offloads, seg_max, pool);
+	return 0;
 }
 
 int
@@ -261,7 +295,11 @@ qp_eth_port_open(const struct qp_eth_port_config *cfg, struct qp_port **out, str
 		.port_index = cfg->port,
 		.worker = cfg->worker,
 	};
-	qp_soft_init(&e->soft, cfg->tx_offloads, info.tx_desc_lim.nb_seg_max, cfg->pool);
+	rc = choose_pool(e, cfg, info.tx_desc_lim.nb_seg_max, msg);
+	if (rc != 0) {
+		free(e);
+		return rc;
+	}
 	e->soft.even_only = is_virtual(&info);
 	memcpy(e->port.mac, mac.addr_bytes, sizeof(e->port.mac));
 	*out = &e->port;
