@@ -175,6 +175,12 @@ struct qpb {
 	uint64_t load_from_ns;      /* when the schedule begins */
 	uint64_t run_from_ns;       /* what begins from here on … */
 	_Atomic uint64_t run_to_ns; /* … and before this is measured; nothing begins later */
+	/*
+	 * What the gateway, or a worker, said of the first tunnel that did not open.
+	 * Writer: the worker that sets `first_said` (release).
+	 */
+	atomic_bool first_taken, first_said;
+	char first_why[160];
 	/* By client: 1 when its port is open. Writer: its worker (release). */
 	atomic_uchar *open;
 	/* By client: the port that the gateway opened, host order. */

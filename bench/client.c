@@ -48,6 +48,18 @@ begin(struct qpb_client *c, uint64_t at_ns)
 	w->clients_busy++;
 }
 
+/* The first reason is told; the others are likely the same. */
+static void
+say_why(struct qpb_client *c, struct qp_slice text)
+{
+	struct qpb *b = c->w->b;
+
+	if (atomic_exchange(&b->first_taken, true))
+		return;
+	(void)qp_slice_printable(text, b->first_why, sizeof(b->first_why));
+	atomic_store_explicit(&b->first_said, true, memory_order_release);
+}
+
 static void
 close_tunnel(struct qpb_client *c)
 {
@@ -81,8 +93,12 @@ on_closed(void *conn_ctx, enum qp_quic_end how)
 		QPB_COUNT(w, tunnels_lost, 1);
 	else
 		w->clients_busy--;
-	if (c->state != QPB_CLIENT_OPEN && c->state != QPB_CLIENT_CLOSING)
+	if (c->state != QPB_CLIENT_OPEN && c->state != QPB_CLIENT_CLOSING) {
+		say_why(c, qp_slice_of(c->state == QPB_CLIENT_HANDSHAKE ? "no QUIC handshake"
+				: c->state == QPB_CLIENT_AUTH ? "the key was refused"
+							      : "it was closed before the forward was granted"));
 		QPB_COUNT(w, tunnels_failed, 1);
+	}
 	atomic_store_explicit(&w->b->open[c->id], 0, memory_order_release);
 	qpb_services_drop(c);
 	qp_auth_client_free(c->auth);
@@ -143,6 +159,7 @@ take_step2(struct qpb_client *c)
 		return false;
 	if (qp_auth_client_reply(c->auth, k->rx, need, step3, NULL) < 0 ||
 		qp_quic_stream_write_bytes(k->s, step3, sizeof(step3)) < 0 || request_forward(c) < 0) {
+		say_why(c, qp_slice_of("the gateway has another key"));
 		close_tunnel(c);
 		return false;
 	}
@@ -193,10 +210,12 @@ take_message(struct qpb_client *c)
 	}
 	k->rx_len -= (uint32_t)used;
 	if (msg.type == QP_WIRE_REMOTE_FORWARD_RESPONSE && c->state == QPB_CLIENT_ASKED) {
-		if (msg.forward_response.status == QP_WIRE_SUCCESS)
+		if (msg.forward_response.status == QP_WIRE_SUCCESS) {
 			opened(c);
-		else
+		} else {
+			say_why(c, msg.forward_response.message);
 			close_tunnel(c);
+		}
 	} else if (msg.type == QP_WIRE_SESSION_CLOSE) {
 		lose_tunnel(c);
 	}

@@ -81,10 +81,13 @@ open_port(struct qpb *b, struct qpb_port *p, const char *devargs, struct qp_errm
 
 	if (rc < 0)
 		return rc;
+	/* Those beyond have no other end. */
+	p->nic.ntx = (uint16_t)RTE_MIN((uint32_t)p->nic.ntx, b->cfg.queues);
+	p->nic.nrx = (uint16_t)RTE_MIN((uint32_t)p->nic.nrx, b->cfg.queues);
 	if (p->nic.ntx < b->nworkers)
 		return qp_fail(msg, QP_E_UNSUPPORTED,
-			"port %s has %u transmit queues: give at most so many worker lcores",
-			p->nic.name, p->nic.ntx);
+			"port %s has %u transmit queues: give at most so many worker lcores, or more "
+			"--queues", p->nic.name, p->nic.ntx);
 	return 0;
 }
 

@@ -54,6 +54,8 @@ make_workers(struct qpb_program *p, struct qp_errmsg *msg)
 		atomic_store(&b->port[i].hop_known, false);
 		atomic_store(&b->port[i].hop_busy, false);
 	}
+	atomic_store(&b->first_taken, false);
+	atomic_store(&b->first_said, false);
 	b->run_from_ns = 0;
 	b->run_to_ns = 0;
 	atomic_store(&b->phase, QPB_STANDBY);

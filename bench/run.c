@@ -172,6 +172,18 @@ await_datagrams(struct conductor *k)
 	}
 }
 
+/* Why the first tunnel did not open, if one did not. */
+static void
+add_first_why(struct conductor *k)
+{
+	struct qpb_result *r = k->r;
+	size_t len = strlen(r->why);
+
+	if (atomic_load_explicit(&k->b->first_said, memory_order_acquire))
+		snprintf(r->why + len, sizeof(r->why) - len, "%sthe first tunnel that failed: %s",
+			len > 0 ? "; " : "", k->b->first_why);
+}
+
 static void
 lost(struct qpb_result *r, uint64_t n, const char *what)
 {
@@ -254,6 +266,8 @@ qpb_run(struct qpb *b, struct qpb_result *r, bool (*tick)(void *ctx), void *ctx)
 	collect_latency(&k);
 	if (ready)
 		judge(&k, finished);
+	if (r->verdict != QPB_CLEAN)
+		add_first_why(&k);
 	enter(&k, QPB_STANDBY);
 }
 

@@ -7,6 +7,7 @@ are whole and right, not that they are high.
 import json
 import os
 import re
+import socket
 import subprocess
 
 import pytest
@@ -156,11 +157,11 @@ def test_outside_users_come_from_many_addresses(lab, logs):
 def test_dedicated_port_to_dedicated_port(hosts, logs, scenario):
     """No kernel between the two: a memif, and each end's own ARP."""
     host = hosts("gateway")
-    socket = logs / "memif.sock"
-    memif = f"net_memif0,socket={socket},socket-abstract=no,role"
+    path = logs / "memif.sock"
+    memif = f"net_memif0,socket={path},socket-abstract=no,role"
     gateway = Gateway(host, 39000, "--port", f"{memif}=server", "--ip", "10.0.0.1/24", "--route",
                       "10.1.0.0/16=10.0.0.2", data_plane="10.0.0.1:39000")  # fmt: skip
-    eventually(socket.exists, what="the gateway's memif is there")
+    eventually(path.exists, what="the gateway's memif is there")
     words = [BENCH, "--port", f"{memif}=client", "--ip", "10.0.0.2/24", "--net", "10.1.0.0/16", "--target",
              "10.0.0.1:39000", "--psk", "secret", "--clients", 2, "--users", 5, "--seconds", 1, "--warmup", 0,
              "--yield", "--mbufs", 8192, "--json", logs / "out.json", "--scenario", *scenario]  # fmt: skip
@@ -185,6 +186,15 @@ def test_x25519_and_ipv6(hosts, logs):
 def test_a_wrong_key_is_no_measurement(lab, logs):
     result = lab.bench(logs, "--scenario", "bulk", auth=("--psk", "wrong"), status=3)
     assert result["verdict"] == "failed" and "no tunnel opened" in result["why"]
+    assert "the key was refused" in result["why"]
+
+
+def test_a_port_in_use_is_named(lab, logs):
+    with lab.gateway_host.inside():
+        taken = socket.create_server(("10.0.0.1", 20000))
+    result = lab.bench(logs, "--scenario", "bulk", status=3)
+    taken.close()
+    assert "20000" in result["why"].rpartition(":")[2] or "in use" in result["why"]
 
 
 def test_silence_is_no_measurement(lab, logs):

@@ -109,6 +109,7 @@ class Testbed:
         """The gateway, until it serves."""
         self.lcores, self.more, self.used = lcores, more, False
         lcores = self.args.gateway_cpus if lcores is None else lcores
+        self.queues = 4 * len(lcores)  # of the gateway's port; its other end needs as many
         self.starts += 1
         self.log = self.folder / f"gateway-{self.starts}.log"
         with open(self.log, "wb") as out:
@@ -155,7 +156,7 @@ class Testbed:
                  "--ip", f"{BENCH}/24", "--net", NET, "--target", f"{GATEWAY}:{PORT}", "--psk", PSK,
                  "--scenario", scenario, "--seconds", self.args.seconds,
                  "--lcores", listed([self.args.gateway_cpus[0], *self.args.bench_cpus]),
-                 "--json", out]  # fmt: skip
+                 "--queues", self.queues, "--json", out]  # fmt: skip
         return [*words, *more]
 
     def begin_bench(self, scenario, *more):
