@@ -172,6 +172,8 @@ struct qp_nic {
 	int32_t rx_mark;
 	struct qp_nic_port port[QP_NIC_MAX_PORTS];
 	struct qp_nic_queue queue[QP_NIC_MAX_PORTS][QP_NIC_MAX_QUEUES];
+	/* Port owner: the address of the mempool that a port's queues of a worker receive into; 0: none. */
+	uint64_t rx_pool[QP_NIC_MAX_PORTS][QP_NIC_MAX_QUEUES];
 	/* Control plane. */
 	uint32_t holder __attribute__((aligned(64))); /* server_id whose workers are to poll; takes new clients */
 	uint32_t holder_workers;

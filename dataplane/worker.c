@@ -328,11 +328,14 @@ mbufs_free(const struct qp_worker *w)
 static enum qp_mem_level
 mem_level(const struct qp_worker *w)
 {
-	uint32_t left = mbufs_free(w);
+	uint32_t eighths = (uint32_t)((uint64_t)mbufs_free(w) * 8 / w->pool->size);
 
-	if (left > w->pool->size / 2)
+	/* Dedicated ports receive into pools of their own. */
+	if (w->cfg.nic != NULL && w->port != NULL)
+		eighths = RTE_MIN(eighths, qp_nic_port_rx_eighths(w->port));
+	if (eighths >= 4)
 		return QP_MEM_PLENTY;
-	return left > w->pool->size / 8 ? QP_MEM_TIGHT : QP_MEM_SCARCE;
+	return eighths >= 1 ? QP_MEM_TIGHT : QP_MEM_SCARCE;
 }
 
 static void

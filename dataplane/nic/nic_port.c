@@ -58,6 +58,22 @@ qp_nic_port_of(const struct qp_port *p, unsigned port)
 	return &worker_port(p)->tx[port].port->counters;
 }
 
+uint32_t
+qp_nic_port_rx_eighths(const struct qp_port *p)
+{
+	const struct qp_nic_worker_port *w = worker_port(p);
+	uint32_t least = 8;
+
+	for (uint32_t i = 0; i < w->cfg.nic->nports; i++) {
+		const struct rte_mempool *mp =
+			(const struct rte_mempool *)(uintptr_t)w->cfg.nic->rx_pool[i][w->cfg.worker];
+
+		if (mp != NULL)
+			least = RTE_MIN(least, (uint32_t)((uint64_t)rte_mempool_avail_count(mp) * 8 / mp->size));
+	}
+	return least;
+}
+
 static bool
 rings_empty(const struct qp_nic_worker_port *w)
 {

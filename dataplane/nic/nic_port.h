@@ -69,6 +69,8 @@ const struct qp_net_counters *qp_nic_port_net_counters(const struct qp_port *p);
 void qp_nic_port_order(struct qp_port *p, enum qp_nic_engine engine, uint32_t ports_off);
 /* A dedicated port's counters, of this worker's queues; `port` is an index in struct qp_nic. Any thread. */
 const struct qp_port_counters *qp_nic_port_of(const struct qp_port *p, unsigned port);
+/* Eighths of a pool to receive into that are free, of the one that has the least; 8: all. */
+uint32_t qp_nic_port_rx_eighths(const struct qp_port *p);
 /* How many connections the worker has: where new clients go is decided by it. */
 void qp_nic_port_set_load(struct qp_port *p, uint32_t connections);
 

@@ -98,6 +98,7 @@ make_pool(void *ctx, uint16_t worker, int socket, uint32_t min, uint16_t data_ro
 	const uint32_t n = RTE_MAX(fit, min);
 	struct rte_mempool *pool = qp_rx_pool_new(m->port, worker, n, data_room, socket);
 
+	nic->rx_pool[m->port][worker] = (uint64_t)(uintptr_t)pool;
 	if (pool == NULL)
 		qp_fail(msg, QP_E_NOMEM,
 			"--port %s: no hugepage memory for %u packet buffers of %u bytes (%s): "
