@@ -257,6 +257,7 @@ async def relay(sock, stream) -> None:
         asyncio.ensure_future(stream_to_socket(stream, sock, shut)),
     ]
     watch = asyncio.ensure_future(watch_for_stop(stream))
+    close = socket.socket.close
     try:
         pending = {*directions, watch}
         while pending != {watch} and pending:
@@ -265,14 +266,15 @@ async def relay(sock, stream) -> None:
                 if task is watch and directions[0].done() and not directions[0].exception():
                     continue  # the peer has all that we send: a late STOP_SENDING says nothing
                 task.result()
-        sock.close()
     except (Reset, OSError):
         stream.abort()
-        close_with_reset(sock)
+        close = close_with_reset
     finally:
         for task in [*directions, watch]:
             task.cancel()
         await asyncio.gather(*directions, watch, return_exceptions=True)
+        # Not before: the event loop would take the next socket of this number for this one.
+        close(sock)
         stream.link.forget(stream)
 
 
