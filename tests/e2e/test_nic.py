@@ -1,0 +1,345 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Nic mode over a TAP of the gateway's own: real clients and users at the other end of the cable."""
+
+import os
+import signal
+import socket
+import threading
+import time
+
+import pytest
+
+from harness import QUICPORT, Client, Gateway, Process, eventually, new_port, run
+from nickit import ADDRESSES, IFACE, OUTSIDE, OWN, PORT, NicGateway, Tagged, at, counters, ping, wait_active
+from test_auth import CLIENT, SERVER, X25519_SERVER, x25519_client
+from test_udp import Echo
+
+LO = "127.0.0.1"
+MIB = 1 << 20
+
+
+def forwarded(host, gateway, family=4, auth=("--psk", "secret"), remote=None, **options):
+    """A client that comes by the cable, with a port that leads to an echo service at home."""
+    service, outside = new_port(), remote or new_port()
+    host.service(LO, service, "--echo")
+    client = Client(host, at(OWN[family], gateway.port), outside, service, auth=auth, **options)
+    client.wait_for_line("forward open")
+    return client, outside
+
+
+def echoes(host, address, port, size=MIB, **options):
+    done = host.load(address, port, "--echo", "--send", size, "--half-close", "--connections", 2,
+                     "--parallel", 2, **options)  # fmt: skip
+    assert (done["ok"], done["mismatches"]) == (2, 0), done
+
+
+@pytest.mark.parametrize("auth", ["psk", "x25519"])
+@pytest.mark.parametrize("family", [4, 6])
+def test_tcp_forward(host, auth, family):
+    server, client = (("--psk", "secret"), ("--psk", "secret"))
+    if auth == "x25519":
+        server, client = X25519_SERVER, x25519_client(CLIENT, SERVER)
+    gateway = NicGateway(host, new_port(), auth=server)
+    _, port = forwarded(host, gateway, family, client)
+    for each in (4, 6):
+        echoes(host, OWN[each], port, 4 * MIB)
+    assert gateway.metric("quicport_conns_total") == 4
+    gateway.end()
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_udp_forward(host, family):
+    gateway = NicGateway(host, new_port())
+    home, outside = new_port(), new_port()
+    echo = Echo(host, home)
+    client = Client(host, at(OWN[4], gateway.port), f"{outside}/udp", f"{home}/udp")
+    client.wait_for_line("forward open")
+    with host.inside():
+        user = socket.socket(socket.AF_INET6 if family == 6 else socket.AF_INET, socket.SOCK_DGRAM)
+    user.settimeout(5)
+    # The last one is in fragments, each way.
+    for size in (1, 100, 1400, 4000):
+        data = os.urandom(size)
+        user.sendto(data, (OWN[family], outside))
+        assert user.recv(65536) == data, size
+    user.close()
+    echo.close()
+
+
+def test_local_forward_leaves_by_the_port(host):
+    gateway = NicGateway(host, new_port(), "--allow-local-forward", f"{OUTSIDE[4]}/32",
+                         "--allow-local-forward", f"{OUTSIDE[6]}/128",
+                         "--allow-local-forward", "198.51.100.0/24")  # fmt: skip
+    for family in (4, 6):
+        there, here = new_port(), new_port()
+        host.service(OUTSIDE[family], there, "--echo")
+        client = Process(host, "client", [QUICPORT, "client", "-s", at(OWN[4], gateway.port), "-L", str(here),
+                                          "-R", at(OUTSIDE[family], there), "--psk", "secret", "--insecure",
+                                          "--reconnect", "no"])  # fmt: skip
+        client.wait_for_line("forward open")
+        echoes(host, LO, here)
+    refused = Process(host, "client", [QUICPORT, "client", "-s", at(OWN[4], gateway.port), "-L", str(new_port()),
+                                       "-R", "198.51.100.7:80", "--psk", "secret", "--insecure",
+                                       "--reconnect", "no"])  # fmt: skip
+    refused.wait_for_line("no route to 198.51.100.7")
+
+
+def test_echo_requests_are_answered(host):
+    gateway = NicGateway(host, new_port())
+    for address in OWN.values():
+        assert ping(host, address)
+        assert ping(host, address, 1400)
+    assert not ping(host, "192.0.2.2", within=1)
+    gateway.end()
+
+
+# DPDK's TAP takes 1,504 bytes at most; larger ones are tried over memif.
+@pytest.mark.parametrize("mtu, families", [(1281, (4, 6)), (1499, (4, 6)), (1504, (4, 6)), (577, (4,))])
+def test_mtu(host, mtu, families):
+    addresses = [word for family in families for word in ("--ip", f"{OWN[family]}/{24 if family == 4 else 64}")]
+    gateway = NicGateway(host, new_port(), addresses=addresses, mtu=mtu, families=families)
+    for family in families:
+        assert ping(host, OWN[family], mtu - (48 if family == 6 else 28)), "a whole packet of that size"
+    if mtu < 1280:  # QUIC needs 1,200 bytes (RFC 9000, 14): the client comes in fragments, or not at all
+        return
+    _, port = forwarded(host, gateway)
+    for family in families:
+        echoes(host, OWN[family], port)
+
+
+def test_vlan(host):
+    NicGateway(host, new_port(), "--vlan", 12)
+    cable = Tagged(host, IFACE)
+    mac = eventually(lambda: cable.ask_arp(12, OUTSIDE[4], OWN[4]), what="the gateway answers in its network")
+    assert cable.echo(12, mac, OUTSIDE[4], OWN[4])
+    for other in (0, 13):
+        assert cable.ask_arp(other, OUTSIDE[4], OWN[4]) is None
+        assert not cable.echo(other, mac, OUTSIDE[4], OWN[4])
+    cable.close()
+
+
+def test_mtu_that_the_device_has_not_is_refused_with_what_it_has(host):
+    number = new_port()
+    gateway = Gateway(host, number, "--port", PORT, *ADDRESSES, "--mtu", 9000, wait=False,
+                      data_plane=f"0.0.0.0:{number}")  # fmt: skip
+    assert gateway.wait() != 0
+    assert "--mtu 9000" in gateway.output() and "1504" in gateway.output()
+
+
+def test_two_workers_share_the_clients(host):
+    gateway = NicGateway(host, new_port(), "--workers", 2)
+    ports = [forwarded(host, gateway, name=f"client-{i}")[1] for i in range(4)]
+    for port in ports:
+        for address in OWN.values():
+            echoes(host, address, port)
+    _, text = gateway.get("/metrics")
+    carried = [float(line.split()[-1]) for line in text.splitlines()
+               if line.startswith("quicport_worker_tunnels_total{")]  # fmt: skip
+    assert sorted(carried)[0] > 0 and sum(carried) == 4, carried
+    gateway.end()
+
+
+class Transfer:
+    """Bytes that go around for as long as it is open; `fine` after its end."""
+
+    def __init__(self, host, address, port):
+        with host.inside():
+            self.sock = socket.create_connection((address, port), 10)
+        self.sock.settimeout(15)
+        self.rounds, self.error, self.stop = 0, None, False
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def run(self):
+        try:
+            while not self.stop:
+                data = os.urandom(20000)
+                self.sock.sendall(data)
+                got = b""
+                while len(got) < len(data):
+                    part = self.sock.recv(65536)
+                    if not part:
+                        raise ConnectionError("end of data")
+                    got += part
+                assert got == data
+                self.rounds += 1
+        except Exception as error:  # noqa: BLE001 the test shows it
+            self.error = error
+
+    def goes_on(self, rounds=5):
+        want = self.rounds + rounds
+        eventually(lambda: self.error or self.rounds >= want, what="the transfer goes on")
+        assert self.error is None, self.error
+
+    def close(self):
+        self.goes_on()
+        self.stop = True
+        self.thread.join(20)
+        self.sock.close()
+        assert self.error is None, self.error
+
+
+def test_reload_hands_over_without_a_loss(host):
+    gateway = NicGateway(host, new_port())
+    _, port = forwarded(host, gateway)
+    transfers = [Transfer(host, OWN[family], port) for family in (4, 6)]
+    for each in transfers:
+        each.goes_on()
+    for _ in range(2):
+        old = gateway.active()
+        gateway.send(signal.SIGHUP)
+        wait_active(gateway, not_this=old)
+        for each in transfers:
+            each.goes_on(20)
+        # New users reach the tunnel of the draining one, new clients the new one.
+        echoes(host, OWN[4], port)
+        forwarded(host, gateway)
+    for each in transfers:
+        each.close()
+    assert "DRAINING" in gateway.planes().values()
+
+
+def test_more_generations_than_transmit_slots_are_refused_with_the_way_out(host):
+    gateway = NicGateway(host, new_port(), "--memory", 700)
+    kept = []
+    for _ in range(3):
+        kept.append(forwarded(host, gateway)[1])
+        old = gateway.active()
+        gateway.send(signal.SIGHUP)
+        wait_active(gateway, not_this=old)
+    kept.append(forwarded(host, gateway)[1])
+    old = gateway.active()
+    status, problem = gateway.call("DrainDataPlane", dp_id=old)
+    assert status in (409, 503, 507), problem
+    assert "transmit queues" in str(problem) or "MiB" in str(problem), problem
+    assert gateway.active() == old
+    for port in kept:
+        echoes(host, OWN[4], port)
+
+
+def test_killed_data_plane_is_replaced_and_its_clients_come_again(host):
+    gateway = NicGateway(host, new_port())
+    client, port = forwarded(host, gateway, reconnect=True)
+    echoes(host, OWN[4], port)
+    for _ in range(2):
+        old = gateway.active()
+        killed = time.monotonic()
+        os.kill(gateway.data_plane_pid(), signal.SIGKILL)
+        wait_active(gateway, not_this=old)
+        eventually(lambda: host.port_opens(OWN[4], port), what="the client is back")
+        # Told by a farewell, not by its idle timeout of tens of seconds.
+        assert time.monotonic() - killed < 15
+        echoes(host, OWN[6], port)
+    assert gateway.metric("quicport_data_plane_farewells_total") >= 2
+    assert client.running()
+    gateway.end()
+
+
+def test_killed_control_plane_is_followed_by_one_that_reads_all_back(host, logs):
+    number, state = new_port(), {"QUICPORT_STATE_DIR": str(logs / "kept")}
+    gateway = NicGateway(host, number, env=state)
+    _, port = forwarded(host, gateway)
+    transfer = Transfer(host, OWN[4], port)
+    transfer.goes_on()
+    old = gateway.active()
+    gateway.kill()
+    transfer.goes_on(20)
+    second = NicGateway(host, number, env=state, outside=False, name="second")
+    assert second.active() == old
+    transfer.goes_on(20)
+    echoes(host, OWN[6], port)
+    second.send(signal.SIGHUP)
+    wait_active(second, not_this=old)
+    transfer.close()
+    # Other ports than those that are open, or none: it says so, and leaves the data plane alone.
+    second.kill()
+    other = Gateway(host, number, "--port", PORT, "--port", "net_ring0", *ADDRESSES, env=state, wait=False,
+                    data_plane=f"0.0.0.0:{number}", name="other")  # fmt: skip
+    assert other.wait() != 0
+    assert "the port owner that runs has 1" in other.output()
+    third = NicGateway(host, number, env=state, outside=False, name="third")
+    echoes(host, OWN[4], port)
+    third.stop()
+
+
+def test_blocked_source_is_heard_no_more(host):
+    gateway = NicGateway(host, new_port())
+    _, port = forwarded(host, gateway)
+    host.run("ip", "address", "add", "192.0.2.77/24", "dev", "qp0")
+    echoes(host, OWN[4], port)
+    assert gateway.call("BlockSource", source="192.0.2.77")[0] == 200
+
+    def reaches():
+        with host.inside():
+            sock = socket.socket()
+        with sock:
+            sock.settimeout(1)
+            sock.bind(("192.0.2.77", 0))
+            try:
+                sock.connect((OWN[4], port))
+            except OSError:
+                return False
+            return True
+
+    assert not reaches()
+    assert sum(counters(gateway, "quicport_nic_.*blocked.*").values()) > 0
+    echoes(host, OWN[4], port)
+    assert gateway.call("UnblockSource", source="192.0.2.77")[0] == 200
+    eventually(reaches, what="it is heard again")
+
+
+def test_addresses_and_routes_change_by_a_reload(host, logs):
+    config = logs / "gateway.yaml"
+    number = new_port()
+
+    def write(*more):
+        lines = [f"port: ['{PORT}']", "ip:", f"  - {OWN[4]}/24", *more]
+        config.with_suffix(".new").write_text("\n".join(lines) + "\n")
+        config.with_suffix(".new").rename(config)
+
+    write()
+    gateway = NicGateway(host, number, "--config", config, addresses=[], families=(4,))
+    assert not ping(host, "192.0.2.50", within=1)
+    _, port = forwarded(host, gateway)
+    transfer = Transfer(host, OWN[4], port)
+    write("  - 192.0.2.50/24", "route: ['198.51.100.0/24=192.0.2.9']")
+    assert gateway.call("ReloadConfig")[0] == 200
+    assert ping(host, "192.0.2.50")
+    host.run("ip", "address", "add", "198.51.100.5/32", "dev", "lo")
+    with host.inside():
+        far = socket.create_connection((OWN[4], port), 5, source_address=("198.51.100.5", 0))
+    far.close()
+    # What cannot be has its line, and changes nothing.
+    write("  - 192.0.2.50/24", "mtu: 9000")
+    status, problem = gateway.call("ReloadConfig")
+    assert status != 200 and "mtu" in str(problem) and "9000" in str(problem), problem
+    write()
+    assert gateway.call("ReloadConfig")[0] == 200
+    eventually(lambda: not ping(host, "192.0.2.50", within=1), what="the address is given up")
+    transfer.close()
+
+
+@pytest.mark.parametrize("words, said", [
+    (["--port", "net_nothing0", *ADDRESSES], "net_nothing0"),
+    (["--port", "9999:99:99.9", *ADDRESSES], "9999:99:99.9"),
+    (["--port", PORT, "--ip", "192.0.2.1"], "ADDR/LEN"),
+    (["--port", PORT, *ADDRESSES, "--lcores", "900"], "CPU 900"),
+    (["--port", PORT, *ADDRESSES, "--interface", "lo"], "--interface lo"),
+])  # fmt: skip
+def test_wrong_options_end_the_start_and_leave_nothing(host, words, said):
+    number = new_port()
+    gateway = Gateway(host, number, *words, wait=False, data_plane=f"0.0.0.0:{number}")
+    assert gateway.wait() != 0
+    assert said in gateway.output(), gateway.output()
+    assert gateway.before.left() == []
+
+
+def test_check_config_reads_ports_too(host, logs):
+    config = logs / "gateway.yaml"
+    config.write_text(f"port: ['{PORT}']\nip: [192.0.2.0/24]\n")
+    done = run(QUICPORT, "check-config", config, check=False)
+    assert done == "" or "192.0.2.0/24" in done
+    with pytest.raises(RuntimeError, match="gateway.yaml:2: ip 192.0.2.0/24: no host"):
+        run(QUICPORT, "check-config", config)
+    config.write_text(f"port: ['{PORT}']\nip: [192.0.2.1/24]\n")
+    run(QUICPORT, "check-config", config)
