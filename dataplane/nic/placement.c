@@ -30,20 +30,24 @@ qp_placement_fini(struct qp_placement *p)
 	p->entries = NULL;
 }
 
+/* What has come into the load since the last look is pending no more. */
 static uint32_t
-load_of(const struct qp_placement *p, uint32_t worker, uint32_t nworkers, uint64_t handoff)
+load_of(struct qp_placement *p, uint32_t worker, uint32_t nworkers, uint64_t handoff)
 {
-	uint32_t load = p->pending[worker];
+	uint32_t load, risen;
 
-	if (handoff != 0)
-		load += __atomic_load_n(&qp_handoff_door(handoff, nworkers, worker)->load,
-			__ATOMIC_RELAXED);
-	return load;
+	if (handoff == 0)
+		return p->pending[worker];
+	load = __atomic_load_n(&qp_handoff_door(handoff, nworkers, worker)->load, __ATOMIC_RELAXED);
+	risen = load > p->seen[worker] ? load - p->seen[worker] : 0;
+	p->pending[worker] -= risen < p->pending[worker] ? risen : p->pending[worker];
+	p->seen[worker] = load;
+	return load + p->pending[worker];
 }
 
 /* Of equal ones the hash chooses, or each placing worker would begin with the first. */
 static uint32_t
-least_loaded(const struct qp_placement *p, uint32_t hash, uint32_t nworkers, uint64_t handoff)
+least_loaded(struct qp_placement *p, uint32_t hash, uint32_t nworkers, uint64_t handoff)
 {
 	const uint32_t first = hash % nworkers;
 	uint32_t best = first, least = load_of(p, first, nworkers, handoff);

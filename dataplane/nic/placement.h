@@ -27,6 +27,7 @@ struct qp_placement {
 	uint32_t seed;
 	uint32_t pending_ms;                  /* since when `pending` counts */
 	uint32_t pending[QP_MAX_WORKERS];     /* placed, and perhaps not in their worker's load yet */
+	uint32_t seen[QP_MAX_WORKERS];        /* that load, when it was last looked at */
 	uint32_t pending_server;
 };
 

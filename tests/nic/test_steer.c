@@ -159,6 +159,26 @@ Test(nic_steer, new_clients_go_to_the_least_loaded_worker)
 	}
 }
 
+/* One who is in the load already counts once. */
+Test(nic_steer, client_that_is_in_the_load_is_pending_no_more)
+{
+	struct qp_handoff_door *door[WORKERS];
+	unsigned each[WORKERS] = {0};
+
+	for (unsigned w = 0; w < WORKERS; w++)
+		door[w] = qp_handoff_door((uint64_t)(uintptr_t)doors, WORKERS, w);
+	for (unsigned i = 0; i < 10 * WORKERS; i++) {
+		const uint32_t w = of(new_client(i)).worker;
+
+		/* Some are told of at once, others late. */
+		each[w]++;
+		if (i % 3 != 0)
+			door[w]->load = each[w];
+	}
+	for (unsigned w = 0; w < WORKERS; w++)
+		cr_expect_eq(each[w], 10u, "worker %u has %u", w, each[w]);
+}
+
 Test(nic_steer, stray_quic_changes_no_placement)
 {
 	uint8_t cid[8] = {1};
