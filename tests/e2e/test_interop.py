@@ -94,7 +94,7 @@ def test_more_connections_at_once_than_streams_are_granted(pair):
     """Peers grant 100 streams: the 101st connection waits for one, and none fails."""
     pair.host.service(LO, pair.inside, "--echo")
     result = pair.host.load(LO, pair.outside, "--echo", "--send", 2000, "--half-close",
-                            "--connections", 600, "--parallel", 250, deadline=60)  # fmt: skip
+                            "--connections", 600, "--parallel", 250, deadline=150)  # fmt: skip
     assert (result["ok"], result["errors"]) == (600, {})
 
 

@@ -26,7 +26,7 @@ def test_echo_through_many_connections(tunnel):
     host, outside, inside, *_ = tunnel
     host.service("127.0.0.1", inside, "--echo")
     result = host.load("127.0.0.1", outside, "--echo", "--send", 20000, "--half-close",
-                       "--connections", 300, "--parallel", 150)  # fmt: skip
+                       "--connections", 300, "--parallel", 150, deadline=150)  # fmt: skip
     assert (result["ok"], result["errors"]) == (300, {})
 
 
