@@ -14,23 +14,11 @@
 #include <rte_ring.h>
 #include <sched.h>
 #include <string.h>
-#include <time.h>
 
-#include "bench/pattern.h"
 #include "dataplane/memory.h"
 
 #define BURST  32u
 #define ASK_NS (200ull * 1000 * 1000)
-#define LATE_NS (2000ull * 1000 * 1000)
-
-uint64_t
-qpb_clock_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
 
 static void
 path_flush(struct qpb_path *p)
@@ -78,114 +66,6 @@ struct qpb_path *
 qpb_path_of(struct qpb_worker *w, const struct qpb_hosts *hosts)
 {
 	return &w->path[hosts->port - w->b->port];
-}
-
-void
-qpb_latency(struct qpb_worker *w, uint64_t at_ns)
-{
-	uint64_t now = qpb_clock_ns();
-
-	if (qpb_measured(w, at_ns))
-		qpb_hist_record(w->latency, now > at_ns ? now - at_ns : 0);
-}
-
-bool
-qpb_backlog(struct qpb_worker *w)
-{
-	uint64_t at;
-
-	if (w->schedule.arrivals == QPB_CLOSED || qpb_schedule_peek(&w->schedule) >= w->b->run_to_ns)
-		return false;
-	if (w->now_ns < w->b->run_to_ns + LATE_NS)
-		return true;
-	while (qpb_schedule_take(&w->schedule, w->b->run_to_ns - 1, &at)) {
-		if (!qpb_measured(w, at))
-			continue;
-		QPB_ADD(w->total.requests_unserved, 1);
-		QPB_ADD(w->run.requests_unserved, 1);
-		qpb_hist_record(w->latency, w->now_ns - at);
-	}
-	return false;
-}
-
-struct rte_mbuf *
-qpb_payload(struct qpb_worker *w, const uint8_t *head, uint32_t head_len, uint64_t seed,
-	uint64_t offset, uint32_t len, uint32_t segment)
-{
-	struct rte_mbuf *first = NULL, **next = &first, *m;
-	uint32_t total = 0, segs = 0;
-
-	do {
-		uint32_t room, n;
-
-		m = w->mem_level == QP_MEM_SCARCE ? NULL : rte_pktmbuf_alloc(w->pool);
-		if (m == NULL) {
-			QPB_COUNT(w, no_mbuf, 1);
-			rte_pktmbuf_free(first);
-			return NULL;
-		}
-		room = RTE_MIN(segment, rte_pktmbuf_tailroom(m));
-		if (first == NULL && head != NULL)
-			memcpy(rte_pktmbuf_mtod(m, void *), head, head_len);
-		else
-			head_len = 0;
-		n = RTE_MIN(len, room - head_len);
-		qpb_pattern_fill(seed, offset, rte_pktmbuf_mtod_offset(m, uint8_t *, head_len), n);
-		m->data_len = (uint16_t)(head_len + n);
-		m->pkt_len = m->data_len;
-		total += m->data_len;
-		segs++;
-		offset += n;
-		len -= n;
-		*next = m;
-		next = &m->next;
-		first->pkt_len = total;
-		first->nb_segs = (uint16_t)segs;
-	} while (len > 0);
-	return first;
-}
-
-bool
-qpb_matches(const struct qpb_worker *w, uint64_t seed, uint64_t offset, const uint8_t *data,
-	uint32_t len)
-{
-	return !w->b->cfg.verify || qpb_pattern_matches(seed, offset, data, len);
-}
-
-void
-qpb_pump(struct qpb_worker *w, struct qpb_pump *p)
-{
-	if (p->queued)
-		return;
-	p->queued = true;
-	TAILQ_INSERT_TAIL(&w->pumps, p, link);
-}
-
-void
-qpb_pump_remove(struct qpb_worker *w, struct qpb_pump *p)
-{
-	if (p->queued)
-		TAILQ_REMOVE(&w->pumps, p, link);
-	p->queued = false;
-}
-
-/* One turn for each that is queued now; who has more comes again in the next turn. */
-static bool
-pump_all(struct qpb_worker *w)
-{
-	struct qpb_pump *last = TAILQ_LAST(&w->pumps, qpb_pump_queue), *p;
-	bool work = false;
-
-	while (last != NULL && (p = TAILQ_FIRST(&w->pumps)) != NULL) {
-		TAILQ_REMOVE(&w->pumps, p, link);
-		p->queued = false;
-		if (p->turn(p))
-			qpb_pump(w, p);
-		work = true;
-		if (p == last)
-			break;
-	}
-	return work;
 }
 
 /* Received frames. */
@@ -361,7 +241,7 @@ load(struct qpb_worker *w)
 		work |= qpb_udp_step(w);
 	else if (w->b->cfg.scenario != QPB_HANDSHAKES)
 		work |= qpb_users_step(w);
-	return pump_all(w) || work;
+	return qpb_pump_all(w) || work;
 }
 
 static bool

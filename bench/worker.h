@@ -108,6 +108,8 @@ uint64_t qpb_clock_ns(void);
 /* Everybody's way out; `path` is a struct qpb_path. Consumes the frame. */
 void qpb_path_transmit(void *path, struct rte_mbuf *frame);
 void qpb_pump(struct qpb_worker *w, struct qpb_pump *p);
+/* One turn for each that is queued now; true: there were some. */
+bool qpb_pump_all(struct qpb_worker *w);
 /* Before its holder is freed. */
 void qpb_pump_remove(struct qpb_worker *w, struct qpb_pump *p);
 /* The way of clients, and of users. */
