@@ -43,6 +43,7 @@
 #include "dataplane/trim.h"
 #include "dataplane/worker.h"
 
+#define VERBOSE_MS 10
 #define MAIN_ARGS (16 + QP_OWNER_PCI_ARGS)
 #define LCORES_TEXT_BYTES (QP_LCORES_TEXT_BYTES + 32u * QP_MAX_WORKERS)
 
@@ -69,6 +70,7 @@ struct data_plane {
 	struct qp_worker *worker[QP_MAX_WORKERS];
 	struct qp_orders orders;
 	struct qp_sight sight[QP_MAX_WORKERS];
+	struct qp_verbose verbose[QP_MAX_WORKERS];
 	struct qp_prompt_gateway shown;
 	struct qp_prompt_service *prompt; /* NULL: there is none */
 	atomic_bool stop;
@@ -225,6 +227,7 @@ make_workers(struct data_plane *dp, struct qp_errmsg *msg)
 			.offer = &dp->reattach.offer[i],
 			.orders = &dp->orders,
 			.sight = &dp->sight[i],
+			.verbose = &dp->verbose[i],
 			.stop = &dp->stop,
 			.nic = a->nic,
 			.links = a->nic != NULL ? &dp->links : NULL,
@@ -314,12 +317,19 @@ watch_control_plane(struct data_plane *dp, short events)
 	}
 }
 
+/* Frames that are to be shown wait in short rings. */
+static int
+beat_ms(const struct data_plane *dp)
+{
+	return qp_order(&dp->orders.verbose) != 0 ? VERBOSE_MS : (int)QP_BEAT_MS;
+}
+
 static int
 patience_ms(const struct data_plane *dp, bool away)
 {
 	if (dp->attachment.nic != NULL)
 		return (int)QP_PORT_LINKS_MS;
-	return away ? QP_REATTACH_EVERY_MS : (int)QP_BEAT_MS;
+	return away ? QP_REATTACH_EVERY_MS : beat_ms(dp);
 }
 
 /* Sleeps until every worker has returned; a signal asks them to. */
@@ -348,8 +358,10 @@ wait_for_workers(struct data_plane *dp)
 		if (read(dp->ended, &n, sizeof(n)) == (ssize_t)sizeof(n))
 			ended += n;
 		watch_control_plane(dp, fds[3].revents);
-		if (dp->prompt != NULL)
+		if (dp->prompt != NULL) {
+			qp_prompt_gateway_show_verbose(&dp->shown, dp->prompt);
 			qp_prompt_service_turn(dp->prompt);
+		}
 		qp_trim_turn(&dp->trim, dp->attachment.shared, now_ns());
 	}
 }
@@ -366,6 +378,7 @@ open_prompt(struct data_plane *dp)
 	snprintf(dir, sizeof(dir), QP_RUN_DIR "/%s", dp->opt.instance);
 	dp->shown = (struct qp_prompt_gateway) {.orders = &dp->orders,
 		.sight = dp->sight,
+		.verbose = dp->verbose,
 		.shared = dp->attachment.shared,
 		.nic = dp->attachment.nic,
 		.worker = dp->worker,

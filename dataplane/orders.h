@@ -19,6 +19,8 @@ struct qp_orders {
 	_Atomic uint32_t engine;    /* nic mode: enum qp_nic_engine */
 } __attribute__((aligned(64)));
 
+#define QP_VERBOSE_RX    1u
+#define QP_VERBOSE_TX    2u
 #define QP_BURST_MAX     512u
 #define QP_BURST_DEFAULT 32u
 

@@ -356,6 +356,8 @@ static const struct qp_prompt_ops host_ops = {
 	.fwd_engines = "tunnel",
 	.burst = qp_prompt_gw_burst,
 	.set_burst = qp_prompt_gw_set_burst,
+	.verbose = qp_prompt_gw_verbose,
+	.set_verbose = qp_prompt_gw_set_verbose,
 	.show_tunnels = qp_prompt_gw_show_tunnels,
 };
 

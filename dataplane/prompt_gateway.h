@@ -17,6 +17,7 @@
 struct qp_prompt_gateway {
 	struct qp_orders *orders;
 	struct qp_sight *sight;      /* of each worker */
+	struct qp_verbose *verbose;  /* likewise */
 	struct qp_gen_shared *shared;
 	const struct qp_nic *nic;    /* NULL: host mode */
 	struct qp_worker *const *worker;
@@ -29,6 +30,9 @@ struct qp_prompt_gateway {
 
 /* The other fields are set. */
 int qp_prompt_gateway_init(struct qp_prompt_gateway *g, struct qp_errmsg *msg);
+/* What workers have seen since, to all who are at the prompt. */
+struct qp_prompt_service;
+void qp_prompt_gateway_show_verbose(struct qp_prompt_gateway *g, struct qp_prompt_service *to);
 /* ctx: the struct above. */
 const struct qp_prompt_ops *qp_prompt_gateway_ops(const struct qp_prompt_gateway *g);
 

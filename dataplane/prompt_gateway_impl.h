@@ -11,6 +11,9 @@ int qp_prompt_gw_start(void *ctx, bool on, struct qp_errmsg *msg);
 int qp_prompt_gw_port_start(void *ctx, unsigned port, bool on, struct qp_errmsg *msg);
 uint32_t qp_prompt_gw_burst(void *ctx);
 int qp_prompt_gw_set_burst(void *ctx, uint32_t n, struct qp_errmsg *msg);
+/* prompt_verbose.c */
+uint32_t qp_prompt_gw_verbose(void *ctx);
+int qp_prompt_gw_set_verbose(void *ctx, uint32_t level, struct qp_errmsg *msg);
 void qp_prompt_gw_show_tunnels(void *ctx, struct qp_prompt_session *to);
 
 /* prompt_nic.c */

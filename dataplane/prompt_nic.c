@@ -147,5 +147,7 @@ const struct qp_prompt_ops qp_prompt_nic_ops = {
 	.fwd_engines = "tunnel|io|mac|macswap|rxonly",
 	.burst = qp_prompt_gw_burst,
 	.set_burst = qp_prompt_gw_set_burst,
+	.verbose = qp_prompt_gw_verbose,
+	.set_verbose = qp_prompt_gw_set_verbose,
 	.show_tunnels = qp_prompt_gw_show_tunnels,
 };

@@ -303,7 +303,8 @@ void
 qp_prompt_service_say(struct qp_prompt_service *s, const char *text)
 {
 	for (unsigned i = 0; i < SLOTS; i++) {
-		if (s->conn[i].session != NULL && !s->conn[i].ending)
+		if (s->conn[i].session != NULL && !s->conn[i].ending && !s->conn[i].quiet &&
+			waiting(&s->conn[i]) < OUTPUT_ENOUGH)
 			qp_prompt_say(s->conn[i].session, "%s", text);
 	}
 }

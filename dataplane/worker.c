@@ -51,6 +51,8 @@ qp_worker_tx_flush(struct qp_worker *w)
 
 	if (w->tx_len == 0)
 		return;
+	if ((qp_order(&w->cfg.orders->verbose) & QP_VERBOSE_TX) != 0)
+		qp_verbose_burst(w->cfg.verbose, true, w->tx, w->tx_len);
 	sent = qp_port_tx(w->port, w->tx, w->tx_len);
 	w->out->c.tx_bursts++;
 	w->tx_len -= sent;
@@ -290,6 +292,8 @@ receive(struct qp_worker *w)
 	if (w->cfg.nic != NULL)
 		qp_nic_port_order(w->port, (enum qp_nic_engine)qp_order(&o->engine), qp_order(&o->ports_off));
 	n = qp_port_rx(w->port, frames, (uint16_t)qp_order(&o->burst));
+	if (n > 0 && (qp_order(&o->verbose) & QP_VERBOSE_RX) != 0)
+		qp_verbose_burst(w->cfg.verbose, false, frames, n);
 	for (uint16_t i = 0; i < n; i++)
 		qp_worker_handle(w, frames[i]);
 	if (n > 0) {

@@ -10,6 +10,7 @@
 #include "dataplane/ctl.h"
 #include "dataplane/orders.h"
 #include "dataplane/sight.h"
+#include "dataplane/verbose.h"
 
 /*
  * One worker: a poll-mode lcore that owns a port, its timers, TCP and QUIC,
@@ -33,6 +34,7 @@ struct qp_worker_config {
 	struct qp_ctl_offer *offer; /* how it learns of a new control plane; NULL: never */
 	const struct qp_orders *orders; /* the prompt's; outlives the worker */
 	struct qp_sight *sight;   /* likewise, for its questions */
+	struct qp_verbose *verbose; /* likewise, for what it shows */
 	const atomic_bool *stop;  /* set by the main thread, which then rings the doorbell */
 	struct qp_nic *nic;       /* dedicated ports; NULL: host mode */
 	uint64_t handoff;         /* nic mode: the generation's hand-off rings */

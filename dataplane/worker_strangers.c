@@ -42,6 +42,8 @@ serve(struct qp_worker *w, enum qp_cls_queue queue)
 	struct rte_mbuf *frames[STRANGERS_BURST];
 	uint16_t n = qp_port_rx_strangers(w->port, queue, frames, STRANGERS_BURST);
 
+	if (n > 0 && (qp_order(&w->cfg.orders->verbose) & QP_VERBOSE_RX) != 0)
+		qp_verbose_burst(w->cfg.verbose, false, frames, n);
 	for (uint16_t i = 0; i < n; i++)
 		qp_worker_handle(w, frames[i]);
 	if (n > 0)

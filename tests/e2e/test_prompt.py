@@ -209,6 +209,29 @@ def test_statistics_come_by_themselves(host):
     gateway.end()
 
 
+def test_verbose_shows_frames_as_testpmd_does(host):
+    gateway = Console(host, "--auto-start")
+    outside, client = tunnel(host, gateway)
+    client.opens(host, LO, outside)
+    assert "Change verbose level from 0 to 3" in gateway.does("set verbose 3")
+    start = len(gateway.output())
+    assert echo(host, outside)
+
+    def shown(how, l4):
+        return re.search(rf"port 0/queue 0: {how} \d+ packets\n(?:  .*\n)*?  src=([0-9A-F:]{{17}}) - dst=\S+ - "
+                         rf"type=0x0800 - length=\d+ - nb_segs=\d+ - sw ptype: L2_ETHER L3_IPV4 {l4}\n"
+                         r"  ol_flags: .*\n", gateway.output()[start:])  # fmt: skip
+
+    for how in ("received", "sent"):
+        for l4 in ("L4_TCP", "L4_UDP"):
+            eventually(lambda how=how, l4=l4: shown(how, l4), what=f"{how} {l4}")
+    gateway.type("set verbose 0")
+    gateway.wait_for_line("Change verbose level from 3 to 0")
+    assert "0 is none" in attached(host, gateway, "set", "verbose", "4")[0]
+    gateway.type("quit")
+    assert gateway.wait() == 0
+
+
 def test_a_dedicated_port_and_its_engines(host, tmp_path):
     port = f"net_memif0,role=server,socket={tmp_path}/memif.sock,socket-abstract=no"
     gateway = Console(host, "--auto-start", "--port", port, "--ip", "10.97.0.1/24",
