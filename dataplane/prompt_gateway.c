@@ -14,8 +14,8 @@
 #include "dataplane/nic/nic_port.h"
 #include "dataplane/port.h"
 
-#define ANSWER_NAPS 2000u      /* 0.2 s: the main thread shows that it lives more often */
-#define TUNNELS_MOST 10000u    /* that a worker is asked for */
+#define ANSWERS_NS (200ull * 1000 * 1000) /* for all workers together: the main thread has to show that it lives */
+#define TUNNELS_MOST 10000u    /* that are shown */
 
 static const struct qp_worker_counters *
 counters(const struct qp_prompt_gateway *g, unsigned worker)
@@ -120,15 +120,16 @@ host_port_xstat(void *ctx, unsigned port, unsigned i, struct qp_prompt_xstat *ou
 		"tx_good_bytes", "rx_missed_errors", "rx_errors", "tx_errors",
 		"rx_mbuf_allocation_errors"};
 	const struct qp_prompt_gateway *g = ctx;
+	uint64_t values[sizeof(names) / sizeof(names[0])];
 	struct qp_shared_name name;
 	struct qp_prompt_stats t;
 
-	if (!host_port_stats(ctx, port, &t))
+	if (port >= g->nworkers)
 		return false;
 	if (i < sizeof(names) / sizeof(names[0])) {
-		const uint64_t values[] = {t.ipackets, t.opackets, t.ibytes, t.obytes, t.imissed,
-			t.ierrors, t.oerrors, t.rx_nombuf};
-
+		(void)host_port_stats(ctx, port, &t);
+		memcpy(values, (const uint64_t[]) {t.ipackets, t.opackets, t.ibytes, t.obytes, t.imissed,
+				       t.ierrors, t.oerrors, t.rx_nombuf}, sizeof(values));
 		snprintf(out->name, sizeof(out->name), "%s", names[i]);
 		out->value = values[i];
 		return true;
@@ -272,9 +273,18 @@ qp_prompt_gw_set_burst(void *ctx, uint32_t n, struct qp_errmsg *msg)
 	return 0;
 }
 
-/* A worker's next rows. False: it gives no answer. */
+static uint64_t
+now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/* A worker's next rows. False: it gives no answer until then. */
 static bool
-ask(const struct qp_prompt_gateway *g, unsigned worker, uint32_t cursor)
+ask(const struct qp_prompt_gateway *g, unsigned worker, uint32_t cursor, uint64_t until_ns)
 {
 	const struct timespec nap = {.tv_nsec = 100000};
 	struct qp_sight *s = &g->sight[worker];
@@ -286,12 +296,12 @@ ask(const struct qp_prompt_gateway *g, unsigned worker, uint32_t cursor)
 	s->cursor = cursor;
 	atomic_store_explicit(&s->asked, question, memory_order_release);
 	ring_all(g);
-	for (unsigned i = 0; i < ANSWER_NAPS; i++) {
-		if (atomic_load_explicit(&s->answered, memory_order_acquire) == question)
-			return true;
+	while (atomic_load_explicit(&s->answered, memory_order_acquire) != question) {
+		if (now_ns() >= until_ns)
+			return false;
 		nanosleep(&nap, NULL);
 	}
-	return false;
+	return true;
 }
 
 static void
@@ -308,8 +318,10 @@ show_tunnel(struct qp_prompt_session *to, const struct qp_sight_row *r)
 		r->usage.in_bytes, r->usage.out_bytes, r->rtt_us);
 }
 
-static void
-show_tunnels_of(const struct qp_prompt_gateway *g, unsigned worker, struct qp_prompt_session *to)
+/* At most so many; how many there were. */
+static uint32_t
+show_tunnels_of(const struct qp_prompt_gateway *g, unsigned worker, uint32_t most, uint64_t until_ns,
+	struct qp_prompt_session *to)
 {
 	const struct qp_sight *s = &g->sight[worker];
 	uint32_t cursor = 0, shown = 0;
@@ -318,27 +330,30 @@ show_tunnels_of(const struct qp_prompt_gateway *g, unsigned worker, struct qp_pr
 	qp_prompt_say(to, "  %-16s %-20s %-24s %-10s %7s %15s %15s %8s\n", "ID", "CLIENT", "PEER", "FORWARD",
 		"CONNS", "IN-BYTES", "OUT-BYTES", "RTT-US");
 	do {
-		if (!ask(g, worker, cursor)) {
+		if (!ask(g, worker, cursor, until_ns)) {
 			qp_prompt_say(to, "  the worker gives no answer now: try again\n");
-			return;
+			return shown;
 		}
 		for (uint32_t i = 0; i < s->n; i++)
 			show_tunnel(to, &s->row[i]);
 		shown += s->n;
 		cursor = s->next;
-	} while (cursor != 0 && shown < TUNNELS_MOST);
+	} while (cursor != 0 && shown < most);
 	if (cursor != 0)
 		qp_prompt_say(to, "  … and more: quicport admin list-tunnels has all\n");
 	qp_prompt_say(to, "  %u tunnels\n", shown);
+	return shown;
 }
 
 void
 qp_prompt_gw_show_tunnels(void *ctx, struct qp_prompt_session *to)
 {
 	const struct qp_prompt_gateway *g = ctx;
+	const uint64_t until_ns = now_ns() + ANSWERS_NS;
+	uint32_t shown = 0;
 
 	for (unsigned i = 0; i < g->nworkers; i++)
-		show_tunnels_of(g, i, to);
+		shown += show_tunnels_of(g, i, shown < TUNNELS_MOST ? TUNNELS_MOST - shown : 0, until_ns, to);
 }
 
 static const struct qp_prompt_ops host_ops = {

@@ -19,6 +19,7 @@
 
 #define OUTPUT_MOST (4u << 20)  /* who reads so much more slowly than he asks is sent away */
 #define SLOTS (QP_PROMPT_SESSIONS + 4u) /* those that are refused are told so, and have time to read it */
+#define TURN_NS (20ull * 1000 * 1000) /* commands of one session, until the main thread looks at the rest */
 #define OUTPUT_ENOUGH (64u << 10) /* nothing more is asked of one who has so much to read */
 
 struct conn {
@@ -36,6 +37,9 @@ struct conn {
 	uint32_t period_s;
 	uint64_t next_ns;            /* of its statistics */
 	bool told_running;
+	char in[QP_PROMPT_PACKET];   /* what was typed and is not done yet: */
+	uint32_t in_len, in_from;
+	bool eof;                    /* … after which nothing more comes */
 	char *out;
 	uint32_t out_len, out_cap, out_from;
 };
@@ -207,13 +211,13 @@ on_hello(struct qp_prompt_service *s, struct conn *c)
 	c->lost = c->session == NULL;
 }
 
+/* Only when what came before is done: see finish(). */
 static void
 on_packet(struct conn *c)
 {
-	char bytes[QP_PROMPT_PACKET];
 	enum qp_prompt_packet kind;
 	uint32_t len;
-	const int err = qp_prompt_receive(c->fd, &kind, bytes, &len);
+	const int err = qp_prompt_receive(c->fd, &kind, c->in, &len);
 
 	if (err != QP_OK) {
 		c->lost = err == QP_E_CLOSED;
@@ -221,12 +225,35 @@ on_packet(struct conn *c)
 	}
 	if (c->ending || c->done)
 		return;
-	if (kind == QP_PROMPT_INPUT && !qp_prompt_feed(c->session, bytes, len)) {
-		c->ending = true;
-		c->by_quit = 1;
+	c->in_from = 0;
+	c->in_len = kind == QP_PROMPT_INPUT ? len : 0;
+	c->eof |= kind == QP_PROMPT_EOF;
+}
+
+static uint32_t
+typed(const struct conn *c)
+{
+	return c->in_len - c->in_from;
+}
+
+/* Line by line: a command is done at once, but not all that somebody may have sent. */
+static void
+do_commands(struct conn *c)
+{
+	const uint64_t end = now_ns() + TURN_NS;
+
+	while (typed(c) > 0 && !c->ending && waiting(c) < OUTPUT_ENOUGH && now_ns() < end) {
+		const char *from = c->in + c->in_from, *nl = memchr(from, '\n', typed(c));
+		const uint32_t n = nl != NULL ? (uint32_t)(nl - from) + 1 : typed(c);
+
+		c->in_from += n;
+		c->ending = !qp_prompt_feed(c->session, from, n);
+		c->by_quit = c->ending;
 	}
+	if (c->ending)
+		c->in_from = c->in_len;
 	/* A last line without its end counts, too. */
-	if (kind == QP_PROMPT_EOF && !c->ending) {
+	if (c->eof && typed(c) == 0 && !c->ending) {
 		c->by_quit = !qp_prompt_feed(c->session, "\n", c->quiet ? 1 : 0);
 		c->ending = true;
 	}
@@ -260,6 +287,7 @@ finish(struct qp_prompt_service *s, unsigned i)
 	struct conn *c = &s->conn[i];
 	struct epoll_event ev = {.data.u32 = i};
 
+	do_commands(c);
 	show_period(c);
 	tell_state(s, c);
 	flush(c);
@@ -267,8 +295,9 @@ finish(struct qp_prompt_service *s, unsigned i)
 		drop(s, c);
 		return;
 	}
-	ev.events = (waiting(c) < OUTPUT_ENOUGH ? EPOLLIN : 0) |
-		    (waiting(c) > 0 || (c->ending && !c->done) ? EPOLLOUT : 0);
+	/* Who has typed more than is done is called again at once, if he reads. */
+	ev.events = (waiting(c) < OUTPUT_ENOUGH && typed(c) == 0 ? EPOLLIN : 0) |
+		    (waiting(c) > 0 || typed(c) > 0 || (c->ending && !c->done) ? EPOLLOUT : 0);
 	(void)epoll_ctl(s->epoll_fd, EPOLL_CTL_MOD, c->fd, &ev);
 }
 
