@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Clients: their tunnels from handshake to close, as many a second as the
- * scenario wants. The worker's lcore. What comes through a tunnel is service.c's.
+ * A client's tunnel from handshake to close. The worker's lcore. When it opens is
+ * clients.c's, what comes through it service.c's.
  */
 #include "bench/client.h"
 
@@ -11,20 +11,10 @@
 
 #include "bench/quic_connect.h"
 
-#define STARTING_MAX 64u /* handshakes at once a worker, when tunnels are only set up */
-#define BEGIN_MAX    64u /* of a turn */
-#define FIRST_PORT   10000u
-
-static bool
-handshakes(const struct qpb_worker *w)
-{
-	return w->b->cfg.scenario == QPB_HANDSHAKES;
-}
-
 /* Life. */
 
-static void
-begin(struct qpb_client *c, uint64_t at_ns)
+void
+qpb_client_begin(struct qpb_client *c, uint64_t at_ns)
 {
 	struct qpb_worker *w = c->w;
 	struct qpb_path *path = qpb_path_of(w, &w->b->clients);
@@ -36,7 +26,8 @@ begin(struct qpb_client *c, uint64_t at_ns)
 	};
 
 	memcpy(flow.l2.peer_mac, path->port->hop_mac, 6);
-	c->next_port = c->next_port == UINT16_MAX ? FIRST_PORT : (uint16_t)(c->next_port + 1);
+	c->next_port = c->next_port == UINT16_MAX ? QPB_CLIENT_FIRST_PORT
+						  : (uint16_t)(c->next_port + 1);
 	c->at_ns = at_ns;
 	c->control = (struct qpb_control) {.kind = QPB_STREAM_CONTROL};
 	if (qpb_quic_connect(w->quic, &flow, w->b->cfg.stream_window, c, &c->conn) < 0) {
@@ -60,8 +51,8 @@ say_why(struct qpb_client *c, struct qp_slice text)
 	atomic_store_explicit(&b->first_said, true, memory_order_release);
 }
 
-static void
-close_tunnel(struct qpb_client *c)
+void
+qpb_client_close(struct qpb_client *c)
 {
 	if (c->state == QPB_CLIENT_IDLE || c->state == QPB_CLIENT_CLOSING)
 		return;
@@ -80,7 +71,7 @@ lose_tunnel(struct qpb_client *c)
 {
 	if (c->state == QPB_CLIENT_OPEN)
 		QPB_COUNT(c->w, tunnels_lost, 1);
-	close_tunnel(c);
+	qpb_client_close(c);
 }
 
 static void
@@ -95,8 +86,9 @@ on_closed(void *conn_ctx, enum qp_quic_end how)
 		w->clients_busy--;
 	if (c->state != QPB_CLIENT_OPEN && c->state != QPB_CLIENT_CLOSING) {
 		say_why(c, qp_slice_of(c->state == QPB_CLIENT_HANDSHAKE ? "no QUIC handshake"
-				: c->state == QPB_CLIENT_AUTH ? "the key was refused"
-							      : "it was closed before the forward was granted"));
+				       : c->state == QPB_CLIENT_AUTH
+					       ? "the key was refused"
+					       : "it was closed before the forward was granted"));
 		QPB_COUNT(w, tunnels_failed, 1);
 	}
 	atomic_store_explicit(&w->b->open[c->id], 0, memory_order_release);
@@ -117,7 +109,8 @@ on_opened(void *app, struct qp_quic_conn *conn, void **conn_ctx)
 	struct qpb_client *c = *conn_ctx;
 	uint8_t step1[QP_WIRE_MAX_STEP1_BYTES];
 	size_t len;
-	int rc = qp_auth_client_begin(&c->w->b->cfg.auth, (uint64_t)time(NULL), &c->auth, step1, &len);
+	int rc = qp_auth_client_begin(
+		&c->w->b->cfg.auth, (uint64_t)time(NULL), &c->auth, step1, &len);
 
 	if (rc == 0)
 		rc = qp_quic_stream_open(conn, &c->control, &c->control.s);
@@ -135,12 +128,14 @@ request_forward(struct qpb_client *c)
 	const struct qpb_config *cfg = &c->w->b->cfg;
 	const struct qp_wire_msg msg = {
 		.type = QP_WIRE_REMOTE_FORWARD_REQUEST,
-		.remote_forward_request = {
-			/* Who comes again at once must not find his own port still open. */
-			.port = handshakes(c->w) ? 0 : (uint16_t)(cfg->first_port + c->id),
-			.protocol = cfg->scenario == QPB_UDP ? QP_WIRE_UDP : QP_WIRE_TCP,
-			.destination = qp_slice_of("quicport-bench"),
-		},
+		.remote_forward_request =
+			{
+				/* Who comes again at once must not find his own port still open. */
+				.port = qpb_handshakes(c->w) ? 0
+							     : (uint16_t)(cfg->first_port + c->id),
+				.protocol = cfg->scenario == QPB_UDP ? QP_WIRE_UDP : QP_WIRE_TCP,
+				.destination = qp_slice_of("quicport-bench"),
+			},
 	};
 	uint8_t buf[64];
 	int n = qp_wire_encode(&msg, buf, sizeof(buf));
@@ -158,9 +153,10 @@ take_step2(struct qpb_client *c)
 	if (k->rx_len < need)
 		return false;
 	if (qp_auth_client_reply(c->auth, k->rx, need, step3, NULL) < 0 ||
-		qp_quic_stream_write_bytes(k->s, step3, sizeof(step3)) < 0 || request_forward(c) < 0) {
+		qp_quic_stream_write_bytes(k->s, step3, sizeof(step3)) < 0 ||
+		request_forward(c) < 0) {
 		say_why(c, qp_slice_of("the gateway has another key"));
-		close_tunnel(c);
+		qpb_client_close(c);
 		return false;
 	}
 	qp_auth_client_free(c->auth);
@@ -181,10 +177,10 @@ opened(struct qpb_client *c)
 	w->b->opened_port[c->id] = (uint16_t)(w->b->cfg.first_port + c->id);
 	atomic_store_explicit(&w->b->open[c->id], 1, memory_order_release);
 	QPB_COUNT(w, tunnels_opened, 1);
-	if (!handshakes(w))
+	if (!qpb_handshakes(w))
 		return;
 	qpb_latency(w, c->at_ns);
-	close_tunnel(c);
+	qpb_client_close(c);
 }
 
 /* One message off the front of rx; false: none is whole yet. */
@@ -214,7 +210,7 @@ take_message(struct qpb_client *c)
 			opened(c);
 		} else {
 			say_why(c, msg.forward_response.message);
-			close_tunnel(c);
+			qpb_client_close(c);
 		}
 	} else if (msg.type == QP_WIRE_SESSION_CLOSE) {
 		lose_tunnel(c);
@@ -330,141 +326,3 @@ const struct qp_quic_ops qpb_client_ops = {
 	.stream_stopped = on_stream_broken,
 	.stream_closed = on_stream_closed,
 };
-
-/* Phases. */
-
-static bool
-begin_next(struct qpb_worker *w, uint64_t at_ns)
-{
-	struct qpb_client *c = TAILQ_FIRST(&w->clients_idle);
-
-	TAILQ_REMOVE(&w->clients_idle, c, link);
-	begin(c, at_ns);
-	return true;
-}
-
-static bool
-open_tunnels(struct qpb_worker *w)
-{
-	bool work = false;
-
-	while (w->clients_started < w->nclients && w->clients_busy < STARTING_MAX) {
-		w->clients_started++;
-		work = begin_next(w, w->now_ns);
-	}
-	return work;
-}
-
-/* Of a closed loop all that are free, of an open one as many as arrive before `until_ns`. */
-static bool
-serve(struct qpb_worker *w, uint64_t until_ns)
-{
-	uint64_t at = w->now_ns;
-	bool work = false;
-
-	for (unsigned i = 0; i < BEGIN_MAX && !TAILQ_EMPTY(&w->clients_idle); i++) {
-		if (w->schedule.arrivals != QPB_CLOSED &&
-			!qpb_schedule_take(&w->schedule, until_ns, &at))
-			break;
-		work = begin_next(w, at);
-	}
-	return work;
-}
-
-static bool
-load_handshakes(struct qpb_worker *w)
-{
-	if (w->phase == QPB_FINISH)
-		return qpb_backlog(w) && serve(w, w->b->run_to_ns - 1);
-	return w->now_ns >= w->b->load_from_ns && w->now_ns < w->b->run_to_ns && serve(w, w->now_ns);
-}
-
-static bool
-close_tunnels(struct qpb_worker *w)
-{
-	bool work = false;
-
-	for (uint32_t i = 0; i < w->nclients; i++) {
-		enum qpb_client_state state = w->client[i].state;
-
-		if (state == QPB_CLIENT_IDLE || state == QPB_CLIENT_CLOSING)
-			continue;
-		close_tunnel(&w->client[i]);
-		work = true;
-	}
-	return work;
-}
-
-bool
-qpb_clients_step(struct qpb_worker *w)
-{
-	switch (w->phase) {
-	case QPB_TUNNELS:
-		return !handshakes(w) && open_tunnels(w);
-	case QPB_LOAD:
-	case QPB_FINISH:
-		return handshakes(w) && load_handshakes(w);
-	case QPB_CLOSE:
-	case QPB_QUIT:
-		return close_tunnels(w);
-	default:
-		return false;
-	}
-}
-
-bool
-qpb_clients_settled(const struct qpb_worker *w)
-{
-	switch (w->phase) {
-	case QPB_TUNNELS:
-		return handshakes(w) ||
-			(w->clients_started == w->nclients && w->clients_busy == 0);
-	case QPB_FINISH:
-		return w->clients_busy == 0 &&
-			(!handshakes(w) || w->schedule.arrivals == QPB_CLOSED ||
-				qpb_schedule_peek(&w->schedule) >= w->b->run_to_ns);
-	case QPB_CLOSE:
-		for (uint32_t i = 0; i < w->nclients; i++)
-			if (w->client[i].state != QPB_CLIENT_IDLE)
-				return false;
-		return true;
-	default:
-		return true;
-	}
-}
-
-int
-qpb_clients_new(struct qpb_worker *w, struct qp_errmsg *msg)
-{
-	const struct qpb_hosts *h = &w->b->clients;
-
-	TAILQ_INIT(&w->clients_idle);
-	for (uint32_t i = 0; i < h->count; i++)
-		w->nclients += (h->first + i) % w->b->nworkers == w->index;
-	w->client = calloc(w->nclients != 0 ? w->nclients : 1, sizeof(*w->client));
-	if (w->client == NULL)
-		return qp_fail(msg, QP_E_NOMEM, "no memory for %u clients", w->nclients);
-	for (uint32_t i = 0, n = 0; i < h->count; i++) {
-		if ((h->first + i) % w->b->nworkers != w->index)
-			continue;
-		w->client[n] = (struct qpb_client) {
-			.w = w,
-			.id = i,
-			.addr = qpb_host_addr(h->port, h->first + i),
-			.next_port = FIRST_PORT,
-		};
-		TAILQ_INSERT_TAIL(&w->clients_idle, &w->client[n], link);
-		n++; /* the macro reads its argument more than once */
-	}
-	return 0;
-}
-
-void
-qpb_clients_free(struct qpb_worker *w)
-{
-	for (uint32_t i = 0; i < w->nclients; i++)
-		qp_auth_client_free(w->client[i].auth);
-	free(w->client);
-	w->client = NULL;
-	w->nclients = 0;
-}

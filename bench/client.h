@@ -46,6 +46,19 @@ struct qpb_client {
 	TAILQ_ENTRY(qpb_client) link; /* on clients_idle */
 };
 
+#define QPB_CLIENT_FIRST_PORT 10000u /* source ports go round from here on */
+
+/* An IDLE client's next tunnel, which was to begin at `at_ns`. It is off clients_idle. */
+void qpb_client_begin(struct qpb_client *c, uint64_t at_ns);
+/* Closes what it has; on clients_idle again when closed() has come. */
+void qpb_client_close(struct qpb_client *c);
+
+static inline bool
+qpb_handshakes(const struct qpb_worker *w)
+{
+	return w->b->cfg.scenario == QPB_HANDSHAKES;
+}
+
 /*
  * The service behind a tunnel, one for each stream that the gateway opens: does
  * what the user's request header asks for. Owner: the client's worker. Life:

@@ -38,7 +38,8 @@ lcores_of(const unsigned *cpu, unsigned n, char *out, size_t cap)
 	size_t len = (size_t)snprintf(out, cap, "--lcores=");
 
 	for (unsigned i = 0; i < n && len < cap; i++)
-		len += (size_t)snprintf(out + len, cap - len, "%s%u@%u", i > 0 ? "," : "", i, cpu[i]);
+		len += (size_t)snprintf(
+			out + len, cap - len, "%s%u@%u", i > 0 ? "," : "", i, cpu[i]);
 }
 
 static char *

@@ -14,9 +14,9 @@
 #include "common/error.h"
 #include "common/wire.h"
 
-#define V2_COOKIE         0x1c849313u /* encoding 3, words of at most 9 bytes: 0x1c849303 | 0x10 */
+#define V2_COOKIE 0x1c849313u /* encoding 3, words of at most 9 bytes: 0x1c849303 | 0x10 */
 #define V2_DEFLATE_COOKIE 0x1c849314u
-#define V2_HEADER_BYTES   40u
+#define V2_HEADER_BYTES 40u
 
 static void
 hgrm_line(FILE *to, double value, double quantile, uint64_t count)
@@ -101,7 +101,7 @@ qpb_hist_encode(const struct qpb_hist *h, uint8_t *out)
 	memcpy(&bits, &ratio, sizeof(bits));
 	qp_put_u32(out, V2_COOKIE);
 	qp_put_u32(out + 4, (uint32_t)(n - V2_HEADER_BYTES));
-	qp_put_u32(out + 8, 0);  /* normalizing index offset */
+	qp_put_u32(out + 8, 0); /* normalizing index offset */
 	qp_put_u32(out + 12, QPB_HIST_DIGITS);
 	qp_put_u64(out + 16, 1); /* lowest discernible value */
 	qp_put_u64(out + 24, (uint64_t)QPB_HIST_MAX);
@@ -130,7 +130,8 @@ compress_text(const struct qpb_hist *h, char **text)
 		n = sodium_base64_ENCODED_LEN(8 + len, sodium_base64_VARIANT_ORIGINAL);
 		*text = malloc(n);
 		if (*text != NULL) {
-			sodium_bin2base64(*text, n, packed, 8 + len, sodium_base64_VARIANT_ORIGINAL);
+			sodium_bin2base64(
+				*text, n, packed, 8 + len, sodium_base64_VARIANT_ORIGINAL);
 			rc = 0;
 		}
 	}
@@ -147,7 +148,8 @@ qpb_hist_write_log(const struct qpb_hist *h, double start_s, double seconds, FIL
 
 	if (rc < 0)
 		return rc;
-	fprintf(to, "#[Histogram log format version 1.2]\n#[StartTime: %.3f (seconds since epoch)]\n",
+	fprintf(to,
+		"#[Histogram log format version 1.2]\n#[StartTime: %.3f (seconds since epoch)]\n",
 		start_s);
 	fprintf(to, "\"StartTimestamp\",\"Interval_Length\",\"Interval_Max\","
 		    "\"Interval_Compressed_Histogram\"\n");

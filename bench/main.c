@@ -61,7 +61,8 @@ tick(void *ctx)
 			"tunnels %llu, connections/s %.0f, requests/s %.0f, Gbit/s in %.3f out %.3f, "
 			"datagrams/s %.0f\n",
 			(unsigned long long)now.tunnels_opened, (double)d.conns_opened / seconds,
-			(double)d.requests_done / seconds, (double)d.service_rx_bytes * 8e-9 / seconds,
+			(double)d.requests_done / seconds,
+			(double)d.service_rx_bytes * 8e-9 / seconds,
 			(double)d.user_rx_bytes * 8e-9 / seconds, (double)d.dgrams_sent / seconds);
 	s->last = now;
 	s->last_ns = at;

@@ -29,7 +29,8 @@ qpb_backlog(struct qpb_worker *w)
 {
 	uint64_t at;
 
-	if (w->schedule.arrivals == QPB_CLOSED || qpb_schedule_peek(&w->schedule) >= w->b->run_to_ns)
+	if (w->schedule.arrivals == QPB_CLOSED ||
+		qpb_schedule_peek(&w->schedule) >= w->b->run_to_ns)
 		return false;
 	if (w->now_ns < w->b->run_to_ns + LATE_NS)
 		return true;

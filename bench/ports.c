@@ -10,9 +10,9 @@
 
 #include "dataplane/nic/port_setup.h"
 
-#define POOL_CACHE  256u
-#define ROOM_MIN    2048u
-#define HEADERS     64u /* Ethernet, a tag and what a driver asks for beside */
+#define POOL_CACHE 256u
+#define ROOM_MIN 2048u
+#define HEADERS 64u /* Ethernet, a tag and what a driver asks for beside */
 
 static void
 pool_name(char out[RTE_MEMPOOL_NAMESIZE], unsigned worker, bool indirect)
@@ -44,23 +44,24 @@ qpb_pools_new(struct qpb *b, const unsigned *lcores, struct qp_errmsg *msg)
 			    (int)rte_lcore_to_socket_id(lcores[i / 2])) == NULL)
 			return qp_fail(msg, QP_E_NOMEM,
 				"no memory for %u packet buffers a worker (%s): reserve more huge "
-				"pages or ask for fewer with --mbufs", b->cfg.mbufs,
-				rte_strerror(rte_errno));
+				"pages or ask for fewer with --mbufs",
+				b->cfg.mbufs, rte_strerror(rte_errno));
 	}
 	return 0;
 }
 
 static struct rte_mempool *
-receive_pool(void *ctx, uint16_t worker, int socket, uint32_t min, uint16_t room, struct qp_errmsg *msg)
+receive_pool(
+	void *ctx, uint16_t worker, int socket, uint32_t min, uint16_t room, struct qp_errmsg *msg)
 {
 	struct rte_mempool *pool = qpb_pool(ctx, worker, false);
 
 	if (pool->size < min)
-		(void)qp_fail(msg, QP_E_NOMEM, "the port's queues need %u packet buffers: give more with --mbufs",
-			min);
+		(void)qp_fail(msg, QP_E_NOMEM,
+			"the port's queues need %u packet buffers: give more with --mbufs", min);
 	else if (rte_pktmbuf_data_room_size(pool) < room)
-		(void)qp_fail(msg, QP_E_UNSUPPORTED, "the port needs buffers of %u bytes, more than --mtu asks for",
-			room);
+		(void)qp_fail(msg, QP_E_UNSUPPORTED,
+			"the port needs buffers of %u bytes, more than --mtu asks for", room);
 	else
 		return pool;
 	return NULL;
@@ -87,7 +88,8 @@ open_port(struct qpb *b, struct qpb_port *p, const char *devargs, struct qp_errm
 	if (p->nic.ntx < b->nworkers)
 		return qp_fail(msg, QP_E_UNSUPPORTED,
 			"port %s has %u transmit queues: give at most so many worker lcores, or more "
-			"--queues", p->nic.name, p->nic.ntx);
+			"--queues",
+			p->nic.name, p->nic.ntx);
 	return 0;
 }
 
@@ -100,7 +102,8 @@ qpb_ports_open(struct qpb *b, const char *const *devargs, unsigned n, struct qp_
 	uint16_t id;
 	int rc = 0;
 
-	RTE_ETH_FOREACH_DEV (id) {
+	RTE_ETH_FOREACH_DEV(id)
+	{
 		if (found < QPB_MAX_PORTS && rte_eth_dev_get_name_by_port(id, name[found]) == 0)
 			text[found] = name[found];
 		found++;

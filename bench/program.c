@@ -21,8 +21,8 @@ count_workers(struct qpb_program *p, struct qp_errmsg *msg)
 		return qp_fail(msg, QP_E_INVAL,
 			"%u lcores: give 2 to %u, one that sleeps and the workers, as in --lcores 0@0,1@1",
 			rte_lcore_count(), QPB_MAX_WORKERS + 1);
-	RTE_LCORE_FOREACH_WORKER (lcore)
-		p->lcore[n++] = lcore;
+	RTE_LCORE_FOREACH_WORKER(lcore)
+	p->lcore[n++] = lcore;
 	return 0;
 }
 

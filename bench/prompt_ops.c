@@ -92,8 +92,11 @@ stream(void *ctx, unsigned i, struct qp_prompt_stream *out)
 
 	if (worker >= b->nworkers)
 		return false;
-	*out = (struct qp_prompt_stream) {.lcore = worker, .rx_port = port, .tx_port = port,
-		.rx_queue = worker % b->port[port].nic.nrx, .tx_queue = worker};
+	*out = (struct qp_prompt_stream) {.lcore = worker,
+		.rx_port = port,
+		.tx_port = port,
+		.rx_queue = worker % b->port[port].nic.nrx,
+		.tx_queue = worker};
 	if (port != 0)
 		return true;
 	qpb_program_figures(t->p, worker, &f);
@@ -238,7 +241,8 @@ struct load_args {
 	cmdline_fixed_string_t set, load, name, value;
 };
 
-static struct qpb_prompt_target *target; /* the prompt's commands have no owner; see qpb_prompt_bind */
+static struct qpb_prompt_target
+	*target; /* the prompt's commands have no owner; see qpb_prompt_bind */
 
 void
 qpb_prompt_bind(struct qpb_prompt_target *t)
@@ -267,18 +271,24 @@ on_show(void *parsed, struct cmdline *cl, void *data)
 		qpb_prompt_show_result(target, qp_prompt_speaking());
 }
 
-static cmdline_parse_token_string_t word_set = TOKEN_STRING_INITIALIZER(struct load_args, set, "set");
-static cmdline_parse_token_string_t word_show = TOKEN_STRING_INITIALIZER(struct load_args, set, "show");
-static cmdline_parse_token_string_t word_load = TOKEN_STRING_INITIALIZER(struct load_args, load, "load");
-static cmdline_parse_token_string_t word_what =
-	TOKEN_STRING_INITIALIZER(struct load_args, load, "load#result");
-static cmdline_parse_token_string_t word_name = TOKEN_STRING_INITIALIZER(struct load_args, name, NULL);
-static cmdline_parse_token_string_t word_value = TOKEN_STRING_INITIALIZER(struct load_args, value, NULL);
+static cmdline_parse_token_string_t word_set = TOKEN_STRING_INITIALIZER(
+	struct load_args, set, "set");
+static cmdline_parse_token_string_t word_show = TOKEN_STRING_INITIALIZER(
+	struct load_args, set, "show");
+static cmdline_parse_token_string_t word_load = TOKEN_STRING_INITIALIZER(
+	struct load_args, load, "load");
+static cmdline_parse_token_string_t word_what = TOKEN_STRING_INITIALIZER(
+	struct load_args, load, "load#result");
+static cmdline_parse_token_string_t word_name = TOKEN_STRING_INITIALIZER(
+	struct load_args, name, NULL);
+static cmdline_parse_token_string_t word_value = TOKEN_STRING_INITIALIZER(
+	struct load_args, value, NULL);
 
 static cmdline_parse_inst_t set_command = {
 	.f = on_set,
 	.help_str = "set load NAME VALUE",
-	.tokens = {(void *)&word_set, (void *)&word_load, (void *)&word_name, (void *)&word_value, NULL},
+	.tokens = {(void *)&word_set, (void *)&word_load, (void *)&word_name, (void *)&word_value,
+		NULL},
 };
 static cmdline_parse_inst_t show_command = {
 	.f = on_show,

@@ -136,7 +136,7 @@ start(struct qp_quic_conn *c, uint64_t stream_window)
 	if (qp_cid_add(&q->cids, &c->cids, &scid, c) < 0)
 		return QP_E_NOMEM;
 	if (ngtcp2_conn_client_new(&c->ng, &dcid, &scid, &ps.path, NGTCP2_PROTO_VER_V1,
-			client_callbacks(), &s, &p, NULL, c) != 0) {
+		    client_callbacks(), &s, &p, NULL, c) != 0) {
 		c->ng = NULL;
 		return QP_E_NOMEM;
 	}

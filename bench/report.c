@@ -53,7 +53,8 @@ text_latency(const struct qpb_hist *h, FILE *to)
 	for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++)
 		fprintf(to, " %s %.1f", levels[i].name,
 			(double)qpb_hist_percentile(h, levels[i].percentile) / 1e3);
-	fprintf(to, " max %.1f (%llu values)\n", (double)h->max / 1e3, (unsigned long long)h->total);
+	fprintf(to, " max %.1f (%llu values)\n", (double)h->max / 1e3,
+		(unsigned long long)h->total);
 }
 
 static void
@@ -91,11 +92,12 @@ qpb_report_text(const struct qpb *b, const struct qpb_result *r, FILE *to)
 	const struct qpb_figures *f = &r->run;
 
 	fprintf(to, "%s: %u tunnels, %u users, %.1f s measured (set-up %.2f s)\n",
-		qpb_scenario_names[b->cfg.scenario], b->cfg.clients, qpb_users_wanted(&b->cfg), r->seconds,
-		r->set_up_seconds);
+		qpb_scenario_names[b->cfg.scenario], b->cfg.clients, qpb_users_wanted(&b->cfg),
+		r->seconds, r->set_up_seconds);
 	text_scenario(b, r, to);
 	fprintf(to, "  payload: %.3f Gbit/s to services, %.3f Gbit/s to users\n",
-		a_second(r, f->service_rx_bytes) * 8 / 1e9, a_second(r, f->user_rx_bytes) * 8 / 1e9);
+		a_second(r, f->service_rx_bytes) * 8 / 1e9,
+		a_second(r, f->user_rx_bytes) * 8 / 1e9);
 	if (f->requests_unserved > 0)
 		fprintf(to, "  unserved: %llu, whose time had come, found nobody free\n",
 			(unsigned long long)f->requests_unserved);
@@ -103,7 +105,8 @@ qpb_report_text(const struct qpb *b, const struct qpb_result *r, FILE *to)
 	for (unsigned i = 0; i < b->nworkers; i++)
 		fprintf(to, "  lcore %u: %.1f %% busy, %.3f Mpps in, %.3f Mpps out\n",
 			r->lcore_id[i], 100 * busy_share(&r->lcore[i]),
-			a_second(r, r->lcore[i].rx_frames) / 1e6, a_second(r, r->lcore[i].tx_frames) / 1e6);
+			a_second(r, r->lcore[i].rx_frames) / 1e6,
+			a_second(r, r->lcore[i].tx_frames) / 1e6);
 	fprintf(to, "  %s%s%s\n", verdict_names[r->verdict], r->why[0] != '\0' ? ": " : "", r->why);
 }
 
@@ -128,16 +131,16 @@ config_json(const struct qpb *b)
 
 	qpb_sizes_format(&c->size, size, sizeof(size));
 	qpb_sizes_format(&c->answer, answer, sizeof(answer));
-	return json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:s, s:s, s:b, s:I, s:I, s:I, s:I, s:b, s:I}",
-		"scenario", qpb_scenario_names[c->scenario],
-		"direction", qpb_direction_names[c->direction],
-		"arrivals", qpb_arrival_names[c->rate == 0 ? QPB_CLOSED : c->arrivals],
-		"rate", (json_int_t)c->rate, "clients", (json_int_t)c->clients,
-		"users", (json_int_t)qpb_users_wanted(c), "addresses", (json_int_t)b->users.count,
-		"size", size, "response_size", answer, "echo", c->echo,
-		"seconds", (json_int_t)c->seconds, "warmup", (json_int_t)c->warmup,
-		"seed", (json_int_t)c->seed, "mtu", (json_int_t)c->mtu, "verify", c->verify,
-		"lcores", (json_int_t)b->nworkers);
+	return json_pack(
+		"{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:s, s:s, s:b, s:I, s:I, s:I, s:I, s:b, s:I}",
+		"scenario", qpb_scenario_names[c->scenario], "direction",
+		qpb_direction_names[c->direction], "arrivals",
+		qpb_arrival_names[c->rate == 0 ? QPB_CLOSED : c->arrivals], "rate",
+		(json_int_t)c->rate, "clients", (json_int_t)c->clients, "users",
+		(json_int_t)qpb_users_wanted(c), "addresses", (json_int_t)b->users.count, "size",
+		size, "response_size", answer, "echo", c->echo, "seconds", (json_int_t)c->seconds,
+		"warmup", (json_int_t)c->warmup, "seed", (json_int_t)c->seed, "mtu",
+		(json_int_t)c->mtu, "verify", c->verify, "lcores", (json_int_t)b->nworkers);
 }
 
 char *
@@ -153,7 +156,8 @@ qpb_report_config(const struct qpb *b)
 		json_decref(o);
 		return NULL;
 	}
-	json_object_foreach (o, key, value) {
+	json_object_foreach(o, key, value)
+	{
 		char *is = json_dumps(value, JSON_ENCODE_ANY);
 
 		fprintf(f, "  %s=%s\n", key, is != NULL ? is : "");
@@ -190,11 +194,12 @@ lcores_json(const struct qpb *b, const struct qpb_result *r)
 	for (unsigned i = 0; i < b->nworkers; i++) {
 		const struct qpb_figures *f = &r->lcore[i];
 
-		json_array_append_new(a, json_pack("{s:I, s:I, s:I, s:f, s:I, s:I}",
-			"lcore", (json_int_t)r->lcore_id[i],
-			"cycles_busy", (json_int_t)f->cycles_busy,
-			"cycles_idle", (json_int_t)f->cycles_idle, "busy", busy_share(f),
-			"rx_frames", (json_int_t)f->rx_frames, "tx_frames", (json_int_t)f->tx_frames));
+		json_array_append_new(a,
+			json_pack("{s:I, s:I, s:I, s:f, s:I, s:I}", "lcore",
+				(json_int_t)r->lcore_id[i], "cycles_busy",
+				(json_int_t)f->cycles_busy, "cycles_idle",
+				(json_int_t)f->cycles_idle, "busy", busy_share(f), "rx_frames",
+				(json_int_t)f->rx_frames, "tx_frames", (json_int_t)f->tx_frames));
 	}
 	return a;
 }
@@ -204,21 +209,19 @@ result_json(const struct qpb *b, const struct qpb_result *r)
 {
 	const struct qpb_figures *f = &r->run;
 
-	return json_pack("{s:s, s:s, s:s, s:o, s:f, s:f, s:f, s:{s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}, "
-			 "s:o, s:o, s:o, s:o, s:I, s:I}",
+	return json_pack(
+		"{s:s, s:s, s:s, s:o, s:f, s:f, s:f, s:{s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}, "
+		"s:o, s:o, s:o, s:o, s:I, s:I}",
 		"version", QP_VERSION, "verdict", verdict_names[r->verdict], "why", r->why,
-		"config", config_json(b), "seconds", r->seconds, "set_up_seconds", r->set_up_seconds,
-		"started", r->started_unix_s,
-		"per_second",
-		"bits_to_services", a_second(r, f->service_rx_bytes) * 8,
-		"bits_to_users", a_second(r, f->user_rx_bytes) * 8,
-		"requests", a_second(r, f->requests_done), "connections", a_second(r, f->conns_opened),
-		"tunnels", a_second(r, f->tunnels_opened),
-		"datagrams_sent", a_second(r, f->dgrams_sent),
-		"datagrams_arrived", a_second(r, f->dgrams_arrived),
-		"datagrams_back", a_second(r, f->dgrams_back),
-		"latency_ns", latency_json(r->latency), "measured", figures_json(f),
-		"total", figures_json(&r->total), "lcores", lcores_json(b, r),
+		"config", config_json(b), "seconds", r->seconds, "set_up_seconds",
+		r->set_up_seconds, "started", r->started_unix_s, "per_second", "bits_to_services",
+		a_second(r, f->service_rx_bytes) * 8, "bits_to_users",
+		a_second(r, f->user_rx_bytes) * 8, "requests", a_second(r, f->requests_done),
+		"connections", a_second(r, f->conns_opened), "tunnels",
+		a_second(r, f->tunnels_opened), "datagrams_sent", a_second(r, f->dgrams_sent),
+		"datagrams_arrived", a_second(r, f->dgrams_arrived), "datagrams_back",
+		a_second(r, f->dgrams_back), "latency_ns", latency_json(r->latency), "measured",
+		figures_json(f), "total", figures_json(&r->total), "lcores", lcores_json(b, r),
 		"resident_kib", (json_int_t)resident_kib(), "tsc_hz", (json_int_t)rte_get_tsc_hz());
 }
 
@@ -243,8 +246,8 @@ close_file(FILE *f, int rc, const char *path, struct qp_errmsg *msg)
 }
 
 int
-qpb_report_json(const struct qpb *b, const struct qpb_result *r, const char *path,
-	struct qp_errmsg *msg)
+qpb_report_json(
+	const struct qpb *b, const struct qpb_result *r, const char *path, struct qp_errmsg *msg)
 {
 	json_t *o = result_json(b, r);
 	FILE *f = open_file(path, msg);
@@ -279,5 +282,6 @@ qpb_report_hlog(const struct qpb_result *r, const char *path, struct qp_errmsg *
 
 	if (f == NULL)
 		return QP_E_IO;
-	return close_file(f, qpb_hist_write_log(r->latency, r->started_unix_s, r->seconds, f), path, msg);
+	return close_file(
+		f, qpb_hist_write_log(r->latency, r->started_unix_s, r->seconds, f), path, msg);
 }

@@ -11,9 +11,9 @@
 
 #include "bench/worker.h"
 
-#define TICK_NS  (2ull * 1000 * 1000)
-#define S_NS     1000000000ull
-#define CALM_NS  (200ull * 1000 * 1000) /* after set-up, until the schedule begins */
+#define TICK_NS (2ull * 1000 * 1000)
+#define S_NS 1000000000ull
+#define CALM_NS (200ull * 1000 * 1000) /* after set-up, until the schedule begins */
 
 struct conductor {
 	struct qpb *b;
@@ -89,7 +89,8 @@ static bool
 failed(struct conductor *k, const char *why)
 {
 	k->r->verdict = QPB_FAILED;
-	snprintf(k->r->why, sizeof(k->r->why), "%s", k->stopped ? "stopped before the load began" : why);
+	snprintf(k->r->why, sizeof(k->r->why), "%s",
+		k->stopped ? "stopped before the load began" : why);
 	return false;
 }
 
@@ -101,22 +102,26 @@ set_up(struct conductor *k)
 	bool in_time;
 
 	if (!until_settled(k, QPB_RESOLVE))
-		return failed(k, "the next hop does not answer ARP or neighbour discovery: check the "
-				 "link, --ip and --via");
+		return failed(k,
+			"the next hop does not answer ARP or neighbour discovery: check the "
+			"link, --ip and --via");
 	in_time = until_settled(k, QPB_TUNNELS);
 	qpb_sum(b, false, &f);
 	if (f.tunnels_opened == 0 && b->cfg.scenario != QPB_HANDSHAKES)
 		return failed(k, "no tunnel opened: check --target, the key, and that --first-port "
 				 "and those after it are free and allowed");
 	if (!in_time)
-		return failed(k, "not all tunnels opened in time: check the gateway's limits, or give "
-				 "more --patience");
+		return failed(k,
+			"not all tunnels opened in time: check the gateway's limits, or give "
+			"more --patience");
 	if (!until_settled(k, QPB_OPEN))
-		return failed(k, "not all outside connections opened in time: check --outside, or give "
-				 "more --patience");
+		return failed(k,
+			"not all outside connections opened in time: check --outside, or give "
+			"more --patience");
 	qpb_sum(b, false, &f);
 	if (f.conns_failed > 0 && f.conns_opened == 0)
-		return failed(k, "no outside connection opened: check --outside and the gateway's limits");
+		return failed(k,
+			"no outside connection opened: check --outside and the gateway's limits");
 	return true;
 }
 
@@ -130,11 +135,12 @@ load(struct conductor *k)
 	b->run_from_ns = b->load_from_ns + b->cfg.warmup * S_NS;
 	b->run_to_ns = b->run_from_ns + b->cfg.seconds * S_NS;
 	for (unsigned i = 0; i < b->nworkers; i++)
-		qpb_schedule_init(&b->worker[i]->schedule, b->cfg.rate == 0 ? QPB_CLOSED : (enum qpb_arrivals)b->cfg.arrivals,
+		qpb_schedule_init(&b->worker[i]->schedule,
+			b->cfg.rate == 0 ? QPB_CLOSED : (enum qpb_arrivals)b->cfg.arrivals,
 			b->cfg.rate, i, b->nworkers, b->cfg.seed, b->load_from_ns);
 	clock_gettime(CLOCK_REALTIME, &ts);
 	k->r->started_unix_s = (double)ts.tv_sec + (double)ts.tv_nsec / 1e9 +
-		(double)(b->run_from_ns - qpb_clock_ns()) / 1e9;
+			       (double)(b->run_from_ns - qpb_clock_ns()) / 1e9;
 	enter(k, QPB_LOAD);
 	while (qpb_clock_ns() < b->run_to_ns && !k->stopped)
 		pause_a_tick(k);
@@ -219,8 +225,10 @@ judge(struct conductor *k, bool finished)
 		lost(r, missing(t->dgrams_sent, datagrams_arrived(cfg, t)), "datagrams lost");
 		lost(r, missing(datagrams_arrived(cfg, t), t->dgrams_sent), "datagrams doubled");
 	} else {
-		lost(r, missing(t->user_tx_bytes, t->service_rx_bytes), "bytes lost on the way to services");
-		lost(r, missing(t->service_tx_bytes, t->user_rx_bytes), "bytes lost on the way to users");
+		lost(r, missing(t->user_tx_bytes, t->service_rx_bytes),
+			"bytes lost on the way to services");
+		lost(r, missing(t->service_tx_bytes, t->user_rx_bytes),
+			"bytes lost on the way to users");
 	}
 	lost(r, !finished, "scenario that did not end in time");
 }

@@ -12,18 +12,18 @@
 
 #include "common/wire.h"
 
-#define TURN_BYTES   (64u * 1024)
-#define SEGMENT      1420u
+#define TURN_BYTES (64u * 1024)
+#define SEGMENT 1420u
 #define QUEUED_BYTES (1024u * 1024) /* of a stream, until the gateway has acknowledged */
 
 /* What comes next on the stream. */
 enum step {
 	STEP_CONN_ID,
-	STEP_RECORD,  /* UDP: a record's length */
+	STEP_RECORD, /* UDP: a record's length */
 	STEP_HEADER,
 	STEP_PAYLOAD,
-	STEP_ANSWER,  /* TCP: of this request; nothing is to come meanwhile */
-	STEP_BROKEN,  /* what comes is thrown away */
+	STEP_ANSWER, /* TCP: of this request; nothing is to come meanwhile */
+	STEP_BROKEN, /* what comes is thrown away */
 };
 
 struct qpb_service {
@@ -34,13 +34,13 @@ struct qpb_service {
 	LIST_ENTRY(qpb_service) link;
 	enum step step;
 	bool udp;
-	bool fin;            /* the user has sent all */
-	bool ended;          /* so have we */
+	bool fin; /* the user has sent all */
+	bool ended; /* so have we */
 	uint8_t head[QPB_REQUEST_BYTES];
 	uint32_t head_len;
 	uint32_t record_left; /* UDP: bytes of the record still to come */
 	struct qpb_request req;
-	uint64_t rx;         /* payload bytes of the request so far */
+	uint64_t rx; /* payload bytes of the request so far */
 	uint64_t tx, tx_end; /* of the answer */
 };
 
@@ -108,7 +108,8 @@ next_request(struct qpb_service *v)
 static bool
 answer_turn(struct qpb_pump *p)
 {
-	struct qpb_service *v = (struct qpb_service *)((char *)p - offsetof(struct qpb_service, pump));
+	struct qpb_service *v = (struct qpb_service *)((char *)p -
+						       offsetof(struct qpb_service, pump));
 	struct qpb_worker *w = v->c->w;
 	uint32_t sent = 0;
 

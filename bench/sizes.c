@@ -27,8 +27,8 @@ number(const char **p, uint32_t max, uint32_t *out)
 int
 qpb_sizes_parse(const char *text, uint32_t max, struct qpb_sizes *out)
 {
-	*out = (struct qpb_sizes) {.kind = QPB_SIZES_IMIX, .min = 40 - IP_AND_UDP,
-		.max = 1500 - IP_AND_UDP};
+	*out = (struct qpb_sizes) {
+		.kind = QPB_SIZES_IMIX, .min = 40 - IP_AND_UDP, .max = 1500 - IP_AND_UDP};
 	if (strcmp(text, "imix") == 0)
 		return out->max <= max ? 0 : QP_E_INVAL;
 	out->kind = QPB_SIZES_FIXED;

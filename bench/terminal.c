@@ -25,7 +25,7 @@ struct terminal {
 	const struct qpb_terminal_config *cfg;
 	struct qp_prompt *prompt;
 	struct qp_prompt_session *s;
-	bool at_end;                /* of standard input */
+	bool at_end; /* of standard input */
 	uint64_t period_at_ns;
 	bool raw;
 	struct termios before;
@@ -115,14 +115,15 @@ run(struct terminal *k)
 static int
 feed_file(struct terminal *k, struct qp_errmsg *msg)
 {
-	const struct qp_prompt_session_config quiet = {.sign = "", .quiet = true, .owner = true,
-		.write = to_stdout};
+	const struct qp_prompt_session_config quiet = {
+		.sign = "", .quiet = true, .owner = true, .write = to_stdout};
 	struct qp_prompt_session *s;
 	FILE *f = fopen(k->cfg->file, "re");
 	char line[512];
 
 	if (f == NULL)
-		return qp_fail(msg, QP_E_IO, "--cmdline-file %s: %s", k->cfg->file, strerror(errno));
+		return qp_fail(
+			msg, QP_E_IO, "--cmdline-file %s: %s", k->cfg->file, strerror(errno));
 	s = qp_prompt_open(k->prompt, &quiet);
 	while (s != NULL && !k->t.quit && fgets(line, sizeof(line), f) != NULL)
 		if (!qp_prompt_feed(s, line, (uint32_t)strlen(line)))
@@ -150,10 +151,14 @@ int
 qpb_terminal(struct qpb_program *p, const struct qpb_terminal_config *cfg, struct qp_errmsg *msg)
 {
 	struct terminal k = {.t.p = p, .cfg = cfg};
-	const struct qp_prompt_config prompt = {.ops = &qpb_prompt_ops, .ctx = &k.t,
-		.extra = qpb_prompt_commands, .extra_help = QPB_PROMPT_HELP};
+	const struct qp_prompt_config prompt = {.ops = &qpb_prompt_ops,
+		.ctx = &k.t,
+		.extra = qpb_prompt_commands,
+		.extra_help = QPB_PROMPT_HELP};
 	const struct qp_prompt_session_config session = {.sign = cfg->interactive ? SIGN : "",
-		.quiet = !cfg->interactive || !isatty(STDIN_FILENO), .owner = true, .write = to_stdout};
+		.quiet = !cfg->interactive || !isatty(STDIN_FILENO),
+		.owner = true,
+		.write = to_stdout};
 	int rc = qp_prompt_new(&prompt, &k.prompt, msg);
 
 	qpb_prompt_bind(&k.t);

@@ -11,8 +11,8 @@
 #include "bench/user.h"
 
 #define FIRST_PORT 1024u
-#define BEGIN_MAX  64u
-#define LOST_NS    (1000ull * 1000 * 1000) /* closed loop: then the next one is sent */
+#define BEGIN_MAX 64u
+#define LOST_NS (1000ull * 1000 * 1000) /* closed loop: then the next one is sent */
 
 static bool
 wants_answer(const struct qpb_worker *w)
@@ -86,8 +86,8 @@ draw(struct qpb_user *u, uint64_t at_ns)
 	if (cfg->echo)
 		u->req.answer_bytes = u->req.request_bytes;
 	else if (wants_answer(u->w))
-		u->req.answer_bytes =
-			qpb_sizes_draw(&cfg->answer, &u->w->rng, QPB_REQUEST_BYTES) - QPB_REQUEST_BYTES;
+		u->req.answer_bytes = qpb_sizes_draw(&cfg->answer, &u->w->rng, QPB_REQUEST_BYTES) -
+				      QPB_REQUEST_BYTES;
 }
 
 /* False: there is no buffer, or nobody to send to. */
@@ -95,7 +95,8 @@ static bool
 send_one(struct qpb_user *u, uint64_t at_ns)
 {
 	struct qpb_worker *w = u->w;
-	uint32_t client = w->b->clients.count > 1 ? (uint32_t)(u - w->user) % w->b->clients.count : 0;
+	uint32_t client = w->b->clients.count > 1 ? (uint32_t)(u - w->user) % w->b->clients.count
+						  : 0;
 	uint8_t head[QPB_REQUEST_BYTES];
 	struct rte_mbuf *m;
 
@@ -105,7 +106,8 @@ send_one(struct qpb_user *u, uint64_t at_ns)
 		return false;
 	draw(u, at_ns);
 	qpb_request_put(&u->req, head);
-	m = qpb_payload(w, head, sizeof(head), u->req.seed, 0, (uint32_t)u->req.request_bytes, UINT16_MAX);
+	m = qpb_payload(
+		w, head, sizeof(head), u->req.seed, 0, (uint32_t)u->req.request_bytes, UINT16_MAX);
 	if (m == NULL)
 		return false;
 	u->at_ns = at_ns;
@@ -196,7 +198,8 @@ matches(struct qpb_worker *w, const struct rte_mbuf *m, uint32_t off, const stru
 			skip -= n;
 			continue;
 		}
-		if (!qpb_matches(w, seed, at, rte_pktmbuf_mtod_offset(m, const uint8_t *, skip), n - skip))
+		if (!qpb_matches(w, seed, at, rte_pktmbuf_mtod_offset(m, const uint8_t *, skip),
+			    n - skip))
 			return false;
 		at += n - skip;
 		skip = 0;
@@ -205,11 +208,13 @@ matches(struct qpb_worker *w, const struct rte_mbuf *m, uint32_t off, const stru
 }
 
 static void
-answer(struct qpb_worker *w, struct qpb_user *u, const struct rte_mbuf *m, uint32_t off, uint32_t len)
+answer(struct qpb_worker *w, struct qpb_user *u, const struct rte_mbuf *m, uint32_t off,
+	uint32_t len)
 {
 	uint8_t copy[QPB_REQUEST_BYTES];
 	struct qpb_request r;
-	const uint8_t *head = len >= sizeof(copy) ? rte_pktmbuf_read(m, off, sizeof(copy), copy) : NULL;
+	const uint8_t *head = len >= sizeof(copy) ? rte_pktmbuf_read(m, off, sizeof(copy), copy)
+						  : NULL;
 
 	if (head == NULL || qpb_request_get(&r, head) < 0 ||
 		r.answer_bytes != len - QPB_REQUEST_BYTES ||

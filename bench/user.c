@@ -11,7 +11,7 @@
 #include "bench/users.h"
 
 #define TURN_BYTES (64u * 1024)
-#define PIECE      8u /* segments at a time */
+#define PIECE 8u /* segments at a time */
 
 static void
 unready(struct qpb_user *u)
@@ -111,12 +111,14 @@ static bool
 send_turn(struct qpb_pump *p)
 {
 	struct qpb_user *u = (struct qpb_user *)((char *)p - offsetof(struct qpb_user, pump));
-	const uint32_t segment = u->w->b->cfg.mtu - 72u; /* a mbuf a packet: IPv6, TCP, timestamps */
+	const uint32_t segment = u->w->b->cfg.mtu -
+				 72u; /* a mbuf a packet: IPv6, TCP, timestamps */
 	uint8_t head[QPB_REQUEST_BYTES];
 	uint32_t sent = 0;
 
 	while (sent < TURN_BYTES && !u->shut) {
-		uint64_t left = endless(u) && u->w->phase > QPB_LOAD ? 0 : u->req.request_bytes - u->tx;
+		uint64_t left = endless(u) && u->w->phase > QPB_LOAD ? 0
+								     : u->req.request_bytes - u->tx;
 		uint32_t room = qp_tcp_send_space(u->tcp), n = RTE_MIN(room, segment * PIECE);
 		struct rte_mbuf *m;
 
@@ -129,8 +131,8 @@ send_turn(struct qpb_pump *p)
 			n -= (uint32_t)sizeof(head);
 		}
 		n = (uint32_t)RTE_MIN(left, n);
-		m = qpb_payload(u->w, u->header_out ? NULL : head, sizeof(head), u->req.seed, u->tx, n,
-			segment);
+		m = qpb_payload(u->w, u->header_out ? NULL : head, sizeof(head), u->req.seed, u->tx,
+			n, segment);
 		if (m == NULL)
 			return true;
 		qp_tcp_send(u->tcp, m);
@@ -203,7 +205,8 @@ check(struct qpb_user *u, const struct rte_mbuf *m)
 	if (m->pkt_len > answer_bytes(u) - u->rx)
 		return false;
 	for (; m != NULL; m = m->next) {
-		if (!qpb_matches(u->w, seed, u->rx, rte_pktmbuf_mtod(m, const uint8_t *), m->data_len))
+		if (!qpb_matches(
+			    u->w, seed, u->rx, rte_pktmbuf_mtod(m, const uint8_t *), m->data_len))
 			return false;
 		u->rx += m->data_len;
 	}

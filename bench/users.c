@@ -8,8 +8,9 @@
 #include <stdlib.h>
 
 #define CONNECTING_MAX 256u /* at once, while kept connections are opened */
-#define ASKING_MAX     256u /* idle ones, at the end: whether they are there, not whether they are fast */
-#define BEGIN_MAX      64u  /* of a turn */
+#define ASKING_MAX                                                                                 \
+	256u /* idle ones, at the end: whether they are there, not whether they are fast */
+#define BEGIN_MAX 64u /* of a turn */
 
 struct qp_ipaddr
 qpb_user_addr(const struct qpb_worker *w, uint32_t k)
@@ -187,10 +188,10 @@ qpb_users_settled(const struct qpb_worker *w)
 	switch (w->phase) {
 	case QPB_OPEN:
 		return qpb_users_short(w) ||
-			(w->users_started == w->nusers && w->users_connecting == 0);
+		       (w->users_started == w->nusers && w->users_connecting == 0);
 	case QPB_FINISH:
 		return w->users_started == UINT32_MAX && w->users_live == 0 &&
-			(!scheduled(w) || qpb_schedule_peek(&w->schedule) >= w->b->run_to_ns);
+		       (!scheduled(w) || qpb_schedule_peek(&w->schedule) >= w->b->run_to_ns);
 	case QPB_CLOSE:
 		return w->users_live == 0;
 	default:

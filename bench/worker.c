@@ -17,7 +17,7 @@
 
 #include "dataplane/memory.h"
 
-#define BURST  32u
+#define BURST 32u
 #define ASK_NS (200ull * 1000 * 1000)
 
 static void
@@ -227,8 +227,7 @@ resolved(const struct qpb_worker *w)
 static void
 settle(struct qpb_worker *w)
 {
-	if (w->phase == QPB_RESOLVE ? resolved(w)
-				    : qpb_clients_settled(w) && qpb_users_settled(w))
+	if (w->phase == QPB_RESOLVE ? resolved(w) : qpb_clients_settled(w) && qpb_users_settled(w))
 		atomic_store_explicit(&w->settled, w->phase, memory_order_release);
 }
 

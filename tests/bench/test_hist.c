@@ -148,8 +148,9 @@ decode(const char *text, struct decoded *d)
 	const uint8_t *p, *end;
 
 	memset(d, 0, sizeof(*d));
-	cr_assert_eq(sodium_base642bin(packed, sizeof(packed), text, strcspn(text, "\n"), NULL, &n, NULL,
-			     sodium_base64_VARIANT_ORIGINAL), 0);
+	cr_assert_eq(sodium_base642bin(packed, sizeof(packed), text, strcspn(text, "\n"), NULL, &n,
+			     NULL, sodium_base64_VARIANT_ORIGINAL),
+		0);
 	cr_assert_eq(qp_get_u32(packed), 0x1c849314u);
 	cr_assert_eq(qp_get_u32(packed + 4), n - 8);
 	cr_assert_eq(uncompress(plain, &len, packed + 8, n - 8), Z_OK);
@@ -169,8 +170,9 @@ decode(const char *text, struct decoded *d)
 Test(hist_log, line_of_another_writer_is_read_by_the_test)
 {
 	/* From jHiccup's log of HdrHistogram's own tests. */
-	static const char line[] = "HISTFAAAAEV42pNpmSzMwMCgyAABTBDKT4GBgdnNYMcCBvsPEBEJISEuATEZMQ4uASkh"
-				   "IR4nrxg9v2lMaxhvMekILGZkKmcCAEf2CsI=";
+	static const char line[] =
+		"HISTFAAAAEV42pNpmSzMwMCgyAABTBDKT4GBgdnNYMcCBvsPEBEJISEuATEZMQ4uASkh"
+		"IR4nrxg9v2lMaxhvMekILGZkKmcCAEf2CsI=";
 	static struct decoded d;
 
 	decode(line, &d);
@@ -236,7 +238,8 @@ Test(hist_hgrm, lines_rise_to_the_maximum_and_the_total)
 	cr_assert_gt(lines, 40);
 	cr_assert_eq(count, 10000);
 	cr_assert_float_eq(last_level, 1, 1e-12);
-	cr_assert_not_null(strstr(text, "#[Max     =    10000.000, Total count    =        10000]"));
+	cr_assert_not_null(
+		strstr(text, "#[Max     =    10000.000, Total count    =        10000]"));
 	free(text);
 	qpb_hist_free(h);
 }

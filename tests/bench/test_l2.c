@@ -45,7 +45,8 @@ set_up(bool v6)
 	struct qpb_port *p = &bench.port[0];
 
 	test_eal_init();
-	worker = (struct qpb_worker) {.b = &bench, .pool = test_pool("l2", 63, RTE_MBUF_DEFAULT_BUF_SIZE)};
+	worker = (struct qpb_worker) {
+		.b = &bench, .pool = test_pool("l2", 63, RTE_MBUF_DEFAULT_BUF_SIZE)};
 	path = (struct qpb_path) {.w = &worker, .port = p};
 	p->addr = addr(v6 ? "fd00::2" : "10.0.0.2");
 	p->hop = addr(v6 ? "fd00::1" : "10.0.0.1");
@@ -142,7 +143,8 @@ Test(arp, the_next_hop_is_asked_for_and_learned_once, .init = set_up_v4)
 
 	qpb_l2_ask(&path);
 	cr_assert_eq(nsent, 1);
-	cr_assert_eq(rte_pktmbuf_mtod(sent, struct arp *)->arp.arp_data.arp_tip, addr("10.0.0.1").w[3]);
+	cr_assert_eq(
+		rte_pktmbuf_mtod(sent, struct arp *)->arp.arp_data.arp_tip, addr("10.0.0.1").w[3]);
 	cr_assert_eq(rte_pktmbuf_mtod(sent, struct arp *)->eth.dst_addr.addr_bytes[0], 0xff);
 	cr_assert(input(&a, sizeof(a)));
 	cr_assert(atomic_load(&bench.port[0].hop_known));
@@ -174,7 +176,9 @@ nd(uint8_t type, const char *from, const char *target)
 {
 	struct qp_ipaddr src = addr(from), of = addr(target);
 	struct nd n = {.eth.ether_type = htons(RTE_ETHER_TYPE_IPV6),
-		.option = {type == ND_NEIGHBOR_ADVERT ? ND_OPT_TARGET_LINKADDR : ND_OPT_SOURCE_LINKADDR, 1}};
+		.option = {type == ND_NEIGHBOR_ADVERT ? ND_OPT_TARGET_LINKADDR
+						      : ND_OPT_SOURCE_LINKADDR,
+			1}};
 
 	memcpy(n.eth.src_addr.addr_bytes, peer, 6);
 	memcpy(n.option + 2, peer, 6);

@@ -73,8 +73,8 @@ struct good {
 
 ParameterizedTestParameters(sizes, good_texts)
 {
-	static struct good rows[] = {
-		{"0", 0, 0}, {"64", 64, 64}, {"64-1400", 64, 1400}, {"7-7", 7, 7}, {"imix", 12, 1472}};
+	static struct good rows[] = {{"0", 0, 0}, {"64", 64, 64}, {"64-1400", 64, 1400},
+		{"7-7", 7, 7}, {"imix", 12, 1472}};
 
 	return cr_make_param_array(struct good, rows, sizeof(rows) / sizeof(rows[0]));
 }
@@ -103,7 +103,8 @@ struct bad {
 
 ParameterizedTestParameters(sizes, bad_texts)
 {
-	static struct bad rows[] = {{""}, {"-5"}, {"5-"}, {"9-5"}, {"1473"}, {"1-1473"}, {"64k"}, {"IMIX"}};
+	static struct bad rows[] = {
+		{""}, {"-5"}, {"5-"}, {"9-5"}, {"1473"}, {"1-1473"}, {"64k"}, {"IMIX"}};
 
 	return cr_make_param_array(struct bad, rows, sizeof(rows) / sizeof(rows[0]));
 }

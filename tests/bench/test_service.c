@@ -74,7 +74,8 @@ set_up(void)
 	test_eal_init();
 	qpb_pattern_init();
 	bench.cfg.verify = true;
-	worker = (struct qpb_worker) {.b = &bench, .pool = test_pool("service", 1023, RTE_MBUF_DEFAULT_BUF_SIZE)};
+	worker = (struct qpb_worker) {
+		.b = &bench, .pool = test_pool("service", 1023, RTE_MBUF_DEFAULT_BUF_SIZE)};
 	TAILQ_INIT(&worker.pumps);
 	client = (struct qpb_client) {.w = &worker};
 }
@@ -141,7 +142,8 @@ Test(service, request_is_answered_however_it_is_cut, .init = set_up)
 
 Test(service, echo_sends_the_payload_back, .init = set_up)
 {
-	static const struct qpb_request r = {.flags = QPB_ECHO, .seed = 9, .request_bytes = 777, .answer_bytes = 777};
+	static const struct qpb_request r = {
+		.flags = QPB_ECHO, .seed = 9, .request_bytes = 777, .answer_bytes = 777};
 	uint8_t in[1024];
 	uint32_t len = requests(in, &r, 1, false);
 
@@ -153,7 +155,8 @@ Test(service, echo_sends_the_payload_back, .init = set_up)
 
 Test(service, endless_answer_ends_with_the_users_part, .init = set_up)
 {
-	static const struct qpb_request r = {.seed = 1, .request_bytes = 0, .answer_bytes = QPB_ENDLESS};
+	static const struct qpb_request r = {
+		.seed = 1, .request_bytes = 0, .answer_bytes = QPB_ENDLESS};
 	struct qpb_service *v = qpb_service_new(&client, NULL);
 	uint8_t in[64];
 	uint32_t len = requests(in, &r, 1, false);
@@ -219,7 +222,8 @@ Test(service, changed_payload_is_wrong_and_resets, .init = set_up)
 
 Test(service, bytes_before_the_answer_is_out_are_wrong, .init = set_up)
 {
-	static const struct qpb_request r[2] = {{.seed = 3, .request_bytes = 5, .answer_bytes = 500000},
+	static const struct qpb_request r[2] = {
+		{.seed = 3, .request_bytes = 5, .answer_bytes = 500000},
 		{.seed = 4, .request_bytes = 5, .answer_bytes = 5}};
 	uint8_t in[512];
 	uint32_t len = requests(in, r, 2, false);

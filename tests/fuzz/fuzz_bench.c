@@ -78,7 +78,8 @@ LLVMFuzzerInitialize(int *argc, char ***argv)
 	test_eal_init();
 	qpb_pattern_init();
 	bench.cfg.verify = true;
-	worker = (struct qpb_worker) {.b = &bench, .pool = test_pool("fuzz", MBUFS, RTE_MBUF_DEFAULT_BUF_SIZE)};
+	worker = (struct qpb_worker) {
+		.b = &bench, .pool = test_pool("fuzz", MBUFS, RTE_MBUF_DEFAULT_BUF_SIZE)};
 	TAILQ_INIT(&worker.pumps);
 	client = (struct qpb_client) {.w = &worker};
 	path = (struct qpb_path) {.w = &worker, .port = p};
