@@ -13,6 +13,7 @@
 #include "dataplane/nic/mix.h"
 
 #define REMEMBERED_MS 60000u /* longer than a client tries */
+#define HOME_PARTS    8u
 #define PENDING_MS    250u   /* a load is this old at most, or nearly */
 
 int
@@ -47,21 +48,22 @@ load_of(struct qp_placement *p, uint32_t worker, uint32_t nworkers, uint64_t han
 
 /* Of equal ones the hash chooses, or each placing worker would begin with the first. */
 static uint32_t
-least_loaded(struct qp_placement *p, uint32_t hash, uint32_t nworkers, uint64_t handoff)
+choose(struct qp_placement *p, uint32_t hash, const struct qp_placement_gen *gen)
 {
-	const uint32_t first = hash % nworkers;
-	uint32_t best = first, least = load_of(p, first, nworkers, handoff);
+	const uint32_t first = gen->home < gen->nworkers ? gen->home : hash % gen->nworkers;
+	const uint32_t at_first = load_of(p, first, gen->nworkers, gen->handoff);
+	uint32_t best = first, least = at_first;
 
-	for (uint32_t i = 1; i < nworkers; i++) {
-		const uint32_t worker = (first + i) % nworkers;
-		const uint32_t load = load_of(p, worker, nworkers, handoff);
+	for (uint32_t i = 0; i < gen->nworkers; i++) {
+		const uint32_t worker = (hash + i) % gen->nworkers;
+		const uint32_t load = load_of(p, worker, gen->nworkers, gen->handoff);
 
 		if (load < least) {
 			least = load;
 			best = worker;
 		}
 	}
-	return best;
+	return first == gen->home && at_first <= least + least / HOME_PARTS ? first : best;
 }
 
 static void
@@ -75,25 +77,25 @@ age_pending(struct qp_placement *p, uint32_t server_id, uint32_t now_ms)
 }
 
 uint32_t
-qp_placement_worker(struct qp_placement *p, uint32_t hash, bool opens, uint32_t server_id,
-	uint32_t nworkers, uint64_t handoff, uint64_t now_ns)
+qp_placement_worker(struct qp_placement *p, uint32_t hash, bool opens,
+	const struct qp_placement_gen *gen, uint64_t now_ns)
 {
 	const uint32_t h = qp_mix(p->seed, hash), now_ms = (uint32_t)(now_ns / 1000000u);
 	struct qp_placement_entry *e = &p->entries[h % QP_PLACEMENT_ENTRIES];
 	const uint32_t mark = qp_mix(h, p->seed);
 
-	if (e->server_id == server_id && e->mark == mark && e->worker < nworkers &&
+	if (e->server_id == gen->server_id && e->mark == mark && e->worker < gen->nworkers &&
 		now_ms - e->at_ms < REMEMBERED_MS) {
 		e->at_ms = now_ms;
 		return e->worker;
 	}
 	if (!opens)
-		return hash % nworkers;
-	age_pending(p, server_id, now_ms);
+		return hash % gen->nworkers;
+	age_pending(p, gen->server_id, now_ms);
 	*e = (struct qp_placement_entry) {
 		.mark = mark,
-		.server_id = (uint16_t)server_id,
-		.worker = (uint8_t)least_loaded(p, hash, nworkers, handoff),
+		.server_id = (uint16_t)gen->server_id,
+		.worker = (uint8_t)choose(p, hash, gen),
 		.at_ms = now_ms,
 	};
 	p->pending[e->worker]++;

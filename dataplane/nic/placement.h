@@ -9,8 +9,9 @@
 
 /*
  * Which worker of the holder a new QUIC client goes to: the one with the fewest
- * connections, and the same again for what the client repeats. A worker decides for
- * the clients that the port's hash leads to it. Owner: one lcore. Lock: none.
+ * connections, or the one that its packets come to anyway, if that has hardly more (an
+ * eighth): they need no handing over then. What the client repeats goes to the same one. A
+ * worker decides for the clients that the port's hash leads to it. Owner: one lcore. Lock: none.
  */
 #define QP_PLACEMENT_ENTRIES 8192u
 
@@ -35,12 +36,18 @@ struct qp_placement {
 int qp_placement_init(struct qp_placement *p, uint32_t seed);
 void qp_placement_fini(struct qp_placement *p);
 
+/* Where there is to choose. */
+struct qp_placement_gen {
+	uint32_t server_id, nworkers;
+	uint64_t handoff; /* its rings; 0: none, all its workers are equal */
+	uint32_t home;    /* the worker that receives the client's packets; UINT32_MAX: none of these */
+};
+
 /*
- * The worker of the generation `server_id` with `nworkers` and the rings at `handoff` (0:
- * none, all are equal) for the client whose hash is `hash`. `opens`: the packet can open a
+ * The worker for the client whose hash is `hash`. `opens`: the packet can open a
  * connection; another one of an unknown client goes where the hash says, and is forgotten.
  */
-uint32_t qp_placement_worker(struct qp_placement *p, uint32_t hash, bool opens, uint32_t server_id,
-	uint32_t nworkers, uint64_t handoff, uint64_t now_ns);
+uint32_t qp_placement_worker(struct qp_placement *p, uint32_t hash, bool opens,
+	const struct qp_placement_gen *gen, uint64_t now_ns);
 
 #endif

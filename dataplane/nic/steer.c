@@ -116,6 +116,7 @@ static struct qp_steer_to
 steer_quic(struct qp_steer *s, const uint8_t *frame, uint32_t len, const struct qp_steer_flow *f,
 	uint64_t now_ns)
 {
+	struct qp_placement_gen gen;
 	const uint8_t *dcid;
 	struct qp_steer_to to;
 	uint32_t server_be;
@@ -133,8 +134,11 @@ steer_quic(struct qp_steer *s, const uint8_t *frame, uint32_t len, const struct 
 	to = to_holder(s, f, QP_STEER_QUIC_NEW);
 	if (qp_steer_is_drop(to.why))
 		return to;
-	to.worker = qp_placement_worker(&s->placement, qp_mix_remote(0, f), opens,
-		s->gen[to.gen].server_id, s->gen[to.gen].nworkers, s->gen[to.gen].handoff, now_ns);
+	gen = (struct qp_placement_gen) {.server_id = s->gen[to.gen].server_id,
+		.nworkers = s->gen[to.gen].nworkers,
+		.handoff = s->gen[to.gen].handoff,
+		.home = to.gen == s->own ? s->worker : UINT32_MAX};
+	to.worker = qp_placement_worker(&s->placement, qp_mix_remote(0, f), opens, &gen, now_ns);
 	return to;
 }
 

@@ -133,7 +133,7 @@ Test(nic_steer, new_clients_are_spread_evenly_and_what_they_repeat_follows)
 		each[first[i] = to.worker]++;
 	}
 	for (unsigned w = 0; w < WORKERS; w++)
-		cr_expect_eq(each[w], 16u, "worker %u has %u of 64", w, each[w]);
+		cr_expect(each[w] >= 15 && each[w] <= 18, "worker %u has %u of 64", w, each[w]);
 	for (unsigned i = 0; i < 64; i++)
 		cr_expect_eq(of(new_client(i)).worker, first[i], "client %u again", i);
 	/* Whatever comes from there that no id of ours is in: Initial's successors, 0-RTT. */
@@ -143,13 +143,16 @@ Test(nic_steer, new_clients_are_spread_evenly_and_what_they_repeat_follows)
 
 Test(nic_steer, new_clients_go_to_the_least_loaded_worker)
 {
+	bool stays = false;
+
 	for (unsigned w = 0; w < WORKERS; w++)
 		qp_handoff_door((uint64_t)(uintptr_t)doors, WORKERS, w)->load = w == 2 ? 100 : 200;
-	for (unsigned i = 0; i < 100; i++)
+	for (unsigned i = 0; i < 75; i++)
 		cr_assert_eq(of(new_client(i)).worker, 2u, "client %u", i);
-	/* Now it has as many as the others. */
-	cr_expect_neq(of(new_client(100)).worker + of(new_client(101)).worker +
-			of(new_client(102)).worker + of(new_client(103)).worker, 8u);
+	/* Soon it has hardly fewer than ours, where they come. */
+	for (unsigned i = 100; i < 110 && !stays; i++)
+		stays = of(new_client(i)).worker == 1;
+	cr_expect(stays);
 	/* Later its load says it. */
 	qp_handoff_door((uint64_t)(uintptr_t)doors, WORKERS, 2)->load = 300;
 	for (unsigned i = 200; i < 230; i++) {
@@ -157,6 +160,27 @@ Test(nic_steer, new_clients_go_to_the_least_loaded_worker)
 
 		cr_assert_neq(at(&f, 1000 * MS).worker, 2u);
 	}
+}
+
+/* Its packets need no handing over there. */
+Test(nic_steer, client_stays_where_it_comes_while_that_one_has_hardly_more)
+{
+	struct qp_handoff_door *door[WORKERS];
+
+	for (unsigned w = 0; w < WORKERS; w++) {
+		door[w] = qp_handoff_door((uint64_t)(uintptr_t)doors, WORKERS, w);
+		door[w]->load = 800;
+	}
+	/* We are worker 1. */
+	for (unsigned i = 0; i < 100; i++)
+		cr_assert_eq(of(new_client(i)).worker, 1u, "client %u", i);
+	door[1]->load = 950;
+	for (unsigned i = 200; i < 250; i++)
+		cr_assert_neq(of(new_client(i)).worker, 1u, "client %u", i);
+	/* Another generation's clients have no worker of ours. */
+	nic->holder = OLD;
+	qp_steer_turn(&steer);
+	cr_expect_eq(of(new_client(300)).gen, 0u);
 }
 
 /* One who is in the load already counts once. */
@@ -176,7 +200,7 @@ Test(nic_steer, client_that_is_in_the_load_is_pending_no_more)
 			door[w]->load = each[w];
 	}
 	for (unsigned w = 0; w < WORKERS; w++)
-		cr_expect_eq(each[w], 10u, "worker %u has %u", w, each[w]);
+		cr_expect(each[w] >= 9 && each[w] <= 11, "worker %u has %u", w, each[w]);
 }
 
 Test(nic_steer, stray_quic_changes_no_placement)
