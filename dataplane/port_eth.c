@@ -244,7 +244,7 @@ is_virtual(const struct rte_eth_dev_info *info)
  * not be in memory that it can reach.
  */
 static int
-choose_pool(struct eth_port *e, const struct qp_eth_port_config *cfg, uint16_t seg_max,
+choose_pool(struct eth_port *e, const struct qp_eth_port_config *cfg, const struct rte_eth_desc_lim *lim,
 	struct qp_errmsg *msg)
 {
 	const uint32_t room = cfg->mtu + RTE_PKTMBUF_HEADROOM + FRAME_OVERHEAD;
@@ -260,7 +260,7 @@ choose_pool(struct eth_port *e, const struct qp_eth_port_config *cfg, uint16_t s
 		pool = qp_pool_make(e->large, "large", LARGE_MBUFS,
 			(uint16_t)RTE_MIN(room, (uint32_t)UINT16_MAX));
 	}
-	qp_soft_init(&e->soft, cfg->tx_offloads, seg_max, pool);
+	qp_soft_init(&e->soft, cfg->tx_offloads, lim->nb_seg_max, lim->nb_mtu_seg_max, pool);
 	return 0;
 }
 
@@ -295,7 +295,7 @@ qp_eth_port_open(const struct qp_eth_port_config *cfg, struct qp_port **out, str
 		.port_index = cfg->port,
 		.worker = cfg->worker,
 	};
-	rc = choose_pool(e, cfg, info.tx_desc_lim.nb_seg_max, msg);
+	rc = choose_pool(e, cfg, &info.tx_desc_lim, msg);
 	if (rc != 0) {
 		free(e);
 		return rc;

@@ -15,10 +15,14 @@
 #define FLAGS_SEG (RTE_MBUF_F_TX_TCP_SEG | RTE_MBUF_F_TX_UDP_SEG)
 
 void
-qp_soft_init(struct qp_soft *s, uint64_t hw, uint16_t nb_seg_max, struct rte_mempool *pool)
+qp_soft_init(struct qp_soft *s, uint64_t hw, uint16_t nb_seg_max, uint16_t nb_mtu_seg_max,
+	struct rte_mempool *pool)
 {
-	*s = (struct qp_soft) {.hw = hw, .pool = pool};
-	s->max_segs = (hw & RTE_ETH_TX_OFFLOAD_MULTI_SEGS) == 0 ? 1 : nb_seg_max != 0 ? nb_seg_max : UINT16_MAX;
+	*s = (struct qp_soft) {.hw = hw, .pool = pool, .max_segs = 1, .max_packet_segs = 1};
+	if ((hw & RTE_ETH_TX_OFFLOAD_MULTI_SEGS) != 0) {
+		s->max_segs = nb_seg_max != 0 ? nb_seg_max : UINT16_MAX;
+		s->max_packet_segs = nb_mtu_seg_max != 0 ? nb_mtu_seg_max : s->max_segs;
+	}
 	if ((hw & RTE_ETH_TX_OFFLOAD_TCP_TSO) == 0)
 		s->flags |= RTE_MBUF_F_TX_TCP_SEG;
 	if ((hw & RTE_ETH_TX_OFFLOAD_UDP_TSO) == 0)
@@ -100,7 +104,7 @@ gather(struct qp_soft *s, struct rte_mbuf *m)
 	struct cursor at = {m, 0};
 	struct rte_mbuf *copy = like(s->pool, m);
 
-	if (copy != NULL && (!append(s->pool, copy, &at, m->pkt_len) || copy->nb_segs > s->max_segs)) {
+	if (copy != NULL && (!append(s->pool, copy, &at, m->pkt_len) || copy->nb_segs > s->max_packet_segs)) {
 		rte_pktmbuf_free(copy);
 		copy = NULL;
 	}
@@ -246,7 +250,7 @@ cut_one(struct qp_soft *s, const struct rte_mbuf *m, uint32_t hdr, struct cursor
 	if (piece == NULL)
 		return NULL;
 	if (!append(s->pool, piece, &head, hdr) || !append(s->pool, piece, payload, take) ||
-		piece->data_len < hdr || piece->nb_segs > s->max_segs) {
+		piece->data_len < hdr || piece->nb_segs > s->max_packet_segs) {
 		rte_pktmbuf_free(piece);
 		return NULL;
 	}
@@ -299,10 +303,10 @@ qp_soft_frames(struct qp_soft *s, struct rte_mbuf *m, struct rte_mbuf *out[QP_SO
 
 	/* Some devices take a super-segment, but not in so many mbufs. */
 	if ((m->ol_flags & FLAGS_SEG) != 0 &&
-		((m->ol_flags & s->flags & FLAGS_SEG) != 0 || m->nb_segs > s->max_segs || odd))
+		((m->ol_flags & s->flags & FLAGS_SEG) != 0 || qp_soft_is_beyond(s, m) || odd))
 		return cut(s, m, out);
 	/* A header that others see, too, is not ours to write into. */
-	if (odd || m->nb_segs > s->max_segs || rte_mbuf_refcnt_read(m) > 1 || !RTE_MBUF_DIRECT(m))
+	if (odd || qp_soft_is_beyond(s, m) || rte_mbuf_refcnt_read(m) > 1 || !RTE_MBUF_DIRECT(m))
 		m = gather(s, m);
 	if (m == NULL || !finish(s, m))
 		return 0;

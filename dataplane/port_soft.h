@@ -14,11 +14,14 @@
  * port. No locks.
  */
 #define QP_SOFT_PIECES 256u /* of one super-segment, at most: more are refused */
+/* Devices refuse to cut smaller pieces (ice: 64 bytes, i40e: 256), which a path of a small MTU asks for. */
+#define QP_SOFT_MIN_MSS 256u
 
 struct qp_soft {
 	uint64_t hw;              /* RTE_ETH_TX_OFFLOAD_* that the device does */
 	uint64_t flags;           /* RTE_MBUF_F_TX_* that it does not: qp_soft_init */
-	uint16_t max_segs;        /* of a frame's chain; 1: it takes no chains */
+	uint16_t max_segs;        /* mbufs of a super-segment's chain; 1: it takes no chains */
+	uint16_t max_packet_segs; /* … and of a single packet's, which may be fewer */
 	/*
 	 * Its sums are right only if each mbuf of a chain but the last has an even
 	 * number of bytes: of net_tap, which sums mbuf by mbuf. Set by the caller.
@@ -30,8 +33,9 @@ struct qp_soft {
 	uint64_t bad;             /* frames dropped: headers that make no sense, too many pieces */
 };
 
-/* `nb_seg_max`: as struct rte_eth_desc_lim has it, 0: no limit. */
-void qp_soft_init(struct qp_soft *s, uint64_t hw, uint16_t nb_seg_max, struct rte_mempool *pool);
+/* `nb_seg_max`, `nb_mtu_seg_max`: as struct rte_eth_desc_lim has them, 0: no limit. */
+void qp_soft_init(struct qp_soft *s, uint64_t hw, uint16_t nb_seg_max, uint16_t nb_mtu_seg_max,
+	struct rte_mempool *pool);
 
 /* Of a chain, also as the device would cut it. */
 static inline bool
@@ -44,12 +48,21 @@ qp_soft_is_odd(const struct rte_mbuf *m)
 	       m->tso_segsz % 2 != 0;
 }
 
+/* More mbufs, or smaller pieces, than the device takes. */
+static inline bool
+qp_soft_is_beyond(const struct qp_soft *s, const struct rte_mbuf *m)
+{
+	if ((m->ol_flags & (RTE_MBUF_F_TX_TCP_SEG | RTE_MBUF_F_TX_UDP_SEG)) == 0)
+		return m->nb_segs > s->max_packet_segs;
+	return m->nb_segs > s->max_segs || m->tso_segsz < QP_SOFT_MIN_MSS;
+}
+
 static inline bool
 qp_soft_needed(const struct qp_soft *s, const struct rte_mbuf *m)
 {
 	const uint64_t l4 = m->ol_flags & RTE_MBUF_F_TX_L4_MASK;
 
-	if ((m->ol_flags & s->flags) != 0 || m->nb_segs > s->max_segs ||
+	if ((m->ol_flags & s->flags) != 0 || qp_soft_is_beyond(s, m) ||
 		(s->even_only && qp_soft_is_odd(m)))
 		return true;
 	if (l4 == RTE_MBUF_F_TX_TCP_CKSUM)

@@ -183,7 +183,7 @@ ParameterizedTest(struct made *d, soft, frames_are_what_a_receiver_expects)
 	struct qp_soft s;
 	unsigned n;
 
-	qp_soft_init(&s, 0, 0, pool);
+	qp_soft_init(&s, 0, 0, 0, pool);
 	cr_assert(qp_soft_needed(&s, m));
 	n = qp_soft_frames(&s, m, out);
 	cr_assert_eq(n, pieces);
@@ -204,13 +204,32 @@ Test(soft, device_with_all_offloads_gets_frames_as_they_are)
 	struct rte_mbuf *m = make(&d, pool);
 	struct qp_soft s;
 
-	qp_soft_init(&s, UINT64_MAX, 0, pool);
+	qp_soft_init(&s, UINT64_MAX, 0, 0, pool);
 	cr_expect_not(qp_soft_needed(&s, m));
-	qp_soft_init(&s, UINT64_MAX & ~RTE_ETH_TX_OFFLOAD_UDP_TSO, 0, pool);
+	qp_soft_init(&s, UINT64_MAX & ~RTE_ETH_TX_OFFLOAD_UDP_TSO, 0, 0, pool);
 	cr_expect_not(qp_soft_needed(&s, m), "it is TCP");
-	qp_soft_init(&s, UINT64_MAX, 3, pool);
+	qp_soft_init(&s, UINT64_MAX, 3, 0, pool);
 	cr_expect(qp_soft_needed(&s, m), "four mbufs, three are possible");
+	qp_soft_init(&s, UINT64_MAX, 40, 3, pool);
+	cr_expect_not(qp_soft_needed(&s, m), "three are for single packets");
+	m->tso_segsz = 200;
+	cr_expect(qp_soft_needed(&s, m), "pieces that are too small for a device");
 	rte_pktmbuf_free(m);
+}
+
+Test(soft, packet_in_too_many_mbufs_is_made_fewer)
+{
+	struct rte_mempool *pool = responder_eal(511);
+	const struct made d = {.payload = 1000, .each = 100};
+	struct rte_mbuf *out[QP_SOFT_PIECES], *m = make(&d, pool);
+	struct qp_soft s;
+
+	qp_soft_init(&s, RTE_ETH_TX_OFFLOAD_MULTI_SEGS, 255, 8, pool);
+	cr_assert(qp_soft_needed(&s, m), "eleven, eight are possible");
+	cr_assert_eq(qp_soft_frames(&s, m, out), 1);
+	check(&d, out[0], 0, 0);
+	rte_pktmbuf_free(out[0]);
+	cr_expect_eq(rte_mempool_avail_count(pool), 511);
 }
 
 Test(soft, without_mbufs_a_super_segment_is_dropped_whole)
@@ -220,7 +239,7 @@ Test(soft, without_mbufs_a_super_segment_is_dropped_whole)
 	struct rte_mbuf *out[QP_SOFT_PIECES], *m = make(&d, pool);
 	struct qp_soft s;
 
-	qp_soft_init(&s, 0, 0, pool);
+	qp_soft_init(&s, 0, 0, 0, pool);
 	cr_expect_eq(qp_soft_frames(&s, m, out), 0);
 	cr_expect_eq(s.no_mbuf, 1);
 	cr_expect_eq(rte_mempool_avail_count(pool), 15);
@@ -234,7 +253,7 @@ Test(soft, header_that_others_hold_is_not_written_into)
 	struct qp_soft s;
 
 	rte_mbuf_refcnt_update(m, 1);
-	qp_soft_init(&s, 0, 0, pool);
+	qp_soft_init(&s, 0, 0, 0, pool);
 	cr_assert_eq(qp_soft_frames(&s, m, out), 1);
 	cr_expect_neq(out[0], m);
 	check(&d, out[0], 0, 0);
@@ -250,7 +269,7 @@ Test(soft, super_segment_that_makes_no_sense_is_counted)
 	struct rte_mbuf *out[QP_SOFT_PIECES];
 	struct qp_soft s;
 
-	qp_soft_init(&s, 0, 0, pool);
+	qp_soft_init(&s, 0, 0, 0, pool);
 	cr_expect_eq(qp_soft_frames(&s, make(&d, pool), out), 0, "pieces of no bytes");
 	d.mss = 11;
 	cr_expect_eq(qp_soft_frames(&s, make(&d, pool), out), 0, "273 pieces");
@@ -269,7 +288,7 @@ Test(soft, chain_with_an_odd_mbuf_is_gathered_for_a_device_that_sums_pieces)
 	struct rte_mbuf *out[QP_SOFT_PIECES], *m;
 	struct qp_soft s;
 
-	qp_soft_init(&s, hw, 0, pool);
+	qp_soft_init(&s, hw, 0, 0, pool);
 	m = make(&odd, pool);
 	cr_expect_not(qp_soft_needed(&s, m), "a device is trusted");
 	s.even_only = true;
