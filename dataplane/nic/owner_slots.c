@@ -4,9 +4,11 @@
  * must be gone before the memory is. Port owner, main thread.
  */
 #define QP_LOG_MODULE QP_LOG_M_process
+#include <string.h>
 #include <time.h>
 
 #include <rte_ethdev.h>
+#include <rte_mbuf.h>
 
 #include "common/log.h"
 #include "dataplane/nic/owner_ports.h"
@@ -15,16 +17,63 @@
 /* How long a device that still sends is waited for. */
 #define DONE_TRIES 20u
 #define DONE_NS    1000000
+#define FILL_TRIES 200u
+/* For local experiments (IEEE 802): nobody takes it for anything. */
+#define FILLER_TYPE  0x88b6u
+#define FILLER_BYTES 60u
 
 static const struct timespec done_pause = {.tv_nsec = DONE_NS};
 
-/* A device in software has copied what it has sent; hardware reads it when it likes. */
+/* What gets each frame in one mbuf (port_setup.c) has copied it when it says that it has sent. */
 static bool
 copies(const struct qp_nic_port *p)
 {
-	bool pci = true;
+	return (p->tx_offloads & RTE_ETH_TX_OFFLOAD_MULTI_SEGS) == 0;
+}
 
-	return qp_port_devargs_check(p->name, &pci, NULL) == 0 && !pci;
+static struct rte_mbuf *
+filler(const struct qp_nic_port *p, struct rte_mempool *pool)
+{
+	struct rte_mbuf *m = rte_pktmbuf_alloc(pool);
+	struct rte_ether_hdr *eth =
+		m != NULL ? (struct rte_ether_hdr *)rte_pktmbuf_append(m, FILLER_BYTES) : NULL;
+
+	if (eth == NULL)
+		return m;
+	memset(eth, 0, FILLER_BYTES);
+	memcpy(&eth->dst_addr, p->mac, sizeof(p->mac));
+	memcpy(&eth->src_addr, p->mac, sizeof(p->mac));
+	eth->ether_type = rte_cpu_to_be_16(FILLER_TYPE);
+	return m;
+}
+
+/*
+ * Some drivers (virtio, ena, vmxnet3) let go of a sent mbuf when its place in the
+ * ring is used again, and else never: so each place is, by frames to ourselves.
+ */
+static bool
+fill_queue(const struct qp_nic *nic, const struct qp_nic_port *p, uint16_t queue)
+{
+	const size_t i = (size_t)(p - nic->port);
+	struct rte_mempool *pool = (struct rte_mempool *)(uintptr_t)nic->rx_pool[i][0];
+	struct rte_eth_txq_info info;
+	const uint16_t places = rte_eth_tx_queue_info_get(p->port_id, queue, &info) == 0
+					? info.nb_desc
+					: QP_PORT_DESCRIPTORS;
+	uint32_t sent = 0;
+
+	for (unsigned tries = 0; sent < places && tries < FILL_TRIES;) {
+		struct rte_mbuf *m = filler(p, pool);
+
+		if (m != NULL && rte_eth_tx_burst(p->port_id, queue, &m, 1) == 1) {
+			sent++;
+			continue;
+		}
+		rte_pktmbuf_free(m);
+		tries++;
+		(void)nanosleep(&done_pause, NULL);
+	}
+	return sent == places;
 }
 
 /* What was sent is freed; 0: all, after some patience with a device that sends. */
@@ -42,7 +91,7 @@ free_sent(uint16_t port_id, uint16_t queue)
 
 /* A stopped queue has given back all. */
 static bool
-clean_queue(const struct qp_nic_port *p, uint16_t queue)
+clean_queue(const struct qp_nic *nic, const struct qp_nic_port *p, uint16_t queue)
 {
 	int rc = rte_eth_dev_tx_queue_stop(p->port_id, queue);
 
@@ -51,7 +100,7 @@ clean_queue(const struct qp_nic_port *p, uint16_t queue)
 	rc = free_sent(p->port_id, queue);
 	if (rc == 0)
 		return p->link_mbps != 0;
-	return copies(p);
+	return copies(p) || (p->link_mbps != 0 && fill_queue(nic, p, queue));
 }
 
 /* A port whose link is down sends nothing ever, and nobody uses it: all of it is emptied. */
@@ -63,7 +112,7 @@ restart_port(const struct qp_nic_port *p)
 }
 
 static bool
-clean_port(const struct qp_nic_port *p, uint32_t slot)
+clean_port(const struct qp_nic *nic, const struct qp_nic_port *p, uint32_t slot)
 {
 	const uint32_t workers = p->ntx / p->nslots;
 	bool clean = true;
@@ -71,7 +120,7 @@ clean_port(const struct qp_nic_port *p, uint32_t slot)
 	if (slot >= p->nslots)
 		return true;
 	for (uint32_t w = 0; w < workers; w++)
-		clean = clean_queue(p, qp_nic_tx_queue(p, slot, w)) && clean;
+		clean = clean_queue(nic, p, qp_nic_tx_queue(p, slot, w)) && clean;
 	return clean || restart_port(p);
 }
 
@@ -84,7 +133,7 @@ qp_owner_slots_clean(const struct qp_nic *nic, uint32_t server_id)
 		if (__atomic_load_n(&nic->gen[s].server_id, __ATOMIC_ACQUIRE) != server_id)
 			continue;
 		for (uint32_t i = 0; i < nic->nports; i++) {
-			if (clean_port(&nic->port[i], nic->gen[s].slot))
+			if (clean_port(nic, &nic->port[i], nic->gen[s].slot))
 				continue;
 			clean = false;
 			qp_log(QP_LOG_ERROR, "a port still holds what a dead data plane gave it: its memory is kept",

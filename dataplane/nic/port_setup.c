@@ -17,7 +17,6 @@
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
 
-#define DESCRIPTORS 1024u
 /* A frame's bytes beside its IP packet: Ethernet header and a tag; the check sum is the device's. */
 #define FRAME_OVERHEAD 18u
 #define MEMIF_BUFFER 2048u /* by itself */
@@ -378,7 +377,7 @@ set_up_queues(struct setup *s, struct qp_errmsg *msg)
 	const unsigned node = (unsigned)rte_eth_dev_socket_id(s->id);
 	int rc;
 
-	s->nrxd = s->ntxd = DESCRIPTORS;
+	s->nrxd = s->ntxd = QP_PORT_DESCRIPTORS;
 	rc = rte_eth_dev_adjust_nb_rx_tx_desc(s->id, &s->nrxd, &s->ntxd);
 	if (rc != 0)
 		return qp_fail(msg, QP_E_IO, "--port %s: descriptors: %s", s->name, rte_strerror(-rc));

@@ -19,6 +19,9 @@ struct rte_mempool;
 /* Longest text of a port: "PCI-ADDRESS[,ARGS]" or "net_DRIVERn[,ARGS]". */
 #define QP_PORT_DEVARGS_BYTES 256u
 
+/* Of each queue, as far as the device has so many. */
+#define QP_PORT_DESCRIPTORS 1024u
+
 struct qp_port_want {
 	const char *devargs;
 	uint16_t workers; /* at most, that send and receive at once; fewer when the device has fewer queues */

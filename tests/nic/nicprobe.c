@@ -204,6 +204,12 @@ attach(const char *lcore)
 	const struct rte_memzone *zone = rte_memzone_lookup(QP_NIC_ZONE);
 	struct qp_errmsg msg = {"the port owner has no ports"};
 
+	if (zone != NULL) {
+		struct qp_nic *nic = zone->addr;
+
+		/* As a control plane does: who dies with frames in the first slot's queues. */
+		nic->gen[0] = (struct qp_nic_gen) {.server_id = (uint32_t)atoi(lcore), .nworkers = 1};
+	}
 	if (zone == NULL || qp_rx_pools_attach(zone->addr, (uint32_t)atoi(lcore), &msg) != 0) {
 		fprintf(stderr, "%s\n", msg.text);
 		exit(1);
