@@ -30,6 +30,8 @@ static const struct command commands[] = {
 		"run a gateway (starts its other processes by itself)"},
 	{"check-config", NULL, "quicport-check-config",
 		"tell what is wrong with a gateway's configuration file"},
+	{"preflight", NULL, "quicport-preflight",
+		"tell what to change on a host for a gateway with dedicated ports"},
 	{"data-plane", NULL, "quicport-data-plane",
 		"run a gateway's data plane by hand (see --no-auto-dataplane)"},
 	{"admin", NULL, "quicport-admin", "look at a running gateway, and change it"},

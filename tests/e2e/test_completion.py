@@ -61,7 +61,7 @@ def shell(request):
 
 
 COMMANDS = {"client", "ssh-proxy", "control-plane", "check-config", "data-plane", "admin", "status", "trust", "keygen", "pubkey",
-            "version", "help"}  # fmt: skip
+            "version", "help", "preflight"}  # fmt: skip
 
 
 def test_commands(shell):
@@ -71,7 +71,7 @@ def test_commands(shell):
     assert shell("--log-format", "json", "cl") == {"client"}
 
 
-@pytest.mark.parametrize("command", ["client", "ssh-proxy", "control-plane", "check-config", "trust", "keygen"])
+@pytest.mark.parametrize("command", ["client", "ssh-proxy", "control-plane", "check-config", "preflight", "trust", "keygen"])
 def test_options_are_those_of_the_command(shell, command):
     shown = subprocess.run([QUICPORT, command, "--help"], capture_output=True, text=True).stdout
     told = set(re.findall(r"^ {2,6}(?:-[A-Za-z], )?(--[a-z0-9-]+)", shown, re.M))
@@ -115,7 +115,7 @@ def test_files(shell, logs):
     assert shell("keygen", "-o", "o") == {"one.key", "other"}
 
 
-@pytest.mark.parametrize("command", ["client", "ssh-proxy", "control-plane", "status", "trust"])
+@pytest.mark.parametrize("command", ["client", "ssh-proxy", "control-plane", "preflight", "status", "trust"])
 def test_man_page_is_well_formed_and_names_every_option(command):
     page = next((ROOT / "docs/man").glob(f"quicport-{command}.[18]"))
     shown = subprocess.run([QUICPORT, command, "--help"], capture_output=True, text=True).stdout
