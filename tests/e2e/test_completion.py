@@ -61,7 +61,7 @@ def shell(request):
 
 
 COMMANDS = {"client", "ssh-proxy", "control-plane", "check-config", "data-plane", "admin", "status", "trust", "keygen", "pubkey",
-            "version", "help", "preflight"}  # fmt: skip
+            "version", "help", "preflight", "prompt"}  # fmt: skip
 
 
 def test_commands(shell):
