@@ -21,6 +21,7 @@
 #define QPB_MAX_WORKERS 16u
 #define QPB_MAX_PORTS   2u
 #define QPB_MAX_CLIENTS 16384u
+#define QPB_MAX_BURST   512u
 
 enum qpb_scenario {
 	QPB_BULK,        /* bytes as fast as they go */
@@ -142,6 +143,7 @@ void qpb_figures_diff(struct qpb_figures *out, const struct qpb_figures *a,
  */
 struct qpb_port {
 	struct qp_nic_port nic;     /* as it was opened; queue w, w + nworkers … are worker w's */
+	bool stopped;               /* by the prompt */
 	struct qp_ipaddr addr;      /* on the link */
 	uint8_t prefix;             /* of the link, in bits of the mapped form */
 	struct qp_ipaddr hop;       /* where all packets go: the gateway, or a router */
@@ -159,6 +161,7 @@ struct qpb_hosts {
 };
 
 struct qpb_worker;
+struct qp_verbose;
 
 struct qpb {
 	struct qpb_config cfg;
@@ -172,6 +175,10 @@ struct qpb {
 	 * turn (acquire). Times are CLOCK_MONOTONIC's.
 	 */
 	atomic_uint phase;
+	/* The prompt's orders; workers look once a turn (relaxed). */
+	atomic_uint burst;          /* frames taken and given at once, 1 … QPB_MAX_BURST */
+	atomic_uint verbose;        /* 1: received frames are shown, 2: sent ones, 3: both */
+	struct qp_verbose *shown[QPB_MAX_WORKERS];
 	uint64_t load_from_ns;      /* when the schedule begins */
 	uint64_t run_from_ns;       /* what begins from here on … */
 	_Atomic uint64_t run_to_ns; /* … and before this is measured; nothing begins later */

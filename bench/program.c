@@ -35,6 +35,13 @@ qpb_program_open(struct qpb_program *p, struct qp_errmsg *msg)
 		rc = qpb_options_resolve(&p->o, &p->b, msg);
 	if (rc < 0)
 		return QP_E_INVAL;
+	atomic_store(&p->b.burst, 32);
+	for (unsigned i = 0; i < p->b.nworkers; i++) {
+		p->b.shown[i] = aligned_alloc(64, sizeof(struct qp_verbose));
+		if (p->b.shown[i] == NULL)
+			return qp_fail(msg, QP_E_NOMEM, "no memory for worker %u", i);
+		memset(p->b.shown[i], 0, sizeof(struct qp_verbose));
+	}
 	rc = qpb_pools_new(&p->b, p->lcore, msg);
 	return rc < 0 ? rc : qpb_ports_open(&p->b, p->o.ports.v, p->o.ports.n, msg);
 }
@@ -97,10 +104,21 @@ write_files(struct qpb_program *p, struct qp_errmsg *msg)
 }
 
 int
+qpb_program_check(struct qpb_program *p, struct qp_errmsg *msg)
+{
+	int rc = qpb_options_resolve(&p->o, &p->b, msg);
+
+	for (unsigned i = 0; rc == 0 && i < p->b.nports; i++)
+		if (p->b.port[i].stopped)
+			rc = qp_fail(msg, QP_E_INVAL, "port %u is stopped: say port start %u first", i, i);
+	return rc;
+}
+
+int
 qpb_program_run(struct qpb_program *p, bool (*tick)(void *ctx), void *ctx, struct qp_errmsg *msg)
 {
 	struct qpb *b = &p->b;
-	int rc = qpb_options_resolve(&p->o, b, msg);
+	int rc = qpb_program_check(p, msg);
 
 	if (rc == 0)
 		rc = make_workers(p, msg);
@@ -135,4 +153,6 @@ qpb_program_close(struct qpb_program *p)
 {
 	qpb_result_free(&p->last);
 	qpb_ports_close(&p->b);
+	for (unsigned i = 0; i < p->b.nworkers; i++)
+		free(p->b.shown[i]);
 }

@@ -22,6 +22,8 @@ struct qpb_program {
 
 /* Counts lcores, makes pools, opens ports. QP_E_INVAL: what the options say does not fit together. */
 int qpb_program_open(struct qpb_program *p, struct qp_errmsg *msg);
+/* Whether a run could begin now: what the options say together, and ports. */
+int qpb_program_check(struct qpb_program *p, struct qp_errmsg *msg);
 /*
  * One run, with workers of its own, and its files; p->last says how it went. An
  * error: it did not begin, or a file could not be written. For `tick` see qpb_run.

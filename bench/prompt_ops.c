@@ -4,6 +4,7 @@
 
 #include <cmdline_parse_string.h>
 #include <rte_ethdev.h>
+#include <rte_errno.h>
 #include <rte_lcore.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +12,8 @@
 
 #include "bench/report.h"
 #include "bench/worker.h"
+
+#define ROWS_AT_ONCE 256u /* of a worker: the prompt has other things to do */
 
 static const struct qpb *
 bench(void *ctx)
@@ -139,12 +142,68 @@ static int
 start(void *ctx, bool on, struct qp_errmsg *msg)
 {
 	struct qpb_prompt_target *t = ctx;
-	int rc = on ? qpb_options_resolve(&t->p->o, &t->p->b, msg) : 0;
+	int rc = on ? qpb_program_check(t->p, msg) : 0;
 
 	if (rc < 0)
 		return rc;
 	t->wanted = on;
 	t->stop = !on;
+	return 0;
+}
+
+static int
+port_start(void *ctx, unsigned port, bool on, struct qp_errmsg *msg)
+{
+	struct qpb_prompt_target *t = ctx;
+	struct qpb_port *p = &t->p->b.port[port];
+	int rc;
+
+	if (running(ctx))
+		return qp_fail(msg, QP_E_INUSE, "Please stop first: a run is under way");
+	if (p->stopped != on)
+		return 0;
+	rc = on ? rte_eth_dev_start(p->nic.port_id) : rte_eth_dev_stop(p->nic.port_id);
+	if (rc != 0)
+		return qp_fail(msg, QP_E_IO, "port %u: %s", port, rte_strerror(-rc));
+	p->stopped = !on;
+	return 0;
+}
+
+static int
+port_promisc(void *ctx, unsigned port, bool on, struct qp_errmsg *msg)
+{
+	uint16_t id = bench(ctx)->port[port].nic.port_id;
+	int rc = on ? rte_eth_promiscuous_enable(id) : rte_eth_promiscuous_disable(id);
+
+	return rc == 0 ? 0 : qp_fail(msg, QP_E_UNSUPPORTED, "%s", rte_strerror(-rc));
+}
+
+static uint32_t
+burst(void *ctx)
+{
+	return atomic_load(&bench(ctx)->burst);
+}
+
+static int
+set_burst(void *ctx, uint32_t n, struct qp_errmsg *msg)
+{
+	atomic_store(&((struct qpb_prompt_target *)ctx)->p->b.burst, n);
+	return 0;
+}
+
+static uint32_t
+verbose(void *ctx)
+{
+	return atomic_load(&bench(ctx)->verbose);
+}
+
+static int
+set_verbose(void *ctx, uint32_t level, struct qp_errmsg *msg)
+{
+	if (level > 3)
+		return qp_fail(msg, QP_E_INVAL,
+			"set verbose %u: 0 is none, 1 received frames, 2 sent ones, 3 both", level);
+	atomic_store(&((struct qpb_prompt_target *)ctx)->p->b.verbose, level);
 	return 0;
 }
 
@@ -203,6 +262,8 @@ const struct qp_prompt_ops qpb_prompt_ops = {
 	.port_info = port_info,
 	.port_stats = port_stats,
 	.port_xstat = port_xstat,
+	.port_start = port_start,
+	.port_promisc = port_promisc,
 	.stream = stream,
 	.lcore = lcore,
 	.running = running,
@@ -210,10 +271,35 @@ const struct qp_prompt_ops qpb_prompt_ops = {
 	.fwd = fwd,
 	.set_fwd = set_fwd,
 	.fwd_engines = "bulk|requests|connections|handshakes|idle|udp",
+	.burst = burst,
+	.set_burst = set_burst,
+	.verbose = verbose,
+	.set_verbose = set_verbose,
 	.show_tunnels = show_tunnels,
 	.show_config = show_load,
 	.quit = quit,
 };
+
+void
+qpb_prompt_show_frames(const struct qpb_prompt_target *t, struct qp_prompt_session *s)
+{
+	char text[QP_VERBOSE_TEXT];
+	struct qp_verbose_row row;
+	uint64_t lost;
+
+	for (unsigned i = 0; i < t->p->b.nworkers; i++) {
+		struct qp_verbose *v = t->p->b.shown[i];
+
+		for (unsigned n = 0; n < ROWS_AT_ONCE && qp_verbose_next(v, &row); n++) {
+			qp_verbose_text(&row, 0, i, text, sizeof(text));
+			qp_prompt_say(s, "%s", text);
+		}
+		lost = qp_verbose_lost(v);
+		if (lost > 0)
+			qp_prompt_say(s, "worker %u: %llu packets were not shown\n", i,
+				(unsigned long long)lost);
+	}
+}
 
 void
 qpb_prompt_show_result(const struct qpb_prompt_target *t, struct qp_prompt_session *s)

@@ -24,6 +24,8 @@ extern cmdline_parse_inst_t *const qpb_prompt_commands[];
 
 /* Whom the commands of our own speak of; before the first session. */
 void qpb_prompt_bind(struct qpb_prompt_target *t);
+/* Frames that `set verbose` asks for and that came since. */
+void qpb_prompt_show_frames(const struct qpb_prompt_target *t, struct qp_prompt_session *s);
 void qpb_prompt_show_result(const struct qpb_prompt_target *t, struct qp_prompt_session *s);
 
 #endif

@@ -95,6 +95,7 @@ tick(void *ctx)
 	if (k->cfg->interactive)
 		listen_in(k, 0);
 	show_period(k);
+	qpb_prompt_show_frames(&k->t, k->s);
 	return !k->t.stop && !k->t.quit && !*k->cfg->interrupted;
 }
 

@@ -18,6 +18,7 @@
 #include "dataplane/memory.h"
 
 #define BURST 32u
+#define HANDED 32u
 #define ASK_NS (200ull * 1000 * 1000)
 
 static void
@@ -27,6 +28,8 @@ path_flush(struct qpb_path *p)
 
 	if (p->tx_len == 0)
 		return;
+	if (p->w->verbose & 2)
+		qp_verbose_burst(p->w->b->shown[p->w->index], true, p->tx, p->tx_len);
 	sent = qp_port_tx(p->eth, p->tx, p->tx_len);
 	p->tx_len = (uint16_t)(p->tx_len - sent);
 	memmove(p->tx, p->tx + sent, p->tx_len * sizeof(p->tx[0]));
@@ -52,7 +55,7 @@ qpb_path_transmit(void *path, struct rte_mbuf *frame)
 {
 	struct qpb_path *p = path;
 
-	if (p->tx_len >= BURST)
+	if (p->tx_len >= RTE_MIN(p->w->burst, QPB_TX_ROOM))
 		path_flush(p);
 	if (p->tx_len == QPB_TX_ROOM) {
 		rte_pktmbuf_free(frame);
@@ -154,8 +157,11 @@ input(struct qpb_path *path, struct rte_mbuf *m)
 static unsigned
 receive(struct qpb_path *path, uint16_t queue)
 {
-	struct rte_mbuf *m[BURST];
-	uint16_t n = qp_eth_port_rx(path->eth, queue, m, BURST);
+	struct rte_mbuf *m[QPB_MAX_BURST];
+	uint16_t n = qp_eth_port_rx(path->eth, queue, m, (uint16_t)path->w->burst);
+
+	if (n > 0 && (path->w->verbose & 1))
+		qp_verbose_burst(path->w->b->shown[path->w->index], false, m, n);
 
 	for (uint16_t i = 0; i < n; i++)
 		input(path, m[i]);
@@ -165,8 +171,8 @@ receive(struct qpb_path *path, uint16_t queue)
 static unsigned
 receive_handed(struct qpb_worker *w, struct rte_ring *inbox)
 {
-	void *m[BURST];
-	unsigned n = rte_ring_sc_dequeue_burst(inbox, m, BURST, NULL);
+	void *m[HANDED];
+	unsigned n = rte_ring_sc_dequeue_burst(inbox, m, HANDED, NULL);
 
 	for (unsigned i = 0; i < n; i++) {
 		uint16_t port = ((struct rte_mbuf *)m[i])->port;
@@ -250,6 +256,8 @@ turn(struct qpb_worker *w)
 
 	w->now_ns = qpb_clock_ns();
 	w->phase = atomic_load_explicit(&w->b->phase, memory_order_acquire);
+	w->burst = atomic_load_explicit(&w->b->burst, memory_order_relaxed);
+	w->verbose = atomic_load_explicit(&w->b->verbose, memory_order_relaxed);
 	w->measuring = w->phase >= QPB_LOAD && qpb_measured(w, w->now_ns);
 	w->mem_level = (uint8_t)mem_level(w);
 	work = receive_all(w);

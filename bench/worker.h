@@ -12,6 +12,7 @@
 #include "dataplane/quic/quic.h"
 #include "dataplane/tcp/tcp.h"
 #include "dataplane/timer.h"
+#include "dataplane/verbose.h"
 
 struct rte_mbuf;
 struct rte_mempool;
@@ -55,6 +56,7 @@ struct qpb_worker {
 	unsigned lcore;
 	uint64_t now_ns;           /* of this turn */
 	enum qpb_phase phase;      /* as this turn sees it */
+	uint32_t burst, verbose;   /* likewise */
 	bool measuring;            /* run_from_ns <= now_ns < run_to_ns */
 	uint8_t mem_level;
 	struct rte_mempool *pool, *indirect;

@@ -4,6 +4,7 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct rte_mbuf;
@@ -42,5 +43,8 @@ void qp_verbose_burst(struct qp_verbose *v, bool sent, struct rte_mbuf *const *f
 bool qp_verbose_next(struct qp_verbose *v, struct qp_verbose_row *out);
 /* The main thread: how many were lost since it was asked last. */
 uint64_t qp_verbose_lost(struct qp_verbose *v);
+/* A row in testpmd's words, its burst's line before it if it is the first. */
+#define QP_VERBOSE_TEXT 512u
+void qp_verbose_text(const struct qp_verbose_row *r, unsigned port, unsigned queue, char *text, size_t cap);
 
 #endif

@@ -258,8 +258,16 @@ def test_prompt_runs_again_with_another_load(lab, logs):
     bench.wait_for_line(r"^Please stop first")
     bench.wait_for_line(r"NIC statistics for port 0")
     bench.wait_for_line(r"Cycles of lcore 1")
+    type_in("set burst 64\nset verbose 3\n")
+    bench.wait_for_line(r"^Number of packets per burst set to 64")
+    bench.wait_for_line(r"^port 0/queue 0: received \d+ packets\n  src=.* - type=0x0800 - length=\d+ - nb_segs=1")
+    bench.wait_for_line(r"^port 0/queue 0: sent \d+ packets")
+    type_in("set verbose 0\nport stop 0\n")
+    bench.wait_for_line(r"Please stop first: a run is under way\n")
     type_in("stop\n")
     bench.wait_for_line(r"^requests: 1 tunnels, 5 users")
+    type_in("port stop 0\nstart\n")
+    bench.wait_for_line(r"^port 0 is stopped: say port start 0 first")
     type_in("quit\n")
     assert bench.wait() == 0
     assert bench.output().count("  clean\n") == 2
