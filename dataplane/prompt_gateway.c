@@ -2,20 +2,14 @@
 /* The prompt's ports, streams and lcores in a data plane. Main thread: relaxed looks at what workers count. */
 #include "dataplane/prompt_gateway_impl.h"
 
-#include <inttypes.h>
 #include <net/if.h>
 #include <rte_lcore.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "common/addr.h"
 #include "dataplane/nic/nic_port.h"
 #include "dataplane/port.h"
-
-#define ANSWERS_NS (200ull * 1000 * 1000) /* for all workers together: the main thread has to show that it lives */
-#define TUNNELS_MOST 10000u    /* that are shown */
 
 static const struct qp_worker_counters *
 counters(const struct qp_prompt_gateway *g, unsigned worker)
@@ -141,8 +135,8 @@ host_port_xstat(void *ctx, unsigned port, unsigned i, struct qp_prompt_xstat *ou
 	return true;
 }
 
-static void
-ring_all(const struct qp_prompt_gateway *g)
+void
+qp_prompt_gw_ring(const struct qp_prompt_gateway *g)
 {
 	const uint64_t one = 1;
 
@@ -162,7 +156,7 @@ qp_prompt_gw_port_start(void *ctx, unsigned port, bool on, struct qp_errmsg *msg
 		atomic_fetch_and(&g->orders->ports_off, ~bit);
 	else
 		atomic_fetch_or(&g->orders->ports_off, bit);
-	ring_all(g);
+	qp_prompt_gw_ring(g);
 	return 0;
 }
 
@@ -233,7 +227,7 @@ qp_prompt_gw_start(void *ctx, bool on, struct qp_errmsg *msg)
 
 	(void)msg;
 	atomic_store(&g->orders->stopped, !on);
-	ring_all(g);
+	qp_prompt_gw_ring(g);
 	return 0;
 }
 
@@ -271,89 +265,6 @@ qp_prompt_gw_set_burst(void *ctx, uint32_t n, struct qp_errmsg *msg)
 	(void)msg;
 	atomic_store(&g->orders->burst, n);
 	return 0;
-}
-
-static uint64_t
-now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
-/* A worker's next rows. False: it gives no answer until then. */
-static bool
-ask(const struct qp_prompt_gateway *g, unsigned worker, uint32_t cursor, uint64_t until_ns)
-{
-	const struct timespec nap = {.tv_nsec = 100000};
-	struct qp_sight *s = &g->sight[worker];
-	const uint32_t question = atomic_load_explicit(&s->asked, memory_order_relaxed) + 1;
-
-	/* A late answer to the last question may still be on its way. */
-	if (question - 1 != atomic_load_explicit(&s->answered, memory_order_acquire))
-		return false;
-	s->cursor = cursor;
-	atomic_store_explicit(&s->asked, question, memory_order_release);
-	ring_all(g);
-	while (atomic_load_explicit(&s->answered, memory_order_acquire) != question) {
-		if (now_ns() >= until_ns)
-			return false;
-		nanosleep(&nap, NULL);
-	}
-	return true;
-}
-
-static void
-show_tunnel(struct qp_prompt_session *to, const struct qp_sight_row *r)
-{
-	char peer[QP_ADDR_TEXT_BYTES], forward[32] = "-";
-
-	if (r->local)
-		snprintf(forward, sizeof(forward), "local/%s", r->protocol == 2 ? "udp" : "tcp");
-	else if (r->port != 0)
-		snprintf(forward, sizeof(forward), "%u/%s", r->port, r->protocol == 2 ? "udp" : "tcp");
-	qp_prompt_say(to, "  %-16" PRIx64 " %-20.20s %-24s %-10s %7u %15" PRIu64 " %15" PRIu64 " %8u\n", r->id,
-		r->name, qp_addr_format(r->peer_addr, r->peer_port_be, peer), forward, r->usage.conns_now,
-		r->usage.in_bytes, r->usage.out_bytes, r->rtt_us);
-}
-
-/* At most so many; how many there were. */
-static uint32_t
-show_tunnels_of(const struct qp_prompt_gateway *g, unsigned worker, uint32_t most, uint64_t until_ns,
-	struct qp_prompt_session *to)
-{
-	const struct qp_sight *s = &g->sight[worker];
-	uint32_t cursor = 0, shown = 0;
-
-	qp_prompt_say(to, "\nTunnels of lcore %u:\n", g->lcore_base + 1 + worker);
-	qp_prompt_say(to, "  %-16s %-20s %-24s %-10s %7s %15s %15s %8s\n", "ID", "CLIENT", "PEER", "FORWARD",
-		"CONNS", "IN-BYTES", "OUT-BYTES", "RTT-US");
-	do {
-		if (!ask(g, worker, cursor, until_ns)) {
-			qp_prompt_say(to, "  the worker gives no answer now: try again\n");
-			return shown;
-		}
-		for (uint32_t i = 0; i < s->n; i++)
-			show_tunnel(to, &s->row[i]);
-		shown += s->n;
-		cursor = s->next;
-	} while (cursor != 0 && shown < most);
-	if (cursor != 0)
-		qp_prompt_say(to, "  … and more: quicport admin list-tunnels has all\n");
-	qp_prompt_say(to, "  %u tunnels\n", shown);
-	return shown;
-}
-
-void
-qp_prompt_gw_show_tunnels(void *ctx, struct qp_prompt_session *to)
-{
-	const struct qp_prompt_gateway *g = ctx;
-	const uint64_t until_ns = now_ns() + ANSWERS_NS;
-	uint32_t shown = 0;
-
-	for (unsigned i = 0; i < g->nworkers; i++)
-		shown += show_tunnels_of(g, i, shown < TUNNELS_MOST ? TUNNELS_MOST - shown : 0, until_ns, to);
 }
 
 static const struct qp_prompt_ops host_ops = {

@@ -11,6 +11,11 @@ int qp_prompt_gw_start(void *ctx, bool on, struct qp_errmsg *msg);
 int qp_prompt_gw_port_start(void *ctx, unsigned port, bool on, struct qp_errmsg *msg);
 uint32_t qp_prompt_gw_burst(void *ctx);
 int qp_prompt_gw_set_burst(void *ctx, uint32_t n, struct qp_errmsg *msg);
+/* The workers look at what they were told. */
+void qp_prompt_gw_ring(const struct qp_prompt_gateway *g);
+
+/* prompt_lists.c */
+void qp_prompt_gw_show_neighbours(void *ctx, struct qp_prompt_session *to);
 /* prompt_verbose.c */
 uint32_t qp_prompt_gw_verbose(void *ctx);
 int qp_prompt_gw_set_verbose(void *ctx, uint32_t level, struct qp_errmsg *msg);

@@ -149,5 +149,6 @@ const struct qp_prompt_ops qp_prompt_nic_ops = {
 	.set_burst = qp_prompt_gw_set_burst,
 	.verbose = qp_prompt_gw_verbose,
 	.set_verbose = qp_prompt_gw_set_verbose,
+	.show_neighbours = qp_prompt_gw_show_neighbours,
 	.show_tunnels = qp_prompt_gw_show_tunnels,
 };

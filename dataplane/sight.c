@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the prompt asks a worker about its tunnels. Runs on the lcore that owns them; bounded as in listing.c. */
+/* What the prompt asks a worker about its tunnels and neighbours. Runs on the lcore that owns them; bounded as in listing.c. */
 #include "dataplane/sight.h"
 
 #include <string.h>
@@ -28,13 +28,11 @@ fill(const struct qp_tunnel *t, struct qp_sight_row *row)
 	row->name[sizeof(row->name) - 1] = '\0';
 }
 
-void
-qp_sight_answer(struct qp_sight *s, struct qp_tunnels *ts)
+static void
+show_tunnels(struct qp_sight *s, struct qp_tunnels *ts)
 {
-	const uint32_t asked = atomic_load_explicit(&s->asked, memory_order_acquire);
 	uint32_t at = s->cursor, looked = 0;
 
-	s->n = s->next = 0;
 	for (; ts != NULL && at < ts->ids.size && s->n < QP_SIGHT_ROWS && looked < MAX_SLOTS; at++, looked++) {
 		const struct qp_tunnel *t = qp_slots_at(&ts->ids, at);
 
@@ -43,5 +41,17 @@ qp_sight_answer(struct qp_sight *s, struct qp_tunnels *ts)
 	}
 	if (ts != NULL && at < ts->ids.size)
 		s->next = at;
+}
+
+void
+qp_sight_answer(struct qp_sight *s, struct qp_tunnels *ts, const struct qp_net *net)
+{
+	const uint32_t asked = atomic_load_explicit(&s->asked, memory_order_acquire);
+
+	s->n = s->next = 0;
+	if (s->what == QP_SIGHT_TUNNELS)
+		show_tunnels(s, ts);
+	else if (net != NULL)
+		s->next = qp_net_neighbours(net, s->cursor, s->neighbour, QP_SIGHT_ROWS, &s->n);
 	atomic_store_explicit(&s->answered, asked, memory_order_release);
 }

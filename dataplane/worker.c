@@ -242,7 +242,9 @@ control(struct qp_worker *w)
 	}
 	if (n < CTL_BURST)
 		qp_ctl_follow(&w->ctl);
-	qp_sight_turn(w->cfg.sight, w->tunnels);
+	if (qp_sight_is_asked(w->cfg.sight))
+		qp_sight_answer(w->cfg.sight, w->tunnels,
+			w->cfg.nic != NULL && w->port != NULL ? qp_nic_port_net(w->port) : NULL);
 	if (atomic_load_explicit(w->cfg.stop, memory_order_relaxed) ||
 		(w->draining && drained(w)))
 		leave(w);

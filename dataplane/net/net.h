@@ -140,4 +140,16 @@ bool qp_net_source(const struct qp_net *net, const struct qp_ipaddr *dest, struc
 /* IP bytes of a packet on a port's link. */
 uint16_t qp_net_mtu(const struct qp_net *net, unsigned port, bool v4);
 
+/* A neighbour, for people. */
+struct qp_net_neighbour {
+	struct qp_ipaddr addr;
+	const char *state;  /* RFC 4861's; static text */
+	uint8_t mac[6];     /* zeros while it is INCOMPLETE */
+	uint8_t port;
+	bool pinned;        /* a route leads by it */
+};
+/* From place `from` on, `most` of them: how many in `*n`. Where to go on; 0: these were the last. */
+uint32_t qp_net_neighbours(const struct qp_net *net, uint32_t from, struct qp_net_neighbour *out,
+	uint32_t most, uint32_t *n);
+
 #endif

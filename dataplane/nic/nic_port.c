@@ -52,6 +52,12 @@ qp_nic_port_order(struct qp_port *p, enum qp_nic_engine engine, uint32_t ports_o
 	w->ports_off = ports_off;
 }
 
+const struct qp_net *
+qp_nic_port_net(const struct qp_port *p)
+{
+	return worker_port(p)->net;
+}
+
 const struct qp_port_counters *
 qp_nic_port_of(const struct qp_port *p, unsigned port)
 {

@@ -67,6 +67,8 @@ const struct qp_nic_port_counters *qp_nic_port_counters(const struct qp_port *p)
 const struct qp_net_counters *qp_nic_port_net_counters(const struct qp_port *p);
 /* By the prompt's order: the engine, and ports (bit N) that are neither received from nor sent by. */
 void qp_nic_port_order(struct qp_port *p, enum qp_nic_engine engine, uint32_t ports_off);
+/* Its part of the host: the lcore's. */
+const struct qp_net *qp_nic_port_net(const struct qp_port *p);
 /* A dedicated port's counters, of this worker's queues; `port` is an index in struct qp_nic. Any thread. */
 const struct qp_port_counters *qp_nic_port_of(const struct qp_port *p, unsigned port);
 /* Eighths of a pool to receive into that are free, of the one that has the least; 8: all. */

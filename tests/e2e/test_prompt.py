@@ -163,6 +163,7 @@ def test_prompts_of_a_gateway_that_runs(host):
     assert status == 0
     assert re.search(rf"psk\s+127\.0\.0\.1:\d+\s+{outside}/tcp\s+\d+\s+5\s+5\s+\d+\n", text), text
     text, status = attached(host, gateway, "show", "lcore", "cycles")
+    assert "neighbours: this program has none" in attached(host, gateway, "show", "neighbours")[0]
     cycles = re.search(r"Busy-cycles: (\d+)\s+Idle-cycles: (\d+)", text)
     assert status == 0 and int(cycles[1]) > 0
     assert re.search(r"Bytes: 10\s+Cycles/byte: \d", text), text
@@ -245,6 +246,9 @@ def test_a_dedicated_port_and_its_engines(host, tmp_path):
         assert f"Set {engine} packet forwarding mode" in gateway.does(f"set fwd {engine}")
         assert f"{engine} packet forwarding packets/burst=32" in gateway.does("show config rxtx")
     assert "there is no such engine: tunnel, io, mac" in gateway.does("set fwd csum")
+    neighbours = gateway.does("show neighbours")
+    assert re.search(r"PORT ADDRESS\s+MAC\s+STATE\n", neighbours), neighbours
+    assert "this program has none" not in neighbours
     assert "Done" in gateway.does("port stop 0")
     assert "Link status: down" in gateway.does("show port info 0")
     assert "Done" in gateway.does("port start 0")
