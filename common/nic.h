@@ -75,7 +75,8 @@ struct qp_nic_queue {
  * transmit slot here. The rings' place is told by the generation's shared block
  * (struct qp_gen_shared, handoff_at).
  *
- * Its end: server_id becomes 0 first. A worker looks here at the beginning of a
+ * Its end: handoff becomes 0 first, and server_id when its memory is freed, since
+ * until then its slot is nobody else's. A worker looks here at the beginning of a
  * turn and may use what it saw until the turn's end. So the generation's memory is
  * freed only when each worker of the others has begun a turn since: its door's
  * heartbeat_ns (common/ipc.h) is later, or its process is dead.

@@ -163,6 +163,19 @@ attach_guarded(struct qp_gateway *g, struct qp_errmsg *msg)
 	return err;
 }
 
+/* A predecessor's port owner has ports, which its data planes use: nobody steers for them here. */
+static int
+refuse_ports(struct qp_errmsg *msg)
+{
+	size_t bytes;
+
+	if (qp_memory_zone(QP_NIC_ZONE, &bytes) == NULL)
+		return 0;
+	return qp_fail(msg, QP_E_INVAL,
+		"this gateway was started with --port: give the same options as before, or end it "
+		"(SIGTERM) and start it anew");
+}
+
 /* The data plane attaches to the memory now, and so do we: one after the other. */
 static int
 attach_too(void *ctx, struct qp_errmsg *msg)
@@ -175,6 +188,8 @@ attach_too(void *ctx, struct qp_errmsg *msg)
 	err = attach_guarded(g, msg);
 	if (err == 0)
 		qp_memory_watch(g->loop);
+	if (err == 0 && g->nicnet == NULL && g->instance.adopted)
+		err = refuse_ports(msg);
 	return err == 0 ? g->network.ops->attached(g->network.net, msg) : err;
 }
 

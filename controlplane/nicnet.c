@@ -142,6 +142,27 @@ attached(void *net, struct qp_errmsg *msg)
 	return 0;
 }
 
+/* Generations that all ports can send for. */
+static unsigned
+slots(const struct qp_nicnet *n)
+{
+	unsigned least = QP_NIC_MAX_GENS;
+
+	for (unsigned p = 0; p < n->nic->nports; p++) {
+		if (n->nic->port[p].nslots < least)
+			least = n->nic->port[p].nslots;
+	}
+	return least;
+}
+
+static struct qp_nic_gen *
+free_slot(const struct qp_nicnet *n)
+{
+	struct qp_nic_gen *e = qp_nicnet_gen(n, 0);
+
+	return e != NULL && e - n->nic->gen < (ptrdiff_t)slots(n) ? e : NULL;
+}
+
 /* No descriptor tells anything: all that changes is told by others, or written here. */
 static int
 fd(const void *net)
@@ -182,12 +203,12 @@ room(const void *net, unsigned nworkers, struct qp_errmsg *msg)
 			"%u workers, and the ports have %u queues: give --workers %u, or end the "
 			"gateway (SIGTERM) and start it anew", nworkers, n->nic->nqueues,
 			n->nic->nqueues);
-	if (n->nic == NULL || qp_nicnet_gen(n, 0) != NULL)
+	if (n->nic == NULL || free_slot(n) != NULL)
 		return 0;
 	return qp_fail(msg, QP_E_FULL,
 		"the ports have transmit queues for %u data planes, and as many live: end one that "
 		"drains (quicport admin shutdown-data-plane), or give --drain-timeout",
-		QP_NIC_MAX_GENS);
+		slots(n));
 }
 
 static int
@@ -204,7 +225,7 @@ generation_add(void *net, const struct qp_network_generation *g, struct qp_errms
 			"the data plane has no hand-off rings: it is of a release without --port");
 	if (e == NULL) {
 		err = room(n, g->nworkers, msg);
-		e = qp_nicnet_gen(n, 0);
+		e = free_slot(n);
 	}
 	if (err != 0)
 		return err;

@@ -9,6 +9,9 @@
 #define GENERATION_MIB 57u
 #define SHARED_MIB 8u /* of all: what EAL keeps for itself, and what lies in pieces */
 #define MEMORY_LEAST_MIB 32u
+/* The port owner adds to it what ports need: packet buffers of a receive queue, and the shared block. */
+#define QUEUE_MIB 40u
+#define PORTS_MIB 4u
 
 /* Whether one listener on both would be refused by the kernel, or one would take the other's. */
 static bool
@@ -67,15 +70,18 @@ qp_options_memory(const struct qp_options *o, bool *few)
 {
 	const uint32_t one = o->workers * GENERATION_MIB;
 	const uint32_t want = one * QP_GENERATIONS + SHARED_MIB;
+	const uint32_t ports = qp_nic_mode(&o->nic)
+				       ? PORTS_MIB + o->nic.ports.n * o->workers * QUEUE_MIB : 0;
 	struct qp_hugepages pages;
 	uint64_t free_mib;
 
 	*few = false;
 	if (o->memory_mib > 0)
 		return o->memory_mib;
-	if (qp_host_hugepages((uint64_t)want << 20, &pages, NULL) != QP_E_NOMEM)
+	if (qp_host_hugepages((uint64_t)(want + ports) << 20, &pages, NULL) != QP_E_NOMEM)
 		return want;
 	free_mib = pages.free_bytes >> 20;
+	free_mib -= free_mib < ports ? free_mib : ports;
 	*few = free_mib >= one + SHARED_MIB;
 	return *few ? (uint32_t)free_mib : one + SHARED_MIB;
 }

@@ -78,11 +78,12 @@ qp_opt_nic_port(const struct qp_opt *opt, const char *text, struct qp_errmsg *ms
 
 	/* A command line carries it to two programs: no blanks, nothing that looks like an option. */
 	if (name == 0 || name >= sizeof(((struct qp_nic_port *)NULL)->name) || text[0] == '-' ||
+		strlen(text) >= QP_NIC_DEVICE_BYTES ||
 		strpbrk(text, " \t\n") != NULL)
 		return qp_fail(msg, QP_E_INVAL,
 			"a PCI address (0000:03:00.0) or a virtual device with its arguments "
-			"(net_tap0,iface=qp0), no blanks, its name at most %zu bytes",
-			sizeof(((struct qp_nic_port *)NULL)->name) - 1);
+			"(net_tap0,iface=qp0), no blanks, its name at most %zu bytes, all of it %u",
+			sizeof(((struct qp_nic_port *)NULL)->name) - 1, QP_NIC_DEVICE_BYTES - 1);
 	if (n->ports.n >= QP_NIC_MAX_PORTS)
 		return qp_fail(msg, QP_E_INVAL, "at most %u ports", QP_NIC_MAX_PORTS);
 	n->ports.v[n->ports.n++] = text;

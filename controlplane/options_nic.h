@@ -39,7 +39,8 @@ struct qp_nic_options {
 #define QP_NIC_MTU_DEFAULT 1500u
 #define QP_NIC_MTU_LEAST   576u
 #define QP_NIC_MTU_LEAST_6 1280u /* RFC 8200, 5 */
-#define QP_NIC_MTU_MOST    65535u
+#define QP_NIC_MTU_MOST    65000u /* a buffer chain of the largest driver */
+#define QP_NIC_DEVICE_BYTES 256u /* of --port, with its NUL */
 
 /* Parsers; `value` is the struct qp_nic_options. */
 int qp_opt_nic_port(const struct qp_opt *opt, const char *text, struct qp_errmsg *msg);

@@ -167,6 +167,7 @@ on_patience_over(void *ctx)
 struct port_words {
 	char queues[16];
 	char mtu[QP_NIC_MAX_PORTS][24];
+	char vlan[QP_NIC_MAX_PORTS][24];
 };
 
 /* Adds the ports to a command line of `n` words; returns how many it has then. */
@@ -186,11 +187,16 @@ add_ports(const struct qp_owner *o, const char **argv, unsigned n, struct port_w
 		argv[n++] = nic->ports.v[p];
 		argv[n++] = "--mtu";
 		argv[n++] = w->mtu[p];
+		if (qp_nic_options_vlan(nic, p) == 0)
+			continue;
+		snprintf(w->vlan[p], sizeof(w->vlan[p]), "%u@%u", qp_nic_options_vlan(nic, p), p);
+		argv[n++] = "--vlan";
+		argv[n++] = w->vlan[p];
 	}
 	return n;
 }
 
-#define MAX_WORDS (20u + 4u * QP_NIC_MAX_PORTS)
+#define MAX_WORDS (20u + 6u * QP_NIC_MAX_PORTS)
 
 static int
 spawn(struct qp_owner *o, int ready_write, int lifeline_read, struct qp_errmsg *msg)
@@ -228,12 +234,32 @@ note_process(struct qp_owner *o, struct qp_errmsg *msg)
 	return err == QP_E_NOTFOUND ? 0 : err;
 }
 
+/* The same ports for one that has no command line of ours. */
+static void
+fill_ports(const struct qp_owner *o, struct qp_owner_ports *out)
+{
+	const struct qp_nic_options *nic = o->cfg.nic;
+
+	_Static_assert(QP_OWNER_MAX_PORTS >= QP_NIC_MAX_PORTS, "all ports fit");
+	_Static_assert(QP_NIC_DEVICE_BYTES <= sizeof(out->port[0].devargs), "devices fit");
+	*out = (struct qp_owner_ports) {.n = nic != NULL ? nic->ports.n : 0, .queues = o->cfg.queues};
+	for (unsigned p = 0; p < out->n; p++) {
+		snprintf(out->port[p].devargs, sizeof(out->port[p].devargs), "%s", nic->ports.v[p]);
+		out->port[p].mtu = (uint16_t)qp_nic_options_mtu(nic, p);
+		out->port[p].vlan = (uint16_t)qp_nic_options_vlan(nic, p);
+	}
+}
+
 /* A service manager's is asked; it answers when its memory is there. */
 static int
 ask(struct qp_owner *o, struct qp_errmsg *msg)
 {
-	int err = qp_owner_socket_ask(o->cfg.socket_path, o->cfg.instance->name, o->cfg.memory_mib,
-		&o->ready_fd, msg);
+	struct qp_owner_ports ports;
+	int err;
+
+	fill_ports(o, &ports);
+	err = qp_owner_socket_ask(o->cfg.socket_path, o->cfg.instance->name, o->cfg.memory_mib,
+		&ports, &o->ready_fd, msg);
 
 	if (err != 0)
 		return err;

@@ -12,8 +12,8 @@
 #include "common/ipc.h"
 
 int
-qp_owner_socket_ask(const char *path, const char *instance, unsigned memory_mib, int *out,
-	struct qp_errmsg *msg)
+qp_owner_socket_ask(const char *path, const char *instance, unsigned memory_mib,
+	const struct qp_owner_ports *ports, int *out, struct qp_errmsg *msg)
 {
 	struct qp_owner_request request = {.magic = QP_OWNER_MAGIC,
 		.version = QP_OWNER_VERSION,
@@ -21,6 +21,8 @@ qp_owner_socket_ask(const char *path, const char *instance, unsigned memory_mib,
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	int fd, err = 0;
 
+	if (ports != NULL)
+		request.ports = *ports;
 	snprintf(request.instance, sizeof(request.instance), "%s", instance);
 	if (snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", path) >=
 		(int)sizeof(addr.sun_path))

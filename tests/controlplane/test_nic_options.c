@@ -133,7 +133,7 @@ ParameterizedTestParameters(nic_options, mistake_names_the_value_and_the_way_out
 		{PORT "--ip 192.0.2.1/24 --vlan 4095", "4095", "from 1 to 4094"},
 		{PORT "--ip 192.0.2.1/24 --vlan 5@2", "5@2", "from 0 to 0"},
 		{PORT "--ip 192.0.2.1/24 --mtu 575", "575", "from 576"},
-		{PORT "--ip 192.0.2.1/24 --mtu 65536", "65536", "to 65535"},
+		{PORT "--ip 192.0.2.1/24 --mtu 65001", "65001", "to 65000"},
 		{PORT "--ip 2001:db8::1/64 --mtu 1279", "1279", "1280"},
 		{PORT "--ip 192.0.2.1/24 --interface eth0", "eth0", "leave one of the two out"},
 		{PORT "--ip 192.0.2.1/24 --data-plane-addr 192.0.2.2:39000", "192.0.2.2", "0.0.0.0"},

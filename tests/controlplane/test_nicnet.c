@@ -26,7 +26,7 @@ make_zone(void)
 	zone->version = QP_NIC_VERSION;
 	zone->nports = 1;
 	zone->nqueues = 2;
-	zone->port[0] = (struct qp_nic_port) {.name = "net_tap0", .nrx = 2, .ntx = 8, .mtu = 1500};
+	zone->port[0] = (struct qp_nic_port) {.name = "net_tap0", .nrx = 2, .ntx = 8, .mtu = 1500, .nslots = QP_NIC_MAX_GENS};
 }
 
 static void
@@ -144,6 +144,19 @@ Test(nicnet, each_generation_has_a_slot_and_one_too_many_is_refused)
 	qp_nicnet_ops.generation_freed(n, 302);
 	cr_assert_eq(add(n, 999, &msg), 0, "%s", msg.text);
 	cr_expect_eq(zone->gen[2].server_id, 999u);
+	qp_nicnet_ops.close(n);
+}
+
+Test(nicnet, device_with_few_queues_has_few_slots)
+{
+	struct qp_nicnet *n = attached();
+	struct qp_errmsg msg;
+
+	zone->port[0].nslots = 2;
+	cr_assert_eq(add(n, 300, &msg), 0);
+	cr_assert_eq(add(n, 301, &msg), 0);
+	cr_assert_eq(add(n, 302, &msg), QP_E_FULL);
+	cr_expect(strstr(msg.text, "for 2 data planes") != NULL, "%s", msg.text);
 	qp_nicnet_ops.close(n);
 }
 

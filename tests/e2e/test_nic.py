@@ -257,6 +257,9 @@ def test_killed_control_plane_is_followed_by_one_that_reads_all_back(host, logs)
                     data_plane=f"0.0.0.0:{number}", name="other")  # fmt: skip
     assert other.wait() != 0
     assert "the port owner that runs has 1" in other.output()
+    none = Gateway(host, number, env=state, wait=False, data_plane=f"0.0.0.0:{number}", name="none")
+    assert none.wait() != 0
+    assert "was started with --port" in none.output()
     third = NicGateway(host, number, env=state, outside=False, name="third")
     echoes(host, OWN[4], port)
     third.stop()
