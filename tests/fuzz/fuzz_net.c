@@ -314,7 +314,7 @@ step(struct input *in, uint8_t op, uint8_t arg)
 		configure(in, arg);
 		break;
 	case 1:
-		receive(frame(NULL, 0, in, get8(in)), arg);
+		receive(frame(in->p, 0, in, get8(in)), arg);
 		break;
 	case 2:
 	case 3:
