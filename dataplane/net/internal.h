@@ -46,6 +46,7 @@ struct qp_net_route {
 	uint8_t prefix;
 	uint8_t port;
 	uint8_t metric; /* the smaller one counts; those by hand have 0 */
+	const struct qp_net_neigh *router; /* `via`, pinned; NULL: on the link */
 };
 
 /* A router that advertises itself (RFC 4861, 6.3.4; RFC 4191). */
@@ -82,6 +83,7 @@ struct qp_net_neigh {
 	uint8_t asked;             /* solicitations without an answer */
 	bool pinned;
 	bool proven;
+	bool dead;                 /* a router that did not answer: others like it go first */
 	uint8_t nheld;
 	struct qp_net *net;
 	struct qp_timer timer;
@@ -165,7 +167,12 @@ bool qp_net_martian(const struct qp_net *net, const struct qp_ipaddr *source);
 bool qp_net_prefix_match(const struct qp_ipaddr *a, const struct qp_ipaddr *b, unsigned prefix);
 /* From the configuration and the routers that are known. */
 void qp_net_routes_set(struct qp_net *net);
-/* NULL: none. `hint`: the port to prefer among equals, or QP_NET_NO_PORT. */
+/* What was remembered of destinations does not hold any more. */
+void qp_net_routes_changed(struct qp_net *net);
+/*
+ * NULL: none. `hint`: the port to prefer among equals, or QP_NET_NO_PORT. A router
+ * that does not answer comes last among those of one prefix (RFC 4861, 6.3.6).
+ */
 const struct qp_net_route *qp_net_route_find(const struct qp_net *net, const struct qp_ipaddr *dest,
 	unsigned hint);
 
@@ -187,6 +194,8 @@ void qp_neigh_remove(struct qp_net_neigh *n);
 void qp_neigh_output(struct qp_net_neigh *n, struct rte_mbuf *m);
 /* What the neighbour says of itself (RFC 4861, 7.2.5). */
 void qp_neigh_told(struct qp_net_neigh *n, const uint8_t mac[6], bool solicited, bool override);
+/* It may be another host, or elsewhere: to be asked before long. */
+void qp_neigh_doubt(struct qp_net_neigh *n);
 /* Drops what waits; counted. */
 void qp_neigh_drop_held(struct qp_net_neigh *n);
 

@@ -201,7 +201,7 @@ qp_neigh_prove(struct qp_net_neigh *n)
 }
 
 /* There is always room for routers: the table is larger than their number. */
-static void
+static struct qp_net_neigh *
 pin(struct qp_net *net, unsigned port, const struct qp_ipaddr *addr)
 {
 	struct qp_net_neigh *n = qp_neigh_find(net, port, addr);
@@ -209,11 +209,11 @@ pin(struct qp_net *net, unsigned port, const struct qp_ipaddr *addr)
 	if (n != NULL) {
 		unqueue(n);
 		n->pinned = true;
-		return;
+		return n;
 	}
 	while (TAILQ_EMPTY(&net->free))
 		evict(TAILQ_EMPTY(&net->unproven) ? TAILQ_FIRST(&net->proven) : TAILQ_FIRST(&net->unproven));
-	(void)insert(net, port, addr, true);
+	return insert(net, port, addr, true);
 }
 
 void
@@ -228,16 +228,27 @@ qp_neigh_reconcile(struct qp_net *net)
 		}
 	}
 	for (unsigned i = 0; i < net->nroutes; i++) {
-		const struct qp_net_route *r = &net->route[i];
+		struct qp_net_route *r = &net->route[i];
 
 		if (!qp_ipaddr_is_zero(&r->via))
-			pin(net, r->port, &r->via);
+			r->router = pin(net, r->port, &r->via);
 	}
 	for (uint32_t i = 0; i < net->cfg.max_neighbours; i++) {
 		struct qp_net_neigh *n = &net->neigh[i];
 
-		if (n->id != 0 && !n->pinned &&
-			(n->state == QP_NEIGH_NONE || !qp_net_on_link(net, n->port, &n->addr)))
+		if (n->id == 0 || n->pinned)
+			continue;
+		n->dead = false;
+		if (n->state == QP_NEIGH_NONE || !qp_net_on_link(net, n->port, &n->addr))
 			qp_neigh_remove(n);
+	}
+}
+
+void
+qp_net_link_up(struct qp_net *net, unsigned port)
+{
+	for (uint32_t i = 0; i < net->cfg.max_neighbours; i++) {
+		if (net->neigh[i].id != 0 && net->neigh[i].port == port)
+			qp_neigh_doubt(&net->neigh[i]);
 	}
 }

@@ -92,6 +92,9 @@ bool qp_net_poll_config(struct qp_net *net, const struct qp_nic_net *shared, boo
  */
 void qp_net_announce(struct qp_net *net);
 
+/* A port's link is back: its neighbours may be others. The one that announces does so then. */
+void qp_net_link_up(struct qp_net *net, unsigned port);
+
 enum qp_net_verdict {
 	QP_NET_CONSUMED, /* the frame is gone: answered, learned from, or dropped and counted */
 	QP_NET_UP,       /* the caller's still: TCP, UDP or an ICMP error, to one of the addresses */

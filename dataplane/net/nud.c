@@ -13,6 +13,8 @@
 #define RETRANS_NS        QP_NET_SEC_NS
 #define DELAY_NS          (5 * QP_NET_SEC_NS)
 #define BASE_REACHABLE_NS (30 * QP_NET_SEC_NS)
+/* … and of ours: a router that did not answer is asked again, whether it has something to do or not. */
+#define DEAD_RETRY_NS     (10 * QP_NET_SEC_NS)
 
 static void on_timer(struct qp_timer *t, uint64_t now_ns);
 
@@ -108,6 +110,10 @@ no_answer(struct qp_net_neigh *n)
 	n->state = QP_NEIGH_NONE;
 	n->usable_until_ns = 0;
 	n->asked = 0;
+	if (!n->dead)
+		qp_net_routes_changed(n->net);
+	n->dead = true;
+	arm(n, DEAD_RETRY_NS);
 }
 
 static void
@@ -119,6 +125,8 @@ on_timer(struct qp_timer *t, uint64_t now_ns)
 		n->state = QP_NEIGH_PROBE;
 		n->asked = 0;
 	}
+	if (n->state == QP_NEIGH_NONE)
+		n->state = QP_NEIGH_INCOMPLETE;
 	if (n->asked >= MAX_SOLICITS)
 		no_answer(n);
 	else
@@ -178,6 +186,13 @@ doubtful(struct qp_net_neigh *n)
 }
 
 void
+qp_neigh_doubt(struct qp_net_neigh *n)
+{
+	if (n->state == QP_NEIGH_REACHABLE || n->state == QP_NEIGH_DELAY || n->state == QP_NEIGH_PROBE)
+		doubtful(n);
+}
+
+void
 qp_neigh_told(struct qp_net_neigh *n, const uint8_t mac[6], bool solicited, bool override)
 {
 	const bool known = n->state != QP_NEIGH_NONE && n->state != QP_NEIGH_INCOMPLETE;
@@ -191,6 +206,9 @@ qp_neigh_told(struct qp_net_neigh *n, const uint8_t mac[6], bool solicited, bool
 	if (differs)
 		QP_NET_COUNT(n->net, neighbours_moved);
 	memcpy(n->mac, mac, 6);
+	if (n->dead)
+		qp_net_routes_changed(n->net);
+	n->dead = false;
 	if (solicited)
 		confirmed(n);
 	else if (!known || differs)

@@ -80,6 +80,12 @@ qp_net_routes_set(struct qp_net *net)
 			route_add(net, &zero, 0, r->port, &r->addr, r->metric);
 	}
 	qsort(net->route, net->nroutes, sizeof(net->route[0]), better_first);
+	qp_net_routes_changed(net);
+}
+
+void
+qp_net_routes_changed(struct qp_net *net)
+{
 	if (++net->routes_id == 0)
 		net->routes_id = 1;
 }
@@ -87,7 +93,7 @@ qp_net_routes_set(struct qp_net *net)
 const struct qp_net_route *
 qp_net_route_find(const struct qp_net *net, const struct qp_ipaddr *dest, unsigned hint)
 {
-	const struct qp_net_route *best = NULL;
+	const struct qp_net_route *best = NULL, *dead = NULL;
 	const bool v4 = qp_ipaddr_is_v4(dest);
 
 	for (unsigned i = 0; i < net->nroutes; i++) {
@@ -95,13 +101,19 @@ qp_net_route_find(const struct qp_net *net, const struct qp_ipaddr *dest, unsign
 
 		if (best != NULL && (r->prefix != best->prefix || r->metric != best->metric))
 			break;
+		if (dead != NULL && r->prefix != dead->prefix)
+			break;
 		/* IPv6's default route has IPv4 in its bits, and leads none of it. */
 		if (!masked_equal(&r->dest, dest, &r->mask) || (v4 && r->prefix < V4_BITS))
 			continue;
+		if (r->router != NULL && r->router->dead) {
+			dead = dead != NULL ? dead : r;
+			continue;
+		}
 		if (r->port == hint)
 			return r;
 		if (best == NULL)
 			best = r;
 	}
-	return best;
+	return best != NULL ? best : dead;
 }

@@ -65,6 +65,7 @@ struct qp_nic_worker_port {
 	bool was_holder;
 	enum qp_nic_engine engine;         /* the prompt's order */
 	uint32_t ports_off;                /* likewise: bit N, neither receives nor sends */
+	bool usable[QP_NIC_MAX_PORTS];     /* the links, as of the last turn */
 	uint32_t turn;
 	uint32_t joined[QP_NIC_MAX_GENS];  /* server_id whose rings we have joined as a producer */
 	struct qp_nic_tx tx[QP_NIC_MAX_PORTS]; /* the ports themselves, and what waits for them */

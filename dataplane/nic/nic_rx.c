@@ -260,22 +260,35 @@ poll_queues(struct qp_nic_worker_port *w, struct burst *b)
 	return total;
 }
 
-/* Also of ports that it neither polls nor sends by: it is waited for before one is mapped anew. */
-static void
+/*
+ * Also of ports that it neither polls nor sends by: it is waited for before one is mapped
+ * anew. True: one is back.
+ */
+static bool
 look_at_links(struct qp_nic_worker_port *w)
 {
-	for (uint32_t i = 0; w->cfg.links != NULL && i < w->cfg.nic->nports; i++)
-		(void)qp_port_link_usable(w->cfg.links, w->cfg.worker, i);
+	bool back = false;
+
+	for (uint32_t i = 0; w->cfg.links != NULL && i < w->cfg.nic->nports; i++) {
+		const bool usable = qp_port_link_usable(w->cfg.links, w->cfg.worker, i);
+
+		if (usable && !w->usable[i]) {
+			qp_net_link_up(w->net, i);
+			back = true;
+		}
+		w->usable[i] = usable;
+	}
+	return back;
 }
 
 /* Generations, queues, addresses: what may have changed since the last turn. */
 static void
 look_around(struct qp_nic_worker_port *w)
 {
-	bool holder, changed;
+	bool holder, changed, back;
 
 	w->turn++;
-	look_at_links(w);
+	back = look_at_links(w);
 	qp_steer_turn(&w->steer);
 	qp_nic_join(w);
 	if (qp_hold_turn(&w->hold))
@@ -284,7 +297,7 @@ look_around(struct qp_nic_worker_port *w)
 	holder = w->hold.n > 0 && w->hold.n == w->hold.wanted;
 	changed = qp_net_poll_config(w->net, &w->cfg.nic->net, true);
 	/* One tells the links of all: the holder's first worker. */
-	if (w->cfg.worker == 0 && holder && (changed || !w->was_holder))
+	if (w->cfg.worker == 0 && holder && (changed || back || !w->was_holder))
 		qp_net_announce(w->net);
 	w->was_holder = holder;
 }

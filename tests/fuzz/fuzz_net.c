@@ -328,6 +328,8 @@ step(struct input *in, uint8_t op, uint8_t arg)
 		send_packet(in, arg);
 		break;
 	default:
+		if (arg == 255)
+			qp_net_link_up(net[0], 0);
 		now_ns += arg * UINT64_C(100000000);
 		(void)qp_wheel_advance(wheel, now_ns);
 		break;

@@ -233,6 +233,64 @@ Test(table, router_that_is_gone_is_a_neighbour_like_others)
 	cr_assert_eq(qp_net_counters(w->net)->neighbours, 0);
 }
 
+/* Where a frame to a far destination goes; NULL: nowhere at once. */
+static const uint8_t *
+way_out(void)
+{
+	static uint8_t mac[6];
+	struct rte_mbuf *m;
+
+	nw_forget(w);
+	nw_out(w, "192.0.2.1", "203.0.113.7", 10, 0);
+	m = nw_take(w, NULL);
+	if (m == NULL)
+		return NULL;
+	memcpy(mac, rte_pktmbuf_mtod(m, void *), 6);
+	rte_pktmbuf_free(m);
+	return mac[0] & 1 ? NULL : mac;
+}
+
+Test(table, router_that_does_not_answer_gives_way_until_it_does)
+{
+	nw_set_route(w, 2, "0.0.0.0", 0, "192.0.2.253", 0);
+	nw_configure(w, false);
+	live("192.0.2.254", nw_peer);
+	live("192.0.2.253", nw_other);
+	cr_assert_eq(memcmp(way_out(), nw_peer, 6), 0);
+	/* Both in doubt; the first one's probes are not answered. */
+	nw_advance_ms(w, 46000);
+	cr_assert_eq(memcmp(way_out(), nw_peer, 6), 0);
+	nw_advance_ms(w, 5000 + 3100);
+	cr_assert_eq(memcmp(way_out(), nw_other, 6), 0);
+	/* It is asked again by itself, and taken back. */
+	nw_forget(w);
+	nw_advance_ms(w, 10100);
+	cr_assert_geq(w->nsent, 1);
+	nw_arp(w, 0, REPLY, nw_peer, "192.0.2.254", nw_mac[0], "192.0.2.1");
+	cr_assert_eq(memcmp(way_out(), nw_peer, 6), 0);
+}
+
+Test(table, all_routers_dead_the_first_is_asked)
+{
+	cr_assert_null(way_out());
+	nw_advance_ms(w, 3100);
+	cr_assert_null(way_out());
+	cr_assert_eq(qp_net_counters(w->net)->held, 1);
+	nw_arp(w, 0, REPLY, nw_peer, "192.0.2.254", nw_mac[0], "192.0.2.1");
+	cr_assert_eq(w->nsent, 1);
+}
+
+Test(table, link_that_is_back_makes_neighbours_doubtful)
+{
+	live("192.0.2.9", nw_peer);
+	qp_net_link_up(w->net, 1);
+	cr_assert_eq(nw_state(w, "192.0.2.9"), QP_NEIGH_REACHABLE);
+	qp_net_link_up(w->net, 0);
+	cr_assert_eq(nw_state(w, "192.0.2.9"), QP_NEIGH_STALE);
+	nw_out(w, "192.0.2.1", "192.0.2.9", 10, 0);
+	cr_assert_eq(nw_state(w, "192.0.2.9"), QP_NEIGH_DELAY);
+}
+
 Test(table, configuration_that_is_being_written_waits)
 {
 	w->conf.seq++;
