@@ -53,6 +53,15 @@ static const struct qpa_list data_planes = {
 		{"OUT", "bytes_received", QPA_BYTES}},
 };
 
+static const struct qpa_list nics = {
+	.call = "ListNics", .rows = "nics",
+	.summary = "Lists the dedicated ports (nic mode); in host mode there are none.",
+	.column = {{"NIC", "nic", QPA_COUNT}, {"DEVICE", "device", QPA_TEXT}, {"DRIVER", "driver", QPA_TEXT},
+		{"LINK", "link", QPA_TEXT}, {"MBIT/S", "link_mbps", QPA_LIMIT}, {"MTU", "mtu", QPA_COUNT},
+		{"VLAN", "vlan", QPA_LIMIT}, {"RXQ", "rx_queues", QPA_COUNT}, {"TXQ", "tx_queues", QPA_COUNT},
+		{"MAC", "mac", QPA_TEXT}},
+};
+
 static const struct qpa_list connections_of = {
 	.call = "GetConnections", .rows = "connections",
 	.summary = "Lists the outside connections and UDP flows of one data plane.",
@@ -295,6 +304,7 @@ run(const struct qpa_command *c, int argc, char **argv)
 
 const struct qpa_command qpa_lists[] = {
 	{"list-data-planes", "the data planes, one a generation", run, &data_planes},
+	{"list-nics", "the dedicated ports: link, driver, queues", run, &nics},
 	{"list-tunnels", "the tunnels, and what each carries", run, &tunnels},
 	{"list-connections", "the outside connections and UDP flows", run, &connections},
 	{"get-connections", "those of one data plane", run, &connections_of},

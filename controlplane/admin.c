@@ -24,6 +24,7 @@ static const struct {
 	{"DrainDataPlane", qp_admin_drain_data_plane},
 	{"ShutdownDataPlane", qp_admin_shutdown_data_plane},
 	{"ReplacePortOwner", qp_admin_replace_port_owner},
+	{"ListNics", qp_admin_list_nics},
 	{"ListTunnels", qp_admin_list_tunnels},
 	{"KickTunnel", qp_admin_kick_tunnel},
 	{"ListConnections", qp_admin_list_connections},

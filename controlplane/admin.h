@@ -17,6 +17,7 @@
 #include "controlplane/supervisor.h"
 #include "controlplane/tunnels.h"
 
+struct qp_nic;
 struct qp_queries;
 
 /*
@@ -55,6 +56,8 @@ struct qp_admin {
 	 * anew, soon. QP_E_INUSE: not now. NULL: there is no port owner.
 	 */
 	int (*replace_owner)(void *ctx, struct qp_errmsg *msg);
+	/* The dedicated ports, borrowed until the loop turns; NULL: there are none, or not yet. */
+	const struct qp_nic *(*nics)(void *ctx);
 	/* Fills the snapshot that /metrics prints. */
 	void (*metrics)(void *ctx, struct qp_metrics *out);
 	/* Whether new clients are served. */

@@ -21,6 +21,7 @@ struct qp_admin_call {
 };
 
 void qp_admin_list_data_planes(struct qp_admin_call *c);
+void qp_admin_list_nics(struct qp_admin_call *c);
 void qp_admin_get_data_plane_status(struct qp_admin_call *c);
 void qp_admin_drain_data_plane(struct qp_admin_call *c);
 void qp_admin_shutdown_data_plane(struct qp_admin_call *c);

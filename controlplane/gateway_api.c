@@ -89,6 +89,14 @@ fill_tables(const struct qp_gateway *g, struct qp_metrics *out)
 	out->ntables = sizeof(tables) / sizeof(tables[0]);
 }
 
+static const struct qp_nic *
+dedicated_ports(void *ctx)
+{
+	const struct qp_gateway *g = ctx;
+
+	return g->nicnet != NULL ? qp_nicnet_shared(g->nicnet) : NULL;
+}
+
 static void
 snapshot(void *ctx, struct qp_metrics *out)
 {
@@ -129,6 +137,7 @@ snapshot(void *ctx, struct qp_metrics *out)
 		.owner_pid = qp_owner_pid(g->owner),
 		.owner_up = qp_owner_alive(g->owner),
 		.data_plane_heap = (uint64_t)g->o->data_plane_heap_mib << 20,
+		.nic = dedicated_ports(g),
 	};
 	fill_tables(g, out);
 	out->nmaps = g->network.ops->map_entries(g->network.net, out->map, QP_METRICS_MAPS);
@@ -251,6 +260,7 @@ open_private_api(struct qp_gateway *g, struct qp_errmsg *msg)
 	a->handover_error = qp_gateway_handover_error;
 	a->replace_owner = qp_gateway_replace_owner;
 	a->metrics = snapshot;
+	a->nics = dedicated_ports;
 	a->serving = is_serving;
 	a->trouble = trouble;
 	a->end_tunnel = end_tunnel;

@@ -538,6 +538,7 @@ qp_metrics_text(const struct qp_metrics *m, size_t *len)
 	qp_metrics_rtts(out, m, &sum);
 	qp_metrics_rings(out, m);
 	qp_metrics_memory(out, m);
+	qp_metrics_nics(out, m->nic);
 	if (m->usage != NULL)
 		qp_usage_metrics(m->usage, out);
 	if (m->classifier != NULL)

@@ -54,6 +54,7 @@ void qp_totals_drop_gauges(struct qp_totals *t);
  */
 json_t *qp_totals_drops(const struct qp_totals *t);
 
+struct qp_nic;
 struct qp_usage;
 
 /* How many entries a table has. */
@@ -95,6 +96,7 @@ struct qp_metrics {
 	unsigned ntables;
 	struct qp_hostnet_entries map[QP_METRICS_MAPS];
 	unsigned nmaps;
+	const struct qp_nic *nic; /* dedicated ports; NULL: there are none */
 };
 
 /* The whole text, from malloc; NULL when out of memory. */

@@ -24,5 +24,7 @@ void qp_metrics_rtts(FILE *out, const struct qp_metrics *m, const struct qp_tota
 void qp_metrics_rings(FILE *out, const struct qp_metrics *m);
 /* metrics_memory.c */
 void qp_metrics_memory(FILE *out, const struct qp_metrics *m);
+/* metrics_nics.c; NULL: there are none. */
+void qp_metrics_nics(FILE *out, const struct qp_nic *nic);
 
 #endif

@@ -84,6 +84,26 @@ def test_local_forward_leaves_by_the_port(host):
     refused.wait_for_line("no route to 198.51.100.7")
 
 
+def test_ports_are_listed_and_measured(host):
+    gateway = NicGateway(host, new_port(), "--mtu", 1400)
+    status, answer = gateway.call("ListNics")
+    (nic,) = answer["nics"]
+    assert status == 200
+    assert nic["device"] == nic["driver"] + "0" == "net_tap0"
+    assert (nic["mtu"], nic["link"], nic["polled_by"]) == (1400, "up", [gateway.active()])
+    assert nic["addresses"] == [f"{OWN[4]}/24", f"{OWN[6]}/64"]
+    shown = host.run(QUICPORT, "admin", "--api", f"http://127.0.0.1:{gateway.port}", "list-nics")
+    assert "net_tap0" in shown and nic["mac"] in shown
+    assert gateway.metric("quicport_port_up") == 1
+    assert gateway.metric("quicport_port_rx_queues_polled") == nic["rx_queues"]
+    assert gateway.metric("quicport_port_slots_taken") == 1
+    # The cable's other end goes down, and comes back.
+    host.run("ip", "link", "set", IFACE, "down")
+    eventually(lambda: gateway.metric("quicport_port_up") == 0, what="the link is seen to be down")
+    host.run("ip", "link", "set", IFACE, "up")
+    eventually(lambda: gateway.metric("quicport_port_up") == 1, what="the link is seen to be up")
+
+
 def test_echo_requests_are_answered(host):
     gateway = NicGateway(host, new_port())
     for address in OWN.values():
