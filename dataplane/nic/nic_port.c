@@ -12,6 +12,7 @@
 
 #include "dataplane/nic/nic_internal.h"
 #include "dataplane/nic/port_link.h"
+#include "dataplane/nic/rx_pool.h"
 
 static struct qp_nic_worker_port *
 worker_port(const struct qp_port *p)
@@ -174,6 +175,7 @@ nic_close(struct qp_port *p)
 
 	qp_hold_release(&w->hold);
 	free_frames(w);
+	qp_rx_pools_flush();
 	destroy(w);
 }
 

@@ -25,6 +25,7 @@ uint32_t qp_rx_mark_own = QP_RX_MARK_OWNER;
 
 /* Mbufs that the thread has beside a pool's stack, marked as the process's own. */
 struct stash {
+	struct rte_mempool *pool;
 	unsigned n;
 	void *at[STASH];
 };
@@ -39,12 +40,15 @@ index_of(const struct rte_mempool *mp)
 }
 
 static struct stash *
-own_stash(const struct rte_mempool *mp)
+own_stash(struct rte_mempool *mp)
 {
 	struct stash **s = &stashes[index_of(mp)];
 
-	if (*s == NULL)
-		*s = calloc(1, sizeof(**s)); /* once for each thread and pool */
+	if (*s == NULL) { /* once for each thread and pool */
+		*s = calloc(1, sizeof(**s));
+		if (*s != NULL)
+			(*s)->pool = mp;
+	}
 	return *s;
 }
 
@@ -221,8 +225,10 @@ qp_rx_pools_flush(void)
 	for (unsigned i = 0; i < POOLS; i++) {
 		struct stash *s = stashes[i];
 
-		if (pools[i] != NULL && s != NULL && s->n > 0 && push(pools[i], s->at, s->n) == 0)
-			s->n = 0;
+		stashes[i] = NULL;
+		if (s != NULL && s->n > 0)
+			(void)push(s->pool, s->at, s->n); /* there is room: it holds all that there are */
+		free(s);
 	}
 }
 

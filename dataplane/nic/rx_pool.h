@@ -36,7 +36,7 @@ int qp_rx_pools_attach(const struct qp_nic *nic, uint32_t server_id, struct qp_e
 /* Port owner: a pool of `n` mbufs with `data_room`, on a NUMA node. NULL: rte_errno. */
 struct rte_mempool *qp_rx_pool_new(
 	unsigned port, unsigned worker, uint32_t n, uint16_t data_room, int socket);
-/* What the calling thread keeps beside the stacks goes back. */
+/* Any thread, before its end at the latest: what it keeps beside the stacks goes back. */
 void qp_rx_pools_flush(void);
 /*
  * Port owner: mbufs of generations that `lives` says no to become free. Their
