@@ -7,6 +7,7 @@ reads testpmd's statistics reads ours.
 import contextlib
 import os
 import re
+import signal
 import stat
 import subprocess
 from pathlib import Path
@@ -254,3 +255,31 @@ def test_a_dedicated_port_and_its_engines(host, tmp_path):
     assert "Done" in gateway.does("port start 0")
     gateway.type("quit")
     assert gateway.wait() == 0
+
+
+def data_plane(gateway):
+    (plane,) = gateway.call("ListDataPlanes")[1]["data_planes"]
+    return plane["pid"]
+
+
+def test_the_terminal_goes_on_after_a_crash_and_an_upgrade(host):
+    gateway = Console(host)
+    gateway.does("start")
+    outside, client = tunnel(host, gateway, reconnect=True)
+    client.opens(host, LO, outside)
+
+    pid = data_plane(gateway)
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: gateway.healthy() and data_plane(gateway) != pid, what="another data plane")
+    assert "already started" in gateway.does("start")
+    client.opens(host, LO, outside)
+    assert echo(host, outside)
+
+    before = gateway.output().count('"message":"ready"')
+    gateway.send(signal.SIGUSR2)
+    eventually(lambda: gateway.output().count('"message":"ready"') > before, what="the upgrade")
+    assert "already started" in gateway.does("start")
+    assert echo(host, outside), "the data plane ran on"
+    gateway.type("quit")
+    assert gateway.wait() == 0
+    assert gateway.before.left() == []
