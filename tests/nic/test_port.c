@@ -343,3 +343,67 @@ Test(nic_port, worker_without_a_queue_is_refused_with_the_way_out)
 	cr_expect_not_null(strstr(msg.text, "transmit slot"), "%s", msg.text);
 	gen_close(&a);
 }
+
+/* What the engine makes of a frame that came by the first queue; false: nothing came out. */
+static bool
+passed_on(enum qp_nic_engine engine, struct frame *out)
+{
+	const struct frame syn = tcp(WORLD_THEM, 5000, WORLD_US, 8080, TCP_SYN, 1);
+
+	forward(QP_NIC_TCP, 8080, OLD, 0);
+	settle_all();
+	while (world_sent(&world, 0, 0, out))
+		;
+	qp_nic_port_order(a.worker[0].port, engine, 0);
+	cr_assert(world_receive(&world, 0, &syn));
+	settle(&world, (struct gen *[]) {&a}, 1);
+	cr_assert_eq(a.worker[0].frames, 0, "it is not carried");
+	return world_sent(&world, 0, 0, out);
+}
+
+Test(nic_port, bare_engines_pass_frames_on_with_their_addresses)
+{
+	const struct frame syn = tcp(WORLD_THEM, 5000, WORLD_US, 8080, TCP_SYN, 1);
+	const uint8_t to_port[6] = {2, 0, 0, 0, 0, 0};
+	struct frame f;
+
+	cr_assert(passed_on(QP_NIC_ENGINE_IO, &f));
+	cr_assert_eq(f.len, syn.len);
+	cr_assert_arr_eq(f.b, syn.b, 12, "as it came");
+	cr_assert(passed_on(QP_NIC_ENGINE_MACSWAP, &f));
+	cr_assert_arr_eq(f.b, syn.b + 6, 6);
+	cr_assert_arr_eq(f.b + 6, syn.b, 6);
+	cr_assert(passed_on(QP_NIC_ENGINE_MAC, &f));
+	cr_assert_arr_eq(f.b, to_port, 6);
+	cr_assert_arr_eq(f.b + 6, world.nic->port[0].mac, 6);
+	cr_assert_arr_eq(f.b + 12, syn.b + 12, syn.len - 12, "what stands behind the addresses stays");
+	cr_assert_not(passed_on(QP_NIC_ENGINE_RXONLY, &f));
+	/* And back: the gateway's own again. */
+	qp_nic_port_order(a.worker[0].port, QP_NIC_ENGINE_TUNNEL, 0);
+	receive(0, syn);
+	cr_assert_eq(a.worker[0].frames, 1);
+	gen_close(&a);
+}
+
+Test(nic_port, stopped_port_neither_receives_nor_sends_and_goes_on_afterwards)
+{
+	const struct frame syn = tcp(WORLD_THEM, 5000, WORLD_US, 8080, TCP_SYN, 1);
+	const struct frame out = tcp(WORLD_US, 8080, WORLD_THEM, 5000, TCP_SYN | TCP_ACK, 1);
+	struct frame f;
+
+	forward(QP_NIC_TCP, 8080, OLD, 0);
+	worker_send(&a.worker[0], pool[0], &out); /* the gateway's address is known from now on */
+	settle_all();
+	qp_nic_port_order(a.worker[0].port, QP_NIC_ENGINE_TUNNEL, 1);
+	while (world_sent(&world, 0, 0, &f))
+		;
+	receive(0, syn);
+	cr_assert_eq(a.worker[0].frames, 0);
+	worker_send(&a.worker[0], pool[0], &out);
+	settle(&world, (struct gen *[]) {&a}, 1);
+	cr_assert_not(world_sent(&world, 0, 0, &f));
+	qp_nic_port_order(a.worker[0].port, QP_NIC_ENGINE_TUNNEL, 0);
+	settle_all();
+	cr_assert_eq(a.worker[0].frames, 1, "it waited in the device's queue");
+	gen_close(&a);
+}
