@@ -17,6 +17,7 @@
 #include <rte_memzone.h>
 
 #include "common/log.h"
+#include "dataplane/nic/port_flow.h"
 #include "dataplane/nic/port_setup.h"
 #include "dataplane/nic/rx_pool.h"
 
@@ -26,10 +27,12 @@
 
 /* A peer that goes and comes back in less is not seen to have gone. */
 #define LOOK_MS 20u
+#define STEER_MS 200u /* what it costs until then is a hop for each packet */
 /* A port that connects to its peer does so again, so long after it was lost or did not answer. */
 #define CONNECT_MS 1000u
 
 static struct qp_nic *nic; /* NULL: no ports */
+static struct qp_port_flow *flow[QP_NIC_MAX_PORTS]; /* NULL: the device cannot steer */
 
 /* What only the port owner knows of a port. */
 static struct {
@@ -157,8 +160,10 @@ qp_owner_ports_open(const struct qp_owner_ports *want, struct qp_errmsg *msg)
 		return rc;
 	/* Drivers have what they need; the rest is for who polls. */
 	qp_rx_pools_flush();
-	for (uint32_t i = 0; i < want->n; i++)
+	for (uint32_t i = 0; i < want->n; i++) {
 		nic->port[i].link_epoch = 1;
+		flow[i] = qp_port_flow_new(&nic->port[i]);
+	}
 	nic->nports = want->n;
 	nic->version = QP_NIC_VERSION;
 	__atomic_store_n(&nic->magic, QP_NIC_MAGIC, __ATOMIC_RELEASE);
@@ -203,6 +208,20 @@ look(uint32_t i)
 	__atomic_store_n(&p->link_epoch, p->link_epoch + 1, __ATOMIC_RELEASE);
 }
 
+/* Devices that can steer are asked to, for ports that came and went. */
+static void
+steer(void)
+{
+	static uint64_t steered_ms;
+
+	if (now_ms() - steered_ms < STEER_MS)
+		return;
+	steered_ms = now_ms();
+	for (uint32_t i = 0; i < nic->nports; i++)
+		if (flow[i] != NULL)
+			(void)qp_port_flow_turn(flow[i], nic);
+}
+
 int
 qp_owner_ports_wait(void)
 {
@@ -219,6 +238,7 @@ qp_owner_ports_turn(void)
 	looked_ms = now_ms();
 	for (uint32_t i = 0; i < nic->nports; i++)
 		look(i);
+	steer();
 }
 
 bool

@@ -409,5 +409,9 @@ main(int argc, char **argv)
 	CHECK(got > injected / 2);
 	CHECK(got + dropped == injected);
 	CHECK(rte_mempool_avail_count(rx_pool) == MBUFS);
+	rte_mempool_free(rx_pool);
+	for (unsigned g = 0; g < 2; g++)
+		for (uint32_t i = 0; i < nworkers; i++)
+			rte_mempool_free(thread[g][i].pool);
 	return 0;
 }
