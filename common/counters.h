@@ -200,6 +200,7 @@
 	X(drop_syn, "TCP connection attempts dropped: too many waited")                            \
 	X(drop_again, "second attempts of strangers dropped: too many waited")                     \
 	X(drop_unknown, "QUIC of no known connection and ICMP dropped: too much waited")           \
-	X(drop_no_memory, "copies not made for want of mbufs")
+	X(drop_no_memory, "copies not made for want of mbufs")                                     \
+	X(drop_copy, "copies dropped because the worker that was to learn was behind")
 
 #endif

@@ -71,8 +71,11 @@ flush(struct qp_nic_worker_port *w, uint32_t gen, uint32_t worker)
 	else
 		w->counters.handed_generation += done;
 	for (unsigned i = done; i < out->n; i++) {
+		if ((out->item[i] & QP_NIC_ITEM_MASK) == QP_NIC_ITEM_LEARN)
+			w->counters.drop_copy++;
+		else
+			w->counters.drop_handoff_full++;
 		rte_pktmbuf_free(qp_nic_item_mbuf(out->item[i]));
-		w->counters.drop_handoff_full++;
 	}
 	out->n = 0;
 }

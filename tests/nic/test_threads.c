@@ -26,6 +26,7 @@
 #define UDP    9000u /* + flow: forwarded */
 #define TCP    8000u
 #define ROUNDS 4u
+#define EMPTY  1000u /* turns, after which a worker has nothing left of what was there before */
 
 #define CHECK(x)                                                                                   \
 	do {                                                                                       \
@@ -232,7 +233,10 @@ drops(const struct worker *w)
 static void
 finish(unsigned g, bool others)
 {
-	wait_turns(g, 2000);
+	/* What waits at the NIC is received, and then what was handed over is taken. */
+	if (others)
+		wait_turns(1 - g, EMPTY);
+	wait_turns(g, EMPTY);
 	__atomic_store_n(&world.nic->gen[g].server_id, 0, __ATOMIC_RELEASE);
 	if (others)
 		wait_turns(1 - g, 2);
@@ -400,6 +404,7 @@ main(int argc, char **argv)
 		finish(now, true);
 		now = 1 - now;
 	}
+	wait_turns(now, EMPTY);
 	__atomic_store_n(&world.nic->holder, 0, __ATOMIC_RELEASE);
 	finish(now, false);
 	world_close(&world);
