@@ -56,6 +56,8 @@ static struct {
 	struct qp_gen_shared *shared;
 	struct rte_ring *to_cp, *from_cp;
 	struct qp_orders orders;
+	struct qp_sight sight;
+	struct qp_verbose verbose;
 	atomic_bool stop;
 	struct world world; /* the golden bytes only */
 	char folder[64];
@@ -386,7 +388,7 @@ make_worker(void)
 	const uint32_t bytes = 64; /* its rings are elsewhere */
 	struct qp_worker_config cfg = {.server_id = 0x3039, .mbufs = MBUFS, .busy_poll = true,
 		.version = QP_IPC_VERSION, .stop = &g.stop,
-		.orders = &g.orders};
+		.orders = &g.orders, .sight = &g.sight, .verbose = &g.verbose};
 	struct qp_errmsg why = {""};
 
 	atomic_init(&g.orders.burst, QP_BURST_DEFAULT);
