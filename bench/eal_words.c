@@ -64,6 +64,7 @@ static bool
 add_devices(char **words, int *n, const struct qpb_options *o)
 {
 	static const char *const devices[] = {"-a", "--allow", "--no-pci", "-b", "--block", NULL};
+	static char no_pci[] = "--no-pci";
 	bool pci = given(words, *n, devices), is_pci;
 
 	for (unsigned i = 0; i < o->ports.n; i++) {
@@ -74,7 +75,9 @@ add_devices(char **words, int *n, const struct qpb_options *o)
 			return false;
 		(*n)++;
 	}
-	return pci || (words[(*n)++] = strdup("--no-pci")) != NULL;
+	if (!pci)
+		words[(*n)++] = no_pci;
+	return true;
 }
 
 char **
