@@ -151,6 +151,33 @@ make_frames(struct eth_port *e, struct rte_mbuf *m)
 	e->port.counters.tx_dropped += e->npending == 0;
 }
 
+/*
+ * The frames at the front that the device can take in one burst, finished in place
+ * where they need no more than that; one that cannot be is dropped and counted in
+ * *dropped: its place is the first one then.
+ */
+static uint16_t
+run_of(struct eth_port *e, struct rte_mbuf **frames, uint16_t n, uint16_t *dropped)
+{
+	struct rte_mbuf *one[QP_SOFT_PIECES];
+	uint16_t run = 0;
+
+	for (*dropped = 0; run < n; run++) {
+		if (!qp_soft_needed(&e->soft, frames[run]))
+			continue;
+		if (!qp_soft_in_place(&e->soft, frames[run]))
+			break;
+		if (qp_soft_frames(&e->soft, frames[run], one) == 0) {
+			memmove(frames + 1, frames, run * sizeof(frames[0]));
+			e->port.counters.tx_dropped++;
+			*dropped = 1;
+			break;
+		}
+		frames[run] = one[0];
+	}
+	return run;
+}
+
 static uint16_t
 eth_tx(struct qp_port *p, struct rte_mbuf **frames, uint16_t n)
 {
@@ -160,10 +187,12 @@ eth_tx(struct qp_port *p, struct rte_mbuf **frames, uint16_t n)
 	if (!usable(e))
 		return drop_all(e, frames, n);
 	while (flush(e) && done < n) {
-		uint16_t run = 0, sent;
+		uint16_t dropped, sent;
+		uint16_t run = run_of(e, frames + done, (uint16_t)(n - done), &dropped);
 
-		while (done + run < n && !qp_soft_needed(&e->soft, frames[done + run]))
-			run++;
+		done = (uint16_t)(done + dropped);
+		if (run == 0 && dropped != 0)
+			continue;
 		if (run == 0) {
 			make_frames(e, frames[done++]);
 			continue;
@@ -223,12 +252,15 @@ static const struct qp_port_ops eth_ops = {
 	.close = eth_close,
 };
 
-/* What we do ourselves as well as what the device does. */
+/*
+ * What we do ourselves as well as what the device does. But for UDP segmentation,
+ * which is the device's or nobody's: QUIC makes its datagrams one by one anyway,
+ * and to put them together and copy them apart again is dearer than to send them so.
+ */
 #define ALL_OFFLOADS                                                                               \
 	(RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_UDP_CKSUM |                            \
 		RTE_ETH_TX_OFFLOAD_TCP_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_TSO |                        \
-		RTE_ETH_TX_OFFLOAD_UDP_TSO | RTE_ETH_TX_OFFLOAD_MULTI_SEGS |                       \
-		RTE_ETH_TX_OFFLOAD_VLAN_INSERT)
+		RTE_ETH_TX_OFFLOAD_MULTI_SEGS | RTE_ETH_TX_OFFLOAD_VLAN_INSERT)
 
 /* Its offloads are some program's, and not proven by millions of machines. */
 static bool
@@ -283,7 +315,7 @@ qp_eth_port_open(const struct qp_eth_port_config *cfg, struct qp_port **out, str
 	*e = (struct eth_port) {
 		.port = {
 			.ops = &eth_ops,
-			.tx_offloads = ALL_OFFLOADS,
+			.tx_offloads = ALL_OFFLOADS | (cfg->tx_offloads & RTE_ETH_TX_OFFLOAD_UDP_TSO),
 			.max_frame_bytes = UINT16_MAX,
 			.mtu = cfg->mtu,
 			.wake_fd = {-1, -1, -1, -1},

@@ -12,6 +12,8 @@
 #include <rte_tcp.h>
 #include <rte_udp.h>
 
+#include "dataplane/ip.h"
+
 #define FLAGS_SEG (RTE_MBUF_F_TX_TCP_SEG | RTE_MBUF_F_TX_UDP_SEG)
 
 void
@@ -118,10 +120,8 @@ static uint16_t
 transport_sum(const struct rte_mbuf *m)
 {
 	const uint32_t off = (uint32_t)(m->l2_len + m->l3_len);
-	uint16_t sum = 0;
 
-	(void)rte_raw_cksum_mbuf(m, off, m->pkt_len - off, &sum);
-	return (uint16_t)~sum;
+	return (uint16_t)~qp_cksum_chain(m, off, m->pkt_len - off);
 }
 
 static bool

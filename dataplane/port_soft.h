@@ -70,6 +70,14 @@ qp_soft_needed(const struct qp_soft *s, const struct rte_mbuf *m)
 	return l4 == RTE_MBUF_F_TX_UDP_CKSUM && (s->hw & RTE_ETH_TX_OFFLOAD_UDP_CKSUM) == 0;
 }
 
+/* Of a frame for which it is needed: one comes of it, made in place. */
+static inline bool
+qp_soft_in_place(const struct qp_soft *s, const struct rte_mbuf *m)
+{
+	return (m->ol_flags & (RTE_MBUF_F_TX_TCP_SEG | RTE_MBUF_F_TX_UDP_SEG)) == 0 &&
+	       m->nb_segs <= s->max_segs && !(s->even_only && qp_soft_is_odd(m));
+}
+
 /*
  * Consumes `m` and puts frames that the device takes as they are into `out`, in
  * order; how many, 0: dropped and counted.
