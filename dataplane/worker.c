@@ -54,6 +54,7 @@ qp_worker_tx_flush(struct qp_worker *w)
 	if ((qp_order(&w->cfg.orders->verbose) & QP_VERBOSE_TX) != 0)
 		qp_verbose_burst(w->cfg.verbose, true, w->tx, w->tx_len);
 	sent = qp_port_tx(w->port, w->tx, w->tx_len);
+	w->port_full = sent == 0;
 	w->out->c.tx_bursts++;
 	w->tx_len -= sent;
 	memmove(w->tx, w->tx + sent, w->tx_len * sizeof(w->tx[0]));
@@ -497,6 +498,7 @@ turn(struct qp_worker *w)
 	w->now_ns = qp_worker_clock_ns();
 	__atomic_store_n(&w->ctl.door->heartbeat_ns, w->now_ns, __ATOMIC_RELAXED);
 	w->mem_level = mem_level(w);
+	w->port_full = false;
 	serves = !stopped(w);
 	if (w->quic != NULL && serves)
 		work += receive(w);
@@ -512,6 +514,7 @@ turn(struct qp_worker *w)
 	qp_ctl_flush(&w->ctl);
 	publish(w);
 	w->out->c.loops++;
+	w->waited = work == 0 && w->port_full;
 	return work > 0 || more;
 }
 
@@ -527,7 +530,11 @@ qp_worker_run(void *arg)
 
 		end = rte_rdtsc();
 		if (busy) {
-			w->out->c.cycles_busy += end - start;
+			/* Who waits for room in the port must not sleep, but does no work either. */
+			if (w->waited)
+				w->out->c.cycles_idle += end - start;
+			else
+				w->out->c.cycles_busy += end - start;
 			w->idle_since_ns = 0;
 			w->nap_ns = 0;
 			start = end;

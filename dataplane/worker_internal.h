@@ -54,6 +54,8 @@ struct qp_worker {
 	struct qp_api *api;
 	uint16_t quic_port_be;
 	uint16_t tx_len;
+	bool port_full;                 /* it took none of what was sent last in this turn */
+	bool waited;                    /* the last turn did nothing but ask it again */
 	struct rte_mbuf *tx[QP_WORKER_TX_ROOM];
 };
 
