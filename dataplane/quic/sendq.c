@@ -15,6 +15,22 @@
 /* Pieces up to here are copied into the tail's room, so that memory follows bytes, not segments. */
 #define SMALL_PIECE 256u
 
+/*
+ * Segments wait a round trip for their acknowledgement, and perhaps longer for
+ * their turn to be sent: their headers' two lines are far away by then. So the
+ * one behind the next is fetched while something else is done.
+ */
+static void
+prefetch_behind(const struct rte_mbuf *seg)
+{
+	const struct rte_mbuf *next = seg != NULL ? seg->next : NULL;
+
+	if (next == NULL)
+		return;
+	rte_prefetch0(next);
+	rte_prefetch0(&next->next);
+}
+
 static void
 append_segment(struct qp_sendq *q, struct rte_mbuf *seg)
 {
@@ -135,17 +151,8 @@ qp_sendq_sent(struct qp_sendq *q, uint64_t bytes)
 		bytes -= left;
 		q->unsent = q->unsent->next;
 		q->unsent_off = 0;
+		prefetch_behind(q->unsent);
 	}
-}
-
-/* Both lines of the header that the next acknowledgement looks at: the segment has waited a round trip. */
-static void
-prefetch_head(const struct qp_sendq *q)
-{
-	if (q->head == NULL)
-		return;
-	rte_prefetch0(q->head);
-	rte_prefetch0(&q->head->next);
 }
 
 void
@@ -169,7 +176,7 @@ qp_sendq_acked(struct qp_sendq *q, uint64_t bytes)
 		seg->next = NULL;
 		rte_pktmbuf_free_seg(seg);
 	}
-	prefetch_head(q);
+	prefetch_behind(q->head);
 }
 
 void
