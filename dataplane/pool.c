@@ -1,9 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A mempool put together by hand: header with the lcores' caches, a ring that
+ * A mempool put together by hand: header with the lcores' caches, a stack that
  * holds what is free, the mbufs. What rte_mempool_create() does, without its
  * list of all pools, its memzones and its heap.
+ *
+ * A stack, since what was freed last is in the processor's cache: a ring gives
+ * back what was free longest, so that bursts that go beyond the lcore's share
+ * turn the whole pool over, through the far cache. The one without a lock, since
+ * a process that is killed must not hold one.
  */
+/* The stack's double-width compare and exchange: experimental in DPDK 22.11, the same since. */
+#define ALLOW_EXPERIMENTAL_API
 #include "dataplane/pool.h"
 
 #include <assert.h>
@@ -12,12 +19,12 @@
 
 #include <rte_mbuf.h>
 #include <rte_mempool.h>
-#include <rte_ring.h>
+#include <rte_stack.h>
 
 #define CACHE 256u
 /* When a cache gives back: rte_mempool's own factor. */
 #define FLUSH_AT (CACHE + CACHE / 2)
-#define HANDLER "ring_sp_sc"
+#define HANDLER "lf_stack"
 
 static size_t
 lines(size_t bytes)
@@ -33,11 +40,25 @@ head_bytes(void)
 	       lines(sizeof(struct rte_pktmbuf_pool_private));
 }
 
-/* One more than it holds, to a power of two. */
 static size_t
-ring_bytes(uint32_t n)
+stack_bytes(uint32_t n)
 {
-	return lines((size_t)rte_ring_get_memsize(rte_align32pow2(n + 1)));
+	return lines(sizeof(struct rte_stack) + n * sizeof(struct rte_stack_lf_elem));
+}
+
+/* What rte_stack_create() does, in memory that there is. */
+static struct rte_stack *
+make_stack(void *at, uint32_t n)
+{
+	struct rte_stack *s = at;
+
+	memset(s, 0, sizeof(*s));
+	s->capacity = n;
+	s->flags = RTE_STACK_F_LF;
+	for (uint32_t i = 0; i < n; i++)
+		__rte_stack_lf_push_elems(
+			&s->stack_lf.free, &s->stack_lf.elems[i], &s->stack_lf.elems[i], 1);
+	return s;
 }
 
 static uint32_t
@@ -52,7 +73,7 @@ qp_pool_bytes(uint32_t n, uint16_t data_room)
 {
 	struct rte_mempool_objsz size;
 
-	return head_bytes() + ring_bytes(n) + (size_t)n * object_bytes(data_room, &size);
+	return head_bytes() + stack_bytes(n) + (size_t)n * object_bytes(data_room, &size);
 }
 
 static struct rte_mempool *
@@ -100,16 +121,12 @@ qp_pool_make(void *at, const char *name, uint32_t n, uint16_t data_room)
 	const uint32_t each = object_bytes(data_room, &size);
 	struct rte_mempool *mp = make_head(at, name, n, &size);
 	struct rte_pktmbuf_pool_private private = {.mbuf_data_room_size = data_room};
-	char *object = (char *)at + head_bytes() + ring_bytes(n);
+	char *object = (char *)at + head_bytes() + stack_bytes(n);
 	int err = rte_mempool_set_ops_byname(mp, HANDLER, NULL);
 
-	/* A handler of DPDK's own, linked in; the ring's size is a power of two. */
-	assert(err == 0);
-	mp->pool_data = (char *)at + head_bytes();
-	err = rte_ring_init(mp->pool_data, "", rte_align32pow2(n + 1),
-		RING_F_SP_ENQ | RING_F_SC_DEQ);
-	assert(err == 0);
+	assert(err == 0); /* a handler of DPDK's own, linked in */
 	(void)err;
+	mp->pool_data = make_stack((char *)at + head_bytes(), n);
 	mp->flags |= RTE_MEMPOOL_F_POOL_CREATED;
 	rte_pktmbuf_pool_init(mp, &private);
 	for (uint32_t i = 0; i < n; i++, object += each)
