@@ -5,11 +5,15 @@ reads testpmd's statistics reads ours.
 """
 
 import contextlib
+import fcntl
 import os
+import pty
 import re
+import select
 import signal
 import stat
 import subprocess
+import termios
 from pathlib import Path
 
 from harness import QUICPORT, Client, Gateway, eventually, new_port
@@ -283,3 +287,38 @@ def test_the_terminal_goes_on_after_a_crash_and_an_upgrade(host):
     gateway.type("quit")
     assert gateway.wait() == 0
     assert gateway.before.left() == []
+
+
+def test_a_real_terminal_is_edited_key_by_key_and_put_back(host):
+    gateway = Gateway(host, new_port())
+    here, there = pty.openpty()
+    before = termios.tcgetattr(there)
+    prompt = subprocess.Popen(host.command(QUICPORT, "prompt", "--instance", gateway.instance),
+                              stdin=there, stdout=there, stderr=there, start_new_session=True,
+                              preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))  # fmt: skip
+    said = b""
+
+    def says(text):
+        nonlocal said
+        while select.select([here], [], [], 0)[0]:
+            said += os.read(here, 4096)
+        return text in said
+
+    try:
+        eventually(lambda: says(SIGN.encode()), what="the sign")
+        os.write(here, b"set bu\t")
+        eventually(lambda: says(b"set burst "), what="the completion")
+        os.write(here, b"655\x7f\x7f4\n")
+        eventually(lambda: says(b"Number of packets per burst set to 64"), what="an edited line")
+        os.write(here, b"\x1b[A\n")  # the last one again
+        eventually(lambda: says(b"") and said.count(b"burst set to 64") == 2, what="the history")
+        assert termios.tcgetattr(there) != before
+        os.write(here, b"\x03")  # ^C
+        assert prompt.wait(20) == 0
+        assert termios.tcgetattr(there) == before
+    finally:
+        prompt.kill()
+        prompt.wait()
+        os.close(here)
+        os.close(there)
+    gateway.end()
