@@ -85,6 +85,7 @@ qpb_eal_words(int own, char **argv, const struct qpb_options *o, int *n)
 {
 	static const char *const lcores[] = {"-l", "-c", "--lcores", NULL};
 	static const char *const prefixes[] = {"--file-prefix", "--in-memory", NULL};
+	static const char *const files[] = {"--huge-unlink", "--in-memory", "--no-huge", NULL};
 	int taken = own > 0 ? own : 1;
 	char **words = calloc((size_t)taken + ROOM, sizeof(*words)), *prefix;
 	bool all = words != NULL;
@@ -100,8 +101,9 @@ qpb_eal_words(int own, char **argv, const struct qpb_options *o, int *n)
 		all = asprintf(&prefix, "--file-prefix=quicport-bench-%d", (int)getpid()) >= 0;
 		if (all)
 			words[(*n)++] = prefix;
-		if (all)
-			all = (words[(*n)++] = strdup("--huge-unlink=always")) != NULL;
 	}
+	/* Else huge pages stay taken when we are gone. */
+	if (all && !given(words, taken, files))
+		all = (words[(*n)++] = strdup("--huge-unlink=always")) != NULL;
 	return all && add_devices(words, n, o) ? words : NULL;
 }

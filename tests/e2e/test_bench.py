@@ -7,6 +7,7 @@ are whole and right, not that they are high.
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 
@@ -225,13 +226,27 @@ def test_files_are_hdrhistograms(lab, logs):
     assert "HISTFAAA" in (logs / "out.hlog").read_text()
 
 
-def test_nothing_is_left(lab, logs):
-    def traces():
-        return {name for name in os.listdir("/var/run/dpdk") + os.listdir("/dev/hugepages") if "bench" in name}
+def traces():
+    return {name for name in os.listdir("/var/run/dpdk") + os.listdir("/dev/hugepages") if "bench" in name}
 
+
+def test_nothing_is_left(lab, logs):
     before = traces()
     lab.bench(logs, "--scenario", "idle", "--users", 5)
     assert traces() <= before
+
+
+def test_eals_own_options_stand_first_as_with_testpmd(lab, logs):
+    """And huge pages come back, whatever prefix its files have."""
+    prefix = f"quicport-e2e-{os.getpid()}"
+    words = [BENCH, "--lcores", "0@0,7@0", "--vdev", "net_af_packet5,iface=bench0", "--file-prefix", prefix,
+             "--", "--ip", "10.0.0.2/24", "--target", "10.0.0.1:39000", "--psk", "secret", "--scenario",
+             "requests", "--seconds", 1, "--yield", "--mbufs", 8192, "--json", logs / "out.json"]  # fmt: skip
+    done = subprocess.run(lab.bench_host.command(*words), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads((logs / "out.json").read_text())["lcores"][0]["lcore"] == 7
+    assert not [name for name in os.listdir("/dev/hugepages") if name.startswith(prefix)]
+    shutil.rmtree(f"/var/run/dpdk/{prefix}")
 
 
 def test_prompt_runs_again_with_another_load(lab, logs):
