@@ -11,6 +11,7 @@ import pytest
 
 from harness import BUILD, Gateway, eventually, new_port
 from nickit import counters
+from test_service import Owner
 
 BENCH = BUILD / "quicport-bench"
 
@@ -76,3 +77,15 @@ def test_ipv6_by_memif(lab):
 def test_datagrams_by_memif(lab):
     made = lab()
     made.bench("--scenario", "udp", "--users", 4, "--size", "1-1400", "--rate", 500)
+
+
+def test_port_owner_of_a_service_manager_opens_the_ports(lab, tmp_path):
+    owner = Owner(tmp_path)
+    try:
+        made = lab("--port-owner-socket", owner.path)
+        made.bench("--scenario", "requests", "--users", 2)
+        made.gateway.end()
+        assert owner.process.wait(20) == 0
+    finally:
+        owner.process.kill()
+        owner.process.wait(20)
