@@ -33,6 +33,8 @@ class NicGateway(Gateway):
                  **options):  # fmt: skip
         self.mtu, self.families = mtu, families
         words = ["--port", PORT, *addresses]
+        if "--memory" not in args:  # of two data planes, so that tests find room beside each other
+            words += ["--memory", "128"]
         if mtu != 1500:
             words += ["--mtu", str(mtu)]
         super().__init__(host, port, *words, *args, data_plane=f"0.0.0.0:{port}", **options)

@@ -200,7 +200,7 @@ class Transfer:
 
 
 def test_reload_hands_over_without_a_loss(host):
-    gateway = NicGateway(host, new_port())
+    gateway = NicGateway(host, new_port(), "--memory", 240)
     _, port = forwarded(host, gateway)
     transfers = [Transfer(host, OWN[family], port) for family in (4, 6)]
     for each in transfers:
@@ -220,7 +220,7 @@ def test_reload_hands_over_without_a_loss(host):
 
 
 def test_more_generations_than_transmit_slots_are_refused_with_the_way_out(host):
-    gateway = NicGateway(host, new_port(), "--memory", 700)
+    gateway = NicGateway(host, new_port(), "--memory", 300)
     kept = []
     for _ in range(3):
         kept.append(forwarded(host, gateway)[1])

@@ -28,7 +28,7 @@ class Lab:
         self.path = [logs / f"memif{i}.sock" for i in range(ports)]
         words = [word for i in range(ports) for word in ("--port", memif(self.path[i], i, "server"))]
         self.port = new_port()
-        self.gateway = Gateway(host, self.port, *words, "--ip", own, *args, data_plane=f"0.0.0.0:{self.port}",
+        self.gateway = Gateway(host, self.port, *words, "--memory", 128, "--ip", own, *args, data_plane=f"0.0.0.0:{self.port}",
                                **options)  # fmt: skip
         eventually(lambda: all(path.exists() for path in self.path), what="the gateway's memifs are there")
 
