@@ -18,9 +18,9 @@ qp_prompt_stream(struct qp_prompt *p, unsigned i, struct qp_prompt_stream *out)
 		!p->cfg.ops->stream(p->cfg.ctx, i, out))
 		return false;
 	c = &p->stream_cleared[i];
-	out->rx_packets -= c->rx_packets;
-	out->tx_packets -= c->tx_packets;
-	out->tx_dropped -= c->tx_dropped;
+	out->rx_packets = qp_prompt_since(out->rx_packets, c->rx_packets);
+	out->tx_packets = qp_prompt_since(out->tx_packets, c->tx_packets);
+	out->tx_dropped = qp_prompt_since(out->tx_dropped, c->tx_dropped);
 	return true;
 }
 
@@ -32,10 +32,10 @@ lcore_since(struct qp_prompt *p, unsigned i, struct qp_prompt_lcore *out)
 	if (i >= QP_PROMPT_MAX_LCORES || !p->cfg.ops->lcore(p->cfg.ctx, i, out))
 		return false;
 	c = &p->lcore_cleared[i];
-	out->busy_cycles -= c->busy_cycles;
-	out->idle_cycles -= c->idle_cycles;
-	out->packets -= c->packets;
-	out->bytes -= c->bytes;
+	out->busy_cycles = qp_prompt_since(out->busy_cycles, c->busy_cycles);
+	out->idle_cycles = qp_prompt_since(out->idle_cycles, c->idle_cycles);
+	out->packets = qp_prompt_since(out->packets, c->packets);
+	out->bytes = qp_prompt_since(out->bytes, c->bytes);
 	return true;
 }
 
@@ -61,7 +61,7 @@ add_missed(struct qp_prompt *p, unsigned port, struct sums *a)
 	struct qp_prompt_stats t;
 
 	if (p->cfg.ops->port_stats(p->cfg.ctx, port, &t))
-		a->rx_dropped += t.imissed - p->port[port].cleared.imissed;
+		a->rx_dropped += qp_prompt_since(t.imissed, p->port[port].cleared.imissed);
 }
 
 static void

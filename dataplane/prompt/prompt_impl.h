@@ -76,6 +76,13 @@ void qp_prompt_config_cores(struct qp_prompt_session *s);
 /* prompt_fwd.c: since the last clear. False: there is none. */
 bool qp_prompt_stream(struct qp_prompt *p, unsigned i, struct qp_prompt_stream *out);
 
+/* Since it was cleared; a device may have begun at zero meanwhile. */
+static inline uint64_t
+qp_prompt_since(uint64_t now, uint64_t cleared)
+{
+	return now >= cleared ? now - cleared : now;
+}
+
 /* "… is not there in this program" */
 void qp_prompt_lacks(struct qp_prompt_session *s, const char *what);
 

@@ -16,14 +16,14 @@ stats_since(struct qp_prompt *p, unsigned port, struct qp_prompt_stats *out)
 
 	if (!p->cfg.ops->port_stats(p->cfg.ctx, port, out))
 		return false;
-	out->ipackets -= c->ipackets;
-	out->opackets -= c->opackets;
-	out->ibytes -= c->ibytes;
-	out->obytes -= c->obytes;
-	out->imissed -= c->imissed;
-	out->ierrors -= c->ierrors;
-	out->oerrors -= c->oerrors;
-	out->rx_nombuf -= c->rx_nombuf;
+	out->ipackets = qp_prompt_since(out->ipackets, c->ipackets);
+	out->opackets = qp_prompt_since(out->opackets, c->opackets);
+	out->ibytes = qp_prompt_since(out->ibytes, c->ibytes);
+	out->obytes = qp_prompt_since(out->obytes, c->obytes);
+	out->imissed = qp_prompt_since(out->imissed, c->imissed);
+	out->ierrors = qp_prompt_since(out->ierrors, c->ierrors);
+	out->oerrors = qp_prompt_since(out->oerrors, c->oerrors);
+	out->rx_nombuf = qp_prompt_since(out->rx_nombuf, c->rx_nombuf);
 	return true;
 }
 
@@ -86,7 +86,7 @@ show_xstats(struct qp_prompt_session *s, unsigned port)
 	qp_prompt_say(s, "###### NIC extended statistics for port %-2u\n", port);
 	for (unsigned i = 0; p->cfg.ops->port_xstat(p->cfg.ctx, port, i, &x); i++)
 		qp_prompt_say(s, "%s: %" PRIu64 "\n", x.name,
-			x.value - (i < known->nxcleared ? known->xcleared[i] : 0));
+			qp_prompt_since(x.value, i < known->nxcleared ? known->xcleared[i] : 0));
 }
 
 static void

@@ -205,6 +205,9 @@ Test(prompt, cleared_statistics_begin_at_zero_and_only_of_that_port)
 	w.stats[0].ipackets += 2;
 	assert_mentions("show port stats 0", "RX-packets: 2 ");
 	assert_mentions("show port stats 1", "RX-packets: 50 ");
+	w.stats[0].ipackets = 3; /* the device begins anew */
+	assert_mentions("show port stats 0", "RX-packets: 3 ");
+	w.stats[0].ipackets = 52;
 	(void)says("clear port xstats all");
 	w.stats[0].ipackets += 7;
 	assert_says("show port xstats 0", "###### NIC extended statistics for port 0 \nrx_good_packets: 7\n");
