@@ -321,6 +321,8 @@ struct qp_worker_shared {
 	struct qp_rtt_histogram quic_rtt;      /* of the tunnels, smoothed, one after the other */
 } __attribute__((aligned(64)));
 
+_Static_assert(sizeof(struct qp_worker_shared) % 64 == 0, "workers' counters share no line");
+
 /* What has the same place in all versions. Writer: the worker. */
 struct qp_worker_door {
 	uint8_t of_3[1856];                   /* 3: the worker's counters; 0 since 4 */

@@ -3,6 +3,7 @@
 #define QP_COMMON_NIC_H
 
 #include <netinet/in.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /*
@@ -185,6 +186,13 @@ struct qp_nic {
 	uint32_t owner[QP_NIC_NPROTOCOLS][65536] __attribute__((aligned(64))); /* by port, host order */
 	struct qp_nic_blocked blocked __attribute__((aligned(64)));
 };
+
+_Static_assert(sizeof(struct qp_nic_queue) == 64 && offsetof(struct qp_nic, queue) % 64 == 0,
+	"what changes when a queue changes hands is in no line that workers read for each packet");
+_Static_assert(offsetof(struct qp_nic, holder) % 64 == 0 && offsetof(struct qp_nic, gen) % 64 == 0 &&
+		offsetof(struct qp_nic, net) % 64 == 0 && offsetof(struct qp_nic, owner) % 64 == 0 &&
+		offsetof(struct qp_nic, blocked) % 64 == 0,
+	"what one writer changes often is in no line of what another one changes");
 
 /* By which queue of a port a worker sends: no other worker's, of no other generation's. worker < nqueues. */
 static inline uint16_t

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dataplane/lines.h"
 #include "dataplane/nic/port_link.h"
 #include "dataplane/nic/rx_pool.h"
 #include "dataplane/pool.h"
@@ -309,7 +310,7 @@ qp_eth_port_open(const struct qp_eth_port_config *cfg, struct qp_port **out, str
 	if (rc != 0)
 		return qp_fail(msg, qp_err_from_errno(-rc), "port %u cannot be used: %s", cfg->port_id,
 			rte_strerror(-rc));
-	e = calloc(1, sizeof(*e));
+	e = qp_lines_alloc(sizeof(*e));
 	if (e == NULL)
 		return qp_fail(msg, QP_E_NOMEM, "no memory for port %u", cfg->port_id);
 	*e = (struct eth_port) {

@@ -9,6 +9,8 @@
 
 #include <stdlib.h>
 
+#include "dataplane/lines.h"
+
 #define SLOT_BITS  8u
 #define SLOTS      (1u << SLOT_BITS)
 #define LEVELS     4u
@@ -27,7 +29,7 @@ struct qp_wheel {
 struct qp_wheel *
 qp_wheel_new(uint64_t now_ns)
 {
-	struct qp_wheel *w = calloc(1, sizeof(*w));
+	struct qp_wheel *w = qp_lines_alloc(sizeof(*w));
 
 	if (w != NULL)
 		w->tick = now_ns / QP_TIMER_TICK_NS;

@@ -20,6 +20,7 @@
 #include "common/heap.h"
 #include "common/log.h"
 #include "common/shared.h"
+#include "dataplane/lines.h"
 #include "dataplane/nic/nic_port.h"
 #include "dataplane/pool.h"
 #include "dataplane/quic/farewell.h"
@@ -331,7 +332,7 @@ init_wake(struct qp_worker *w)
 int
 qp_worker_new(const struct qp_worker_config *cfg, struct qp_worker **out, struct qp_errmsg *msg)
 {
-	struct qp_worker *w = calloc(1, sizeof(*w));
+	struct qp_worker *w = qp_lines_alloc(sizeof(*w));
 	int rc;
 
 	if (w == NULL)

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dataplane/lines.h"
 #include "dataplane/nic/nic_internal.h"
 #include "dataplane/nic/port_link.h"
 #include "dataplane/nic/rx_pool.h"
@@ -318,7 +319,7 @@ qp_nic_port_open(const struct qp_nic_port_config *cfg, struct qp_port **out, str
 		return qp_fail(msg, QP_E_INVAL, "the ports have queues for %u workers, not for %u: "
 			"use --workers %u, or restart the port owner", cfg->nic->nqueues, cfg->nworkers,
 			cfg->nic->nqueues);
-	w = calloc(1, sizeof(*w));
+	w = qp_lines_alloc(sizeof(*w));
 	if (w == NULL)
 		return qp_fail(msg, QP_E_NOMEM, "no memory for worker %u's port", cfg->worker);
 	w->cfg = *cfg;

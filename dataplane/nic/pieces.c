@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "common/error.h"
+#include "dataplane/lines.h"
 #include "dataplane/nic/mix.h"
 
 #define REMEMBERED_MS 60000u /* RFC 8200, 4.5: whoever puts it together waits as long */
@@ -13,7 +14,7 @@ int
 qp_pieces_init(struct qp_pieces *p, uint32_t seed)
 {
 	p->seed = seed;
-	p->entries = calloc(QP_PIECES_ENTRIES, sizeof(*p->entries));
+	p->entries = qp_lines_alloc(QP_PIECES_ENTRIES * sizeof(*p->entries));
 	return p->entries != NULL ? 0 : QP_E_NOMEM;
 }
 

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "common/error.h"
+#include "dataplane/lines.h"
 #include "dataplane/nic/handoff.h"
 #include "dataplane/nic/mix.h"
 
@@ -20,7 +21,7 @@ int
 qp_placement_init(struct qp_placement *p, uint32_t seed)
 {
 	*p = (struct qp_placement) {.seed = seed};
-	p->entries = calloc(QP_PLACEMENT_ENTRIES, sizeof(*p->entries));
+	p->entries = qp_lines_alloc(QP_PLACEMENT_ENTRIES * sizeof(*p->entries));
 	return p->entries != NULL ? 0 : QP_E_NOMEM;
 }
 

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dataplane/lines.h"
 #include "dataplane/nic/mix.h"
 
 #define KNOWN_ENTRIES (1u << 17) /* 512 KiB a worker */
@@ -40,7 +41,7 @@ struct qp_strangers {
 struct qp_strangers *
 qp_strangers_new(uint32_t seed)
 {
-	struct qp_strangers *s = calloc(1, sizeof(*s));
+	struct qp_strangers *s = qp_lines_alloc(sizeof(*s));
 
 	if (s != NULL)
 		s->seed = seed;
