@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "common/nic_block.h"
+#include "dataplane/nic/handoff.h"
 #include "dataplane/nic/mix.h"
 
 #define UDP_BYTES       8u
@@ -61,6 +62,9 @@ qp_steer_turn(struct qp_steer *s)
 		s->gen[i].server_id = id;
 		s->gen[i].nworkers = __atomic_load_n(&g->nworkers, __ATOMIC_RELAXED);
 		s->gen[i].handoff = __atomic_load_n(&g->handoff, __ATOMIC_RELAXED);
+		/* Another release's rings: what is for it is dropped and counted. */
+		if (__atomic_load_n(&g->handoff_bytes, __ATOMIC_RELAXED) != sizeof(struct qp_handoff_ring))
+			s->gen[i].handoff = 0;
 		/* Changed meanwhile: another generation's numbers perhaps. */
 		if (__atomic_load_n(&g->server_id, __ATOMIC_ACQUIRE) != id ||
 			s->gen[i].nworkers == 0 || s->gen[i].nworkers > QP_MAX_WORKERS)

@@ -256,7 +256,8 @@ prepare(uint32_t workers)
 	nic->quic_port = WORLD_QUIC;
 	qp_handoff_init(handoff, 2);
 	nic->gen[0] = (struct qp_nic_gen) {.nworkers = workers,
-		.handoff = (uint64_t)(uintptr_t)handoff, .server_id = 5};
+		.handoff = (uint64_t)(uintptr_t)handoff, .handoff_bytes = sizeof(struct qp_handoff_ring),
+		.server_id = 5};
 	nic->holder = 5;
 	for (unsigned i = 0; i < workers; i++)
 		open_lcore(i, workers);

@@ -44,6 +44,7 @@ start(void)
 	generation(0, OLD);
 	generation(2, NEW);
 	nic->gen[2].handoff = (uint64_t)(uintptr_t)doors;
+	nic->gen[2].handoff_bytes = sizeof(struct qp_handoff_ring);
 	nic->holder = NEW;
 	nic->quic_port = QUIC;
 	nic->public_port = API;
@@ -181,6 +182,16 @@ Test(nic_steer, client_stays_where_it_comes_while_that_one_has_hardly_more)
 	nic->holder = OLD;
 	qp_steer_turn(&steer);
 	cr_expect_eq(of(new_client(300)).gen, 0u);
+}
+
+Test(nic_steer, rings_of_another_release_are_not_touched)
+{
+	cr_expect_eq(steer.gen[2].handoff, (uint64_t)(uintptr_t)doors);
+	nic->gen[2].handoff_bytes += 64;
+	qp_steer_turn(&steer);
+	cr_expect_eq(steer.gen[2].server_id, NEW);
+	cr_expect_eq(steer.gen[2].handoff, 0u);
+	cr_expect_eq(of(new_client(1)).gen, 2u);
 }
 
 /* One who is in the load already counts once. */
