@@ -106,8 +106,11 @@ on_owner_ready(void *ctx)
 		return;
 	}
 	if (g->o->no_auto_dataplane) {
-		printf("Waiting for a data plane. Start one: quicport data-plane --instance %s\n",
+		printf("Waiting for a data plane. Start one: quicport data-plane --instance %s",
 			g->instance.name);
+		for (unsigned i = 0; i < g->o->nic.ports.n; i++)
+			printf(" --port %s", g->o->nic.ports.v[i]);
+		printf("\n");
 		fflush(stdout);
 	}
 }

@@ -9,10 +9,10 @@
  */
 #include "controlplane/nicnet_impl.h"
 
+#include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/addr.h"
 #include "common/log.h"
 
 const struct qp_nic *
@@ -351,13 +351,15 @@ static int
 check_kept(const struct qp_nic_options *o, const struct in6_addr *addr, const char *option,
 	struct qp_errmsg *msg)
 {
-	char text[QP_ADDR_TEXT_BYTES];
+	const bool v4 = IN6_IS_ADDR_V4MAPPED(addr);
+	char text[INET6_ADDRSTRLEN];
 
 	if (IN6_IS_ADDR_UNSPECIFIED(addr) || qp_nic_options_has(o, addr))
 		return 0;
+	inet_ntop(v4 ? AF_INET : AF_INET6, v4 ? addr->s6_addr + 12 : addr->s6_addr, text, sizeof(text));
 	return qp_fail(msg, QP_E_INVAL,
 		"--ip: the gateway was started with %s %s: keep this address, or restart it", option,
-		qp_addr_format(addr->s6_addr, 0, text));
+		text);
 }
 
 int

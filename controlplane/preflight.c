@@ -153,8 +153,9 @@ worst(const struct qp_preflight *p)
 static void
 print_text(const struct qp_preflight *p)
 {
-	static const char *const summary[] = {"nothing to change", "it runs; what is marked \"should\" makes "
-		"it faster or more even", "what is marked \"must\" keeps a gateway from starting"};
+	static const char *const summary[] = {"nothing to change",
+		"a gateway runs so; what is marked \"should\" makes it faster",
+		"what is marked \"must\" keeps a gateway from starting"};
 
 	for (unsigned i = 0; i < p->n; i++) {
 		const struct qp_finding *f = &p->finding[i];

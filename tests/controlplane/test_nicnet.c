@@ -284,6 +284,34 @@ Test(nicnet, writer_that_died_in_the_middle_blocks_nobody_for_ever)
 	qp_nicnet_ops.close(n);
 }
 
+Test(nicnet, port_that_answers_on_one_address_follows_its_place)
+{
+	struct qp_nic_options o = options();
+	struct qp_nicnet *n = qp_nicnet_new(&(struct qp_nicnet_config) {.options = &o,
+		.forward_addr = o.addr[0].addr, .quic_port = 39000, .zone = find_zone});
+	const struct in6_addr only = o.addr[0].addr;
+	const struct qp_network_worker w = {.server_id = 300};
+	struct qp_errmsg msg;
+
+	cr_assert_eq(qp_nicnet_ops.attached(n, &msg), 0);
+	cr_assert_eq(qp_nicnet_ops.port_open(n, IPPROTO_TCP, 80, &only, &w, &msg), 0);
+	cr_assert_eq(qp_nicnet_ops.port_open(n, IPPROTO_TCP, 81, NULL, &w, &msg), 0);
+	cr_expect_eq(QP_NIC_OWNER_ADDR(zone->owner[QP_NIC_TCP][80]), 1u);
+	/* Another address before it. */
+	o.addr[1] = o.addr[0];
+	o.addr[0].addr.s6_addr[15] = 99;
+	o.naddrs = 2;
+	cr_assert_eq(qp_nicnet_may_change(n, &o, &msg), 0, "%s", msg.text);
+	qp_nicnet_change(n, &o);
+	cr_expect_eq(QP_NIC_OWNER_ADDR(zone->owner[QP_NIC_TCP][80]), 2u);
+	cr_expect_eq(QP_NIC_OWNER_SERVER(zone->owner[QP_NIC_TCP][80]), 300u);
+	cr_expect_eq(QP_NIC_OWNER_ADDR(zone->owner[QP_NIC_TCP][81]), 0u);
+	o.naddrs = 1;
+	cr_assert_eq(qp_nicnet_may_change(n, &o, &msg), QP_E_INVAL);
+	cr_expect(strstr(msg.text, "--forward-addr 192.0.2.1") != NULL, "%s", msg.text);
+	qp_nicnet_ops.close(n);
+}
+
 Test(nicnet, addresses_change_while_it_runs_but_no_mtu_beyond_the_ports)
 {
 	struct qp_nicnet *n = attached();

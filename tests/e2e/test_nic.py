@@ -285,6 +285,48 @@ def test_killed_control_plane_is_followed_by_one_that_reads_all_back(host, logs)
     third.stop()
 
 
+def test_upgrade_of_the_control_plane_in_place(host):
+    gateway = NicGateway(host, new_port())
+    _, port = forwarded(host, gateway)
+    transfer = Transfer(host, OWN[4], port)
+    transfer.goes_on()
+    old = gateway.active()
+    gateway.send(signal.SIGUSR2)
+    gateway.wait_for_line("took over from the control plane that this one was before")
+    assert wait_active(gateway) == old
+    transfer.close()
+    echoes(host, OWN[6], port)
+    gateway.end()
+
+
+def test_data_plane_by_hand(host):
+    gateway = NicGateway(host, new_port(), "--no-auto-dataplane", wait=False)
+    line = gateway.wait_for_line(r"Start one: quicport (data-plane .*)$")[1]
+    assert f"--port {PORT}" in line
+    Process(host, "by-hand", [QUICPORT, *line.split()])
+    gateway.wait_ready()
+    gateway.connect_outside()
+    _, port = forwarded(host, gateway)
+    echoes(host, OWN[4], port)
+
+
+def test_public_api_answers_on_the_port(host):
+    gateway = NicGateway(host, new_port(), public_api=True)
+    new_port()  # the next number is the public API's
+    for address in OWN.values():
+        with host.connect(address, gateway.port + 1) as sock:
+            sock.sendall(b"GET /healthcheck HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            answer = b"".join(iter(lambda: sock.recv(4096), b""))
+        assert b" 200 " in answer.split(b"\r\n")[0] and b"SERVING" in answer
+
+
+def test_forward_addr_is_the_only_one_that_answers(host):
+    gateway = NicGateway(host, new_port(), "--ip", "192.0.2.3/24", "--forward-addr", "192.0.2.3")
+    _, port = forwarded(host, gateway)
+    echoes(host, "192.0.2.3", port)
+    assert not host.port_opens(OWN[4], port)
+
+
 def test_blocked_source_is_heard_no_more(host):
     gateway = NicGateway(host, new_port())
     _, port = forwarded(host, gateway)
