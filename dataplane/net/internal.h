@@ -115,6 +115,8 @@ struct qp_net {
 	/* Own addresses and routes. */
 	struct qp_net_own own[QP_NET_MAX_OWN];
 	unsigned nown;
+	/* Bit qp_net_bit of each of ours, and of each last address of an IPv4 network: most others stop here. */
+	uint64_t own_bits, broadcast_bits;
 	struct qp_net_route route[QP_NET_MAX_ROUTES]; /* longest prefix first */
 	unsigned nroutes;
 	struct qp_net_router router[QP_NET_MAX_ROUTERS];
@@ -312,6 +314,12 @@ qp_net_drop(struct rte_mbuf *m, uint64_t *counter)
 {
 	(*counter)++;
 	rte_pktmbuf_free(m);
+}
+
+static inline uint64_t
+qp_net_bit(const struct qp_ipaddr *a)
+{
+	return UINT64_C(1) << (a->b[15] & 63);
 }
 
 static inline bool

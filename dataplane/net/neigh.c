@@ -13,7 +13,7 @@
 #include "dataplane/net/internal.h"
 #include "dataplane/tcp/siphash.h"
 
-#define MIN_NEIGHBOURS 2u * QP_NET_MAX_ROUTES /* routers, and room for others */
+#define MIN_NEIGHBOURS (2u * QP_NET_MAX_ROUTES) /* routers, and room for others */
 #define AT_WORK_NS     (60 * QP_NET_SEC_NS)
 #define LOOKS          8u /* at proven ones for a newcomer's sake */
 

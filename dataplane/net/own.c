@@ -19,6 +19,8 @@
 struct qp_net_own *
 qp_net_own_find(struct qp_net *net, const struct qp_ipaddr *addr)
 {
+	if (!(net->own_bits & qp_net_bit(addr)))
+		return NULL;
 	for (unsigned i = 0; i < net->nown; i++) {
 		if (qp_ipaddr_equal(&net->own[i].addr, addr))
 			return &net->own[i];
@@ -39,6 +41,8 @@ qp_net_own_here(struct qp_net *net, unsigned port, const struct qp_ipaddr *addr)
 const struct qp_net_own *
 qp_net_own_valid(const struct qp_net *net, const struct qp_ipaddr *addr)
 {
+	if (!(net->own_bits & qp_net_bit(addr)))
+		return NULL;
 	for (unsigned i = 0; i < net->nown; i++) {
 		const struct qp_net_own *own = &net->own[i];
 
@@ -87,6 +91,30 @@ own_add(struct qp_net *net, const struct qp_net_own *before, unsigned nbefore,
 	}
 }
 
+/* The last address of an IPv4 network that has one for all (RFC 1122, 3.2.1.3); false: it has none. */
+static bool
+broadcast_of(const struct qp_net_own *own, struct qp_ipaddr *out)
+{
+	if (own->prefix < 96 || own->prefix > 126 || !qp_ipaddr_is_v4(&own->addr))
+		return false;
+	*out = own->addr;
+	out->w[3] |= htonl(UINT32_MAX >> (own->prefix - 96));
+	return true;
+}
+
+static void
+set_bits(struct qp_net *net)
+{
+	struct qp_ipaddr last;
+
+	net->own_bits = net->broadcast_bits = 0;
+	for (unsigned i = 0; i < net->nown; i++) {
+		net->own_bits |= qp_net_bit(&net->own[i].addr);
+		if (broadcast_of(&net->own[i], &last))
+			net->broadcast_bits |= qp_net_bit(&last);
+	}
+}
+
 /* RFC 4291, 2.5.6 and appendix A: fe80::/64 and the MAC address as an EUI-64. */
 static struct qp_ipaddr
 link_local(const uint8_t mac[6])
@@ -128,6 +156,7 @@ qp_net_own_set(struct qp_net *net, bool fresh)
 		if (speaks_v6(net, p))
 			own_add(net, before, nbefore, &new, fresh);
 	}
+	set_bits(net);
 	net->counters.duplicates = 0;
 	for (unsigned i = 0; i < net->nown; i++) {
 		net->counters.duplicates += net->own[i].state == QP_OWN_DUPLICATE;
@@ -253,19 +282,15 @@ qp_net_own_for(const struct qp_net *net, unsigned port, const struct qp_ipaddr *
 	return best;
 }
 
-/* The last address of an IPv4 network that has one for all (RFC 1122, 3.2.1.3). */
 static bool
 directed_broadcast(const struct qp_net *net, const struct qp_ipaddr *a)
 {
-	for (unsigned i = 0; i < net->nown; i++) {
-		const struct qp_net_own *own = &net->own[i];
-		uint32_t host;
+	struct qp_ipaddr last;
 
-		if (own->prefix < 96 || own->prefix > 126 || !qp_ipaddr_is_v4(&own->addr))
-			continue;
-		host = UINT32_MAX >> (own->prefix - 96);
-		if (((ntohl(a->w[3]) ^ ntohl(own->addr.w[3])) & ~host) == 0 &&
-			(ntohl(a->w[3]) & host) == host)
+	if (!(net->broadcast_bits & qp_net_bit(a)))
+		return false;
+	for (unsigned i = 0; i < net->nown; i++) {
+		if (broadcast_of(&net->own[i], &last) && qp_ipaddr_equal(&last, a))
 			return true;
 	}
 	return false;
