@@ -29,6 +29,7 @@ struct bench_clients bench_clients;
 
 struct stream {
 	TAILQ_ENTRY(stream) link; /* of those that have something to send */
+	LIST_ENTRY(stream) all;   /* of those that the gateway opened */
 	int64_t id;
 	uint64_t left, got;
 	bool ready, fin;
@@ -46,6 +47,7 @@ struct client {
 	struct stream control;
 	uint8_t words[256];
 	TAILQ_HEAD(, stream) ready;
+	LIST_HEAD(, stream) streams;
 };
 
 static struct {
@@ -78,6 +80,14 @@ unready(struct client *c, struct stream *s)
 	s->ready = false;
 }
 
+static void
+stream_free(struct client *c, struct stream *s)
+{
+	unready(c, s);
+	LIST_REMOVE(s, all);
+	free(s);
+}
+
 /* ngtcp2's callbacks. */
 
 static int
@@ -96,6 +106,7 @@ on_open(ngtcp2_conn *conn, int64_t id, void *user)
 	struct stream *s = calloc(1, sizeof(*s));
 
 	must(s != NULL);
+	LIST_INSERT_HEAD(&((struct client *)user)->streams, s, all);
 	s->id = id;
 	s->bytes = c_.payload;
 	ngtcp2_conn_set_stream_user_data(conn, id, s);
@@ -162,8 +173,7 @@ on_close(ngtcp2_conn *conn, uint32_t flags, int64_t id, uint64_t code, void *use
 	ngtcp2_conn_extend_max_streams_bidi(conn, 1);
 	if (stream_user == &c->control)
 		return 0;
-	unready(c, stream_user);
-	free(stream_user);
+	stream_free(c, stream_user);
 	return 0;
 }
 
@@ -266,10 +276,8 @@ bench_client_add(bool forward)
 static void
 client_free(struct client *c)
 {
-	struct stream *s;
-
-	while ((s = TAILQ_FIRST(&c->ready)) != NULL)
-		unready(c, s);
+	while (!LIST_EMPTY(&c->streams))
+		stream_free(c, LIST_FIRST(&c->streams));
 	TAILQ_REMOVE(&c_.all, c, link);
 	ngtcp2_conn_del(c->conn);
 	wolfSSL_free(c->ssl);
