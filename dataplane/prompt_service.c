@@ -11,127 +11,30 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "common/log.h"
-#include "common/prompt.h"
+#include "dataplane/prompt_conn.h"
 
-#define OUTPUT_MOST (4u << 20)  /* who reads so much more slowly than he asks is sent away */
 #define SLOTS (QP_PROMPT_SESSIONS + 4u) /* those that are refused are told so, and have time to read it */
-#define TURN_NS (20ull * 1000 * 1000) /* commands of one session, until the main thread looks at the rest */
-#define OUTPUT_ENOUGH (64u << 10) /* nothing more is asked of one who has so much to read */
-
-struct conn {
-	int fd;                      /* -1: free */
-	struct qp_prompt_session *session; /* NULL: no hello yet */
-	bool quiet;
-	bool ending;                 /* its output is still to go out, then QUIT: */
-	uint8_t by_quit;             /* … 1: because `quit` was typed */
-	/*
-	 * Nothing more is said. The other end closes first: with something unread here it
-	 * would not get to read what it was told.
-	 */
-	bool done;
-	bool lost;
-	uint32_t period_s;
-	uint64_t next_ns;            /* of its statistics */
-	bool told_running;
-	char in[QP_PROMPT_PACKET];   /* what was typed and is not done yet: */
-	uint32_t in_len, in_from;
-	bool eof;                    /* … after which nothing more comes */
-	char *out;
-	uint32_t out_len, out_cap, out_from;
-};
 
 struct qp_prompt_service {
 	struct qp_prompt_service_config cfg;
 	struct qp_prompt *prompt;
 	char path[108];
 	int listen_fd, epoll_fd;
-	struct conn conn[SLOTS];
+	struct qp_prompt_conn conn[SLOTS];
 };
 
-static uint64_t
-now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
-/* Output. */
-
-static bool
-make_room(struct conn *c, uint32_t len)
-{
-	uint32_t cap = c->out_cap > 0 ? c->out_cap : 16384;
-	char *more;
-
-	while (cap - c->out_len < len)
-		cap *= 2;
-	if (cap == c->out_cap)
-		return true;
-	more = realloc(c->out, cap);
-	if (more == NULL)
-		return false;
-	c->out = more;
-	c->out_cap = cap;
-	return true;
-}
-
 static void
-take_output(void *ctx, const char *bytes, uint32_t len)
-{
-	struct conn *c = ctx;
-
-	if (c->lost)
-		return;
-	if (c->out_len - c->out_from + len > OUTPUT_MOST || !make_room(c, len)) {
-		c->lost = true;
-		return;
-	}
-	memcpy(c->out + c->out_len, bytes, len);
-	c->out_len += len;
-}
-
-static uint32_t
-waiting(const struct conn *c)
-{
-	return c->out_len - c->out_from;
-}
-
-static void
-flush(struct conn *c)
-{
-	int err = QP_OK;
-
-	while (waiting(c) > 0 && err == QP_OK) {
-		const uint32_t n = waiting(c) < QP_PROMPT_PACKET - 1 ? waiting(c) : QP_PROMPT_PACKET - 1;
-
-		err = qp_prompt_send(c->fd, QP_PROMPT_OUTPUT, c->out + c->out_from, n);
-		if (err == QP_OK)
-			c->out_from += n;
-	}
-	c->lost |= err == QP_E_CLOSED;
-	if (waiting(c) == 0)
-		c->out_from = c->out_len = 0;
-	if (waiting(c) == 0 && c->ending && !c->done && !c->lost)
-		c->done = qp_prompt_send(c->fd, QP_PROMPT_QUIT, &c->by_quit, 1) != QP_E_AGAIN;
-}
-
-/* Connections. */
-
-static void
-drop(struct qp_prompt_service *s, struct conn *c)
+drop(struct qp_prompt_service *s, struct qp_prompt_conn *c)
 {
 	if (c->session != NULL)
 		qp_prompt_close(c->session);
 	(void)epoll_ctl(s->epoll_fd, EPOLL_CTL_DEL, c->fd, NULL);
 	close(c->fd);
 	free(c->out);
-	*c = (struct conn) {.fd = -1};
+	*c = (struct qp_prompt_conn) {.fd = -1};
 }
 
 static void
@@ -148,7 +51,7 @@ on_connection(struct qp_prompt_service *s)
 		ev.data.u32 = i;
 		if (epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, fd, &ev) != 0)
 			break;
-		s->conn[i] = (struct conn) {.fd = fd};
+		s->conn[i] = (struct qp_prompt_conn) {.fd = fd};
 		return;
 	}
 	close(fd);
@@ -171,7 +74,7 @@ running(const struct qp_prompt_service *s)
 }
 
 static void
-on_hello(struct qp_prompt_service *s, struct conn *c)
+on_hello(struct qp_prompt_service *s, struct qp_prompt_conn *c)
 {
 	struct qp_prompt_told told = {.magic = QP_PROMPT_MAGIC, .version = QP_PROMPT_VERSION,
 		.ok = 1, .running = running(s)};
@@ -200,67 +103,19 @@ on_hello(struct qp_prompt_service *s, struct conn *c)
 	c->quiet = (hello.flags & QP_PROMPT_QUIET) != 0;
 	c->told_running = told.running;
 	c->period_s = hello.stats_period_s < QP_PROMPT_MAX_PERIOD ? hello.stats_period_s : QP_PROMPT_MAX_PERIOD;
-	c->next_ns = now_ns() + c->period_s * 1000000000ull;
+	c->next_ns = qp_prompt_now_ns() + c->period_s * 1000000000ull;
 	c->session = qp_prompt_open(s->prompt, &(struct qp_prompt_session_config) {
 		.sign = hello.sign[0] != '\0' ? hello.sign : QP_PROMPT_SIGN,
 		.quiet = c->quiet,
 		.owner = (hello.flags & QP_PROMPT_OWNER) != 0,
-		.write = take_output,
+		.write = qp_prompt_conn_say,
 		.ctx = c,
 	});
 	c->lost = c->session == NULL;
 }
 
-/* Only when what came before is done: see finish(). */
 static void
-on_packet(struct conn *c)
-{
-	enum qp_prompt_packet kind;
-	uint32_t len;
-	const int err = qp_prompt_receive(c->fd, &kind, c->in, &len);
-
-	if (err != QP_OK) {
-		c->lost = err == QP_E_CLOSED;
-		return;
-	}
-	if (c->ending || c->done)
-		return;
-	c->in_from = 0;
-	c->in_len = kind == QP_PROMPT_INPUT ? len : 0;
-	c->eof |= kind == QP_PROMPT_EOF;
-}
-
-static uint32_t
-typed(const struct conn *c)
-{
-	return c->in_len - c->in_from;
-}
-
-/* Line by line: a command is done at once, but not all that somebody may have sent. */
-static void
-do_commands(struct conn *c)
-{
-	const uint64_t end = now_ns() + TURN_NS;
-
-	while (typed(c) > 0 && !c->ending && waiting(c) < OUTPUT_ENOUGH && now_ns() < end) {
-		const char *from = c->in + c->in_from, *nl = memchr(from, '\n', typed(c));
-		const uint32_t n = nl != NULL ? (uint32_t)(nl - from) + 1 : typed(c);
-
-		c->in_from += n;
-		c->ending = !qp_prompt_feed(c->session, from, n);
-		c->by_quit = c->ending;
-	}
-	if (c->ending)
-		c->in_from = c->in_len;
-	/* A last line without its end counts, too. */
-	if (c->eof && typed(c) == 0 && !c->ending) {
-		c->by_quit = !qp_prompt_feed(c->session, "\n", c->quiet ? 1 : 0);
-		c->ending = true;
-	}
-}
-
-static void
-tell_state(struct qp_prompt_service *s, struct conn *c)
+tell_state(struct qp_prompt_service *s, struct qp_prompt_conn *c)
 {
 	const uint8_t now = running(s);
 
@@ -270,34 +125,24 @@ tell_state(struct qp_prompt_service *s, struct conn *c)
 		c->told_running = now;
 }
 
-static void
-show_period(struct conn *c)
-{
-	if (c->session == NULL || c->ending || c->period_s == 0 || now_ns() < c->next_ns)
-		return;
-	c->next_ns = now_ns() + c->period_s * 1000000000ull;
-	if (waiting(c) < OUTPUT_ENOUGH)
-		qp_prompt_show_period(c->session);
-}
-
 /* Sends what there is, and says what it waits for next. */
 static void
 finish(struct qp_prompt_service *s, unsigned i)
 {
-	struct conn *c = &s->conn[i];
+	struct qp_prompt_conn *c = &s->conn[i];
 	struct epoll_event ev = {.data.u32 = i};
 
-	do_commands(c);
-	show_period(c);
+	qp_prompt_conn_work(c);
+	qp_prompt_conn_show_period(c);
 	tell_state(s, c);
-	flush(c);
+	qp_prompt_conn_flush(c);
 	if (c->lost) {
 		drop(s, c);
 		return;
 	}
 	/* Who has typed more than is done is called again at once, if he reads. */
-	ev.events = (waiting(c) < OUTPUT_ENOUGH && typed(c) == 0 ? EPOLLIN : 0) |
-		    (waiting(c) > 0 || typed(c) > 0 || (c->ending && !c->done) ? EPOLLOUT : 0);
+	ev.events = (qp_prompt_conn_waiting(c) < QP_PROMPT_OUTPUT_ENOUGH && qp_prompt_conn_typed(c) == 0 ? EPOLLIN : 0) |
+		    (qp_prompt_conn_waiting(c) > 0 || qp_prompt_conn_typed(c) > 0 || (c->ending && !c->done) ? EPOLLOUT : 0);
 	(void)epoll_ctl(s->epoll_fd, EPOLL_CTL_MOD, c->fd, &ev);
 }
 
@@ -308,7 +153,7 @@ qp_prompt_service_turn(struct qp_prompt_service *s)
 	const int n = epoll_wait(s->epoll_fd, ev, SLOTS + 1, 0);
 
 	for (int i = 0; i < n; i++) {
-		struct conn *c;
+		struct qp_prompt_conn *c;
 
 		if (ev[i].data.u32 == SLOTS) {
 			on_connection(s);
@@ -320,7 +165,7 @@ qp_prompt_service_turn(struct qp_prompt_service *s)
 		else if (c->session == NULL && !c->done)
 			on_hello(s, c);
 		else
-			on_packet(c);
+			qp_prompt_conn_receive(c);
 	}
 	for (unsigned i = 0; i < SLOTS; i++) {
 		if (s->conn[i].fd >= 0)
@@ -333,7 +178,7 @@ qp_prompt_service_say(struct qp_prompt_service *s, const char *text)
 {
 	for (unsigned i = 0; i < SLOTS; i++) {
 		if (s->conn[i].session != NULL && !s->conn[i].ending && !s->conn[i].quiet &&
-			waiting(&s->conn[i]) < OUTPUT_ENOUGH)
+			qp_prompt_conn_waiting(&s->conn[i]) < QP_PROMPT_OUTPUT_ENOUGH)
 			qp_prompt_say(s->conn[i].session, "%s", text);
 	}
 }

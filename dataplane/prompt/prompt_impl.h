@@ -56,7 +56,6 @@ struct qp_prompt {
 
 /* Whose command is being done; inside handlers alone. */
 struct qp_prompt *qp_prompt_current(void);
-uint64_t qp_prompt_now_ns(void);
 
 /* Each ends with NULL. */
 extern cmdline_parse_inst_t *const qp_prompt_port_commands[];   /* prompt_port.c */
