@@ -37,26 +37,30 @@ def number(least, most):
     return parse
 
 
-def options(question, quick_rounds=3, rounds=7, quick_seconds=1, seconds=5):
-    """The options that each script has; it may add its own before it parses."""
+def options(question, quick_rounds=3, rounds=7, quick_seconds=1, seconds=5, limit=30, with_cpus=True):
+    """
+    The options that each script has; it may add its own before it parses. `limit`: seconds that
+    --quick takes at most; with_cpus: whether processors can be chosen.
+    """
     name = Path(sys.argv[0]).name
     parser = argparse.ArgumentParser(
         prog=f"scripts/bench/{name}", description=question, allow_abbrev=False,
         epilog="Needs root, hugepages and a build (meson setup build && ninja -C build).",
     )  # fmt: skip
     parser.add_argument("--quick", action="store_true",
-                        help="less of everything: under 30 seconds in all")  # fmt: skip
+                        help=f"less of everything: under {limit} seconds in all")  # fmt: skip
     parser.add_argument("--json", metavar="FILE", help="write the result there; - is standard output")
     parser.add_argument("--rounds", metavar="N", type=number(1, 1000),
                         help=f"how often each case is measured (default: {rounds}; quick: {quick_rounds})")  # fmt: skip
     parser.add_argument("--seconds", metavar="N", type=number(1, 3600),
                         help=f"measured in each round (default: {seconds}; quick: {quick_seconds})")  # fmt: skip
-    parser.add_argument("--gateway-cpus", metavar="LIST", default=None,
-                        help="CPUs of the gateway's workers (default: the first allowed one)")  # fmt: skip
-    parser.add_argument("--bench-cpus", metavar="LIST", default=None,
-                        help="CPUs of the load generator's workers (default: the last allowed one)")  # fmt: skip
+    if with_cpus:
+        parser.add_argument("--gateway-cpus", metavar="LIST", default=None,
+                            help="CPUs of the gateway's workers (default: the first allowed one)")  # fmt: skip
+        parser.add_argument("--bench-cpus", metavar="LIST", default=None,
+                            help="CPUs of the load generator's workers (default: the last allowed one)")  # fmt: skip
     parser.add_argument("--keep", action="store_true", help="keep the folder with logs")
-    parser.set_defaults(_rounds=(quick_rounds, rounds), _seconds=(quick_seconds, seconds))
+    parser.set_defaults(gateway_cpus=None, bench_cpus=None, _rounds=(quick_rounds, rounds), _seconds=(quick_seconds, seconds))
     return parser
 
 

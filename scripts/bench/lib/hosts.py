@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Three hosts of the kernel's own, for comparisons: users outside, the gateway's, and the one with the
+service; namespaces, and cables between them. All that runs there goes at the end.
+
+    outside 10.96.1.2 ── 10.96.1.1 gateway 10.96.2.1 ── 10.96.2.2 inside
+"""
+
+import contextlib
+import ctypes
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from frame import Failed
+
+USERS, GATEWAY_OUTSIDE, GATEWAY_INSIDE, SERVICE = "10.96.1.2", "10.96.1.1", "10.96.2.1", "10.96.2.2"
+PR_SET_PDEATHSIG = 1
+SETTINGS = ("net.ipv4.ip_local_port_range=10000 65535", "net.ipv4.tcp_tw_reuse=1", "net.core.somaxconn=4096")
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Hosts:
+    """`with Hosts() as hosts:`; the hosts are called outside, gateway and inside."""
+
+    def __init__(self, keep=False):
+        if os.geteuid() != 0:
+            raise Failed("namespaces need root: sudo scripts/bench/compare")
+        self.keep = keep
+        self.names = {host: f"qpcompare-{os.getpid()}-{host}" for host in ("outside", "gateway", "inside")}
+        self.processes = []
+
+    def __enter__(self):
+        # What ends the script in the ordinary way ends what it has started, too.
+        for signum in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(signum, interrupted)
+        self.folder = Path(tempfile.mkdtemp(prefix="qpcompare-"))
+        try:
+            self.build()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def build(self):
+        for host, name in self.names.items():
+            call("ip", "netns", "add", name)
+            call("ip", "-n", name, "link", "set", "lo", "up")
+            for setting in SETTINGS:
+                call(*self.command(host, "sysctl", "-q", "-w", setting))
+        self.cable("outside", f"{USERS}/24", "gateway", f"{GATEWAY_OUTSIDE}/24")
+        self.cable("inside", f"{SERVICE}/24", "gateway", f"{GATEWAY_INSIDE}/24")
+        call("ip", "-n", self.names["outside"], "route", "add", "default", "via", GATEWAY_OUTSIDE)
+        call("ip", "-n", self.names["inside"], "route", "add", "default", "via", GATEWAY_INSIDE)
+        call(*self.command("gateway", "sysctl", "-q", "-w", "net.ipv4.ip_forward=1"))
+
+    def cable(self, one, one_address, other, other_address):
+        one_if, other_if = f"to-{other}", f"to-{one}"
+        call("ip", "link", "add", one_if, "netns", self.names[one], "type", "veth",
+             "peer", "name", other_if, "netns", self.names[other])  # fmt: skip
+        for host, name, address in ((one, one_if, one_address), (other, other_if, other_address)):
+            call("ip", "-n", self.names[host], "address", "add", address, "dev", name)
+            call("ip", "-n", self.names[host], "link", "set", name, "up")
+
+    def __exit__(self, *_):
+        kept = {signum: signal.signal(signum, signal.SIG_IGN)
+                for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}  # fmt: skip
+        end_all(self.processes)
+        for name in self.names.values():
+            for pid in pids(name):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            subprocess.run(["ip", "netns", "del", name], capture_output=True)
+        if self.keep:
+            print(f"logs: {self.folder}")
+        else:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        for signum, handler in kept.items():
+            signal.signal(signum, handler)
+
+    def command(self, host, *words):
+        return ["ip", "netns", "exec", self.names[host], *map(str, words)]
+
+    def environment(self):
+        env = {k: v for k, v in os.environ.items() if not k.startswith("QUICPORT_")}
+        return {**env, "HOME": str(self.folder), "QUICPORT_STATE_DIR": str(self.folder / "state"),
+                "QUICPORT_CONFIG_DIR": str(self.folder / "config")}  # fmt: skip
+
+    def start(self, host, name, *words, join=lambda: None, stdout=None):
+        """
+        A program on a host, its output in NAME.log, or at `stdout` what it says there. `join` runs in
+        the process before the program.
+        """
+        def before():
+            _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+            join()
+
+        with open(self.folder / f"{name}.log", "ab") as log:
+            process = subprocess.Popen(self.command(host, *words), stdin=subprocess.DEVNULL,
+                                       stdout=stdout or log, stderr=log, env=self.environment(),
+                                       start_new_session=True, preexec_fn=before)  # fmt: skip
+        process.log = self.folder / f"{name}.log"
+        self.processes.append(process)
+        return process
+
+
+def interrupted(signum, _frame):
+    raise KeyboardInterrupt
+
+
+def call(*command):
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise Failed(f"{' '.join(command)}: {done.stderr.strip()}")
+
+
+def pids(namespace):
+    done = subprocess.run(["ip", "netns", "pids", namespace], capture_output=True, text=True)
+    return [int(pid) for pid in done.stdout.split()]
+
+
+def end_all(processes, patience=10):
+    """Asks them to end, and sees to it."""
+    for process in reversed(processes):
+        if process.poll() is None:
+            process.terminate()
+    end = time.monotonic() + patience
+    for process in processes:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(max(0.1, end - time.monotonic()))
+        if process.poll() is None:
+            process.kill()
+            process.wait()
