@@ -6,6 +6,7 @@ import signal
 import socket
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,14 @@ from test_udp import Echo
 
 LO = "127.0.0.1"
 MIB = 1 << 20
+
+
+def read(path):
+    """A file's text; "" when it is gone meanwhile."""
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
 
 
 def forwarded(host, gateway, family=4, auth=("--psk", "secret"), remote=None, **options):
@@ -408,3 +417,40 @@ def test_check_config_reads_ports_too(host, logs):
         run(QUICPORT, "check-config", config)
     config.write_text(f"port: ['{PORT}']\nip: [192.0.2.1/24]\n")
     run(QUICPORT, "check-config", config)
+
+
+def test_replaced_port_owner_opens_the_ports_anew(host):
+    gateway = NicGateway(host, new_port())
+    client, port = forwarded(host, gateway, reconnect=True)
+    old = gateway.active()
+    host.run(QUICPORT, "admin", "--api", f"http://127.0.0.1:{gateway.port}", "replace-port-owner", "--yes")
+    wait_active(gateway, not_this=old)
+    gateway.connect_outside()  # it is another TAP
+    eventually(lambda: host.port_opens(OWN[4], port), within=60, what="the client is back")
+    echoes(host, OWN[4], port)
+    assert client.running()
+    gateway.end()
+
+
+def test_lcores_are_where_the_workers_run(host):
+    cpu = sorted(os.sched_getaffinity(0))[-1]
+    gateway = NicGateway(host, new_port(), "--lcores", cpu)
+    tasks = Path(f"/proc/{gateway.data_plane_pid()}/task")
+    bound = [text for text in (read(task / "status") for task in tasks.iterdir())
+             if f"Cpus_allowed_list:\t{cpu}\n" in text]  # fmt: skip
+    assert any("worker" in text.splitlines()[0] for text in bound), bound
+    assert ping(host, OWN[4])
+
+
+def test_more_workers_than_queues_wait_for_a_restart(host, logs):
+    config = logs / "gateway.yaml"
+    config.write_text("workers: 1\n")
+    gateway = NicGateway(host, new_port(), "--config", config)
+    old = gateway.active()
+    config.write_text("workers: 2\n")
+    status, problem = gateway.call("DrainDataPlane", dp_id=old)
+    assert status >= 400 and "--workers 1" in str(problem), problem
+    assert gateway.active() == old
+    config.write_text("workers: 1\n")
+    assert gateway.call("DrainDataPlane", dp_id=old)[0] == 200
+    wait_active(gateway, not_this=old)
