@@ -49,7 +49,7 @@ struct qp_nic_port {
 	uint32_t max_frame_bytes;          /* largest frame that the device cuts itself; 0: it cuts nothing */
 	uint32_t link_mbps;                /* 0: the link is down; UINT32_MAX: up, at an unknown speed */
 	uint16_t nslots;                   /* generations that can send at once, 1 … QP_NIC_MAX_GENS */
-	uint16_t pad;
+	uint16_t shares_memory;            /* 1: with its peer, and each process maps it for itself (memif) */
 	/*
 	 * Counts the link's changes; written (release) after link_mbps. What a peer
 	 * shares with us may be another's after each: dataplane/nic/port_link.h.

@@ -2,6 +2,7 @@
 /* The main thread's side of ports that come and go. */
 #include "dataplane/nic/port_link.h"
 
+#include <rte_bus_vdev.h>
 #include <rte_ethdev.h>
 
 #define NEVER 0u /* the port owner counts from 1 */
@@ -12,6 +13,18 @@ ask_driver(uint16_t port_id)
 	struct rte_eth_link link;
 
 	(void)rte_eth_link_get_nowait(port_id, &link);
+}
+
+/*
+ * A driver that was not asked while the link was down, which may be a moment,
+ * keeps what it has mapped. So the device is let go of, here and not in other
+ * processes, and attached again.
+ */
+static void
+attach_anew(const char *name)
+{
+	if (rte_vdev_uninit(name) == 0)
+		(void)rte_vdev_init(name, NULL);
 }
 
 static bool
@@ -38,6 +51,9 @@ look(struct qp_port_links *l, uint32_t port)
 	if (!all_have_stopped(l, port, epoch))
 		return;
 	up = __atomic_load_n(&p->link_mbps, __ATOMIC_RELAXED) != 0;
+	if (up && l->was_up[port] && p->shares_memory)
+		l->anew(p->name);
+	l->was_up[port] = l->was_up[port] || up;
 	l->map(p->port_id);
 	l->done[port] = epoch;
 	if (up)
@@ -54,7 +70,8 @@ qp_port_links_turn(struct qp_port_links *l)
 void
 qp_port_links_init(struct qp_port_links *l, const struct qp_nic *nic, uint32_t nworkers)
 {
-	*l = (struct qp_port_links) {.nic = nic, .nworkers = nworkers, .map = ask_driver};
+	*l = (struct qp_port_links) {.nic = nic, .nworkers = nworkers, .map = ask_driver,
+		.anew = attach_anew};
 	qp_port_links_turn(l);
 }
 

@@ -24,7 +24,9 @@ struct qp_port_links {
 	const struct qp_nic *nic;
 	uint32_t nworkers;
 	uint32_t done[QP_NIC_MAX_PORTS]; /* epoch that the main thread has dealt with */
+	bool was_up[QP_NIC_MAX_PORTS];   /* once, so that something may be mapped */
 	void (*map)(uint16_t port_id);   /* asks the driver; a test has its own */
+	void (*anew)(const char *name);  /* lets go of the port and attaches it again */
 	uint32_t open[QP_NIC_MAX_PORTS] __attribute__((aligned(64))); /* epoch at which it may be used */
 	struct {
 		uint32_t active;

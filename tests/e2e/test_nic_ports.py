@@ -149,6 +149,26 @@ def test_memif_peer_comes_back(lab):
     assert "the link of a port is down" in owner.log.read_text()
 
 
+def test_memif_peer_that_is_back_in_a_moment(lab):
+    """Its link was never seen down, and its memory is another."""
+    owner = lab.owner("--port", lab.memif + "server")
+    plane, other = lab.secondary(owner, 1), lab.secondary(owner, 2)
+    peer = lab.peer(lab.memif + "client")
+    for _ in range(5):
+        plane.link_is("up")
+        carries(peer, plane, 0)
+        carries(plane, peer, 0)
+        other.link_is("up")
+        carries(peer, other, 1)
+        assert peer("restart", 0) == "0"
+        peer.link_is("up")
+        # Until the port owner has looked: what is sent meanwhile is lost.
+        eventually(lambda: (peer("rx", 0, 0, 1, 1), plane("tx", 0, 0, 1, 60),
+                            peer("rx", 0, 0, 1, 20))[2].startswith("got 1"), what="a frame")  # fmt: skip
+        peer("rx", 0, 0, 100, 100)
+        plane("rx", 0, 0, 100000, 100)
+
+
 def test_memif_client_connects_to_a_server_that_comes_back(lab, logs):
     peer = lab.peer(lab.memif + "server")
     owner = lab.owner("--port", lab.memif + "client")

@@ -7,6 +7,7 @@
  *   rx PORT QUEUE FRAMES MS                 "got N bytes B bad X segs S": waits so long for so many
  *   hold PORT QUEUE FRAMES MS               the same, and never frees them
  *   link PORT                               "up" or "down"
+ *   restart PORT                            "0": stopped and started at once
  *   ports                                   how many there are
  * A frame's bytes are its number and a pattern that rx compares.
  */
@@ -21,12 +22,24 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "dataplane/nic/port_link.h"
 #include "dataplane/nic/port_setup.h"
 #include "dataplane/nic/rx_pool.h"
 
 #define BURST 32
 
 static struct rte_mempool *pool; /* to send from */
+static struct qp_port_links links; /* of a secondary: its only worker is its main thread */
+
+/* As a data plane's two kinds of thread do in turns. */
+static bool
+usable(uint16_t port)
+{
+	if (links.nic == NULL || qp_port_link_usable(&links, 0, port))
+		return true;
+	qp_port_links_turn(&links);
+	return false;
+}
 
 static struct rte_mempool *
 make_pool(void *ctx, uint16_t worker, int socket, uint32_t min, uint16_t data_room,
@@ -92,7 +105,7 @@ send_frames(uint16_t port, uint16_t queue, uint32_t frames, uint32_t bytes, uint
 	while (sent < frames && now_ms() < end) {
 		struct rte_mbuf *m = make_frame(sent, bytes, segments);
 
-		if (m == NULL || rte_eth_tx_burst(port, queue, &m, 1) == 0)
+		if (m == NULL || !usable(port) || rte_eth_tx_burst(port, queue, &m, 1) == 0)
 			rte_pktmbuf_free(m);
 		else
 			sent++;
@@ -131,7 +144,7 @@ receive_frames(uint16_t port, uint16_t queue, uint32_t frames, uint32_t ms, bool
 	uint64_t bytes = 0;
 
 	while (got < frames && now_ms() < end) {
-		uint16_t n = rte_eth_rx_burst(port, queue, in, BURST);
+		uint16_t n = usable(port) ? rte_eth_rx_burst(port, queue, in, BURST) : 0;
 
 		for (uint16_t i = 0; i < n; i++) {
 			if (is_ours(in[i])) {
@@ -161,7 +174,10 @@ obey(const char *line)
 	else if (sscanf(line, "hold %u %u %u %u", &a, &b, &c, &d) == 4)
 		receive_frames((uint16_t)a, (uint16_t)b, c, d, true);
 	else if (sscanf(line, "link %u", &a) == 1)
-		puts(qp_port_setup_link((uint16_t)a) != 0 ? "up" : "down");
+		puts((links.nic != NULL ? usable((uint16_t)a)
+					 : qp_port_setup_link((uint16_t)a) != 0) ? "up" : "down");
+	else if (sscanf(line, "restart %u", &a) == 1)
+		printf("%d\n", rte_eth_dev_stop((uint16_t)a) | rte_eth_dev_start((uint16_t)a));
 	else if (strcmp(line, "ports\n") == 0)
 		printf("%u\n", rte_eth_dev_count_avail());
 	else
@@ -214,6 +230,8 @@ attach(const char *lcore)
 		fprintf(stderr, "%s\n", msg.text);
 		exit(1);
 	}
+	qp_port_links_init(&links, zone->addr, 1);
+	qp_port_link_join(&links, 0);
 }
 
 /* secondary INSTANCE LCORE | peer PREFIX LCORE DEVARGS WORKERS SLOTS MTU */

@@ -24,6 +24,15 @@ map(uint16_t port_id)
 			atomic_store(&caught, 1);
 }
 
+static int attached;
+
+static void
+attach(const char *name)
+{
+	(void)name;
+	attached++;
+}
+
 static void
 begin(uint32_t nworkers, uint32_t mbps)
 {
@@ -33,6 +42,7 @@ begin(uint32_t nworkers, uint32_t mbps)
 	nic->port[0].link_epoch = 1;
 	qp_port_links_init(&links, nic, nworkers);
 	links.map = map;
+	links.anew = attach;
 }
 
 static void
@@ -82,6 +92,23 @@ Test(port_link, is_mapped_when_all_workers_have_stopped)
 	cr_expect(qp_port_link_usable(&links, 1, 0));
 	qp_port_links_turn(&links);
 	cr_expect_eq(mapped, 1, "once a change");
+}
+
+Test(port_link, memory_that_was_another_in_between_is_let_go_of)
+{
+	begin(1, 0);
+	nic->port[0].shares_memory = 1;
+	qp_port_link_join(&links, 0);
+	change(10000);
+	cr_expect_not(qp_port_link_usable(&links, 0, 0));
+	qp_port_links_turn(&links);
+	cr_expect_eq(attached, 0, "there was none before");
+	change(0);
+	change(10000);
+	cr_expect_not(qp_port_link_usable(&links, 0, 0));
+	qp_port_links_turn(&links);
+	cr_expect_eq(attached, 1, "nobody has seen it down");
+	cr_expect(qp_port_link_usable(&links, 0, 0));
 }
 
 Test(port_link, worker_that_has_left_is_not_waited_for)
