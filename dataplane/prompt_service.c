@@ -57,13 +57,14 @@ on_connection(struct qp_prompt_service *s)
 	close(fd);
 }
 
+/* Without those that were told that they are over. */
 static unsigned
 count_sessions(const struct qp_prompt_service *s)
 {
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < SLOTS; i++)
-		n += s->conn[i].session != NULL;
+		n += s->conn[i].session != NULL && !s->conn[i].done;
 	return n;
 }
 
