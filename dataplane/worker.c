@@ -24,6 +24,7 @@
 #include "dataplane/worker_internal.h"
 
 #define CTL_BURST 32u
+#define PARSED 16u /* frames whose headers are read before the first is dealt with */
 #define PUBLISH_NS (100ull * 1000 * 1000)
 #define SPIN_NS (20ull * 1000) /* idle turns before sleep: longer than a ring hop, shorter than a scheduler's slice */
 /* Naps of a port that must be polled: from the first to the last they grow while nothing comes. */
@@ -252,29 +253,28 @@ control(struct qp_worker *w)
 	return n;
 }
 
-void
-qp_worker_handle(struct qp_worker *w, struct rte_mbuf *m)
+/* Consumes `m`. */
+static void
+dispatch(struct qp_worker *w, struct rte_mbuf *m, const struct qp_packet *pkt,
+	enum qp_ip_verdict verdict)
 {
-	struct qp_packet pkt;
-	enum qp_ip_verdict verdict = qp_ip_parse(m, &pkt);
-
-	if (verdict == QP_IP_OK && pkt.proto == IPPROTO_UDP && pkt.flow.lport_be == w->quic_port_be) {
-		qp_quic_input(w->quic, m, &pkt);
+	if (verdict == QP_IP_OK && pkt->proto == IPPROTO_UDP && pkt->flow.lport_be == w->quic_port_be) {
+		qp_quic_input(w->quic, m, pkt);
 		return;
 	}
-	if (verdict == QP_IP_OK && pkt.proto == IPPROTO_TCP) {
-		qp_tcp_input(w->tcp, m, &pkt);
+	if (verdict == QP_IP_OK && pkt->proto == IPPROTO_TCP) {
+		qp_tcp_input(w->tcp, m, pkt);
 		return;
 	}
-	if (verdict == QP_IP_OK && pkt.proto == IPPROTO_UDP) {
-		qp_udp_input(w->udp, m, &pkt);
+	if (verdict == QP_IP_OK && pkt->proto == IPPROTO_UDP) {
+		qp_udp_input(w->udp, m, pkt);
 		return;
 	}
 	if (verdict == QP_IP_FRAGMENT && qp_udp_fragment(w->udp, m))
 		return;
-	if (verdict == QP_IP_OK && (pkt.proto == IPPROTO_ICMP || pkt.proto == IPPROTO_ICMPV6)) {
-		if (!qp_udp_icmp_input(w->udp, m, &pkt))
-			qp_tcp_icmp_input(w->tcp, m, &pkt);
+	if (verdict == QP_IP_OK && (pkt->proto == IPPROTO_ICMP || pkt->proto == IPPROTO_ICMPV6)) {
+		if (!qp_udp_icmp_input(w->udp, m, pkt))
+			qp_tcp_icmp_input(w->tcp, m, pkt);
 		return;
 	}
 	if (verdict == QP_IP_OK)
@@ -282,6 +282,30 @@ qp_worker_handle(struct qp_worker *w, struct rte_mbuf *m)
 	w->out->ip_drops[verdict]++;
 	w->out->c.drop_ip++;
 	rte_pktmbuf_free(m);
+}
+
+void
+qp_worker_handle(struct qp_worker *w, struct rte_mbuf *m)
+{
+	struct qp_packet pkt;
+
+	dispatch(w, m, &pkt, qp_ip_parse(m, &pkt));
+}
+
+/* First all headers, so that the table's lines of the last are on their way while the first are dealt with. */
+static void
+handle_some(struct qp_worker *w, struct rte_mbuf **frames, uint16_t n)
+{
+	struct qp_packet pkt[PARSED];
+	enum qp_ip_verdict verdict[PARSED];
+
+	for (uint16_t i = 0; i < n; i++) {
+		verdict[i] = qp_ip_parse(frames[i], &pkt[i]);
+		if (verdict[i] == QP_IP_OK && pkt[i].proto == IPPROTO_TCP)
+			qp_tcp_prefetch(w->tcp, &pkt[i].flow);
+	}
+	for (uint16_t i = 0; i < n; i++)
+		dispatch(w, frames[i], &pkt[i], verdict[i]);
 }
 
 static unsigned
@@ -297,8 +321,8 @@ receive(struct qp_worker *w)
 	n = qp_port_rx(w->port, frames, (uint16_t)qp_order(&o->burst));
 	if (n > 0 && (qp_order(&o->verbose) & QP_VERBOSE_RX) != 0)
 		qp_verbose_burst(w->cfg.verbose, false, frames, n);
-	for (uint16_t i = 0; i < n; i++)
-		qp_worker_handle(w, frames[i]);
+	for (uint16_t i = 0; i < n; i += PARSED)
+		handle_some(w, frames + i, (uint16_t)RTE_MIN((unsigned)n - i, PARSED));
 	if (n > 0) {
 		w->flows_at_ns = w->now_ns;
 		w->out->c.rx_bursts++;

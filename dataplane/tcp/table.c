@@ -7,6 +7,8 @@
  */
 #include <stdlib.h>
 
+#include <rte_prefetch.h>
+
 #include "common/error.h"
 
 #include "dataplane/tcp/internal.h"
@@ -22,6 +24,13 @@ qp_tcp_hash(const struct qp_tcp *tcp, const struct qp_flow *flow)
 		flow->remote.q[1], (uint64_t)flow->lport_be << 16 | flow->rport_be};
 
 	return (uint32_t)qp_siphash13(tcp->table_key, words, 5);
+}
+
+void
+qp_tcp_prefetch(const struct qp_tcp *tcp, const struct qp_flow *flow)
+{
+	if (tcp->last_found == NULL || !qp_flow_same_ends(&tcp->last_found->flow, flow))
+		rte_prefetch0(&tcp->buckets[qp_tcp_hash(tcp, flow) & tcp->bucket_mask]);
 }
 
 /* Segments come in trains: the last one's connection is asked first, without a hash. */

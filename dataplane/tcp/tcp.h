@@ -156,6 +156,8 @@ void qp_tcp_set_ports(struct qp_tcp *tcp, uint16_t first, uint32_t count);
 
 /* A received TCP segment (or super-segment) that qp_ip_parse accepted. Consumes `m`. */
 void qp_tcp_input(struct qp_tcp *tcp, struct rte_mbuf *m, const struct qp_packet *pkt);
+/* Soon qp_tcp_input will be called with a segment of this flow: its place in the table is fetched. */
+void qp_tcp_prefetch(const struct qp_tcp *tcp, const struct qp_flow *flow);
 /* A received ICMP or ICMPv6 error that quotes a segment of ours. Consumes `m`. */
 void qp_tcp_icmp_input(struct qp_tcp *tcp, struct rte_mbuf *m, const struct qp_packet *pkt);
 /*
