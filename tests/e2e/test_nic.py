@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import QUICPORT, Client, Gateway, Process, eventually, new_port, run
+from harness import QUICPORT, Client, Gateway, Process, eventually, link, new_port, run
 from nickit import ADDRESSES, IFACE, OUTSIDE, OWN, PORT, NicGateway, Tagged, at, counters, ping, wait_active
 from test_auth import CLIENT, SERVER, X25519_SERVER, x25519_client
 from test_udp import Echo
@@ -454,3 +454,36 @@ def test_more_workers_than_queues_wait_for_a_restart(host, logs):
     config.write_text("workers: 1\n")
     assert gateway.call("DrainDataPlane", dp_id=old)[0] == 200
     wait_active(gateway, not_this=old)
+
+
+def test_draining_data_plane_outlives_the_death_of_the_one_that_serves(host):
+    gateway = NicGateway(host, new_port(), "--memory", 240)
+    _, port = forwarded(host, gateway)
+    transfers = [Transfer(host, OWN[family], port) for family in (4, 6)]
+    for each in transfers:
+        each.goes_on()
+    first = gateway.active()
+    gateway.send(signal.SIGHUP)
+    second = wait_active(gateway, not_this=first)
+    pid = gateway.call("GetDataPlaneStatus", dp_id=second)[1]["pid"]
+    os.kill(pid, signal.SIGKILL)
+    third = wait_active(gateway, not_this=second)
+    assert third != first and gateway.planes()[first] == "DRAINING"
+    for each in transfers:
+        each.goes_on(20)
+        each.close()
+    echoes(host, OWN[4], port)
+
+
+def test_clients_and_users_beyond_a_router(hosts):
+    host, far = hosts("gateway"), hosts("far")
+    link(host, far, ["198.51.100.1/24", "2001:db8:5::1/64"], ["198.51.100.2/24", "2001:db8:5::2/64"], "far0", "near0")
+    for family in ("ipv4.ip_forward", "ipv6.conf.all.forwarding"):
+        host.run("sysctl", "-q", "-w", f"net.{family}=1")
+    far.run("ip", "route", "add", "default", "via", "198.51.100.1")
+    far.run("ip", "-6", "route", "add", "default", "via", "2001:db8:5::1")
+    gateway = NicGateway(host, new_port(), "--gateway", OUTSIDE[4], "--gateway", OUTSIDE[6])
+    _, port = forwarded(far, gateway)
+    for address in OWN.values():
+        assert ping(far, address)
+        echoes(far, address, port)
