@@ -257,6 +257,9 @@ needs_binding() {
 check_one() {
 	local at=$1 vital
 	needs_binding "$at" || return 0
+	command -v ip >/dev/null || [ $force = 1 ] ||
+		die "there is no ip command (iproute2), which tells what the host needs $at for" \
+			"Install it, or add --force from a console or with another way in."
 	vital=$(why_vital "$at")
 	[ -z "$vital" ] || [ $force = 1 ] || die "$at $vital: this host would be cut off" \
 		"Take another card; or, from a console or with another way in, add --force."

@@ -2,6 +2,7 @@
 """bind-nic.sh over a made-up /sys, with a kernel in it that does what is written there."""
 
 import os
+import shutil
 import subprocess
 import threading
 import time
@@ -91,7 +92,8 @@ class Machine:
     def run(self, *words, status=0, **env):
         done = subprocess.run(
             [SCRIPT, *words], capture_output=True, text=True, timeout=30,
-            env={"PATH": f"{self.root}/bin:{os.environ['PATH']}", "QUICPORT_SYSFS": str(self.sys), **env})  # fmt: skip
+            env={"PATH": f"{self.root}/bin:{os.environ['PATH']}", "QUICPORT_SYSFS": str(self.sys),
+                 **env})  # fmt: skip
         assert done.returncode == status, done
         return done.stdout + done.stderr
 
@@ -150,6 +152,16 @@ def test_card_of_the_ssh_session_needs_force(machine):
     said = machine.run("bind", "eth1", status=1, SSH_CONNECTION="203.0.113.9 50000 198.51.100.7 22")
     assert "carries this ssh session" in said
     machine.run("bind", "eth1")
+
+
+def test_without_the_ip_command_it_does_not_guess(machine):
+    free_group(machine)
+    tools = machine.root / "tools"
+    tools.mkdir()
+    for name in ("bash", "cat", "cut", "sed", "head", "grep", "sort", "basename", "dirname", "readlink", "paste", "sleep"):
+        (tools / name).symlink_to(shutil.which(name))
+    said = machine.run("bind", "eth1", status=1, PATH=str(tools))
+    assert "iproute2" in said and machine.driver(ETH1) == "ixgbe"
 
 
 def test_one_that_may_not_be_taken_holds_up_all(machine):
