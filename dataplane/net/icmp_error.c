@@ -61,7 +61,8 @@ quoted_bytes(const struct rte_mbuf *m, bool v4)
 }
 
 static struct rte_mbuf *
-build(struct qp_net *net, const struct rte_mbuf *about, bool v4, uint8_t type, uint8_t code, uint32_t param)
+build(struct qp_net *net, const struct rte_mbuf *about, bool v4, uint8_t type, uint8_t code,
+	uint32_t param)
 {
 	const uint32_t quoted = quoted_bytes(about, v4);
 	struct rte_mbuf *m = rte_pktmbuf_alloc(net->env.pool);
@@ -86,8 +87,8 @@ build(struct qp_net *net, const struct rte_mbuf *about, bool v4, uint8_t type, u
 }
 
 void
-qp_icmp_error(struct qp_net *net, unsigned port, const struct rte_mbuf *about, uint8_t type, uint8_t code,
-	uint32_t param)
+qp_icmp_error(struct qp_net *net, unsigned port, const struct rte_mbuf *about, uint8_t type,
+	uint8_t code, uint32_t param)
 {
 	const struct rte_ether_hdr *eth = rte_pktmbuf_mtod(about, const struct rte_ether_hdr *);
 	const bool v4 = eth->ether_type == RTE_BE16(RTE_ETHER_TYPE_IPV4);

@@ -36,7 +36,7 @@ struct qp_net_own {
 	uint8_t port;
 	uint8_t index;   /* in struct qp_nic_net's addr[], QP_NET_NO_ADDR: link-local */
 	uint8_t state;   /* enum qp_own_state */
-	uint64_t checked_ns;  /* IPv6: until then somebody may say that it is his; 0: taken over from our like */
+	uint64_t checked_ns;  /* IPv6: until then somebody may say that it is his; 0: taken over */
 	uint64_t defended_ns; /* IPv4: when we last said so to somebody who claims it; 0: never */
 	uint64_t logged_ns;   /* … and when it was last in the log */
 };
@@ -115,7 +115,7 @@ struct qp_net {
 	/* Own addresses and routes. */
 	struct qp_net_own own[QP_NET_MAX_OWN];
 	unsigned nown;
-	/* Bit qp_net_bit of each of ours, and of each last address of an IPv4 network: most others stop here. */
+	/* qp_net_bit of each of ours, and of each IPv4 network's last address: most others stop here. */
 	uint64_t own_bits, broadcast_bits;
 	struct qp_net_route route[QP_NET_MAX_ROUTES]; /* longest prefix first */
 	unsigned nroutes;
@@ -158,9 +158,9 @@ struct qp_net_own *qp_net_own_here(struct qp_net *net, unsigned port, const stru
  */
 const struct qp_net_own *qp_net_own_for(const struct qp_net *net, unsigned port,
 	const struct qp_ipaddr *target);
-/* Addresses as configured, and link-local ones; what was there keeps its state. `fresh`: qp_net_poll_config. */
+/* As configured, and link-local ones; what was there keeps its state. `fresh`: qp_net_poll_config. */
 void qp_net_own_set(struct qp_net *net, bool fresh);
-/* Another host has it: `mac`. A tentative one is given up, another one defended. Logged now and then. */
+/* Another host has it: `mac`. A new one is given up, another one defended. Logged now and then. */
 void qp_net_own_conflict(struct qp_net *net, struct qp_net_own *own, const uint8_t mac[6], bool copy);
 /* Can nobody have it as his source? */
 bool qp_net_martian(const struct qp_net *net, const struct qp_ipaddr *source);
@@ -228,7 +228,7 @@ struct qp_ndp {
 	uint32_t len;
 	bool multicast;      /* its destination is */
 };
-/* The value of the first such option: link-layer addresses 6 bytes, MTU 6 with what is reserved; NULL: none. */
+/* The first such option: a link-layer address, or an MTU behind 2 reserved bytes; NULL: none. */
 const uint8_t *qp_ndp_option(const struct qp_ndp *nd, uint32_t from, uint8_t type);
 
 /* ndp_send.c */
@@ -246,7 +246,8 @@ void qp_ndp_ask_routers(struct qp_net *net, unsigned port);
  * the message with its sum 0. `mac` NULL: the group's.
  */
 void qp_ndp_send(struct qp_net *net, unsigned port, const struct qp_ipaddr *from,
-	const struct qp_ipaddr *to, const uint8_t *mac, const void *icmp, uint16_t len, bool router_alert);
+	const struct qp_ipaddr *to, const uint8_t *mac, const void *icmp, uint16_t len,
+	bool router_alert);
 
 /* ra.c */
 void qp_ra_input(struct qp_net *net, unsigned port, const struct qp_ndp *nd);

@@ -41,7 +41,9 @@ groups_of(const struct qp_net *net, unsigned port, struct qp_ipaddr groups[QP_NE
 void
 qp_mld_report(struct qp_net *net, unsigned port)
 {
-	const struct qp_net_own *own = qp_net_own_for(net, port, &(struct qp_ipaddr) {.b = {0xfe, 0x80}});
+	const struct qp_ipaddr link = {.b = {0xfe, 0x80}};
+	const struct qp_net_own *own = qp_net_own_for(net, port, &link);
+	const bool local = own != NULL && qp_ipaddr_is_link_local(&own->addr);
 	uint8_t icmp[HEADER_BYTES + QP_NET_MAX_OWN * RECORD_BYTES] = {TYPE_REPORT};
 	struct qp_ipaddr groups[QP_NET_MAX_OWN];
 	const unsigned n = groups_of(net, port, groups);
@@ -56,8 +58,8 @@ qp_mld_report(struct qp_net *net, unsigned port)
 		memcpy(record + 4, &groups[i], 16);
 	}
 	QP_NET_COUNT(net, mld_reports);
-	qp_ndp_send(net, port, own != NULL && qp_ipaddr_is_link_local(&own->addr) ? &own->addr : &unspecified,
-		&all_mld_routers, NULL, icmp, (uint16_t)(HEADER_BYTES + n * RECORD_BYTES), true);
+	qp_ndp_send(net, port, local ? &own->addr : &unspecified, &all_mld_routers, NULL, icmp,
+		(uint16_t)(HEADER_BYTES + n * RECORD_BYTES), true);
 }
 
 static void
@@ -79,7 +81,8 @@ qp_mld_query(struct qp_net *net, unsigned port, const struct qp_ndp *nd)
 	const uint32_t code = (uint32_t)nd->icmp[4] << 8 | nd->icmp[5];
 	uint64_t most_ms = code;
 
-	if (nd->ip->hop_limit != 1 || nd->len < QUERY_BYTES || !qp_ipaddr_is_link_local(&nd->ip->source)) {
+	if (nd->ip->hop_limit != 1 || nd->len < QUERY_BYTES ||
+		!qp_ipaddr_is_link_local(&nd->ip->source)) {
 		QP_NET_COUNT(net, drop_icmp);
 		return;
 	}

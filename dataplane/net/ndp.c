@@ -29,7 +29,8 @@
 bool
 qp_ndp_is(const struct rte_mbuf *m, uint16_t l4_off)
 {
-	const uint8_t type = l4_off < m->data_len ? *rte_pktmbuf_mtod_offset(m, const uint8_t *, l4_off) : 0;
+	const uint8_t *p = rte_pktmbuf_mtod_offset(m, const uint8_t *, l4_off);
+	const uint8_t type = l4_off < m->data_len ? *p : 0;
 
 	return (type >= TYPE_MLD_QUERY && type <= TYPE_REDIRECT) || type == TYPE_MLD2;
 }
@@ -74,7 +75,8 @@ told_mac(const struct qp_ndp *nd, uint8_t option)
 {
 	const uint8_t *mac = qp_ndp_option(nd, NEIGHBOUR_BYTES, option);
 
-	if (mac == NULL || !rte_is_valid_assigned_ether_addr((const struct rte_ether_addr *)(const void *)mac))
+	if (mac == NULL ||
+		!rte_is_valid_assigned_ether_addr((const struct rte_ether_addr *)(const void *)mac))
 		return NULL;
 	return mac;
 }
@@ -85,6 +87,14 @@ pinned(struct qp_net *net, unsigned port, const struct qp_ipaddr *addr)
 	const struct qp_net_neigh *n = qp_neigh_find(net, port, addr);
 
 	return n != NULL && n->pinned;
+}
+
+static enum qp_net_copy
+copy_kind(struct qp_net *net, unsigned port, const struct qp_ipaddr *target, bool solicited)
+{
+	if (pinned(net, port, target))
+		return QP_NET_COPY_ROUTER;
+	return solicited ? QP_NET_COPY_ANSWER : QP_NET_COPY_QUESTION;
 }
 
 static bool
@@ -108,12 +118,14 @@ answer(struct qp_net *net, unsigned port, const struct rte_mbuf *m, const struct
 			qp_neigh_told(n, mac, false, true);
 	}
 	if (!copy)
-		qp_ndp_advertise(net, own, &nd->ip->source, mac != NULL ? mac : eth->src_addr.addr_bytes);
+		qp_ndp_advertise(net, own, &nd->ip->source,
+			mac != NULL ? mac : eth->src_addr.addr_bytes);
 }
 
 /* False: not valid. */
 static bool
-solicitation(struct qp_net *net, unsigned port, const struct rte_mbuf *m, const struct qp_ndp *nd, bool copy)
+solicitation(struct qp_net *net, unsigned port, const struct rte_mbuf *m, const struct qp_ndp *nd,
+	bool copy)
 {
 	const bool nobody = qp_ipaddr_is_zero(&nd->ip->source);
 	const struct rte_ether_hdr *eth = rte_pktmbuf_mtod(m, const struct rte_ether_hdr *);
@@ -139,22 +151,15 @@ solicitation(struct qp_net *net, unsigned port, const struct rte_mbuf *m, const 
 	else if (!copy)
 		qp_ndp_advertise(net, own, NULL, NULL);
 	if (!copy)
-		qp_net_replicate(net, port, m, pinned(net, port, &nd->ip->source) ? QP_NET_COPY_ROUTER :
-										     QP_NET_COPY_QUESTION);
+		qp_net_replicate(net, port, m,
+			copy_kind(net, port, &nd->ip->source, false));
 	return true;
-}
-
-static enum qp_net_copy
-copy_kind(struct qp_net *net, unsigned port, const struct qp_ipaddr *target, bool solicited)
-{
-	if (pinned(net, port, target))
-		return QP_NET_COPY_ROUTER;
-	return solicited ? QP_NET_COPY_ANSWER : QP_NET_COPY_QUESTION;
 }
 
 /* RFC 4861, 7.2.5 */
 static bool
-advertisement(struct qp_net *net, unsigned port, const struct rte_mbuf *m, const struct qp_ndp *nd, bool copy)
+advertisement(struct qp_net *net, unsigned port, const struct rte_mbuf *m, const struct qp_ndp *nd,
+	bool copy)
 {
 	const struct rte_ether_hdr *eth = rte_pktmbuf_mtod(m, const struct rte_ether_hdr *);
 	const bool solicited = nd->icmp[4] & NA_SOLICITED;
@@ -209,11 +214,13 @@ handle(struct qp_net *net, unsigned port, const struct rte_mbuf *m, const struct
 		return false;
 	if (!copy)
 		QP_NET_COUNT(net, nd_in);
-	return type == TYPE_NS ? solicitation(net, port, m, nd, copy) : advertisement(net, port, m, nd, copy);
+	return type == TYPE_NS ? solicitation(net, port, m, nd, copy)
+			       : advertisement(net, port, m, nd, copy);
 }
 
 void
-qp_ndp_input(struct qp_net *net, unsigned port, struct rte_mbuf *m, const struct qp_net_v6 *ip, bool copy)
+qp_ndp_input(struct qp_net *net, unsigned port, struct rte_mbuf *m, const struct qp_net_v6 *ip,
+	bool copy)
 {
 	uint8_t room[MESSAGE_BYTES];
 	struct qp_ndp nd = {.ip = ip, .len = ip->end - ip->l4_off, .multicast = ip->dest.b[0] == 0xff};

@@ -25,7 +25,8 @@ static const struct qp_ipaddr unspecified;
 struct qp_ipaddr
 qp_ndp_solicited_node(const struct qp_ipaddr *addr)
 {
-	return (struct qp_ipaddr) {.b = {0xff, 2, [11] = 1, 0xff, addr->b[13], addr->b[14], addr->b[15]}};
+	return (struct qp_ipaddr) {
+		.b = {0xff, 2, [11] = 1, 0xff, addr->b[13], addr->b[14], addr->b[15]}};
 }
 
 /* Behind the addresses: hop-by-hop options with a router alert for MLD (RFC 2711). */
@@ -58,7 +59,8 @@ put_message(uint8_t *p, const struct qp_flow *flow, const void *icmp, uint16_t l
 	uint16_t sum;
 
 	memcpy(p, icmp, len);
-	sum = (uint16_t)~qp_cksum_fold(qp_cksum_bytes(p, len) + qp_cksum_pseudo(flow, IPPROTO_ICMPV6, len));
+	sum = (uint16_t)~qp_cksum_fold(
+		qp_cksum_bytes(p, len) + qp_cksum_pseudo(flow, IPPROTO_ICMPV6, len));
 	memcpy(p + 2, &sum, sizeof(sum));
 }
 
@@ -69,7 +71,8 @@ qp_ndp_send(struct qp_net *net, unsigned port, const struct qp_ipaddr *from, con
 	const uint8_t group[6] = {0x33, 0x33, to->b[12], to->b[13], to->b[14], to->b[15]};
 	const uint16_t payload = (uint16_t)(len + (router_alert ? ALERT_BYTES : 0));
 	const struct qp_flow flow = {.local = *from, .remote = *to};
-	struct rte_mbuf *m = qp_net_frame(net, port, mac != NULL ? mac : group, RTE_BE16(RTE_ETHER_TYPE_IPV6));
+	struct rte_mbuf *m = qp_net_frame(
+		net, port, mac != NULL ? mac : group, RTE_BE16(RTE_ETHER_TYPE_IPV6));
 	uint8_t *p;
 
 	if (m == NULL)
@@ -82,7 +85,7 @@ qp_ndp_send(struct qp_net *net, unsigned port, const struct qp_ipaddr *from, con
 	qp_net_send(net, port, m);
 }
 
-/* NS and NA: `kind` has type and flags; then the target, then our MAC address as option `opt` (0: none). */
+/* NS and NA: `kind` has type and flags; `opt`: as which option our MAC address is told, 0: not. */
 static void
 send_neighbour(struct qp_net *net, unsigned port, const struct qp_ipaddr *from, const struct qp_ipaddr *to,
 	const uint8_t *mac, const uint8_t kind[5], const struct qp_ipaddr *target, uint8_t opt)
@@ -131,7 +134,8 @@ qp_ndp_advertise(struct qp_net *net, const struct qp_net_own *own, const struct 
 void
 qp_ndp_ask_routers(struct qp_net *net, unsigned port)
 {
-	const struct qp_net_own *own = qp_net_own_for(net, port, &(struct qp_ipaddr) {.b = {0xfe, 0x80}});
+	const struct qp_ipaddr link = {.b = {0xfe, 0x80}};
+	const struct qp_net_own *own = qp_net_own_for(net, port, &link);
 	uint8_t icmp[16] = {TYPE_RS, [8] = OPT_SOURCE, 1};
 
 	memcpy(icmp + 10, net->port[port].mac, 6);

@@ -212,7 +212,8 @@ pin(struct qp_net *net, unsigned port, const struct qp_ipaddr *addr)
 		return n;
 	}
 	while (TAILQ_EMPTY(&net->free))
-		evict(TAILQ_EMPTY(&net->unproven) ? TAILQ_FIRST(&net->proven) : TAILQ_FIRST(&net->unproven));
+		evict(TAILQ_EMPTY(&net->unproven) ? TAILQ_FIRST(&net->proven)
+						  : TAILQ_FIRST(&net->unproven));
 	return insert(net, port, addr, true);
 }
 

@@ -105,7 +105,7 @@ struct qp_net_info {
 	uint16_t l4_off;  /* transport header, or what a later fragment has there */
 	uint16_t mtu;     /* of the link, for this IP version */
 	uint8_t proto;    /* IPPROTO_TCP, _UDP, _ICMP, _ICMPV6 */
-	uint8_t addr;     /* index of its destination in struct qp_nic_net's addr[]; QP_NET_NO_ADDR: a link-local one */
+	uint8_t addr;     /* its destination's place in qp_nic_net.addr; QP_NET_NO_ADDR: link-local */
 	bool v4;
 	bool fragment;    /* a piece of a TCP or UDP packet */
 };

@@ -13,7 +13,7 @@
 #define RETRANS_NS        QP_NET_SEC_NS
 #define DELAY_NS          (5 * QP_NET_SEC_NS)
 #define BASE_REACHABLE_NS (30 * QP_NET_SEC_NS)
-/* … and of ours: a router that did not answer is asked again, whether it has something to do or not. */
+/* … and ours: a router that did not answer is asked again, also when nothing is to be sent. */
 #define DEAD_RETRY_NS     (10 * QP_NET_SEC_NS)
 
 static void on_timer(struct qp_timer *t, uint64_t now_ns);

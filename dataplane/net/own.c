@@ -119,8 +119,8 @@ set_bits(struct qp_net *net)
 static struct qp_ipaddr
 link_local(const uint8_t mac[6])
 {
-	return (struct qp_ipaddr) {.b = {0xfe, 0x80, [8] = mac[0] ^ 2, mac[1], mac[2], 0xff, 0xfe, mac[3],
-		mac[4], mac[5]}};
+	return (struct qp_ipaddr) {.b = {0xfe, 0x80, [8] = mac[0] ^ 2, mac[1], mac[2], 0xff, 0xfe,
+		mac[3], mac[4], mac[5]}};
 }
 
 static bool
@@ -206,7 +206,8 @@ qp_net_own_conflict(struct qp_net *net, struct qp_net_own *own, const uint8_t ma
 	QP_NET_COUNT(net, conflicts);
 	log_conflict(net, own, mac);
 	/* RFC 5227, 2.4 (c): it stays ours, and we say so, but not all the time. */
-	if (qp_ipaddr_is_v4(&own->addr) && (own->defended_ns == 0 || now - own->defended_ns >= DEFEND_NS)) {
+	if (qp_ipaddr_is_v4(&own->addr) &&
+		(own->defended_ns == 0 || now - own->defended_ns >= DEFEND_NS)) {
 		own->defended_ns = now;
 		qp_arp_announce(net, own, false);
 	}
