@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """
 A made-up program that stands for frps, frpc, rathole or chisel, by the name that it is called by: it takes
-the arguments and files that theirs take and no others, and relays by plain TCP. With QP_FAKE_LOSES=1 it loses a byte
-after a MiB QP_FAKE_REFUSES=1 it ends with an error.
+the arguments and files that theirs take and no others, and relays by plain TCP. With QP_FAKE_LOSES=1 it loses
+one of a connection's bytes to the service after the first MiB, with QP_FAKE_REFUSES=1 it ends with an error.
 """
 
 import asyncio
