@@ -2,7 +2,7 @@
 """
 A made-up program that stands for frps, frpc, rathole or chisel, by the name that it is called by: it takes
 the arguments and files that theirs take and no others, and relays by plain TCP. With QP_FAKE_LOSES=1 it loses
-one of a connection's bytes to the service after the first MiB, with QP_FAKE_REFUSES=1 it ends with an error.
+one of a connection's bytes to the service after the first 256 KiB, with QP_FAKE_REFUSES=1 it ends with an error.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ import sys
 import tomllib
 from pathlib import Path
 
-LOSS_AFTER = 1 << 20
+LOSS_AFTER = 256 << 10
 
 # Paths of keys and types of their values.
 FRPS = {"bindAddr": str, "bindPort": int, "proxyBindAddr": str, "auth.method": str, "auth.token": str,
