@@ -384,7 +384,7 @@ prepare(void)
 int
 main(int argc, char **argv)
 {
-	const unsigned frames = argc > 2 ? (unsigned)atoi(argv[2]) : 6000;
+	const unsigned frames = argc > 2 ? (unsigned)atoi(argv[2]) : 3000;
 	unsigned now = 0;
 
 	nworkers = argc > 1 ? (uint32_t)atoi(argv[1]) : 2;
