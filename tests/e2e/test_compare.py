@@ -50,9 +50,12 @@ def run(*args, **more):
     return process.returncode, out, err
 
 
+def namespaces():
+    return subprocess.run(["ip", "netns"], capture_output=True, text=True).stdout
+
+
 def left_nothing(pid):
-    named = subprocess.run(["ip", "netns"], capture_output=True, text=True).stdout
-    assert f"qpcompare-{pid}-" not in named
+    assert f"qpcompare-{pid}-" not in namespaces()
     assert not [line for line in Path("/proc/mounts").read_text().splitlines() if f"qpcompare-{pid}-" in line]
     mounted = re.search(r"^\S+ (\S+) cgroup2 ", Path("/proc/mounts").read_text(), re.M)
     assert not mounted or not list(Path(mounted[1]).glob(f"qpcompare-{pid}-*"))
@@ -60,9 +63,13 @@ def left_nothing(pid):
 
 def test_tools_are_measured_side_by_side(fakes, tmp_path):
     out = tmp_path / "compare.json"
-    status, _, err = run("--quick", "--rounds", 1, "--tools", "direct,quicport,frp", "--json", out,
-                         path=fakes)  # fmt: skip
+    status, said, err = run("--quick", "--rounds", 1, "--tools", "direct,quicport,frp", "--json", out, "--keep",
+                            path=fakes)  # fmt: skip
+    logs = Path(re.search(r"^logs: (/\S+)$", said, re.M)[1])
+    gateway = (logs / "quicport-1.log").read_text()
+    shutil.rmtree(logs)
     assert status == 0, err
+    assert "ending signal=SIGTERM" in gateway and "data plane ended" in gateway  # it was asked to, and had the time
     result = json.loads(out.read_text())
     frame.check(result)
     cases = {case["name"]: case["metrics"] for case in result["cases"]}
@@ -79,7 +86,8 @@ def test_tools_are_measured_side_by_side(fakes, tmp_path):
                 metrics["up_8"]["median"] / cases["direct"]["up_8"]["median"])  # fmt: skip
     assert cases["quicport"]["huge_pages_idle"]["median"] > 0
     tools = result["summary"]["tools"]
-    assert tools["frp"]["version"] == "9.8.7-fake" and tools["frp"]["encrypted"] and tools["frp"]["reverse_tunnel"]
+    assert tools["frp"].pop("note")
+    assert tools["frp"] == {"version": "9.8.7-fake", "reverse_tunnel": True, "encrypted": True}
 
     done = subprocess.run([ROOT / "scripts/bench/report", out], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -119,6 +127,16 @@ def test_interrupted_run_leaves_nothing(fakes):
     assert process.returncode == 130 and "Traceback" not in err, err
     left_nothing(process.pid)
     assert not [pid for pid in pids if frame.read(f"/proc/{pid}/comm") in ("rathole", "qpgauge")]
+
+
+def test_run_that_was_killed_is_swept_up_by_the_next(fakes):
+    dead = start("--tools", "direct", "--rounds", 500)
+    eventually(lambda: f"qpcompare-{dead.pid}-inside" in namespaces(), 60, "its namespaces")
+    dead.kill()
+    dead.communicate()
+    status, _, err = run("--quick", "--tools", "frp", path=fakes, QP_FAKE_REFUSES="1")
+    assert status == 3 and "no, and that is why" in err
+    left_nothing(dead.pid)
 
 
 def test_bad_input_is_told_by_name(tmp_path):

@@ -33,6 +33,7 @@ class Group:
         self.folder = None
         root = root or cgroup_root()
         if root:
+            sweep(root)
             with contextlib.suppress(OSError):
                 folder = root / f"qpcompare-{os.getpid()}-{name}"
                 folder.mkdir()
@@ -80,6 +81,14 @@ class Group:
             for key, size in huge_pages(pid):
                 pages[key] = max(size, pages.get(key, 0))
         return pss / MIB, sum(pages.values()) / MIB
+
+
+def sweep(root):
+    """Removes groups of runs that were killed, as far as they are empty."""
+    for folder in root.glob("qpcompare-*"):
+        if not Path("/proc", folder.name.split("-")[1]).exists():
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
 
 def stat_fields(pid):

@@ -9,6 +9,7 @@ service; namespaces, and cables between them. All that runs there goes at the en
 import contextlib
 import ctypes
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -48,6 +49,7 @@ class Hosts:
         return self
 
     def build(self):
+        sweep()
         for host, name in self.names.items():
             call("ip", "netns", "add", name)
             call("ip", "-n", name, "link", "set", "lo", "up")
@@ -72,10 +74,7 @@ class Hosts:
                 for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}  # fmt: skip
         end_all(self.processes)
         for name in self.names.values():
-            for pid in pids(name):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            subprocess.run(["ip", "netns", "del", name], capture_output=True)
+            remove(name)
         if self.keep:
             print(f"logs: {self.folder}")
         else:
@@ -122,6 +121,21 @@ def call(*command):
 def pids(namespace):
     done = subprocess.run(["ip", "netns", "pids", namespace], capture_output=True, text=True)
     return [int(pid) for pid in done.stdout.split()]
+
+
+def remove(namespace):
+    for pid in pids(namespace):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    subprocess.run(["ip", "netns", "del", namespace], capture_output=True)
+
+
+def sweep():
+    """Removes what a run left that was killed itself: its children end with it, namespaces do not."""
+    listed = subprocess.run(["ip", "netns"], capture_output=True, text=True).stdout
+    for name, pid in re.findall(r"^(qpcompare-(\d+)-\w+)", listed, re.M):
+        if not Path(f"/proc/{pid}").exists():
+            remove(name)
 
 
 def end_all(processes, patience=10):

@@ -140,8 +140,8 @@ def chosen(tools, names):
         missing = tools[name].missing()
         if missing:
             package = tools[name].package
-            left_out[name] = f"{', '.join(missing)} not found" + (f": apt-get install {package}" if package else
-                                                                  f": put {'it' if len(missing) == 1 else 'them'} on PATH")  # fmt: skip
+            put = f"put {'it' if len(missing) == 1 else 'them'} on PATH"
+            left_out[name] = f"{', '.join(missing)} not found: {f'apt-get install {package}' if package else put}"
     if names and left_out:
         name = next(iter(left_out))
         raise Failed(f"--tools: {name}: {left_out[name]}")
