@@ -93,7 +93,8 @@ echo(struct qp_net *net, unsigned port, struct rte_mbuf *m, const struct qp_pack
 		qp_net_drop(m, &net->counters.echo_limited);
 		return;
 	}
-	m->ol_flags = 0;
+	/* What the port said of it as received; not how its memory is held, which may be a device's. */
+	m->ol_flags &= RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL;
 	(void)rte_pktmbuf_adj(m, pkt->l4_off);
 	if (v4)
 		answer_v4(m, pkt);

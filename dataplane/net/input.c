@@ -20,13 +20,17 @@
 #define V6_PARAMETER    4u
 #define V6_NEXT_HEADER  1u
 
-/* Takes a tag out of the bytes; the mbuf has what the device took out. False: cut short. */
+/*
+ * Takes a tag out of the bytes; the mbuf has what the device took out, and what is behind
+ * that is an inner one, which says nothing of the link. False: cut short.
+ */
 static bool
 untag(struct rte_mbuf *m)
 {
 	uint8_t *p = rte_pktmbuf_mtod(m, uint8_t *);
 
-	if (((struct rte_ether_hdr *)(void *)p)->ether_type != RTE_BE16(RTE_ETHER_TYPE_VLAN))
+	if (((struct rte_ether_hdr *)(void *)p)->ether_type != RTE_BE16(RTE_ETHER_TYPE_VLAN) ||
+		(m->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED) != 0)
 		return true;
 	if (m->data_len < QP_NET_ETHER_BYTES + TAG_BYTES)
 		return false;

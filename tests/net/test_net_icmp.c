@@ -77,6 +77,35 @@ Test(icmp, jumbo_echo_answered_in_its_chain)
 	rte_pktmbuf_free(m);
 }
 
+static unsigned given_back;
+
+static void
+give_back(void *addr, void *ctx)
+{
+	(void)addr;
+	(void)ctx;
+	given_back++;
+}
+
+/* Some devices receive into memory of their own (mlx5's multi-packet queues): it goes back to them. */
+Test(icmp, echo_in_a_devices_buffer_answered_and_the_buffer_given_back)
+{
+	static uint8_t buffer[2048];
+	struct rte_mbuf_ext_shared_info shared = {.free_cb = give_back};
+	struct rte_mbuf *m = rte_pktmbuf_alloc(w->pool);
+	uint8_t frame[64];
+	const unsigned len = nw_hex(TO_US ECHO, frame, sizeof(frame));
+
+	given_back = 0;
+	rte_mbuf_ext_refcnt_set(&shared, 1);
+	rte_pktmbuf_attach_extbuf(m, buffer, RTE_BAD_IOVA, sizeof(buffer), &shared);
+	rte_pktmbuf_reset_headroom(m);
+	memcpy(rte_pktmbuf_append(m, (uint16_t)len), frame, len);
+	cr_assert_eq(qp_net_input(w->net, 0, m, &w->info), QP_NET_CONSUMED);
+	nw_expect_hex(w, 0, FROM_US "0800 4500001e 00004000 4001b6d4 " OUR4 PEER4 "0000 9793 0001 0002 6869");
+	cr_assert_eq(given_back, 1);
+}
+
 Test(icmp, echoes_beyond_the_rate_unanswered)
 {
 	unsigned n = 0;

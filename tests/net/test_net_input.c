@@ -181,6 +181,23 @@ Test(input, our_tag_taken_off_others_dropped)
 	rte_pktmbuf_free(m);
 }
 
+/* Another network's outer tag, which the device took off, with ours behind it: no way over to ours. */
+Test(input, our_tag_behind_one_that_the_device_took_off_dropped)
+{
+	struct rte_mbuf *m;
+	uint8_t frame[64];
+
+	tagged();
+	for (uint16_t outer = 8; outer >= 7; outer--) {
+		m = nw_frame(w, frame, nw_hex(TO_US "8100 0007 " V4(PEER4, OUR4), frame, sizeof(frame)));
+		m->ol_flags |= RTE_MBUF_F_RX_VLAN | RTE_MBUF_F_RX_VLAN_STRIPPED;
+		m->vlan_tci = outer;
+		cr_assert_eq(qp_net_input(w->net, 0, m, &w->info), QP_NET_CONSUMED);
+	}
+	cr_assert_eq(qp_net_counters(w->net)->drop_vlan, 1);
+	cr_assert_eq(qp_net_counters(w->net)->drop_ethertype, 1);
+}
+
 Test(input, answers_have_the_tag)
 {
 	tagged();
