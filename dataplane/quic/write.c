@@ -9,7 +9,10 @@
 #include <netinet/udp.h>
 #include <rte_mbuf.h>
 
-#define VECTORS 8u
+#define VECTORS    8u
+#define UDP_BYTES  8u
+#define IP4_BYTES  20u
+#define IP6_BYTES  40u
 
 struct rte_mbuf *
 qp_quic_mbuf(struct qp_quic *q)
@@ -135,11 +138,27 @@ stream_refused(struct qp_quic_conn *c, struct qp_quic_stream *s, ngtcp2_ssize rv
 	return false;
 }
 
+/*
+ * What the first hop takes now, as the peer's last datagram came with: it may have become
+ * less than the path's discovered MTU, which ngtcp2 never lowers.
+ */
+static size_t
+link_room(const struct qp_quic_conn *c)
+{
+	const size_t headers = (qp_ipaddr_is_v4(&c->flow.local) ? IP4_BYTES : IP6_BYTES) + UDP_BYTES;
+	const size_t mtu = c->flow.l2.mtu;
+
+	if (mtu == 0) /* nobody says */
+		return SIZE_MAX;
+	return RTE_MAX(mtu, headers + NGTCP2_MAX_UDP_PAYLOAD_SIZE) - headers;
+}
+
 /* One packet into `m`: its length, 0 when there is none to send now, or ngtcp2's error. */
 static ngtcp2_ssize
 write_packet(struct qp_quic_conn *c, struct rte_mbuf *m, ngtcp2_path *path, ngtcp2_pkt_info *pi)
 {
-	const size_t room = RTE_MIN((size_t)rte_pktmbuf_tailroom(m), c->quic->cfg.max_udp_payload);
+	const size_t most = RTE_MIN(c->quic->cfg.max_udp_payload, link_room(c));
+	const size_t room = RTE_MIN((size_t)rte_pktmbuf_tailroom(m), most);
 	uint8_t *dest = rte_pktmbuf_mtod(m, uint8_t *);
 	bool blocked = false;
 

@@ -787,6 +787,27 @@ Test(endpoint, path_takes_only_1280_bytes_transfer_is_whole)
 	expect_upload(o, s);
 }
 
+/* After larger ones had been proven: path MTU discovery alone never takes that back. */
+Test(endpoint, link_shrinks_during_transfer_datagrams_follow)
+{
+	struct client_stream *s;
+	struct outside_conn *o;
+
+	start();
+	fill_pattern();
+	w->net.link_mtu = 1500;
+	o = relayed(client_new(w, PORT, NULL), &s);
+	outside_send(o, pattern, sizeof(pattern));
+	outside_finish(o);
+	cr_assert(world_until(w, 30 * WORLD_S, s->rx_len > 200000));
+	cr_assert_not(s->fin);
+	w->net.link_mtu = 1300;
+	w->net.max_udp_payload = 1300 - 28;
+	cr_assert(world_until(w, 120 * WORLD_S, s->fin));
+	cr_assert_eq(s->rx_len, sizeof(pattern) + QP_WIRE_CONN_ID_BYTES);
+	cr_assert_arr_eq(s->rx + QP_WIRE_CONN_ID_BYTES, pattern, sizeof(pattern));
+}
+
 struct bad_net {
 	uint64_t seed;
 	unsigned loss, duplication, reordering;

@@ -13,6 +13,7 @@
 
 #include "common/cert.h"
 #include "common/wire.h"
+#include "common/classifier.h"
 #include "dataplane/ip.h"
 #include "dataplane/memory.h"
 #include "dataplane/udp/udp.h"
@@ -316,6 +317,9 @@ input(struct world *w, struct rte_mbuf *m, const struct world_packet *p, uint16_
 	udp->len = htons((uint16_t)m->pkt_len);
 	udp->check = 0;
 	m->l4_len = sizeof(*udp);
+	if (w->net.link_mtu != 0) /* as common/classifier.h marks it */
+		memcpy(back.l2.peer_mac, (const uint8_t[6]) {QP_CLS_MARK_0, QP_CLS_MARK_MTU, 0, 0,
+			(uint8_t)(w->net.link_mtu >> 8), (uint8_t)w->net.link_mtu}, 6);
 	qp_ip_encap(m, &back, IPPROTO_UDP, p->tos, p->flow.l2.peer_mac);
 	m->ol_flags = RTE_MBUF_F_RX_IP_CKSUM_GOOD | RTE_MBUF_F_RX_L4_CKSUM_GOOD;
 	if (segsz != 0) {

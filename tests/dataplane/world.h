@@ -62,6 +62,7 @@ struct world_net {
 	uint64_t delay_ns;
 	unsigned loss, duplication, reordering;
 	size_t max_udp_payload; /* larger ones vanish */
+	uint16_t link_mtu; /* what the gateway's frames say of the link they came by; 0: nothing */
 	bool gro; /* the gateway's port coalesces what arrives together */
 	bool hold; /* datagrams to the gateway wait until let go */
 	/* Sees each datagram to the gateway first, and may change it. NULL: none. */

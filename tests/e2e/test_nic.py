@@ -393,6 +393,23 @@ def test_addresses_and_routes_change_by_a_reload(host, logs):
     transfer.close()
 
 
+def test_smaller_mtu_counts_at_once_for_what_is_under_way(host, logs):
+    config = logs / "gateway.yaml"
+    config.write_text("mtu: 1500\n")
+    gateway = NicGateway(host, new_port(), "--config", config)
+    _, port = forwarded(host, gateway)
+    transfers = [Transfer(host, OWN[family], port) for family in (4, 6)]
+    for mtu in (1300, 1500):
+        for each in transfers:
+            each.goes_on()
+        config.write_text(f"mtu: {mtu}\n")
+        assert gateway.call("ReloadConfig")[0] == 200
+        for each in transfers:
+            each.goes_on(20)
+    for each in transfers:
+        each.close()
+
+
 @pytest.mark.parametrize("words, said", [
     (["--port", "net_nothing0", *ADDRESSES], "net_nothing0"),
     (["--port", "9999:99:99.9", *ADDRESSES], "9999:99:99.9"),
