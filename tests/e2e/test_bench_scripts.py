@@ -6,11 +6,12 @@ and mistakes that are told. Figures are not judged here: the machine is not idle
 
 import json
 import os
+import signal
 import subprocess
 import sys
 
 import pytest
-from harness import ROOT, clean_environment
+from harness import ROOT, clean_environment, eventually
 
 FOLDER = ROOT / "scripts/bench"
 QUESTIONS = ("bulk", "requests", "connections", "handshakes", "idle", "udp", "reload", "lcores")
@@ -42,6 +43,29 @@ def test_bulk_writes_what_the_schema_says_and_report_reads_it(tmp_path):
     table = script("report", out)
     assert table.returncode == 0, table.stderr
     assert "| in | ratio to seal |" in table.stdout and "goal 2.5" in table.stdout
+
+
+def names_of(namespace):
+    """Of the programs that run in it."""
+    pids = subprocess.run(["ip", "netns", "pids", namespace], capture_output=True, text=True).stdout.split()
+    return [subprocess.run(["cat", f"/proc/{pid}/comm"], capture_output=True, text=True).stdout.strip() for pid in pids]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_nothing_is_left_of_a_script_that_is_told_to_end(tmp_path, number):
+    env = clean_environment({"PYTHONDONTWRITEBYTECODE": "1", "TMPDIR": str(tmp_path)})
+    bulk = subprocess.Popen([FOLDER / "bulk", "--seconds", "30"], env=env, start_new_session=True,
+                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+    namespace = f"qpbench-{bulk.pid}"
+    try:
+        eventually(lambda: "quicport-bench" in names_of(namespace), within=60, what="it measures")
+        bulk.send_signal(number)
+        assert bulk.wait(60) == 130
+        assert names_of(namespace) == []
+        assert namespace not in subprocess.run(["ip", "netns"], capture_output=True, text=True).stdout
+        assert list(tmp_path.iterdir()) == []
+    finally:
+        bulk.kill()
 
 
 @pytest.mark.parametrize("name", QUESTIONS)

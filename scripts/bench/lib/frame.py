@@ -6,11 +6,13 @@ they ran on, and the JSON that they write. Python's own modules only.
 
 import argparse
 import contextlib
+import ctypes
 import datetime
 import json
 import os
 import platform
 import re
+import signal
 import statistics
 import subprocess
 import sys
@@ -278,11 +280,41 @@ def write(args, outcome):
             raise Failed(f"--json {args.json}: {why.strerror}") from why
 
 
+# ---- the end ----
+
+PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def tied():
+    """In a child before its program: it is told to end when the script is killed."""
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def deaf():
+    """What must be done to its end, whoever loses patience meanwhile."""
+    kept = {signum: signal.signal(signum, signal.SIG_IGN)
+            for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}  # fmt: skip
+    try:
+        yield
+    finally:
+        for signum, handler in kept.items():
+            signal.signal(signum, handler)
+
+
+def interrupted(_signum, _frame):
+    raise KeyboardInterrupt
+
+
 def main(measure):
     """
     Runs a script's measure(args) → None, which has parsed nothing yet: a mistake of the user's, or
     a machine that it cannot run on, is a line and a status.
     """
+    # What ends the script in the ordinary way ends what it has started, too.
+    for signum in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, interrupted)
     try:
         with contextlib.suppress(BrokenPipeError):
             measure()

@@ -7,7 +7,6 @@ service; namespaces, and cables between them. All that runs there goes at the en
 """
 
 import contextlib
-import ctypes
 import os
 import re
 import shutil
@@ -17,13 +16,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from frame import Failed
+from frame import Failed, deaf, tied
 
 USERS, GATEWAY_OUTSIDE, GATEWAY_INSIDE, SERVICE = "10.96.1.2", "10.96.1.1", "10.96.2.1", "10.96.2.2"
-PR_SET_PDEATHSIG = 1
 SETTINGS = ("net.ipv4.ip_local_port_range=10000 65535", "net.ipv4.tcp_tw_reuse=1", "net.core.somaxconn=4096")
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Hosts:
@@ -37,9 +33,6 @@ class Hosts:
         self.processes = []
 
     def __enter__(self):
-        # What ends the script in the ordinary way ends what it has started, too.
-        for signum in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(signum, interrupted)
         self.folder = Path(tempfile.mkdtemp(prefix="qpcompare-"))
         try:
             self.build()
@@ -70,8 +63,10 @@ class Hosts:
             call("ip", "-n", self.names[host], "link", "set", name, "up")
 
     def __exit__(self, *_):
-        kept = {signum: signal.signal(signum, signal.SIG_IGN)
-                for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}  # fmt: skip
+        with deaf():
+            self.end()
+
+    def end(self):
         end_all(self.processes)
         for name in self.names.values():
             remove(name)
@@ -79,8 +74,6 @@ class Hosts:
             print(f"logs: {self.folder}")
         else:
             shutil.rmtree(self.folder, ignore_errors=True)
-        for signum, handler in kept.items():
-            signal.signal(signum, handler)
 
     def command(self, host, *words):
         return ["ip", "netns", "exec", self.names[host], *map(str, words)]
@@ -96,7 +89,7 @@ class Hosts:
         the process before the program.
         """
         def before():
-            _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+            tied()
             join()
 
         with open(self.folder / f"{name}.log", "ab") as log:
@@ -106,10 +99,6 @@ class Hosts:
         process.log = self.folder / f"{name}.log"
         self.processes.append(process)
         return process
-
-
-def interrupted(signum, _frame):
-    raise KeyboardInterrupt
 
 
 def call(*command):

@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from frame import BUILD, Failed, listed, read
+from frame import BUILD, Failed, deaf, listed, read, tied
 from prompt import Prompt
 
 GATEWAY, BENCH, NET = "10.97.0.1", "10.97.0.2", "10.98.0.0/15"
@@ -68,18 +68,23 @@ class Testbed:
                          "sysctl vm.nr_hugepages=512")  # fmt: skip
         self.args = args
         self.namespace = f"qpbench-{os.getpid()}"
-        self.folder = Path(tempfile.mkdtemp(prefix="qpbench-"))
         self.processes = []
         self.runs = self.starts = 0
 
     def __enter__(self):
-        self.run("ip", "netns", "add", self.namespace)
-        self.run("ip", "-n", self.namespace, "link", "set", "lo", "up")
+        self.folder = Path(tempfile.mkdtemp(prefix="qpbench-"))
+        try:
+            self.run("ip", "netns", "add", self.namespace)
+            self.run("ip", "-n", self.namespace, "link", "set", "lo", "up")
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_):
-        self.stop()
-        subprocess.run(["ip", "netns", "del", self.namespace], capture_output=True)
+        with deaf():
+            self.stop()
+            subprocess.run(["ip", "netns", "del", self.namespace], capture_output=True)
         if self.args.keep:
             print(f"logs: {self.folder}")
         else:
@@ -114,7 +119,8 @@ class Testbed:
         self.log = self.folder / f"gateway-{self.starts}.log"
         with open(self.log, "wb") as out:
             gateway = subprocess.Popen(self.inside(*self.words(lcores, more)), stdin=subprocess.DEVNULL,
-                                       stdout=out, stderr=out, env=self.environment())  # fmt: skip
+                                       stdout=out, stderr=out, env=self.environment(),
+                                       preexec_fn=tied)  # fmt: skip
         self.processes.append(gateway)
         self.gateway = gateway
         end = time.monotonic() + PATIENCE_S
@@ -167,7 +173,7 @@ class Testbed:
         log = open(self.folder / f"bench-{self.runs}.log", "wb")  # noqa: SIM115
         bench = subprocess.Popen(self.inside(*self.bench_words(scenario, more, out)),
                                  stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                 env=self.environment())  # fmt: skip
+                                 env=self.environment(), preexec_fn=tied)  # fmt: skip
         log.close()
         self.processes.append(bench)
         return bench, out
