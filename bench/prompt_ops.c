@@ -49,6 +49,7 @@ port_info(void *ctx, unsigned port, struct qp_prompt_info *out)
 		.rx_offloads = n->rx_offloads,
 		.tx_offloads = n->tx_offloads,
 	};
+	qp_eth_port_descriptors(n->port_id, &out->rx_descriptors, &out->tx_descriptors);
 	snprintf(out->name, sizeof(out->name), "%s", n->name);
 	snprintf(out->driver, sizeof(out->driver), "%s", n->driver);
 	memcpy(out->mac, n->mac, sizeof(out->mac));

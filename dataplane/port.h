@@ -143,5 +143,7 @@ int qp_eth_port_open(const struct qp_eth_port_config *cfg, struct qp_port **out,
 /* Of an ethdev port: up to `n` frames of any receive queue that is the worker's. */
 uint16_t qp_eth_port_rx(
 	struct qp_port *p, uint16_t rx_queue, struct rte_mbuf **frames, uint16_t n);
+/* Of an ethdev's queue, each way; 0: the device does not tell. Any thread. */
+void qp_eth_port_descriptors(uint16_t port_id, uint32_t *rx, uint32_t *tx);
 
 #endif

@@ -338,3 +338,13 @@ qp_eth_port_open(const struct qp_eth_port_config *cfg, struct qp_port **out, str
 	*out = &e->port;
 	return 0;
 }
+
+void
+qp_eth_port_descriptors(uint16_t port_id, uint32_t *rx, uint32_t *tx)
+{
+	struct rte_eth_rxq_info r;
+	struct rte_eth_txq_info t;
+
+	*rx = rte_eth_rx_queue_info_get(port_id, 0, &r) == 0 ? r.nb_desc : 0;
+	*tx = rte_eth_tx_queue_info_get(port_id, 0, &t) == 0 ? t.nb_desc : 0;
+}

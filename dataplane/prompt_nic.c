@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "dataplane/nic/nic_port.h"
+#include "dataplane/port.h"
 #include "dataplane/prompt_gateway_impl.h"
 
 static const char *const engines[] = {QP_NIC_ENGINE_NAMES};
@@ -44,22 +45,45 @@ port_info(void *ctx, unsigned port, struct qp_prompt_info *out)
 		out->full_duplex = link.link_duplex == RTE_ETH_LINK_FULL_DUPLEX;
 		out->speed_mbps = link.link_speed == RTE_ETH_SPEED_NUM_UNKNOWN ? 0 : link.link_speed;
 	}
+	qp_eth_port_descriptors(p->port_id, &out->rx_descriptors, &out->tx_descriptors);
 	out->promiscuous = rte_eth_promiscuous_get(p->port_id) == 1;
 	out->allmulticast = rte_eth_allmulticast_get(p->port_id) == 1;
 	return true;
 }
 
+/* The workers' sums. Some devices have no counters, others none while their other end is gone. */
+static void
+add_own(const struct qp_prompt_gateway *g, unsigned port, struct qp_prompt_stats *own)
+{
+	for (uint32_t i = 0; i < g->nworkers; i++) {
+		const struct qp_port *p = qp_worker_port(g->worker[i]);
+		const struct qp_port_counters *c;
+
+		if (p == NULL)
+			continue;
+		c = qp_nic_port_of(p, port);
+		own->ipackets += qp_shared_read(&c->rx_frames);
+		own->ibytes += qp_shared_read(&c->rx_bytes);
+		own->opackets += qp_shared_read(&c->tx_frames);
+		own->obytes += qp_shared_read(&c->tx_bytes);
+	}
+}
+
+/* The device's, of all generations; at least what this one has carried. */
 static bool
 port_stats(void *ctx, unsigned port, struct qp_prompt_stats *out)
 {
 	const struct qp_nic_port *p = port_of(ctx, port);
+	struct qp_prompt_stats own = {0};
 	struct rte_eth_stats s = {0};
 
 	if (p == NULL)
 		return false;
 	(void)rte_eth_stats_get(p->port_id, &s); /* a device without any: zeros */
-	*out = (struct qp_prompt_stats) {s.ipackets, s.opackets, s.ibytes, s.obytes, s.imissed, s.ierrors,
-		s.oerrors, s.rx_nombuf};
+	add_own(ctx, port, &own);
+	*out = (struct qp_prompt_stats) {RTE_MAX(s.ipackets, own.ipackets),
+		RTE_MAX(s.opackets, own.opackets), RTE_MAX(s.ibytes, own.ibytes),
+		RTE_MAX(s.obytes, own.obytes), s.imissed, s.ierrors, s.oerrors, s.rx_nombuf};
 	return true;
 }
 

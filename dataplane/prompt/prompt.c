@@ -101,7 +101,7 @@ static const char help_text[] =
 	"    show port (info|stats|xstats) (PORT|all)   what a port is, and what it counts\n"
 	"    show fwd stats all                         what the streams have carried\n"
 	"    show lcore cycles                          busy and idle cycles; cycles a packet and a byte\n"
-	"    show config (rxtx|cores|fwd)               ports, lcores, streams\n"
+	"    show config [rxtx|cores|fwd]               ports, lcores, streams\n"
 	"    show tunnels                               the clients' tunnels\n"
 	"    show neighbours                            the neighbour cache\n"
 	"    clear port (stats|xstats) (PORT|all)\n"

@@ -34,6 +34,16 @@ count_streams(struct qp_prompt *p, unsigned lcore, bool of_any)
 }
 
 static void
+show_queues(struct qp_prompt_session *s, const char *way, uint32_t n, uint32_t descriptors)
+{
+	for (unsigned q = 0; q < n; q++) {
+		qp_prompt_say(s, "    %s queue: %u\n", way, q);
+		if (descriptors > 0)
+			qp_prompt_say(s, "      %s desc=%u\n", way, descriptors);
+	}
+}
+
+static void
 show_port_queues(struct qp_prompt_session *s, unsigned port)
 {
 	struct qp_prompt_info i;
@@ -43,10 +53,8 @@ show_port_queues(struct qp_prompt_session *s, unsigned port)
 	qp_prompt_say(s, "  port %u: RX queue number: %u Tx queue number: %u\n", port, i.nrx, i.ntx);
 	qp_prompt_say(s, "    Rx offloads=0x%" PRIx64 " Tx offloads=0x%" PRIx64 "\n", i.rx_offloads,
 		i.tx_offloads);
-	for (unsigned q = 0; q < i.nrx; q++)
-		qp_prompt_say(s, "    RX queue: %u\n      RX desc=%u\n", q, i.rx_descriptors);
-	for (unsigned q = 0; q < i.ntx; q++)
-		qp_prompt_say(s, "    TX queue: %u\n      TX desc=%u\n", q, i.tx_descriptors);
+	show_queues(s, "RX", i.nrx, i.rx_descriptors);
+	show_queues(s, "TX", i.ntx, i.tx_descriptors);
 }
 
 void

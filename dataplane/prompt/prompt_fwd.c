@@ -236,6 +236,12 @@ static cmdline_parse_inst_t fwd_stats = {
 	.help_str = "show|clear fwd stats all",
 	.tokens = {(void *)&word_show, (void *)&word_fwd, (void *)&word_stats, (void *)&word_all, NULL},
 };
+/* As it is said, too. */
+static cmdline_parse_inst_t fwd_stats_short = {
+	.f = on_fwd_stats,
+	.help_str = "show|clear fwd stats",
+	.tokens = {(void *)&word_show, (void *)&word_fwd, (void *)&word_stats, NULL},
+};
 static cmdline_parse_inst_t cycles = {
 	.f = on_cycles,
 	.help_str = "show lcore cycles",
@@ -252,4 +258,5 @@ static cmdline_parse_inst_t stop = {
 	.tokens = {(void *)&word_stop, NULL},
 };
 
-cmdline_parse_inst_t *const qp_prompt_fwd_commands[] = {&fwd_stats, &cycles, &start, &stop, NULL};
+cmdline_parse_inst_t *const qp_prompt_fwd_commands[] = {
+	&fwd_stats, &fwd_stats_short, &cycles, &start, &stop, NULL};

@@ -104,6 +104,18 @@ on_show_config(void *parsed, struct cmdline *cl, void *data)
 		qp_prompt_config_fwd(s);
 }
 
+/* All that testpmd divides. */
+static void
+on_show_whole_config(void *parsed, struct cmdline *cl, void *data)
+{
+	struct qp_prompt_session *s = qp_prompt_speaking();
+
+	(void)parsed, (void)cl, (void)data;
+	qp_prompt_config_cores(s);
+	qp_prompt_config_fwd(s);
+	qp_prompt_config_rxtx(s);
+}
+
 static void
 on_show_list(void *parsed, struct cmdline *cl, void *data)
 {
@@ -162,6 +174,11 @@ static cmdline_parse_inst_t show_config = {
 	.help_str = "show config rxtx|cores|fwd",
 	.tokens = {(void *)&word_show, (void *)&word_config, (void *)&word_part, NULL},
 };
+static cmdline_parse_inst_t show_whole_config = {
+	.f = on_show_whole_config,
+	.help_str = "show config",
+	.tokens = {(void *)&word_show, (void *)&word_config, NULL},
+};
 static cmdline_parse_inst_t show_list = {
 	.f = on_show_list,
 	.help_str = "show tunnels|neighbours",
@@ -169,4 +186,5 @@ static cmdline_parse_inst_t show_list = {
 };
 
 cmdline_parse_inst_t *const qp_prompt_set_commands[] = {
-	&set_number, &set_fwd, &promisc_one, &promisc_all, &show_config, &show_list, NULL};
+	&set_number, &set_fwd, &promisc_one, &promisc_all, &show_config, &show_whole_config,
+	&show_list, NULL};

@@ -28,7 +28,7 @@ static bool
 port_info(void *ctx, unsigned port, struct qp_prompt_info *out)
 {
 	*out = (struct qp_prompt_info) {.name = "net_test0", .driver = "net_test", .mac = {2, 0, 0, 0, 0, 0xab},
-		.up = true, .full_duplex = true, .speed_mbps = 10000, .mtu = 1500, .nrx = 1, .ntx = 1};
+		.up = true, .full_duplex = true, .speed_mbps = 10000, .mtu = 1500, .nrx = 1, .ntx = 1, .rx_descriptors = 512};
 	return port < 2;
 }
 
@@ -194,6 +194,21 @@ Test(prompt, show_fwd_stats_as_testpmd_prints_them)
 		"  RX-packets: 344032         RX-dropped: 5             RX-total: 344037\n"
 		"  TX-packets: 344026         TX-dropped: 6             TX-total: 344032\n"
 		"  ++++++++++++++++++++++++++++++++++++++++++++++++++++++++++++++++++++++++++++\n");
+	close_session();
+}
+
+Test(prompt, what_needs_no_more_words_is_done_without_them)
+{
+	open_session(true, true);
+	w.stats[0].ipackets = 171904;
+	assert_mentions("show fwd stats", "Forward statistics for port 1");
+	assert_says("clear fwd stats", "");
+	assert_mentions("show fwd stats", "  RX-packets: 0 ");
+	assert_mentions("show config", "List of forwarding lcores:  5\n");
+	cr_assert_not_null(strstr(w.said, "Logical Core 5 (socket 0) forwards packets on 2 streams:"));
+	cr_assert_not_null(strstr(w.said, "  nb forwarding cores=1 - nb forwarding ports=2\n"));
+	cr_assert_not_null(strstr(w.said, "    RX queue: 0\n      RX desc=512\n"));
+	cr_assert_not_null(strstr(w.said, "    TX queue: 0\n  port 1:"), "the device does not tell how many");
 	close_session();
 }
 

@@ -172,6 +172,13 @@ def test_dedicated_port_to_dedicated_port(hosts, logs, scenario):
     # The unreliable way shows what TCP and QUIC hide: nothing came twice.
     assert total["dgrams_sent"] == total["dgrams_arrived"] == total["dgrams_back"]
     assert gateway.metric("quicport_tunnels_total") == 2
+    # The other end has gone, and the device has forgotten; the prompt has not.
+    shown = subprocess.run([BUILD / "quicport", "prompt", "--instance", gateway.instance, "show", "port",
+                            "stats", "all"], capture_output=True, text=True, timeout=30).stdout  # fmt: skip
+    received, sent = (int(re.search(rf"{way}-packets: (\d+)", shown)[1]) for way in ("RX", "TX"))
+    # A few may have been under way at the end.
+    assert received == pytest.approx(total["tx_frames"], rel=0.05, abs=20)
+    assert sent == pytest.approx(total["rx_frames"], rel=0.05, abs=20)
 
 
 def test_x25519_and_ipv6(hosts, logs):
