@@ -78,6 +78,17 @@ qp_worker_transmit(void *ctx, struct rte_mbuf *frame)
 }
 
 bool
+qp_worker_full(void *ctx)
+{
+	struct qp_worker *w = ctx;
+
+	if (w->tx_len < QP_WORKER_TX_ROOM / 2)
+		return false;
+	qp_worker_tx_flush(w);
+	return w->tx_len >= QP_WORKER_TX_ROOM / 2;
+}
+
+bool
 qp_worker_send(void *ctx, const struct qp_msg *msg)
 {
 	struct qp_worker *w = ctx;

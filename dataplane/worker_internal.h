@@ -63,6 +63,11 @@ struct qp_worker {
 uint64_t qp_worker_clock_ns(void);
 /* Everybody's way out: struct qp_tcp_env's and qp_quic_env's transmit. */
 void qp_worker_transmit(void *worker, struct rte_mbuf *frame);
+/*
+ * True when half of what may wait for the port does, and the port takes no more now: the other
+ * half is for those who do not ask. struct qp_quic_env's full.
+ */
+bool qp_worker_full(void *worker);
 void qp_worker_tx_flush(struct qp_worker *w);
 /* A received frame to who it is for. Consumes it. */
 void qp_worker_handle(struct qp_worker *w, struct rte_mbuf *m);

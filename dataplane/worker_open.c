@@ -134,6 +134,7 @@ open_quic(struct qp_worker *w, const struct qp_quic_config *cfg, struct qp_errms
 		.mem_level = &w->mem_level,
 		.udp_segmentation = (w->port->tx_offloads & RTE_ETH_TX_OFFLOAD_UDP_TSO) != 0,
 		.transmit = qp_worker_transmit,
+		.full = qp_worker_full,
 		.transmit_ctx = w,
 		.farewells = w->farewells,
 		.counters = &w->out->c,

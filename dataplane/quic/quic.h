@@ -36,7 +36,12 @@ struct qp_quic_env {
 	bool udp_segmentation;       /* the port takes RTE_MBUF_F_TX_UDP_SEG */
 	/* Consumes the frame, which is ready for qp_port_tx. Never fails to the caller. */
 	void (*transmit)(void *ctx, struct rte_mbuf *frame);
-	void *transmit_ctx;
+	/*
+	 * The way out is full: connections write nothing until it is not, so that nothing
+	 * is lost here. Answers without a connection are sent all the same. NULL: never.
+	 */
+	bool (*full)(void *ctx);
+	void *transmit_ctx; /* of both */
 	struct qp_farewells *farewells; /* where connections are written down; NULL: nowhere */
 	struct qp_worker_counters *counters; /* its quic_* and drop_quic_* fields are written */
 };

@@ -236,6 +236,13 @@ fail(struct qp_quic_conn *c, ngtcp2_ssize rv)
 	qp_quic_conn_shut(c);
 }
 
+/* What ngtcp2 has written is on its way for it: a frame that the port drops is a loss to the peer. */
+static bool
+port_full(const struct qp_quic *q)
+{
+	return q->env.full != NULL && q->env.full(q->env.transmit_ctx);
+}
+
 bool
 qp_quic_conn_write(struct qp_quic_conn *c)
 {
@@ -254,7 +261,7 @@ qp_quic_conn_write(struct qp_quic_conn *c)
 	ngtcp2_path_storage_zero(&ps);
 	budget = RTE_MAX(ngtcp2_conn_get_send_quantum(c->ng) / q->cfg.max_udp_payload, 1u);
 	for (i = 0; i < budget; i++) {
-		struct rte_mbuf *m = qp_quic_mbuf(q);
+		struct rte_mbuf *m = port_full(q) ? NULL : qp_quic_mbuf(q);
 		ngtcp2_ssize n;
 
 		if (m == NULL) {

@@ -563,6 +563,29 @@ Test(relay, two_long_transfers_both_make_progress)
 	cr_assert_gt(bytes_len(sb), 100000);
 }
 
+/* What waits for the port stays with QUIC: none of it is a loss, which would halve the window. */
+Test(relay, port_takes_few_datagrams_a_turn_none_is_lost)
+{
+	struct outside_conn *a, *b;
+	struct client_stream *sa, *sb;
+
+	world_free(w);
+	cfg.tcp_window = 1 << 20;
+	cfg.udp_segmentation = false;
+	w = world_new(&cfg);
+	open_port();
+	sa = relayed(&a);
+	sb = relayed(&b);
+	w->port_room = 4;
+	outside_send(a, pattern, 1 << 20);
+	outside_send(b, pattern + 1, 1 << 20);
+	cr_assert(world_until(w, 60 * WORLD_S,
+		bytes_len(sa) == 1 << 20 && bytes_len(sb) == 1 << 20));
+	cr_assert_arr_eq(bytes(sa), pattern, 1 << 20);
+	cr_assert_arr_eq(bytes(sb), pattern + 1, 1 << 20);
+	cr_assert_eq(w->port_dropped, 0, "%lu frames", w->port_dropped);
+}
+
 /* Waiting for streams. */
 
 Test(relay, stream_limit_reached_connections_wait_and_are_served_in_order)

@@ -271,11 +271,23 @@ world_transmit(void *ctx, struct rte_mbuf *m)
 	rte_mbuf_sanity_check(m, 1);
 	w->frames_out++;
 	if ((m->ol_flags & RTE_MBUF_F_TX_L4_MASK) == RTE_MBUF_F_TX_UDP_CKSUM) {
-		datagrams_out(w, m);
+		if (w->port_room != 0 && w->port_taken++ >= w->port_room)
+			w->port_dropped++;
+		else
+			datagrams_out(w, m);
 		rte_pktmbuf_free(m);
 		return;
 	}
 	outside_receive(w, m);
+}
+
+/* Like the worker's: half of the room is for those who do not ask. */
+static bool
+port_full(void *ctx)
+{
+	const struct world *w = ctx;
+
+	return w->port_room != 0 && w->port_taken >= w->port_room / 2;
 }
 
 /* The gateway's port: in. */
@@ -630,6 +642,7 @@ world_turn(struct world *w)
 	w->more = outside_turn(w);
 	qp_tunnels_flush(w->tunnels);
 	qp_tcp_flush(w->tcp);
+	w->port_taken = 0;
 	w->more |= qp_quic_flush(w->quic) || qp_tunnels_busy(w->tunnels);
 	TAILQ_FOREACH (c, &w->clients, link)
 		client_turn(c);
@@ -685,6 +698,7 @@ start_quic(struct world *w)
 		.mem_level = &w->mem_level,
 		.udp_segmentation = w->cfg.udp_segmentation,
 		.transmit = world_transmit,
+		.full = port_full,
 		.transmit_ctx = w,
 		.counters = &w->counters,
 	};

@@ -112,6 +112,9 @@ struct world {
 	struct world_cp cp;
 	struct client_list clients;
 	struct outside *outside;
+	/* Frames with datagrams that the port takes a turn, the rest it drops; 0: any number. */
+	unsigned port_room, port_taken;
+	uint64_t port_dropped;
 	uint64_t frames_out, super_frames_out, largest_super;
 	uint8_t step1[96], step2[128], step3[32];
 	size_t step1_len, step2_len, step3_len;
