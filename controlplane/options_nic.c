@@ -70,14 +70,24 @@ network(char *text, struct in6_addr *addr, uint8_t *bits)
 	return true;
 }
 
+/* As dataplane/nic/port_setup.c wants it, which would refuse it later, and after other things. */
+static bool
+is_device(const char *text, size_t name)
+{
+	const bool pci = strspn(text, "0123456789abcdefABCDEF:.") == name &&
+			 memchr(text, ':', name) != NULL && memchr(text, '.', name) != NULL;
+
+	return pci || strncmp(text, "net_", strlen("net_")) == 0;
+}
+
 int
 qp_opt_nic_port(const struct qp_opt *opt, const char *text, struct qp_errmsg *msg)
 {
 	struct qp_nic_options *n = opt->value;
 	const size_t name = strcspn(text, ",");
 
-	/* A command line carries it to two programs: no blanks, nothing that looks like an option. */
-	if (name == 0 || name >= sizeof(((struct qp_nic_port *)NULL)->name) || text[0] == '-' ||
+	/* A command line carries it to two programs: no blanks. */
+	if (!is_device(text, name) || name >= sizeof(((struct qp_nic_port *)NULL)->name) ||
 		strlen(text) >= QP_NIC_DEVICE_BYTES ||
 		strpbrk(text, " \t\n") != NULL)
 		return qp_fail(msg, QP_E_INVAL,

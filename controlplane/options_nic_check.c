@@ -114,6 +114,20 @@ same_route(const struct qp_nic_route *x, const struct qp_nic_route *y)
 	return x->prefix == y->prefix && in_network(&x->dest, &y->dest, x->prefix);
 }
 
+/* Its network's number or broadcast, which nobody answers to. */
+static bool
+is_edge_of_a_network(const struct qp_nic_options *n, const struct in6_addr *via)
+{
+	for (unsigned i = 0; i < n->naddrs; i++) {
+		const struct qp_nic_addr *a = &n->addr[i];
+		const struct qp_nic_addr there = {.addr = *via, .prefix = a->prefix};
+
+		if (in_network(via, &a->addr, a->prefix) && is_edge_of_network(&there))
+			return true;
+	}
+	return false;
+}
+
 static int
 check_router(const struct qp_nic_options *n, const struct qp_nic_route *r, const char *option,
 	struct qp_errmsg *msg)
@@ -122,7 +136,7 @@ check_router(const struct qp_nic_options *n, const struct qp_nic_route *r, const
 	const uint8_t port = port_of(n, r);
 
 	text_of(&r->via, via);
-	if (!is_own_host(&r->via) || qp_nic_options_has(n, &r->via))
+	if (!is_own_host(&r->via) || qp_nic_options_has(n, &r->via) || is_edge_of_a_network(n, &r->via))
 		return qp_fail(msg, QP_E_INVAL, "%s %s: no router can have this address", option, via);
 	if (r->port != QP_NIC_ANY_PORT && r->port >= n->ports.n)
 		return qp_fail(msg, QP_E_INVAL, "%s %s@%u: there is no such port: give a number from 0 "
@@ -175,6 +189,8 @@ has_ipv6(const struct qp_nic_options *n, unsigned port)
 static int
 check_links(const struct qp_nic_options *n, struct qp_errmsg *msg)
 {
+	bool speaks_v6 = false;
+
 	for (unsigned i = 0; i < n->nvlans; i++) {
 		if (n->vlan[i].port != QP_NIC_ANY_PORT && n->vlan[i].port >= n->ports.n)
 			return qp_fail(msg, QP_E_INVAL, "--vlan %u@%u: there is no such port: give a "
@@ -187,6 +203,11 @@ check_links(const struct qp_nic_options *n, struct qp_errmsg *msg)
 				"number from 0 to %u", n->mtu[i].value, n->mtu[i].port,
 				n->ports.n - 1);
 	}
+	for (unsigned p = 0; p < n->ports.n; p++)
+		speaks_v6 |= qp_nic_options_mtu(n, p) >= QP_NIC_MTU_LEAST_6;
+	if (n->accept_ra && !speaks_v6)
+		return qp_fail(msg, QP_E_INVAL, "--accept-ra: is of IPv6, which needs --mtu %u on a port "
+			"at least: raise it, or leave --accept-ra out", QP_NIC_MTU_LEAST_6);
 	for (unsigned p = 0; p < n->ports.n; p++) {
 		if (has_ipv6(n, p) && qp_nic_options_mtu(n, p) < QP_NIC_MTU_LEAST_6)
 			return qp_fail(msg, QP_E_INVAL, "--mtu %u: port %u has an IPv6 address, which "

@@ -144,6 +144,11 @@ ParameterizedTestParameters(nic_options, mistake_names_the_value_and_the_way_out
 		{"--lcores ,", "','", "numbers of CPUs"},
 		{"--lcores 0-3 --workers 2", "--workers 2", "leave one"},
 		{"--port -x", "-x", "a PCI address"},
+		{"--port eth0", "eth0", "a PCI address"},
+		{"--port 0000:03", "0000:03", "a PCI address"},
+		{PORT "--ip 192.0.2.1/24 --gateway 192.0.2.255", "192.0.2.255", "no router"},
+		{PORT "--ip 192.0.2.1/24 --route 10.0.0.0/8=192.0.2.0", "192.0.2.0", "no router"},
+		{PORT "--ip 192.0.2.1/24 --accept-ra --mtu 1279", "--accept-ra", "1280"},
 	};
 
 	return cr_make_param_array(struct refusal, r, sizeof(r) / sizeof(r[0]));
