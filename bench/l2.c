@@ -35,6 +35,9 @@ struct arp_packet {
 static bool
 is_ours(const struct qpb_port *p, const struct qp_ipaddr *a)
 {
+	/* The gateway asks for its own address, whether another has it: not us. */
+	if (qp_ipaddr_equal(a, &p->hop))
+		return false;
 	return qp_ipaddr_equal(a, &p->addr) || qpb_in_prefix(a, &p->net, p->net_prefix);
 }
 

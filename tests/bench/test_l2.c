@@ -137,6 +137,15 @@ Test(arp, request_for_any_address_of_the_network_is_answered, .init = set_up_v4)
 	}
 }
 
+Test(arp, the_gateways_own_address_is_not_claimed, .init = set_up_v4)
+{
+	struct arp q = arp(RTE_ARP_OP_REQUEST, "0.0.0.0", "10.0.0.1");
+
+	bench.port[0].net = addr("10.0.0.0");
+	cr_assert(input(&q, sizeof(q)));
+	cr_assert_eq(nsent, 0);
+}
+
 Test(arp, the_next_hop_is_asked_for_and_learned_once, .init = set_up_v4)
 {
 	struct arp a = arp(RTE_ARP_OP_REPLY, "10.0.0.1", "10.0.0.2");
