@@ -26,6 +26,7 @@ struct terminal {
 	struct qp_prompt *prompt;
 	struct qp_prompt_session *s;
 	bool at_end; /* of standard input */
+	bool in_file; /* its commands are being done: nobody is listened to */
 	uint64_t period_at_ns;
 	bool raw;
 	struct termios before;
@@ -92,7 +93,7 @@ tick(void *ctx)
 {
 	struct terminal *k = ctx;
 
-	if (k->cfg->interactive)
+	if (k->cfg->interactive && !k->in_file)
 		listen_in(k, 0);
 	show_period(k);
 	qpb_prompt_show_frames(&k->t, k->s);
@@ -113,26 +114,49 @@ run(struct terminal *k)
 		qp_prompt_say(k->s, "%s\n", msg.text);
 }
 
+/*
+ * Nobody is there to say when a run is over: what follows a `start` waits for its
+ * end. A `start` at the end of the file leaves the prompt to who comes then.
+ */
+static void
+do_lines(struct terminal *k, FILE *f)
+{
+	char line[512];
+
+	while (!k->t.quit && !*k->cfg->interrupted && fgets(line, sizeof(line), f) != NULL) {
+		if (k->t.wanted && line[strspn(line, " \t\r\n")] != '\0')
+			run(k);
+		if (!qp_prompt_feed(k->s, line, (uint32_t)strlen(line)))
+			k->t.quit = true;
+	}
+	/* A last line without its end counts, too. */
+	if (!k->t.quit && !qp_prompt_feed(k->s, "\n", 1))
+		k->t.quit = true;
+}
+
 static int
 feed_file(struct terminal *k, struct qp_errmsg *msg)
 {
 	const struct qp_prompt_session_config quiet = {
 		.sign = "", .quiet = true, .owner = true, .write = to_stdout};
-	struct qp_prompt_session *s;
 	FILE *f = fopen(k->cfg->file, "re");
-	char line[512];
+	int rc = 0;
 
 	if (f == NULL)
 		return qp_fail(
 			msg, QP_E_IO, "--cmdline-file %s: %s", k->cfg->file, strerror(errno));
-	s = qp_prompt_open(k->prompt, &quiet);
-	while (s != NULL && !k->t.quit && fgets(line, sizeof(line), f) != NULL)
-		if (!qp_prompt_feed(s, line, (uint32_t)strlen(line)))
-			k->t.quit = true;
-	if (s != NULL)
-		qp_prompt_close(s);
+	k->s = qp_prompt_open(k->prompt, &quiet);
+	if (k->s != NULL) {
+		k->in_file = true;
+		do_lines(k, f);
+		k->in_file = false;
+		qp_prompt_close(k->s);
+		k->s = NULL;
+	} else {
+		rc = qp_fail(msg, QP_E_NOMEM, "no memory for the prompt");
+	}
 	fclose(f);
-	return s != NULL ? 0 : qp_fail(msg, QP_E_NOMEM, "no memory for the prompt");
+	return rc;
 }
 
 static void

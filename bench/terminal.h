@@ -14,7 +14,8 @@
  */
 
 /*
- * The commands of `file` (NULL: none) first, then, if `interactive`, those of
+ * The commands of `file` (NULL: none) first, what follows a `start` in it when
+ * that run has ended; then, if `interactive`, those of
  * standard input until `quit` or its end; `auto_start`: as if `start` came
  * between. `*interrupted`: a signal came. Returns when all runs are done, or an
  * error: the file cannot be read.

@@ -256,6 +256,20 @@ def test_eals_own_options_stand_first_as_with_testpmd(lab, logs):
     shutil.rmtree(f"/var/run/dpdk/{prefix}")
 
 
+def test_a_file_of_commands_does_one_run_after_the_other(lab, logs):
+    """What follows a start is done after that run; the last line needs no end."""
+    script = logs / "commands"
+    script.write_text("set load seconds 1\nset load warmup 0\nset fwd requests\nstart\n\nshow result\n"
+                      "set fwd connections\nstart\nset fwd bulk\nstart")  # fmt: skip
+    words = (BENCH, "--port", "net_af_packet0,iface=bench0", "--ip", "10.0.0.2/24", "--target", "10.0.0.1:39000",
+             "--psk", "secret", "--yield", "--mbufs", 8192, "--cmdline-file", script)  # fmt: skip
+    done = subprocess.run(lab.bench_host.command(*words), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    runs = re.findall(r"^(\w+): 1 tunnels, 1 users, 1\.\d s measured", done.stdout, re.M)
+    assert runs == ["requests", "requests", "connections", "bulk"]
+    assert done.stdout.count("  clean\n") == 4
+
+
 def test_prompt_runs_again_with_another_load(lab, logs):
     """As one drives testpmd: by a pipe, waiting for what it says."""
     script = logs / "first"
