@@ -53,6 +53,8 @@ struct qp_port {
 	 */
 	int wake_fd[QP_CLS_NQUEUES];
 	bool strangers;
+	/* Frames that tx has taken and the device has no room for yet: the next rx or tx sends them, with none, too. */
+	unsigned waiting;
 	uint32_t ifindex;          /* host port: the TAP's index in the kernel; nic port: its first port's; else 0 */
 	struct qp_port_counters counters;
 };

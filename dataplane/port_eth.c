@@ -124,7 +124,8 @@ flush(struct eth_port *e)
 	if (e->next < e->npending)
 		e->next += send_as_they_are(
 			e, e->pending + e->next, (uint16_t)(e->npending - e->next));
-	return e->next == e->npending;
+	e->port.waiting = e->npending - e->next;
+	return e->port.waiting == 0;
 }
 
 static bool
@@ -140,7 +141,7 @@ drop_all(struct eth_port *e, struct rte_mbuf **frames, uint16_t n)
 	rte_pktmbuf_free_bulk(e->pending + e->next, e->npending - e->next);
 	rte_pktmbuf_free_bulk(frames, n);
 	e->port.counters.tx_dropped += e->npending - e->next + n;
-	e->next = e->npending = 0;
+	e->next = e->npending = e->port.waiting = 0;
 	return n;
 }
 

@@ -43,7 +43,8 @@ flush(struct qp_nic_worker_port *w, struct qp_nic_tx *tx)
 {
 	uint16_t done;
 
-	if (tx->n == 0)
+	/* Who polls none of the port's queues has no other call that sends the rest. */
+	if (tx->n == 0 && tx->port->waiting == 0)
 		return;
 	if ((w->ports_off >> (tx - w->tx) & 1) != 0) {
 		rte_pktmbuf_free_bulk(tx->frame, tx->n);
@@ -64,7 +65,7 @@ qp_nic_tx_flush(struct qp_nic_worker_port *w)
 
 	for (uint32_t i = 0; i < w->cfg.nic->nports; i++) {
 		flush(w, &w->tx[i]);
-		empty = empty && w->tx[i].n == 0;
+		empty = empty && w->tx[i].n == 0 && w->tx[i].port->waiting == 0;
 	}
 	return empty;
 }

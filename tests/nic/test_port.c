@@ -145,6 +145,24 @@ Test(nic_port, answer_leaves_by_the_workers_own_queue_to_the_next_hop)
 	gen_close(&a);
 }
 
+/* As pieces of a super-segment in software do, in a device that was full. */
+Test(nic_port, what_a_device_had_no_room_for_is_sent_without_more_to_send)
+{
+	const struct frame out = tcp(WORLD_US, 8080, WORLD_THEM, 5000, TCP_SYN | TCP_ACK, 1);
+	struct frame f;
+
+	worker_send(&a.worker[0], pool[0], &out); /* the gateway's address is known from now on */
+	settle_all();
+	while (world_sent(&world, 0, 0, &f))
+		;
+	world.tx[0].slow = true;
+	worker_send(&a.worker[0], pool[0], &out);
+	cr_assert_not(world_sent(&world, 0, 0, &f));
+	(void)worker_turn(&a.worker[0]);
+	cr_assert(world_sent(&world, 0, 0, &f));
+	gen_close(&a);
+}
+
 Test(nic_port, conversation_that_the_worker_speaks_in_is_known)
 {
 	const struct frame out = tcp(WORLD_US, 8080, WORLD_THEM, 5000, TCP_SYN | TCP_ACK, 1);

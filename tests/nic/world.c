@@ -76,8 +76,15 @@ pair_tx(struct qp_port *p, struct rte_mbuf **frames, uint16_t n)
 	struct queue *q = ((struct pair *)p)->tx;
 	uint16_t done = 0;
 
-	while (done < n && push(&q->out, frames[done]))
+	if (q->taken != NULL && push(&q->out, q->taken))
+		q->taken = NULL;
+	if (q->slow && n > 0) {
+		q->taken = frames[done++];
+		q->slow = false;
+	}
+	while (q->taken == NULL && done < n && push(&q->out, frames[done]))
 		done++;
+	p->waiting = q->taken != NULL;
 	return done;
 }
 

@@ -41,6 +41,8 @@ struct queue {
 	atomic_uint pollers;     /* workers that poll it just now */
 	atomic_uint two_pollers; /* how often there were two */
 	uint64_t polls;          /* as a driver's own state: only the hand-over orders two pollers */
+	bool slow;               /* of a transmit queue: the next frame is taken, and sent by the call after */
+	struct rte_mbuf *taken;
 };
 
 struct worker {
