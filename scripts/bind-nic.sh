@@ -47,9 +47,10 @@ target() { basename "$(readlink -f "$1")"; }
 driver_of() { if [ -e "$devices/$1/driver" ]; then target "$devices/$1/driver"; else echo none; fi; }
 group_of() { if [ -e "$devices/$1/iommu_group" ]; then target "$devices/$1/iommu_group"; else echo none; fi; }
 
+# Of virtio cards they belong to the virtio device that the PCI device has.
 interfaces_of() {
 	local net
-	for net in "$devices/$1/net/"*; do
+	for net in "$devices/$1/net/"* "$devices/$1/virtio"*/net/*; do
 		[ ! -e "$net" ] || echo "${net##*/}"
 	done
 }

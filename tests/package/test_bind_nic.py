@@ -20,7 +20,7 @@ class Machine:
     def __init__(self, root):
         self.root, self.sys, self.stop = root, root / "sys", False
         self.pci = self.sys / "bus/pci"
-        for driver in ("ixgbe", "vfio-pci", "snd", "mlx5_core"):
+        for driver in ("ixgbe", "vfio-pci", "snd", "mlx5_core", "virtio-pci"):
             (self.pci / "drivers" / driver).mkdir(parents=True)
         (self.sys / "devices/system/node/node1").mkdir(parents=True)
         (self.sys / "devices/system/node/node1/cpulist").write_text("8-15\n")
@@ -133,6 +133,18 @@ def test_card_of_the_default_route_needs_force(machine):
     assert machine.driver(ETH0) == "ixgbe"
     machine.run("bind", "--force", "eth0")
     assert machine.driver(ETH0) == "vfio-pci"
+
+
+def test_interface_of_a_virtio_card_is_the_cards(machine):
+    """It is the interface of the virtio device that the PCI device has."""
+    at = "0000:06:00.0"
+    machine.add(at, "0x020000", "virtio-pci", "14", None)
+    machine.interface("eth3", machine.pci / "devices" / at / "virtio2")
+    machine.routes("default via 192.0.2.254 dev eth3 proto static")
+    assert "eth3" in machine.run("status").splitlines()[4]
+    assert "carries the default route" in machine.run("explain", at, status=1)
+    assert "--force" in machine.run("bind", at, status=1)
+    assert machine.driver(at) == "virtio-pci"
 
 
 def test_card_beneath_a_bond_that_has_the_route_is_found(machine):
