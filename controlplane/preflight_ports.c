@@ -3,7 +3,7 @@
 #include "controlplane/preflight.h"
 
 #include <ctype.h>
-#include <dirent.h>
+#include <glob.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -74,24 +74,23 @@ static void
 check_link(struct qp_preflight *p, const char *at)
 {
 	char path[PATH_MAX], state[32] = "unknown";
-	struct dirent *e = NULL;
-	DIR *d;
+	const char *name = NULL;
+	glob_t found = {0};
 
-	snprintf(path, sizeof(path), "%s/bus/pci/devices/%s/net", p->sys, at);
-	d = opendir(path);
-	while (d != NULL && (e = readdir(d)) != NULL && e->d_name[0] == '.')
-		;
-	if (e != NULL) {
-		(void)qp_preflight_text(p->sys, state, sizeof(state), "class/net/%.64s/operstate", e->d_name);
+	/* Of a virtio card it is its virtio device's. */
+	snprintf(path, sizeof(path), "%s/bus/pci/devices/%s/{,virtio*/}net/*", p->sys, at);
+	if (glob(path, GLOB_BRACE, NULL, &found) == 0 && found.gl_pathc > 0)
+		name = strrchr(found.gl_pathv[0], '/') + 1;
+	if (name != NULL) {
+		(void)qp_preflight_text(p->sys, state, sizeof(state), "class/net/%.64s/operstate", name);
 		qp_preflight_add(p, strcmp(state, "down") == 0 ? QP_FINDING_SHOULD : QP_FINDING_OK, "link",
 			strcmp(state, "down") == 0 ? "look at the cable and the switch's port" : NULL,
-			"%s (%.64s): %s", at, e->d_name, state);
+			"%s (%.64s): %s", at, name, state);
 	} else {
 		qp_preflight_add(p, QP_FINDING_OK, "link", NULL,
 			"%s: no interface of the kernel's tells it; the gateway logs it when it has the port", at);
 	}
-	if (d != NULL)
-		closedir(d);
+	globfree(&found);
 }
 
 static void

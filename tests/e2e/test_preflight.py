@@ -46,6 +46,10 @@ class Tree:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"{text}\n")
 
+    def interface(self, at):
+        self.put(f"sys/bus/pci/devices/{NIC}/{at}/ifindex", "7")
+        self.put(f"sys/class/net/{at.split('/')[-1]}/operstate", "down")
+
     def link(self, path, target):
         path = self.root / path
         path.unlink(missing_ok=True)
@@ -103,6 +107,8 @@ PAGES = "sys/devices/system/node/node0/hugepages/hugepages-2048kB"
     (lambda t: t.remove(f"sys/bus/pci/devices/{NIC}/iommu_group"), "IOMMU", "must", "intel_iommu=on"),
     (lambda t: t.put(f"sys/bus/pci/devices/{NIC}/numa_node", "1"), "NUMA", "should", "--lcores out of 4-7"),
     (lambda t: t.put(f"sys/bus/pci/devices/{NIC}/current_link_width", "4"), "PCIe", "should", "more lanes"),
+    (lambda t: t.interface("net/eth7"), "link", "should", "cable"),
+    (lambda t: t.interface("virtio2/net/eth7"), "link", "should", "cable"),
     (lambda t: t.remove(f"sys/bus/pci/devices/{NIC}/vendor"), "device", "must", "bind-nic.sh status"),
 ])  # fmt: skip
 def test_what_is_wrong_is_named_with_the_way_out(tree, change, check, status, way_out):
