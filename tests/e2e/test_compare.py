@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,7 @@ def namespaces():
 
 def left_nothing(pid):
     assert f"qpcompare-{pid}-" not in namespaces()
+    assert not list(Path(tempfile.gettempdir()).glob(f"qpcompare-{pid}-*"))
     assert not [line for line in Path("/proc/mounts").read_text().splitlines() if f"qpcompare-{pid}-" in line]
     mounted = re.search(r"^\S+ (\S+) cgroup2 ", Path("/proc/mounts").read_text(), re.M)
     assert not mounted or not list(Path(mounted[1]).glob(f"qpcompare-{pid}-*"))

@@ -33,7 +33,7 @@ class Hosts:
         self.processes = []
 
     def __enter__(self):
-        self.folder = Path(tempfile.mkdtemp(prefix="qpcompare-"))
+        self.folder = Path(tempfile.mkdtemp(prefix=f"qpcompare-{'kept' if self.keep else os.getpid()}-"))
         try:
             self.build()
         except BaseException:
@@ -125,6 +125,9 @@ def sweep():
     for name, pid in re.findall(r"^(qpcompare-(\d+)-\w+)", listed, re.M):
         if not Path(f"/proc/{pid}").exists():
             remove(name)
+    for folder in Path(tempfile.gettempdir()).glob("qpcompare-[0-9]*-*"):
+        if not Path("/proc", folder.name.split("-")[1]).exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def end_all(processes, patience=10):
