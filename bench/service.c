@@ -15,6 +15,7 @@
 #define TURN_BYTES (64u * 1024)
 #define SEGMENT 1420u
 #define QUEUED_BYTES (1024u * 1024) /* of a stream, until the gateway has acknowledged */
+#define ECHO_BYTES (64u * 1024) /* likewise, of an echo: beyond it the gateway gets no credit */
 
 /* What comes next on the stream. */
 enum step {
@@ -42,6 +43,7 @@ struct qpb_service {
 	struct qpb_request req;
 	uint64_t rx; /* payload bytes of the request so far */
 	uint64_t tx, tx_end; /* of the answer */
+	uint64_t held; /* bytes that were taken, and whose credit the gateway has not got back */
 };
 
 static bool answer_turn(struct qpb_pump *p);
@@ -75,6 +77,22 @@ qpb_services_drop(struct qpb_client *c)
 {
 	while (!LIST_EMPTY(&c->services))
 		service_free(LIST_FIRST(&c->services));
+}
+
+/*
+ * The gateway may send as much more: of what is only taken at once, of what is
+ * sent back when it takes that.
+ */
+static void
+give_credit(struct qpb_service *v)
+{
+	bool echo = !v->udp && (v->req.flags & QPB_ECHO) && v->step != STEP_BROKEN;
+
+	if (v->held == 0 || (echo && qp_quic_stream_queued(v->s) >= ECHO_BYTES))
+		return;
+	qp_quic_stream_consumed(v->s, v->held);
+	qp_quic_conn_consumed(v->c->conn, v->held);
+	v->held = 0;
 }
 
 static void
@@ -140,6 +158,7 @@ answer_turn(struct qpb_pump *p)
 void
 qpb_service_acked(struct qpb_service *v)
 {
+	give_credit(v);
 	if (v->tx < v->tx_end && qp_quic_stream_queued(v->s) < QUEUED_BYTES / 2)
 		qpb_pump(v->c->w, &v->pump);
 }
@@ -276,15 +295,14 @@ take(struct qpb_service *v, const uint8_t *data, size_t len)
 void
 qpb_service_data(struct qpb_service *v, const uint8_t *data, size_t len, bool fin)
 {
-	/* Taken, whatever it is: the gateway may send as much more. */
-	qp_quic_stream_consumed(v->s, len);
-	qp_quic_conn_consumed(v->c->conn, len);
+	v->held += len;
 	while (len > 0) {
 		size_t n = take(v, data, len);
 
 		data += n;
 		len -= n;
 	}
+	give_credit(v);
 	if (!fin || v->step == STEP_BROKEN)
 		return;
 	v->fin = true;
@@ -300,11 +318,15 @@ qpb_service_broken(struct qpb_service *v)
 	v->step = STEP_BROKEN;
 	v->tx_end = v->tx;
 	qpb_pump_remove(v->c->w, &v->pump);
+	give_credit(v);
 	qp_quic_stream_abort(v->s, QP_STREAM_RESET);
 }
 
 void
 qpb_service_closed(struct qpb_service *v)
 {
+	/* The stream's part is gone with it. */
+	if (v->held > 0)
+		qp_quic_conn_consumed(v->c->conn, v->held);
 	service_free(v);
 }

@@ -15,7 +15,7 @@ static struct qpb_worker worker;
 static struct qpb_client client;
 static uint8_t out[1 << 20];
 static uint32_t out_len;
-static uint64_t consumed;
+static uint64_t consumed, conn_consumed, queued;
 static bool fin, aborted;
 
 /* The stream. */
@@ -42,7 +42,7 @@ qp_quic_stream_write_bytes(struct qp_quic_stream *s, const void *data, size_t le
 uint64_t
 qp_quic_stream_queued(const struct qp_quic_stream *s)
 {
-	return 0;
+	return queued;
 }
 
 void
@@ -54,6 +54,7 @@ qp_quic_stream_consumed(struct qp_quic_stream *s, uint64_t bytes)
 void
 qp_quic_conn_consumed(struct qp_quic_conn *c, uint64_t bytes)
 {
+	conn_consumed += bytes;
 }
 
 void
@@ -231,4 +232,37 @@ Test(service, bytes_before_the_answer_is_out_are_wrong, .init = set_up)
 	run(in, len, len, true);
 	cr_assert(aborted);
 	cr_assert_eq(worker.total.service_wrong, 1);
+}
+
+/* Else what users send faster than they take it back fills all packet buffers. */
+Test(service, an_echo_takes_no_more_than_it_gets_rid_of, .init = set_up)
+{
+	static const struct qpb_request r = {
+		.flags = QPB_ECHO, .seed = 6, .request_bytes = QPB_ENDLESS};
+	struct qpb_service *v = qpb_service_new(&client, NULL);
+	static uint8_t in[16384];
+	uint64_t sent;
+
+	memcpy(in, CONN_ID, 4);
+	qpb_request_put(&r, in + 4);
+	qpb_service_data(v, in, 4 + QPB_REQUEST_BYTES, false);
+	sent = 4 + QPB_REQUEST_BYTES;
+	for (uint64_t at = 0; at < 512u * 1024; at += sizeof(in)) {
+		qpb_pattern_fill(r.seed, at, in, sizeof(in));
+		qpb_service_data(v, in, sizeof(in), false);
+		sent += sizeof(in);
+		queued = out_len; /* nothing is acknowledged */
+	}
+	cr_assert_eq(out_len, 512u * 1024);
+	cr_assert_leq(consumed, 128u * 1024, "the rest of the window is not given anew");
+	cr_assert_eq(conn_consumed, consumed);
+	queued = 0;
+	qpb_service_acked(v);
+	cr_assert_eq(consumed, sent);
+	queued = UINT32_MAX;
+	qpb_pattern_fill(r.seed, 512u * 1024, in, 1);
+	qpb_service_data(v, in, 1, false);
+	cr_assert_eq(consumed, sent);
+	qpb_service_closed(v);
+	cr_assert_eq(conn_consumed, sent + 1, "the connection's credit outlives the stream");
 }

@@ -75,6 +75,12 @@ def test_bulk_arrives_whole(lab, logs, direction):
     assert rate > 0
 
 
+def test_bulk_comes_back_whole(lab, logs):
+    """More connections than there are packet buffers for their windows."""
+    total = whole(lab.bench(logs, "--scenario", "bulk", "--echo", "--users", 16))
+    assert total["user_rx_bytes"] == total["user_tx_bytes"] > 1_000_000
+
+
 def test_requests_are_answered(lab, logs):
     result = lab.bench(logs, "--scenario", "requests", "--clients", 3, "--users", 20,
                        "--size", "1-3000", "--response-size", "imix")  # fmt: skip
