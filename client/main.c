@@ -31,7 +31,7 @@ static const struct command commands[] = {
 	{"check-config", NULL, "quicport-check-config",
 		"tell what is wrong with a gateway's configuration file"},
 	{"preflight", NULL, "quicport-preflight",
-		"tell what to change on a host for a gateway with dedicated ports"},
+		"tell what to change on a host for dedicated ports"},
 	{"data-plane", NULL, "quicport-data-plane",
 		"run a gateway's data plane by hand (see --no-auto-dataplane)"},
 	{"admin", NULL, "quicport-admin", "look at a running gateway, and change it"},
