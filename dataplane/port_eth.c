@@ -274,7 +274,7 @@ is_virtual(const struct rte_eth_dev_info *info)
 
 /*
  * A device that takes no chains gets each frame in one mbuf, whatever its MTU. It
- * copies frames (port_setup.c asks for chains of all others), so that these need
+ * copies frames (port_offloads.c asks for chains of all others), so that these need
  * not be in memory that it can reach.
  */
 static int

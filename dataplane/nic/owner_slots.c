@@ -24,7 +24,7 @@
 
 static const struct timespec done_pause = {.tv_nsec = DONE_NS};
 
-/* What gets each frame in one mbuf (port_setup.c) has copied it when it says that it has sent. */
+/* What gets each frame in one mbuf (port_offloads.c) has copied it when it says that it has sent. */
 static bool
 copies(const struct qp_nic_port *p)
 {
