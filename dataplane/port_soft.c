@@ -35,6 +35,36 @@ qp_soft_init(struct qp_soft *s, uint64_t hw, uint16_t nb_seg_max, uint16_t nb_mt
 		s->flags |= RTE_MBUF_F_TX_VLAN;
 }
 
+static uint32_t
+super_header_bytes(const struct rte_mbuf *m)
+{
+	return (uint32_t)(m->l2_len + m->l3_len) +
+	       (m->ol_flags & RTE_MBUF_F_TX_UDP_SEG ? (uint32_t)sizeof(struct rte_udp_hdr) : m->l4_len);
+}
+
+bool
+qp_soft_is_crowded(const struct qp_soft *s, const struct rte_mbuf *m)
+{
+	uint32_t left = super_header_bytes(m) + m->tso_segsz;
+	unsigned segs = 0;
+
+	for (const struct rte_mbuf *seg = m; seg != NULL; seg = seg->next) {
+		for (uint32_t bytes = seg->data_len; bytes > 0;) {
+			const uint32_t take = RTE_MIN(bytes, left);
+
+			if (++segs > s->max_packet_segs)
+				return true;
+			bytes -= take;
+			left -= take;
+			if (left == 0) {
+				left = m->tso_segsz;
+				segs = 1; /* the header is read again */
+			}
+		}
+	}
+	return false;
+}
+
 /* Where in a chain the next bytes come from. */
 struct cursor {
 	const struct rte_mbuf *seg;
@@ -266,9 +296,7 @@ cut_one(struct qp_soft *s, const struct rte_mbuf *m, uint32_t hdr, struct cursor
 static unsigned
 cut(struct qp_soft *s, struct rte_mbuf *m, struct rte_mbuf *out[QP_SOFT_PIECES])
 {
-	const bool udp = (m->ol_flags & RTE_MBUF_F_TX_UDP_SEG) != 0;
-	const uint32_t hdr = (uint32_t)(m->l2_len + m->l3_len) +
-			     (udp ? (uint32_t)sizeof(struct rte_udp_hdr) : m->l4_len);
+	const uint32_t hdr = super_header_bytes(m);
 	struct cursor payload = {m, 0};
 	unsigned n = 0;
 	bool whole = true;

@@ -21,7 +21,8 @@ struct qp_soft {
 	uint64_t hw;              /* RTE_ETH_TX_OFFLOAD_* that the device does */
 	uint64_t flags;           /* RTE_MBUF_F_TX_* that it does not: qp_soft_init */
 	uint16_t max_segs;        /* mbufs of a super-segment's chain; 1: it takes no chains */
-	uint16_t max_packet_segs; /* … and of a single packet's, which may be fewer */
+	/* … and of a single packet's, or of one that it cuts off, with the header: it may be fewer. */
+	uint16_t max_packet_segs;
 	/*
 	 * Its sums are right only if each mbuf of a chain but the last has an even
 	 * number of bytes: of net_tap, which sums mbuf by mbuf. Set by the caller.
@@ -48,13 +49,20 @@ qp_soft_is_odd(const struct rte_mbuf *m)
 	       m->tso_segsz % 2 != 0;
 }
 
+/*
+ * Whether a packet that the device cuts off the chain would be of too many mbufs:
+ * i40e and ice take that for an attack, and stop the queue.
+ */
+bool qp_soft_is_crowded(const struct qp_soft *s, const struct rte_mbuf *m);
+
 /* More mbufs, or smaller pieces, than the device takes. */
 static inline bool
 qp_soft_is_beyond(const struct qp_soft *s, const struct rte_mbuf *m)
 {
 	if ((m->ol_flags & (RTE_MBUF_F_TX_TCP_SEG | RTE_MBUF_F_TX_UDP_SEG)) == 0)
 		return m->nb_segs > s->max_packet_segs;
-	return m->nb_segs > s->max_segs || m->tso_segsz < QP_SOFT_MIN_MSS;
+	return m->nb_segs > s->max_segs || m->tso_segsz < QP_SOFT_MIN_MSS ||
+	       (m->nb_segs > s->max_packet_segs && qp_soft_is_crowded(s, m));
 }
 
 static inline bool

@@ -211,10 +211,49 @@ Test(soft, device_with_all_offloads_gets_frames_as_they_are)
 	qp_soft_init(&s, UINT64_MAX, 3, 0, pool);
 	cr_expect(qp_soft_needed(&s, m), "four mbufs, three are possible");
 	qp_soft_init(&s, UINT64_MAX, 40, 3, pool);
-	cr_expect_not(qp_soft_needed(&s, m), "three are for single packets");
+	cr_expect_not(qp_soft_needed(&s, m), "four, but no packet is of more than two");
 	m->tso_segsz = 200;
 	cr_expect(qp_soft_needed(&s, m), "pieces that are too small for a device");
 	rte_pktmbuf_free(m);
+}
+
+/* What i40e and ice stop their queue for: each packet of eight mbufs at most, header included. */
+Test(soft, super_segment_is_cut_here_when_one_of_its_packets_is_in_too_many_mbufs)
+{
+	struct rte_mempool *pool = responder_eal(1023);
+	struct made d = {.super = true, .payload = 14480, .each = 500, .mss = 1448};
+	struct rte_mbuf *out[QP_SOFT_PIECES], *m = make(&d, pool);
+	struct qp_soft s;
+	unsigned n;
+
+	qp_soft_init(&s, UINT64_MAX, 255, 8, pool);
+	cr_assert_gt(m->nb_segs, 8);
+	cr_expect_not(qp_soft_needed(&s, m), "five at most in 1448 bytes");
+	rte_pktmbuf_free(m);
+	d.each = 200;
+	m = make(&d, pool);
+	cr_assert_leq(m->nb_segs, 255);
+	cr_assert(qp_soft_needed(&s, m), "nine with the header");
+	n = qp_soft_frames(&s, m, out);
+	cr_assert_eq(n, 10);
+	for (unsigned i = 0; i < n; i++) {
+		cr_expect_eq(out[i]->pkt_len, header_bytes(&d) + 1448u);
+		cr_expect_eq(out[i]->nb_segs, 1);
+	}
+	rte_pktmbuf_free_bulk(out, n);
+	/* All at the end: what is sent last counts, too. */
+	d.each = 1448;
+	m = make(&d, pool);
+	for (unsigned i = 0; i < 9; i++) {
+		struct rte_mbuf *tail = rte_pktmbuf_alloc(pool);
+
+		cr_assert_not_null(tail);
+		memset(rte_pktmbuf_append(tail, 100), 1, 100);
+		cr_assert_eq(rte_pktmbuf_chain(m, tail), 0);
+	}
+	cr_expect(qp_soft_needed(&s, m));
+	rte_pktmbuf_free(m);
+	cr_expect_eq(rte_mempool_avail_count(pool), 1023);
 }
 
 Test(soft, packet_in_too_many_mbufs_is_made_fewer)
