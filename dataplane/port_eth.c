@@ -38,6 +38,7 @@ struct eth_port {
 	unsigned next, npending;
 	/* Of the frame at the head: attempts that sent nothing, and the device's errors at one of them. */
 	unsigned refusals;
+	bool cut_next; /* the frame at the head is a super-segment that tx_prepare refuses */
 	uint64_t errors;
 	struct rte_mbuf *pending[QP_SOFT_PIECES];
 };
@@ -75,6 +76,13 @@ cut_here(struct eth_port *e)
 	e->soft.flags |= RTE_MBUF_F_TX_TCP_SEG | RTE_MBUF_F_TX_UDP_SEG;
 }
 
+static bool
+is_super(const struct rte_mbuf *m)
+{
+	return (m->ol_flags & (RTE_MBUF_F_TX_TCP_SEG | RTE_MBUF_F_TX_UDP_SEG)) != 0;
+}
+
+/* Fewer than `n`: the next one has to wait, or is a super-segment that the device refuses (`cut_next`). */
 static uint16_t
 send_as_they_are(struct eth_port *e, struct rte_mbuf **frames, uint16_t n)
 {
@@ -99,7 +107,7 @@ send_as_they_are(struct eth_port *e, struct rte_mbuf **frames, uint16_t n)
 		if (sent > 0 || ready == 0)
 			e->refusals = 0;
 		else if (refuses(e)) {
-			if (frames[done]->ol_flags & (RTE_MBUF_F_TX_TCP_SEG | RTE_MBUF_F_TX_UDP_SEG)) {
+			if (is_super(frames[done])) {
 				cut_here(e);
 			} else {
 				rte_pktmbuf_free(frames[done++]);
@@ -108,7 +116,11 @@ send_as_they_are(struct eth_port *e, struct rte_mbuf **frames, uint16_t n)
 		}
 		if (sent < ready)
 			break;
-		/* tx_prepare stopped at a frame that this device can never send. */
+		/* tx_prepare stopped at a frame that this device can never send as it is. */
+		if (ready < left && is_super(frames[done])) {
+			e->cut_next = true;
+			break;
+		}
 		if (ready < left) {
 			rte_pktmbuf_free(frames[done++]);
 			p->counters.tx_dropped++;
@@ -148,8 +160,15 @@ drop_all(struct eth_port *e, struct rte_mbuf **frames, uint16_t n)
 static void
 make_frames(struct eth_port *e, struct rte_mbuf *m)
 {
+	const uint64_t flags = e->soft.flags;
+
+	/* What a device cuts may go by the family (ena), which it does not tell: the next may be fine. */
+	if (e->cut_next)
+		e->soft.flags |= RTE_MBUF_F_TX_TCP_SEG | RTE_MBUF_F_TX_UDP_SEG;
+	e->cut_next = false;
 	e->next = 0;
 	e->npending = qp_soft_frames(&e->soft, m, e->pending);
+	e->soft.flags = flags;
 	e->port.counters.tx_dropped += e->npending == 0;
 }
 
@@ -201,7 +220,9 @@ eth_tx(struct qp_port *p, struct rte_mbuf **frames, uint16_t n)
 		}
 		sent = send_as_they_are(e, frames + done, run);
 		done = (uint16_t)(done + sent);
-		if (sent < run)
+		if (e->cut_next)
+			make_frames(e, frames[done++]);
+		else if (sent < run)
 			break;
 	}
 	return done;
@@ -272,6 +293,13 @@ is_virtual(const struct rte_eth_dev_info *info)
 	       strcmp(rte_bus_name(rte_dev_bus(info->device)), "vdev") == 0;
 }
 
+/* The most mbufs that a driver says that it takes; ena's tx_prepare refuses as many. */
+static uint16_t
+below(uint16_t most)
+{
+	return most > 2 ? (uint16_t)(most - 1) : most;
+}
+
 /*
  * A device that takes no chains gets each frame in one mbuf, whatever its MTU. It
  * copies frames (port_offloads.c asks for chains of all others), so that these need
@@ -294,7 +322,7 @@ choose_pool(struct eth_port *e, const struct qp_eth_port_config *cfg, const stru
 		pool = qp_pool_make(e->large, "large", LARGE_MBUFS,
 			(uint16_t)RTE_MIN(room, (uint32_t)UINT16_MAX));
 	}
-	qp_soft_init(&e->soft, cfg->tx_offloads, lim->nb_seg_max, lim->nb_mtu_seg_max, pool);
+	qp_soft_init(&e->soft, cfg->tx_offloads, below(lim->nb_seg_max), below(lim->nb_mtu_seg_max), pool);
 	return 0;
 }
 

@@ -74,6 +74,69 @@ Test(eth_port, frames_pass_and_are_counted_until_the_queue_is_full)
 	cr_expect_eq(rte_mempool_avail_count(pool), 511);
 }
 
+/* As ena's does with IPv6, where it cuts IPv4 alone. */
+static uint16_t
+refuse_super(void *queue, struct rte_mbuf **frames, uint16_t n)
+{
+	uint16_t i = 0;
+
+	(void)queue;
+	while (i < n && (frames[i]->ol_flags & RTE_MBUF_F_TX_TCP_SEG) == 0)
+		i++;
+	return i;
+}
+
+static struct rte_mbuf *
+super_segment(struct rte_mempool *pool)
+{
+	struct rte_mbuf *m = rte_pktmbuf_alloc(pool);
+	const uint16_t bytes = 14 + 40 + 20 + 1200;
+	uint8_t *at = (uint8_t *)rte_pktmbuf_append(m, bytes);
+
+	memset(at, 0, bytes);
+	m->ol_flags = RTE_MBUF_F_TX_IPV6 | RTE_MBUF_F_TX_TCP_CKSUM | RTE_MBUF_F_TX_TCP_SEG;
+	m->l2_len = 14;
+	m->l3_len = 40;
+	m->l4_len = 20;
+	m->tso_segsz = 400;
+	at[14 + 40 + 12] = 0x50;
+	return m;
+}
+
+Test(eth_port, super_segment_that_the_device_refuses_is_cut_and_keeps_its_place)
+{
+	struct rte_mempool *pool = responder_eal(511);
+	struct rte_mbuf *out[4], *in[16];
+	struct qp_errmsg msg;
+	struct qp_port *p;
+
+	const struct qp_eth_port_config cfg = {.port_id = open_loop(pool), .mtu = 1500, .pool = pool,
+		.tx_offloads = UINT64_MAX & ~RTE_ETH_TX_OFFLOAD_UDP_TSO};
+
+	rte_eth_fp_ops[cfg.port_id].tx_pkt_prepare = refuse_super;
+	cr_assert_eq(qp_eth_port_open(&cfg, &p, &msg), 0, "%s", msg.text);
+	for (unsigned i = 0; i < 4; i++) {
+		if (i == 1 || i == 2) {
+			out[i] = super_segment(pool);
+			continue;
+		}
+		out[i] = rte_pktmbuf_alloc(pool);
+		memset(rte_pktmbuf_append(out[i], (uint16_t)(60 + i)), 0, 60 + i);
+	}
+	cr_expect_eq(qp_port_tx(p, out, 4), 4);
+	cr_expect_eq(p->counters.tx_dropped, 0);
+	cr_assert_eq(qp_port_rx(p, in, 16), 1 + 3 + 3 + 1);
+	cr_expect_eq(in[0]->pkt_len, 60);
+	for (unsigned i = 1; i < 7; i++) {
+		cr_expect_eq(in[i]->pkt_len, 14 + 40 + 20 + 400, "piece %u", i);
+		cr_expect_eq(in[i]->ol_flags & RTE_MBUF_F_TX_TCP_SEG, 0);
+	}
+	cr_expect_eq(in[7]->pkt_len, 63);
+	rte_pktmbuf_free_bulk(in, 8);
+	qp_port_close(p);
+	cr_expect_eq(rte_mempool_avail_count(pool), 511);
+}
+
 Test(eth_port, port_that_is_not_there_is_an_error_that_names_it)
 {
 	struct qp_errmsg msg;
