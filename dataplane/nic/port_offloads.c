@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a port's device is asked to do by itself, of what it says that it can. Main thread. */
+#include <string.h>
+
 #include <rte_mbuf.h>
 
 #include "dataplane/nic/port_setup_internal.h"
@@ -11,6 +13,16 @@
 	(RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_UDP_CKSUM |                            \
 		RTE_ETH_TX_OFFLOAD_TCP_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_TSO |                        \
 		RTE_ETH_TX_OFFLOAD_UDP_TSO | RTE_ETH_TX_OFFLOAD_MULTI_SEGS)
+
+/*
+ * mlx5 keeps buffers for the largest packet behind each place of a receive ring: with
+ * LRO's 64 KiB, 1,024 buffers are room for 32 packets, of any size. It does not say so.
+ */
+static bool
+chains_are_reserved(const struct qp_setup *s)
+{
+	return s->info.driver_name != NULL && strcmp(s->info.driver_name, "mlx5_pci") == 0;
+}
 
 void
 qp_setup_offloads(struct qp_setup *s)
@@ -30,6 +42,13 @@ qp_setup_offloads(struct qp_setup *s)
 		tx &= ~RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
 	if (qp_setup_frame_bytes(s) > room || (s->info.rx_offload_capa & RTE_ETH_RX_OFFLOAD_TCP_LRO) != 0)
 		rx |= RTE_ETH_RX_OFFLOAD_SCATTER;
+	if (chains_are_reserved(s))
+		rx &= ~(RTE_ETH_RX_OFFLOAD_TCP_LRO | RTE_ETH_RX_OFFLOAD_SCATTER);
+	/* ice without its DDP package cuts, and sums nothing. */
+	if ((s->info.tx_offload_capa & RTE_ETH_TX_OFFLOAD_TCP_CKSUM) == 0)
+		tx &= ~RTE_ETH_TX_OFFLOAD_TCP_TSO;
+	if ((s->info.tx_offload_capa & RTE_ETH_TX_OFFLOAD_UDP_CKSUM) == 0)
+		tx &= ~RTE_ETH_TX_OFFLOAD_UDP_TSO;
 	s->conf.rxmode.offloads = rx & s->info.rx_offload_capa;
 	s->conf.txmode.offloads = tx & s->info.tx_offload_capa;
 	if (s->conf.rxmode.offloads & RTE_ETH_RX_OFFLOAD_TCP_LRO)
