@@ -48,7 +48,7 @@ qp_eal_attach(const char *instance, struct qp_errmsg *msg)
 	qp_host_eal_lcores(CONTROL_PLANE_LCORE, lcores);
 	const char *argv[] = {"quicport-control-plane", "--proc-type=secondary", "--file-prefix",
 		instance, "--lcores", lcores, "--no-pci", "--no-telemetry", "--log-level=warning",
-		NULL};
+		"--iova-mode=va", NULL};
 
 	if (log_stream == NULL) {
 		log_stream = fopencookie(NULL, "w", (cookie_io_functions_t) {.write = log_line});

@@ -164,11 +164,11 @@ start_eal(struct data_plane *dp, struct qp_errmsg *msg)
 {
 	static char lcores[LCORES_TEXT_BYTES], main_lcore[16];
 	const char *pci[QP_OWNER_PCI_ARGS];
-	unsigned npci, n = 10;
+	unsigned npci, n = 11;
 	char *argv[MAIN_ARGS] = {"quicport-data-plane", "--proc-type=secondary",
 		"--no-telemetry", "--log-level=lib.eal:error", "--file-prefix",
 		(char *)(uintptr_t)dp->opt.instance, "--lcores", lcores, "--main-lcore",
-		main_lcore};
+		main_lcore, "--iova-mode=va"};
 
 	CPU_ZERO(&dp->allowed);
 	(void)sched_getaffinity(0, sizeof(dp->allowed), &dp->allowed);
