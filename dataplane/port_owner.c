@@ -144,6 +144,17 @@ explain_eal(const struct options *o, int err, struct qp_errmsg *msg)
 	return qp_fail(msg, QP_E_IO, "DPDK does not start: %s", rte_strerror(err));
 }
 
+/*
+ * Above what sanitizers reserve and below where the kernel puts libraries and stacks,
+ * so that a secondary finds it free. A card's IOMMU may know 39 bits of an address only:
+ * DPDK's own choice then.
+ */
+static const char *
+base_address(unsigned npci)
+{
+	return npci > 0 ? "--base-virtaddr=0x100000000" : "--base-virtaddr=0x200000000000";
+}
+
 /* EAL's lines go into `eal_log`, whose last one explains a failure. */
 static int
 start_eal(const struct options *o, FILE *eal_log, struct qp_errmsg *msg)
@@ -163,13 +174,11 @@ start_eal(const struct options *o, FILE *eal_log, struct qp_errmsg *msg)
 		return err;
 	/*
 	 * All memory at once: growing later would ask every secondary, and one
-	 * that was just killed would be waited for. The address is above what
-	 * sanitizers reserve and below where the kernel puts libraries and stacks,
-	 * so that a secondary finds it free.
+	 * that was just killed would be waited for.
 	 */
 	const char *argv[32] = {"quicport-port-owner", "--proc-type=primary", "--file-prefix",
 		o->instance, "--huge-dir", pages.dir, "-m", memory, "--socket-limit", memory,
-		"--lcores", lcores, "--base-virtaddr=0x200000000000", "--iova-mode=va",
+		"--lcores", lcores, base_address(npci), "--iova-mode=va",
 		"--mbuf-pool-ops-name=lf_stack", "--log-level=warning"};
 
 	while (argv[n] != NULL)
