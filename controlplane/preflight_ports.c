@@ -41,32 +41,35 @@ check_driver(struct qp_preflight *p, const char *at, const char *driver)
 	char change[320];
 
 	snprintf(change, sizeof(change), "bind-nic.sh bind %s", at);
-	if (strcmp(driver, "vfio-pci") == 0 || strcmp(driver, "uio_pci_generic") == 0 || is_shared(driver))
+	if (strcmp(driver, "vfio-pci") == 0 || is_shared(driver))
 		qp_preflight_add(p, QP_FINDING_OK, "driver", NULL, "%s: %s", at, driver);
 	else
-		qp_preflight_add(p, QP_FINDING_MUST, "driver", change, "%s has the driver %s, which DPDK cannot use", at,
+		qp_preflight_add(p, QP_FINDING_MUST, "driver", change, "%s has the driver %s, which the gateway cannot use", at,
 			driver);
 }
 
+/* vfio without an IOMMU gives cards physical addresses, in all groups when it is switched on; ours are virtual ones. */
 static void
 check_iommu(struct qp_preflight *p, const char *at)
 {
-	char group[32], change[320], mode[8] = "N";
+	char group[32], mode[8] = "N";
 
+	(void)qp_preflight_text(p->sys, mode, sizeof(mode), "module/vfio/parameters/enable_unsafe_noiommu_mode");
+	if (mode[0] == 'Y') {
+		qp_preflight_add(p, QP_FINDING_MUST, "IOMMU", "VT-d or AMD-Vi in the firmware; on the kernel's command "
+			"line: intel_iommu=on iommu=pt, or amd_iommu=on iommu=pt; then "
+			"echo N > /sys/module/vfio/parameters/enable_unsafe_noiommu_mode",
+			"%s: vfio runs in its unsafe mode: the card could reach all memory, and the gateway cannot "
+			"use it", at);
+		return;
+	}
 	if (qp_preflight_link(p->sys, group, sizeof(group), "bus/pci/devices/%s/iommu_group", at)) {
 		qp_preflight_add(p, QP_FINDING_OK, "IOMMU", NULL, "%s: group %s", at, group);
 		return;
 	}
-	(void)qp_preflight_text(p->sys, mode, sizeof(mode), "module/vfio/parameters/enable_unsafe_noiommu_mode");
-	if (mode[0] == 'Y') {
-		qp_preflight_add(p, QP_FINDING_SHOULD, "IOMMU", "VT-d or AMD-Vi in the firmware; on the kernel's command "
-			"line: intel_iommu=on iommu=pt, or amd_iommu=on iommu=pt",
-			"%s: vfio runs in its unsafe mode: the card can reach all memory", at);
-		return;
-	}
-	snprintf(change, sizeof(change), "VT-d or AMD-Vi in the firmware, and intel_iommu=on iommu=pt (amd_iommu=on "
-		"iommu=pt) on the kernel's command line; or, unsafe: bind-nic.sh bind --no-iommu %s", at);
-	qp_preflight_add(p, QP_FINDING_MUST, "IOMMU", change, "%s has no IOMMU group", at);
+	qp_preflight_add(p, QP_FINDING_MUST, "IOMMU", "VT-d or AMD-Vi in the firmware, and intel_iommu=on iommu=pt "
+		"(amd_iommu=on iommu=pt) on the kernel's command line; in a virtual machine, an IOMMU from its host",
+		"%s has no IOMMU group: the gateway cannot use it", at);
 }
 
 /* A card that is bound away from the kernel tells nothing about its link before it is opened. */

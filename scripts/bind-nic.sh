@@ -25,9 +25,10 @@ DEVICE is a PCI address (0000:03:00.0, or 03:00.0) or the name of a network inte
   bind     takes the card from the kernel and gives it to vfio-pci, for --port
   unbind   gives it back to the kernel's own driver
 
-  --driver NAME  another driver than vfio-pci (uio_pci_generic)
+  --driver NAME  another driver than vfio-pci (uio_pci_generic: for other DPDK programs)
   --no-iommu     switch on vfio's unsafe mode on a host without an IOMMU: the card, and whoever
-                 controls the gateway, can then read and write all memory
+                 controls it, can then read and write all memory. For other DPDK programs: quicport
+                 uses virtual addresses, which a card without an IOMMU cannot
   --force        also the card that carries the default route or this ssh session
 EOF
 }
@@ -174,11 +175,11 @@ explain() {
 	esac
 	if [ "$(group_of "$at")" = none ]; then
 		if unsafe_mode; then
-			echo "  no IOMMU: vfio runs in its unsafe mode, the card can reach all memory"
+			echo "  no IOMMU: vfio runs in its unsafe mode, the card can reach all memory; quicport cannot use it"
 		else
 			trouble=1
 			echo "  no IOMMU: switch it on in the firmware (VT-d, AMD-Vi) and on the kernel's command line"
-			echo "    (intel_iommu=on iommu=pt, or amd_iommu=on iommu=pt); or, on a host that nobody shares:"
+			echo "    (intel_iommu=on iommu=pt, or amd_iommu=on iommu=pt); or, for another DPDK program than quicport:"
 			echo "    bind-nic.sh bind --no-iommu $at"
 		fi
 	else
@@ -234,13 +235,13 @@ check_group() {
 	local fellows
 	if [ "$driver" = vfio-pci ] && [ "$(group_of "$1")" = none ]; then
 		if [ $noiommu = 1 ]; then
-			echo "bind-nic.sh: WARNING: without an IOMMU the card can read and write all memory of this host" >&2
+			echo "bind-nic.sh: WARNING: without an IOMMU the card can read and write all memory of this host, and quicport cannot use it" >&2
 			unsafe_mode || tell Y "$sys/module/vfio/parameters/enable_unsafe_noiommu_mode" "unsafe mode"
 		elif ! unsafe_mode; then
 			die "$1 has no IOMMU group" \
 				"Switch the IOMMU on: VT-d or AMD-Vi in the firmware, and on the kernel's command line" \
-				"intel_iommu=on iommu=pt (or amd_iommu=on iommu=pt). On a host that nobody shares, and at your own" \
-				"risk: bind-nic.sh bind --no-iommu $1"
+				"intel_iommu=on iommu=pt (or amd_iommu=on iommu=pt). For another DPDK program than quicport, and at" \
+				"your own risk: bind-nic.sh bind --no-iommu $1"
 		fi
 	fi
 	fellows=$(group_fellows "$1" | paste -sd ',' -)

@@ -130,7 +130,19 @@ def test_unsafe_mode_is_said(tree):
     tree.remove(f"sys/bus/pci/devices/{NIC}/iommu_group")
     tree.put("sys/module/vfio/parameters/enable_unsafe_noiommu_mode", "Y")
     wrong = [c for c in tree.run()["checks"] if c["status"] != "ok"]
-    assert len(wrong) == 1 and "reach all memory" in wrong[0]["detail"]
+    assert len(wrong) == 1 and wrong[0]["status"] == "must" and "reach all memory" in wrong[0]["detail"]
+
+
+def test_unsafe_mode_beside_an_iommu_spoils_it(tree):
+    tree.put("sys/module/vfio/parameters/enable_unsafe_noiommu_mode", "Y")
+    wrong = [c for c in tree.run()["checks"] if c["status"] != "ok"]
+    assert len(wrong) == 1 and wrong[0]["status"] == "must" and "echo N" in wrong[0]["change"]
+
+
+def test_driver_that_knows_physical_addresses_alone_will_not_do(tree):
+    tree.link(f"sys/bus/pci/devices/{NIC}/driver", "../../drivers/uio_pci_generic")
+    wrong = [c for c in tree.run()["checks"] if c["status"] != "ok"]
+    assert [(c["check"], c["status"]) for c in wrong] == [("driver", "must")]
 
 
 def test_each_node_needs_its_workers_pages(tree):
