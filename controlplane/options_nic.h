@@ -30,6 +30,7 @@ struct qp_nic_options {
 	struct qp_nic_value vlan[QP_NIC_MAX_PORTS + 1];
 	struct qp_nic_value mtu[QP_NIC_MAX_PORTS + 1];
 	bool accept_ra;
+	uint32_t generations; /* data planes that the ports have transmit queues for, at most */
 	const char *lcores; /* as given, NULL: the gateway chooses CPUs */
 	unsigned nlcores;
 	uint16_t lcore[QP_MAX_WORKERS];
@@ -76,7 +77,11 @@ int qp_opt_nic_lcores(const struct qp_opt *opt, const char *text, struct qp_errm
 		.parse = qp_opt_nic_mtu, .value = (n)},                                            \
 	{.name = "accept-ra",                                                                      \
 		.help = "take the IPv6 default route from routers' advertisements",                \
-		.parse = qp_opt_flag, .value = &(n)->accept_ra}
+		.parse = qp_opt_flag, .value = &(n)->accept_ra},                                   \
+	{.name = "port-generations", .arg = "N", .fallback = "4", .min = 2, .max = QP_NIC_MAX_GENS, \
+		.help = "data planes that can send by a port at once: each worker has so many "    \
+			"transmit queues, where the device has them",                              \
+		.parse = qp_opt_u32, .value = &(n)->generations}
 
 /* Below "Data plane:", since it counts in host mode, too. */
 #define QP_OPT_LCORES(n)                                                                           \

@@ -226,6 +226,8 @@ check_host_mode(const struct qp_nic_options *n, struct qp_errmsg *msg)
 			     : n->nvlans > 0	? "--vlan"
 			     : n->nmtus > 0	? "--mtu"
 			     : n->accept_ra	? "--accept-ra"
+			     : n->generations != 0 && n->generations != QP_NIC_MAX_GENS
+				     ? "--port-generations"
 						: NULL;
 
 	if (option == NULL)

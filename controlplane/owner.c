@@ -165,7 +165,7 @@ on_patience_over(void *ctx)
 
 /* What is put together for the ports' options; the rest of a command line is borrowed. */
 struct port_words {
-	char queues[16];
+	char queues[16], slots[16];
 	char mtu[QP_NIC_MAX_PORTS][24];
 	char vlan[QP_NIC_MAX_PORTS][24];
 };
@@ -181,6 +181,9 @@ add_ports(const struct qp_owner *o, const char **argv, unsigned n, struct port_w
 	snprintf(w->queues, sizeof(w->queues), "%u", o->cfg.queues);
 	argv[n++] = "--queues";
 	argv[n++] = w->queues;
+	snprintf(w->slots, sizeof(w->slots), "%u", nic->generations);
+	argv[n++] = "--slots";
+	argv[n++] = w->slots;
 	for (unsigned p = 0; p < nic->ports.n; p++) {
 		snprintf(w->mtu[p], sizeof(w->mtu[p]), "%u@%u", qp_nic_options_mtu(nic, p), p);
 		argv[n++] = "--port";
@@ -196,7 +199,7 @@ add_ports(const struct qp_owner *o, const char **argv, unsigned n, struct port_w
 	return n;
 }
 
-#define MAX_WORDS (20u + 6u * QP_NIC_MAX_PORTS)
+#define MAX_WORDS (22u + 6u * QP_NIC_MAX_PORTS)
 
 static int
 spawn(struct qp_owner *o, int ready_write, int lifeline_read, struct qp_errmsg *msg)
@@ -242,7 +245,8 @@ fill_ports(const struct qp_owner *o, struct qp_owner_ports *out)
 
 	_Static_assert(QP_OWNER_MAX_PORTS >= QP_NIC_MAX_PORTS, "all ports fit");
 	_Static_assert(QP_NIC_DEVICE_BYTES <= sizeof(out->port[0].devargs), "devices fit");
-	*out = (struct qp_owner_ports) {.n = nic != NULL ? nic->ports.n : 0, .queues = o->cfg.queues};
+	*out = (struct qp_owner_ports) {.n = nic != NULL ? nic->ports.n : 0, .queues = o->cfg.queues,
+		.slots = nic != NULL ? nic->generations : 0};
 	for (unsigned p = 0; p < out->n; p++) {
 		snprintf(out->port[p].devargs, sizeof(out->port[p].devargs), "%s", nic->ports.v[p]);
 		out->port[p].mtu = (uint16_t)qp_nic_options_mtu(nic, p);

@@ -63,7 +63,7 @@ Test(nic_options, all_of_it_is_told_longest_prefix_first)
 	cr_assert_eq(parse(&o, &msg,
 			     PORTS "--ip 192.0.2.1/24 --ip 2001:db8::1/64 --ip 198.51.100.1/30@1 "
 				   "--gateway 192.0.2.254 --gateway fe80::1@1 --route 10.0.0.0/8=198.51.100.2 "
-				   "--route 192.0.2.128/25=192.0.2.3 --vlan 12 --vlan 7@1 --mtu 9000@1 --accept-ra"),
+				   "--route 192.0.2.128/25=192.0.2.3 --vlan 12 --vlan 7@1 --mtu 9000@1 --accept-ra --port-generations 3"),
 		0, "%s", msg.text);
 	cr_assert(qp_nic_mode(&o.nic));
 	qp_nic_options_net(&o.nic, &net);
@@ -73,6 +73,7 @@ Test(nic_options, all_of_it_is_told_longest_prefix_first)
 	cr_expect(net.link[0].vlan == 12 && net.link[1].vlan == 7);
 	cr_expect(net.link[0].mtu == 1500 && net.link[1].mtu == 9000);
 	cr_expect(net.link[0].accept_ra && net.link[1].accept_ra);
+	cr_expect_eq(o.nic.generations, 3u);
 	cr_assert_eq(net.nroutes, 7u);
 	for (unsigned i = 1; i < net.nroutes; i++)
 		cr_expect(net.route[i].prefix <= net.route[i - 1].prefix);
@@ -111,6 +112,9 @@ ParameterizedTestParameters(nic_options, mistake_names_the_value_and_the_way_out
 		{"--ip 192.0.2.1/24", "--ip", "add --port"},
 		{"--accept-ra", "--accept-ra", "add --port"},
 		{"--mtu 1400", "--mtu", "add --port"},
+		{"--port-generations 2", "--port-generations", "add --port"},
+		{PORT "--ip 192.0.2.1/24 --port-generations 1", "--port-generations", "2"},
+		{PORT "--ip 192.0.2.1/24 --port-generations 5", "--port-generations", "4"},
 		{PORT, "net_tap0", "add --ip ADDR/LEN"},
 		{PORT "--ip 192.0.2.1", "192.0.2.1", "ADDR/LEN"},
 		{PORT "--ip 192.0.2.1/33", "192.0.2.1/33", "ADDR/LEN"},
