@@ -31,6 +31,20 @@ qp_setup_pair_queues(struct qp_setup *s)
 	s->nrx = s->ntx = (uint16_t)(s->workers * s->slots);
 }
 
+bool
+qp_setup_fewer_queues(struct qp_setup *s)
+{
+	const bool pairs = s->nrx == s->ntx;
+
+	if (s->slots <= 1)
+		return false;
+	s->slots--;
+	s->ntx = (uint16_t)(s->workers * s->slots);
+	if (pairs)
+		s->nrx = s->ntx;
+	return true;
+}
+
 /*
  * net_tap hands a descriptor for each queue of either kind to other processes in one
  * message of EAL's, and writes beyond its end when there are more than fit. It does not say so.

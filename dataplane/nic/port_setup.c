@@ -68,6 +68,9 @@ configure(struct qp_setup *s, struct qp_errmsg *msg)
 		s->conf.rxmode.max_lro_pkt_size = 0;
 		rc = rte_eth_dev_configure(s->id, s->nrx, s->ntx, &s->conf);
 	}
+	/* … or say that they have more queues than they get (iavf). */
+	while (rc != 0 && qp_setup_fewer_queues(s))
+		rc = rte_eth_dev_configure(s->id, s->nrx, s->ntx, &s->conf);
 	if (rc != 0)
 		return qp_fail(msg, QP_E_INVAL,
 			"--port %s: the device does not take %u receive and %u transmit queues: "

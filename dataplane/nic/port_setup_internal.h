@@ -43,6 +43,8 @@ void qp_setup_limit_descriptors(struct qp_setup *s);
 void qp_setup_choose_queues(struct qp_setup *s);
 /* As many receive as transmit queues. */
 void qp_setup_pair_queues(struct qp_setup *s);
+/* For one generation less; false: there is but one. */
+bool qp_setup_fewer_queues(struct qp_setup *s);
 /* Which of them a packet comes to, where the device is told. */
 void qp_setup_spread(struct qp_setup *s);
 /* Makes them, with their pools; the device is configured. */

@@ -2,6 +2,7 @@
 /* Ports opened by what a device says that it can, on devices of DPDK's that need no hardware. */
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
+#include <errno.h>
 #include <rte_eal.h>
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
@@ -207,6 +208,38 @@ Test(setup, device_with_few_queues_serves_fewer_generations_and_workers)
 	qp_port_setup_close(port.port_id);
 	snprintf(devargs, sizeof(devargs), "/tmp/qp-nic-%d.pcap", getpid());
 	unlink(devargs);
+}
+
+static uint16_t most_tx = UINT16_MAX; /* queues that a device takes, whatever it says */
+
+int __real_rte_eth_dev_configure(uint16_t id, uint16_t nrx, uint16_t ntx, const struct rte_eth_conf *conf);
+int __wrap_rte_eth_dev_configure(uint16_t id, uint16_t nrx, uint16_t ntx, const struct rte_eth_conf *conf);
+
+int
+__wrap_rte_eth_dev_configure(uint16_t id, uint16_t nrx, uint16_t ntx, const struct rte_eth_conf *conf)
+{
+	return ntx > most_tx ? -EINVAL : __real_rte_eth_dev_configure(id, nrx, ntx, conf);
+}
+
+/* As iavf does, which its host gives fewer than it says. */
+Test(setup, device_that_refuses_its_own_number_of_queues_serves_fewer_generations)
+{
+	struct qp_port_want want;
+	struct qp_nic_port port;
+	struct pools pools;
+	struct qp_errmsg msg;
+
+	start_eal();
+	want = wanted("net_null0", &pools);
+	want.workers = 3;
+	most_tx = 8;
+	cr_assert_eq(qp_port_setup_open(&want, &port, &msg), 0, "%s", msg.text);
+	cr_expect_eq(port.nslots, 2);
+	cr_expect_eq(port.ntx, 6);
+	qp_port_setup_close(port.port_id);
+	most_tx = 2;
+	cr_expect_eq(qp_port_setup_open(&want, &port, &msg), QP_E_INVAL);
+	cr_expect_not_null(strstr(msg.text, "3 transmit queues"), "%s", msg.text);
 }
 
 Test(setup, jumbo_frames_get_buffers_that_hold_them)
