@@ -48,7 +48,7 @@ filler(const struct qp_nic_port *p, struct rte_mempool *pool)
 }
 
 /*
- * Some drivers (virtio, ena, vmxnet3) let go of a sent mbuf when its place in the
+ * Some drivers (virtio, vmxnet3) let go of a sent mbuf when its place in the
  * ring is used again, and else never: so each place is, by frames to ourselves.
  */
 static bool
