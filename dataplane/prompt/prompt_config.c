@@ -70,12 +70,12 @@ qp_prompt_config_rxtx(struct qp_prompt_session *s)
 		show_port_queues(s, i);
 }
 
-static int
+static unsigned
 socket_of(struct qp_prompt *p, unsigned port)
 {
 	struct qp_prompt_info i;
 
-	return p->cfg.ops->port_info(p->cfg.ctx, port, &i) ? i.socket : -1;
+	return p->cfg.ops->port_info(p->cfg.ctx, port, &i) ? qp_prompt_socket(i.socket) : 0;
 }
 
 static void
@@ -87,11 +87,11 @@ show_lcore_streams(struct qp_prompt_session *s, unsigned lcore)
 
 	if (!p->cfg.ops->lcore(p->cfg.ctx, lcore, &l))
 		return;
-	qp_prompt_say(s, "Logical Core %u (socket %d) forwards packets on %u streams:\n", l.id, l.socket,
-		count_streams(p, lcore, false));
+	qp_prompt_say(s, "Logical Core %u (socket %u) forwards packets on %u streams:\n", l.id,
+		qp_prompt_socket(l.socket), count_streams(p, lcore, false));
 	for (unsigned i = 0; qp_prompt_stream(p, i, &st); i++) {
 		if (st.lcore == lcore)
-			qp_prompt_say(s, "  RX P=%u/Q=%u (socket %d) -> TX P=%u/Q=%u (socket %d)\n",
+			qp_prompt_say(s, "  RX P=%u/Q=%u (socket %u) -> TX P=%u/Q=%u (socket %u)\n",
 				st.rx_port, st.rx_queue, socket_of(p, st.rx_port), st.tx_port,
 				st.tx_queue, socket_of(p, st.tx_port));
 	}

@@ -155,8 +155,8 @@ show_lcore(struct qp_prompt_session *s, const struct qp_prompt_lcore *l)
 	const uint64_t all = l->busy_cycles + l->idle_cycles, hz = rte_get_tsc_hz();
 	const double byte = each(l->busy_cycles, l->bytes);
 
-	qp_prompt_say(s, "\n  %s Cycles of lcore %-3u (CPU %u, socket %d) %s\n", BORDER, l->id, l->cpu,
-		l->socket, BORDER);
+	qp_prompt_say(s, "\n  %s Cycles of lcore %-3u (CPU %u, socket %u) %s\n", BORDER, l->id, l->cpu,
+		qp_prompt_socket(l->socket), BORDER);
 	qp_prompt_say(s, "  Busy-cycles: %-18" PRIu64 " Idle-cycles: %-18" PRIu64 " Busy-percent: %.1f\n",
 		l->busy_cycles, l->idle_cycles, 100.0 * each(l->busy_cycles, all));
 	qp_prompt_say(s, "  Packets: %-22" PRIu64 " Cycles/packet: %.1f\n", l->packets,

@@ -75,6 +75,13 @@ void qp_prompt_config_cores(struct qp_prompt_session *s);
 /* prompt_fwd.c: since the last clear. False: there is none. */
 bool qp_prompt_stream(struct qp_prompt *p, unsigned i, struct qp_prompt_stream *out);
 
+/* testpmd, too, takes a device of no socket to the first: a number without a sign. */
+static inline unsigned
+qp_prompt_socket(int socket)
+{
+	return socket < 0 ? 0 : (unsigned)socket;
+}
+
 /* Since it was cleared; a device may have begun at zero meanwhile. */
 static inline uint64_t
 qp_prompt_since(uint64_t now, uint64_t cleared)

@@ -133,9 +133,9 @@ show_info(struct qp_prompt_session *s, unsigned port)
 	qp_prompt_say(s, "\n********************* Infos for port %-2u *********************\n", port);
 	qp_prompt_say(s,
 		"MAC address: %02X:%02X:%02X:%02X:%02X:%02X\nDevice name: %s\nDriver name: %s\n"
-		"Connect to socket: %d\nLink status: %s\n",
+		"Connect to socket: %u\nLink status: %s\n",
 		i.mac[0], i.mac[1], i.mac[2], i.mac[3], i.mac[4], i.mac[5], i.name, i.driver,
-		i.socket, i.up ? "up" : "down");
+		qp_prompt_socket(i.socket), i.up ? "up" : "down");
 	show_speed(s, i.speed_mbps);
 	qp_prompt_say(s,
 		"Link duplex: %s\nMTU: %u\nPromiscuous mode: %s\nAllmulticast mode: %s\n"

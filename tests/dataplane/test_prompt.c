@@ -28,7 +28,8 @@ static bool
 port_info(void *ctx, unsigned port, struct qp_prompt_info *out)
 {
 	*out = (struct qp_prompt_info) {.name = "net_test0", .driver = "net_test", .mac = {2, 0, 0, 0, 0, 0xab},
-		.up = true, .full_duplex = true, .speed_mbps = 10000, .mtu = 1500, .nrx = 1, .ntx = 1, .rx_descriptors = 512};
+		.up = true, .full_duplex = true, .speed_mbps = 10000, .mtu = 1500, .nrx = 1, .ntx = 1, .rx_descriptors = 512,
+		.socket = port == 0 ? 0 : -1};
 	return port < 2;
 }
 
@@ -209,6 +210,8 @@ Test(prompt, what_needs_no_more_words_is_done_without_them)
 	cr_assert_not_null(strstr(w.said, "  nb forwarding cores=1 - nb forwarding ports=2\n"));
 	cr_assert_not_null(strstr(w.said, "    RX queue: 0\n      RX desc=512\n"));
 	cr_assert_not_null(strstr(w.said, "    TX queue: 0\n  port 1:"), "the device does not tell how many");
+	assert_mentions("show config fwd", "RX P=1/Q=0 (socket 0) -> TX P=0/Q=0 (socket 0)");
+	assert_mentions("show port info 1", "\nConnect to socket: 0\n");
 	close_session();
 }
 
