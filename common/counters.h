@@ -27,6 +27,7 @@
 	X(conns, "connections in any state now, TIME_WAIT included")                               \
 	X(held_bytes, "payload bytes that connections hold now")                                    \
 	X(segs_in, "segments received")                                                            \
+	X(segs_joined, "of those, segments that came to TCP with an earlier one of their burst")   \
 	X(segs_out, "segments sent")                                                               \
 	X(bytes_in, "payload bytes received in order")                                             \
 	X(bytes_out, "payload bytes sent, retransmissions excluded")                               \

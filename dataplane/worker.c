@@ -19,6 +19,7 @@
 #include "common/heap.h"
 #include "common/log.h"
 #include "common/shared.h"
+#include "dataplane/join.h"
 #include "dataplane/net/net.h"
 #include "dataplane/nic/nic_port.h"
 #include "dataplane/worker_internal.h"
@@ -315,8 +316,10 @@ handle_some(struct qp_worker *w, struct rte_mbuf **frames, uint16_t n)
 		if (verdict[i] == QP_IP_OK && pkt[i].proto == IPPROTO_TCP)
 			qp_tcp_prefetch(w->tcp, &pkt[i].flow);
 	}
+	qp_tcp_count_joined(w->tcp, qp_join_segments(frames, pkt, verdict, n));
 	for (uint16_t i = 0; i < n; i++)
-		dispatch(w, frames[i], &pkt[i], verdict[i]);
+		if (frames[i] != NULL)
+			dispatch(w, frames[i], &pkt[i], verdict[i]);
 }
 
 static unsigned

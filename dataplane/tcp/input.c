@@ -317,3 +317,10 @@ qp_tcp_input(struct qp_tcp *tcp, struct rte_mbuf *m, const struct qp_packet *pkt
 	}
 	rte_pktmbuf_free(s.m);
 }
+
+void
+qp_tcp_count_joined(struct qp_tcp *tcp, uint16_t n)
+{
+	tcp->counters.segs_in += n;
+	tcp->counters.segs_joined += n;
+}

@@ -158,6 +158,8 @@ void qp_tcp_set_ports(struct qp_tcp *tcp, uint16_t first, uint32_t count);
 void qp_tcp_input(struct qp_tcp *tcp, struct rte_mbuf *m, const struct qp_packet *pkt);
 /* Soon qp_tcp_input will be called with a segment of this flow: its place in the table is fetched. */
 void qp_tcp_prefetch(const struct qp_tcp *tcp, const struct qp_flow *flow);
+/* `n` segments more than qp_tcp_input sees were received: they are part of others (qp_join_segments). */
+void qp_tcp_count_joined(struct qp_tcp *tcp, uint16_t n);
 /* A received ICMP or ICMPv6 error that quotes a segment of ours. Consumes `m`. */
 void qp_tcp_icmp_input(struct qp_tcp *tcp, struct rte_mbuf *m, const struct qp_packet *pkt);
 /*
