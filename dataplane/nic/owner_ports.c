@@ -47,6 +47,22 @@ mbufs_of(const struct qp_owner_ports *want)
 	return want->mbufs != 0 ? want->mbufs : DEFAULT_MBUFS;
 }
 
+/*
+ * Drivers that keep what a queue needs in the process that made it: in a data plane they
+ * move nothing, or crash it. They say so nowhere.
+ */
+static bool
+is_for_one_process(const char *name)
+{
+	static const char *const drivers[] = {"net_af_packet", "net_af_xdp", "net_vhost"};
+
+	for (unsigned i = 0; i < RTE_DIM(drivers); i++) {
+		if (strncmp(name, drivers[i], strlen(drivers[i])) == 0)
+			return true;
+	}
+	return false;
+}
+
 int
 qp_owner_ports_check(const struct qp_owner_ports *want, const char *args[QP_OWNER_PCI_ARGS],
 	unsigned *n, struct qp_errmsg *msg)
@@ -64,6 +80,10 @@ qp_owner_ports_check(const struct qp_owner_ports *want, const char *args[QP_OWNE
 		if (rc != 0)
 			return rc;
 		qp_port_devargs_name(want->port[i].devargs, name);
+		if (is_for_one_process(name))
+			return qp_fail(msg, QP_E_UNSUPPORTED,
+				"--port %s: this driver works in the process alone that opens it, and data "
+				"planes are others: use net_tap, net_memif, net_virtio_user or a PCI card", name);
 		for (uint32_t k = 0; k < i; k++) {
 			qp_port_devargs_name(want->port[k].devargs, other);
 			if (strcmp(name, other) == 0)

@@ -413,6 +413,7 @@ def test_smaller_mtu_counts_at_once_for_what_is_under_way(host, logs):
 @pytest.mark.parametrize("words, said", [
     (["--port", "net_nothing0", *ADDRESSES], "net_nothing0"),
     (["--port", "9999:99:99.9", *ADDRESSES], "9999:99:99.9"),
+    (["--port", "net_af_packet0,iface=lo", *ADDRESSES], "use net_tap"),
     (["--port", PORT, "--ip", "192.0.2.1"], "ADDR/LEN"),
     (["--port", PORT, *ADDRESSES, "--lcores", "900"], "CPU 900"),
     (["--port", PORT, *ADDRESSES, "--interface", "lo"], "--interface lo"),
