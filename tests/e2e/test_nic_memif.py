@@ -69,6 +69,16 @@ def test_two_workers_by_memif(lab):
     assert len(carried) == 2 and min(carried) > 0, carried
 
 
+def slots(gateway):
+    return counters(gateway, "quicport_port_slots")["quicport_port_slots"]
+
+
+def test_fewer_generations_need_fewer_queues_at_the_other_end(lab):
+    made = lab("--port-generations", 2)
+    assert slots(made.gateway) == 2
+    made.bench("--scenario", "requests", "--users", 2)
+
+
 def test_ipv6_by_memif(lab):
     made = lab(own="2001:db8::1/64")
     made.bench("--scenario", "requests", "--users", 2, own="2001:db8::2/64", target="2001:db8::1")
@@ -82,7 +92,8 @@ def test_datagrams_by_memif(lab):
 def test_port_owner_of_a_service_manager_opens_the_ports(lab, tmp_path):
     owner = Owner(tmp_path)
     try:
-        made = lab("--port-owner-socket", owner.path)
+        made = lab("--port-owner-socket", owner.path, "--port-generations", 3)
+        assert slots(made.gateway) == 3
         made.bench("--scenario", "requests", "--users", 2)
         made.gateway.end()
         assert owner.process.wait(20) == 0
