@@ -30,7 +30,7 @@ port_info(void *ctx, unsigned port, struct qp_prompt_info *out)
 {
 	const struct qp_prompt_gateway *g = ctx;
 	const struct qp_nic_port *p = port_of(g, port);
-	struct rte_eth_link link = {0};
+	uint32_t mbps;
 
 	if (p == NULL)
 		return false;
@@ -39,12 +39,11 @@ port_info(void *ctx, unsigned port, struct qp_prompt_info *out)
 	snprintf(out->name, sizeof(out->name), "%s", p->name);
 	snprintf(out->driver, sizeof(out->driver), "%s", p->driver);
 	memcpy(out->mac, p->mac, sizeof(out->mac));
-	if (rte_eth_link_get_nowait(p->port_id, &link) == 0) {
-		out->up = link.link_status == RTE_ETH_LINK_UP &&
-			  (qp_order(&g->orders->ports_off) >> port & 1) == 0;
-		out->full_duplex = link.link_duplex == RTE_ETH_LINK_FULL_DUPLEX;
-		out->speed_mbps = link.link_speed == RTE_ETH_SPEED_NUM_UNKNOWN ? 0 : link.link_speed;
-	}
+	/* What the port owner has seen: some drivers ask the card in a way that is one process's only. */
+	mbps = __atomic_load_n(&p->link_mbps, __ATOMIC_RELAXED);
+	out->up = mbps != 0 && (qp_order(&g->orders->ports_off) >> port & 1) == 0;
+	out->full_duplex = mbps != 0;
+	out->speed_mbps = mbps == UINT32_MAX ? 0 : mbps;
 	qp_eth_port_descriptors(p->port_id, &out->rx_descriptors, &out->tx_descriptors);
 	out->promiscuous = rte_eth_promiscuous_get(p->port_id) == 1;
 	out->allmulticast = rte_eth_allmulticast_get(p->port_id) == 1;
