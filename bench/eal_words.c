@@ -42,11 +42,45 @@ lcores_of(const unsigned *cpu, unsigned n, char *out, size_t cap)
 			out + len, cap - len, "%s%u@%u", i > 0 ? "," : "", i, cpu[i]);
 }
 
+static bool
+number(const char **p, unsigned long *out)
+{
+	char *end;
+
+	if (**p < '0' || **p > '9')
+		return false;
+	*out = strtoul(*p, &end, 10);
+	*p = end;
+	return *out < UINT16_MAX;
+}
+
+/* "4,0-2", in that order: EAL's own -l would sort them, and let another one sleep. 0: it is no list. */
+static unsigned
+cpus_of(const char *text, unsigned cpu[QP_MAX_CPUS])
+{
+	unsigned long first, last;
+	unsigned n = 0;
+
+	for (;; text++) {
+		if (!number(&text, &first))
+			return 0;
+		last = first;
+		if (*text == '-' && (text++, !number(&text, &last)))
+			return 0;
+		if (last < first || last - first >= QP_MAX_CPUS - n)
+			return 0;
+		while (first <= last)
+			cpu[n++] = (unsigned)first++;
+		if (*text != ',')
+			return *text == '\0' ? n : 0;
+	}
+}
+
 static char *
 lcores_word(const struct qpb_options *o)
 {
 	unsigned allowed[QP_MAX_CPUS], n = qp_host_cpus(allowed), pair[2];
-	char *word = NULL, text[512];
+	char *word = NULL, text[QP_LCORES_TEXT_BYTES * 3];
 
 	if (o->lcores == NULL) {
 		pair[0] = allowed[0];
@@ -56,6 +90,11 @@ lcores_word(const struct qpb_options *o)
 	}
 	if (strchr(o->lcores, '@') != NULL)
 		return asprintf(&word, "--lcores=%s", o->lcores) < 0 ? NULL : word;
+	n = cpus_of(o->lcores, allowed);
+	if (n > 0) {
+		lcores_of(allowed, n, text, sizeof(text));
+		return strdup(text);
+	}
 	return asprintf(&word, "-l%s", o->lcores) < 0 ? NULL : word;
 }
 
