@@ -76,7 +76,7 @@ def slots(gateway):
 def test_fewer_generations_need_fewer_queues_at_the_other_end(lab):
     made = lab("--port-generations", 2)
     assert slots(made.gateway) == 2
-    made.bench("--scenario", "requests", "--users", 2)
+    made.bench("--scenario", "requests", "--users", 2, "--queues", 2)
 
 
 def test_ipv6_by_memif(lab):
@@ -94,7 +94,7 @@ def test_port_owner_of_a_service_manager_opens_the_ports(lab, tmp_path):
     try:
         made = lab("--port-owner-socket", owner.path, "--port-generations", 3)
         assert slots(made.gateway) == 3
-        made.bench("--scenario", "requests", "--users", 2)
+        made.bench("--scenario", "requests", "--users", 2, "--queues", 3)
         made.gateway.end()
         assert owner.process.wait(20) == 0
     finally:
