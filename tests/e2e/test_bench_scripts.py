@@ -81,6 +81,8 @@ def test_bad_input_is_told_by_name(tmp_path):
     assert done.returncode == 2 and 'expected a number from 1 to 1000, not "0"' in done.stderr
     done = script("bulk", "--gateway-cpus", "5-2")
     assert done.returncode == 3 and '"5-2" is no list of CPUs' in done.stderr
+    done = script("bulk", "--json", tmp_path / "nowhere/out.json", timeout=10)
+    assert done.returncode == 3 and "its folder is not there" in done.stderr, "before anything is measured"
     done = script("udp", "--rates", "many")
     assert done.returncode == 3 and '--rates: "many"' in done.stderr
     broken = tmp_path / "broken.json"

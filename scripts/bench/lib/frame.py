@@ -70,6 +70,8 @@ def finish_options(args):
     quick = 0 if args.quick else 1
     args.rounds = args.rounds or args._rounds[quick]
     args.seconds = args.seconds or args._seconds[quick]
+    if args.json and args.json != "-" and not os.access(Path(args.json).absolute().parent, os.W_OK):
+        raise Failed(f"--json {args.json}: its folder is not there, or not to be written to")
     allowed = sorted(os.sched_getaffinity(0))
     args.gateway_cpus = cpus("--gateway-cpus", args.gateway_cpus) or [allowed[0]]
     args.bench_cpus = cpus("--bench-cpus", args.bench_cpus) or [allowed[-1]]
