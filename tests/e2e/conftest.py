@@ -2,6 +2,7 @@
 """Fixtures of the end-to-end tests, and the logs of a test's processes when it fails."""
 
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -14,6 +15,10 @@ import harness  # noqa: E402
 
 SHOWN_LINES = 60
 WHY_LINES = 3
+
+# A shell's background job ignores SIGINT, and so would all that the tests start and interrupt.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items):

@@ -126,7 +126,9 @@ class Held:
             "open files of the port owner": len(os.listdir(f"/proc/{owner}/fd")),
             "open files of the control plane": len(os.listdir(f"/proc/{gateway.pid}/fd")),
             # What data planes that ended have counted is kept from the first of them on.
-            "run folder": sorted(set(os.listdir(f"/run/quicport/{gateway.instance}")) - {"counters"}),
+            # A data plane's prompt has its process id in its name.
+            "run folder": sorted(re.sub(r"-\d+\.sock", ".sock", name)
+                                 for name in os.listdir(f"/run/quicport/{gateway.instance}") if name != "counters"),
             "mbufs": int(gateway.metric("quicport_mbufs_in_use")),
         }
 
