@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What wolfSSL tells QUIC during a handshake: secrets, handshake bytes, alerts.
- * As ngtcp2's backend does it, except that 1-RTT keys of AES-GCM suites become
- * contexts of quicseal.c. The TLS object's user data is a ngtcp2_crypto_conn_ref.
+ * As ngtcp2's backend does it, except that 1-RTT keys of AES-GCM suites, and a
+ * server's handshake keys to send with, become contexts of quicseal.c. The TLS
+ * object's user data is a ngtcp2_crypto_conn_ref.
  */
 #include <sodium.h>
 
@@ -42,7 +43,7 @@ qp_seal_serves(ngtcp2_conn *conn)
 	       wolfSSL_quic_aead_is_gcm(ctx->aead.native_handle);
 }
 
-/* A client learns the server's transport parameters before it may send (RFC 9000, 7.4). */
+/* The peer's transport parameters, before anything may be sent to it (RFC 9000, 7.4). */
 static int
 take_parameters(ngtcp2_conn *conn, WOLFSSL *ssl)
 {
@@ -77,7 +78,22 @@ make_contexts(ngtcp2_conn *conn, const uint8_t *secret, size_t len, struct qp_se
 }
 
 static int
-install(ngtcp2_conn *conn, WOLFSSL *ssl, bool rx, const uint8_t *secret, size_t len)
+hand_over(ngtcp2_conn *conn, ngtcp2_encryption_level level, bool rx, const uint8_t *secret, size_t len,
+	const struct qp_seal_keys *keys, const ngtcp2_crypto_aead_ctx *aead,
+	const ngtcp2_crypto_cipher_ctx *hp)
+{
+	if (level == NGTCP2_ENCRYPTION_LEVEL_HANDSHAKE)
+		return ngtcp2_conn_install_tx_handshake_key(
+			conn, aead, keys->iv, sizeof(keys->iv), hp);
+	return rx ? ngtcp2_conn_install_rx_key(
+			    conn, secret, len, aead, keys->iv, sizeof(keys->iv), hp)
+		  : ngtcp2_conn_install_tx_key(
+			    conn, secret, len, aead, keys->iv, sizeof(keys->iv), hp);
+}
+
+static int
+install(ngtcp2_conn *conn, WOLFSSL *ssl, ngtcp2_encryption_level level, bool rx, const uint8_t *secret,
+	size_t len)
 {
 	ngtcp2_crypto_aead_ctx aead = {0};
 	ngtcp2_crypto_cipher_ctx hp = {0};
@@ -88,10 +104,7 @@ install(ngtcp2_conn *conn, WOLFSSL *ssl, bool rx, const uint8_t *secret, size_t 
 		if (rx && !ngtcp2_conn_is_server(conn))
 			rv = take_parameters(conn, ssl);
 		if (rv == 0)
-			rv = rx ? ngtcp2_conn_install_rx_key(conn, secret, len, &aead, keys.iv,
-					  sizeof(keys.iv), &hp)
-				: ngtcp2_conn_install_tx_key(conn, secret, len, &aead, keys.iv,
-					  sizeof(keys.iv), &hp);
+			rv = hand_over(conn, level, rx, secret, len, &keys, &aead, &hp);
 		if (rv != 0) {
 			qp_seal_delete_aead(conn, &aead, NULL);
 			qp_seal_delete_cipher(conn, &hp, NULL);
@@ -101,25 +114,74 @@ install(ngtcp2_conn *conn, WOLFSSL *ssl, bool rx, const uint8_t *secret, size_t 
 	return rv;
 }
 
+/* What the client offered, and which suite it will be. */
+static int
+begin_server(ngtcp2_conn *conn, WOLFSSL *ssl)
+{
+	ngtcp2_crypto_ctx ctx;
+
+	if (ngtcp2_conn_get_negotiated_version(conn) == 0 &&
+		take_parameters(conn, ssl) != 0)
+		return -1;
+	if (ngtcp2_conn_get_crypto_ctx(conn)->aead.native_handle != NULL)
+		return 0;
+	if (ngtcp2_crypto_ctx_tls(&ctx, ssl) == NULL)
+		return -1;
+	ngtcp2_conn_set_crypto_ctx(conn, &ctx);
+	return 0;
+}
+
+/*
+ * A server's handshake keys to send with, and its transport parameters. The
+ * backend frees the keys when there is no memory for the parameters, although
+ * the connection has them by then, and frees them again.
+ */
+static int
+install_server_handshake(ngtcp2_conn *conn, WOLFSSL *ssl, const uint8_t *secret, size_t len)
+{
+	uint8_t parameters[256];
+	ngtcp2_ssize n;
+
+	if (install(conn, ssl, NGTCP2_ENCRYPTION_LEVEL_HANDSHAKE, false, secret, len) != 0)
+		return -1;
+	n = ngtcp2_conn_encode_local_transport_params(conn, parameters, sizeof(parameters));
+	if (n < 0 || wolfSSL_set_quic_transport_params(ssl, parameters, (size_t)n) != WOLFSSL_SUCCESS)
+		return -1;
+	return 0;
+}
+
+static int
+install_tx(ngtcp2_conn *conn, WOLFSSL *ssl, ngtcp2_encryption_level level, const uint8_t *secret, size_t len)
+{
+	bool begins = level == NGTCP2_ENCRYPTION_LEVEL_HANDSHAKE && ngtcp2_conn_is_server(conn);
+
+	if (begins && begin_server(conn, ssl) != 0)
+		return -1;
+	if (begins && qp_seal_serves(conn))
+		return install_server_handshake(conn, ssl, secret, len);
+	if (level == NGTCP2_ENCRYPTION_LEVEL_1RTT && qp_seal_serves(conn))
+		return install(conn, ssl, level, false, secret, len);
+	return ngtcp2_crypto_derive_and_install_tx_key(conn, NULL, NULL, NULL, level, secret, len);
+}
+
+static int
+install_rx(ngtcp2_conn *conn, WOLFSSL *ssl, ngtcp2_encryption_level level, const uint8_t *secret, size_t len)
+{
+	if (level == NGTCP2_ENCRYPTION_LEVEL_1RTT && qp_seal_serves(conn))
+		return install(conn, ssl, level, true, secret, len);
+	return ngtcp2_crypto_derive_and_install_rx_key(conn, NULL, NULL, NULL, level, secret, len);
+}
+
 static int
 set_secrets(WOLFSSL *ssl, WOLFSSL_ENCRYPTION_LEVEL wolf_level, const uint8_t *rx, const uint8_t *tx,
 	size_t len)
 {
 	ngtcp2_encryption_level level = level_of(wolf_level);
 	ngtcp2_conn *conn = conn_of(ssl);
-	bool own = level == NGTCP2_ENCRYPTION_LEVEL_1RTT && qp_seal_serves(conn);
 
-	if (rx != NULL &&
-		(own ? install(conn, ssl, true, rx, len)
-		     : ngtcp2_crypto_derive_and_install_rx_key(
-			       conn, NULL, NULL, NULL, level, rx, len)) != 0)
+	if (rx != NULL && install_rx(conn, ssl, level, rx, len) != 0)
 		return 0;
-	if (tx != NULL &&
-		(own ? install(conn, ssl, false, tx, len)
-		     : ngtcp2_crypto_derive_and_install_tx_key(
-			       conn, NULL, NULL, NULL, level, tx, len)) != 0)
-		return 0;
-	return 1;
+	return tx == NULL || install_tx(conn, ssl, level, tx, len) == 0;
 }
 
 static int
