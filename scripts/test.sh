@@ -167,7 +167,7 @@ stage_e2e() {
 	fi
 	read -ra args <<<"${QUICPORT_E2E_ARGS:-}"
 	rm -f "$logs/e2e.xml"
-	run_limit=2400
+	run_limit=3600
 	# These race whole processes against clocks on a machine that may have other work: one that
 	# fails has one more try, and is named below, since it deserves to be looked at all the same.
 	run_logged "$stage: end-to-end tests" "$python" -m pytest tests/e2e -v -ra --timeout=180 \
