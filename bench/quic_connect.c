@@ -47,29 +47,17 @@ int
 qpb_quic_new(const struct qp_quic_env *env, const struct qp_quic_config *cfg,
 	const struct qp_quic_ops *ops, void *app, struct qp_quic **out, struct qp_errmsg *msg)
 {
-	struct qp_quic *q = calloc(1, sizeof(*q));
-	int rc;
+	struct qp_quic *q;
+	int rc = qp_quic_alloc(env, cfg, ops, app, &q, msg);
 
-	if (q == NULL)
-		return qp_fail(msg, QP_E_NOMEM, "no memory for the QUIC endpoint");
-	q->env = *env;
-	q->cfg = *cfg;
-	q->ops = ops;
-	q->app = app;
+	if (rc < 0)
+		return rc;
 	/* Silent to strangers: it accepts no Initial and refuses none. */
 	q->refusing = q->draining = true;
-	TAILQ_INIT(&q->pending);
-	LIST_INIT(&q->all);
 	randombytes_buf(q->cfg.reset_key, sizeof(q->cfg.reset_key));
-	rc = qp_cid_table_init(&q->cids);
-	if (rc < 0) {
-		free(q);
-		return qp_fail(msg, rc, "no memory for the connection table");
-	}
 	rc = tls_new(&q->tls, msg);
 	if (rc < 0) {
-		qp_cid_table_fini(&q->cids);
-		free(q);
+		qp_quic_free(q);
 		return rc;
 	}
 	*out = q;

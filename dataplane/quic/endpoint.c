@@ -32,7 +32,7 @@ qp_quic_config_default(struct qp_quic_config *cfg)
 }
 
 int
-qp_quic_new(const struct qp_quic_env *env, const struct qp_quic_config *cfg,
+qp_quic_alloc(const struct qp_quic_env *env, const struct qp_quic_config *cfg,
 	const struct qp_quic_ops *ops, void *app, struct qp_quic **out, struct qp_errmsg *msg)
 {
 	struct qp_quic *q = calloc(1, sizeof(*q));
@@ -51,10 +51,22 @@ qp_quic_new(const struct qp_quic_env *env, const struct qp_quic_config *cfg,
 		free(q);
 		return qp_fail(msg, rc, "no memory for the connection table");
 	}
+	*out = q;
+	return 0;
+}
+
+int
+qp_quic_new(const struct qp_quic_env *env, const struct qp_quic_config *cfg,
+	const struct qp_quic_ops *ops, void *app, struct qp_quic **out, struct qp_errmsg *msg)
+{
+	struct qp_quic *q;
+	int rc = qp_quic_alloc(env, cfg, ops, app, &q, msg);
+
+	if (rc < 0)
+		return rc;
 	rc = qp_quic_tls_new(cfg, &q->tls, msg);
 	if (rc < 0) {
-		qp_cid_table_fini(&q->cids);
-		free(q);
+		qp_quic_free(q);
 		return rc;
 	}
 	q->cfg.cert_file = q->cfg.key_file = NULL; /* read and done */

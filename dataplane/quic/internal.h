@@ -131,6 +131,11 @@ struct qp_quic {
 	uint8_t scratch[65536];        /* a datagram that straddles mbufs, made linear */
 };
 
+/* endpoint.c */
+/* An endpoint without TLS (`tls` NULL) yet. Freed by qp_quic_free; QP_E_NOMEM. */
+int qp_quic_alloc(const struct qp_quic_env *env, const struct qp_quic_config *cfg,
+	const struct qp_quic_ops *ops, void *app, struct qp_quic **out, struct qp_errmsg *msg);
+
 /* conn.c */
 /* Counted as a handshake in progress, without ngtcp2 and TLS yet. NULL: out of memory. */
 struct qp_quic_conn *qp_quic_conn_alloc(struct qp_quic *q, const struct qp_flow *flow);
