@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Counts what a test runner reported, for scripts/test.sh.
 
-count-tests.py meson TESTLOG.json | pytest JUNIT.xml
+count-tests.py meson TESTLOG.json [AGAIN.json] | pytest JUNIT.xml
+count-tests.py failures TESTLOG.json
 
 Prints "passed failed skipped" and then the name of each failed test, one a line, with up to three
 lines of why behind it, each after a tab. A test program that Criterion or TAP reports for counts as
-the tests in it, any other as one test.
+the tests in it, any other as one test. Programs in AGAIN.json count as they went there. With "failures":
+the names of Meson's programs that failed, one a line.
 """
 import json
 import re
@@ -67,14 +69,22 @@ def count_program(test):
     return passed, skipped, failed
 
 
-def count_meson(path):
-    passed, skipped, failed = 0, 0, {}
+def programs(path):
+    """Meson's report of each, by its name."""
     with open(path, encoding="utf-8") as lines:
-        for line in lines:
-            if line.strip():
-                p, s, f = count_program(json.loads(line))
-                passed, skipped, failed = passed + p, skipped + s, {**failed, **f}
+        return {test["name"]: test for test in map(json.loads, filter(str.strip, lines))}
+
+
+def count_meson(path, again=None):
+    passed, skipped, failed = 0, 0, {}
+    for test in {**programs(path), **(programs(again) if again else {})}.values():
+        p, s, f = count_program(test)
+        passed, skipped, failed = passed + p, skipped + s, {**failed, **f}
     return passed, skipped, failed
+
+
+def failures(path):
+    return [name for name, test in programs(path).items() if count_program(test)[2]]
 
 
 def count_pytest(path):
@@ -95,9 +105,13 @@ def count_pytest(path):
 
 
 def main():
-    if len(sys.argv) != 3 or sys.argv[1] not in ("meson", "pytest"):
+    what, *reports = sys.argv[1:] or [""]
+    if len(reports) not in {"meson": (1, 2), "pytest": (1,), "failures": (1,)}.get(what, ()):
         sys.exit(__doc__)
-    passed, skipped, failed = {"meson": count_meson, "pytest": count_pytest}[sys.argv[1]](sys.argv[2])
+    if what == "failures":
+        sys.stdout.writelines(f"{name}\n" for name in failures(*reports))
+        return
+    passed, skipped, failed = {"meson": count_meson, "pytest": count_pytest}[what](*reports)
     print(passed, len(failed), skipped)
     for name, lines in failed.items():
         print(name, *(f"\t{line}" for line in lines), sep="\n")
