@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Of the private API: data planes. Loop thread. */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "controlplane/admin_calls.h"
+
+#define PLACE_BYTES 40u
 
 static json_t *
 row_of(const struct qp_generation *g, const struct qp_totals *t)
@@ -28,37 +31,80 @@ qp_admin_data_plane_row(const struct qp_generation *g)
 	return row_of(g, &t);
 }
 
+/*
+ * Where a data plane stands in the list: the oldest first. It is kept for life, over
+ * restarts of the control plane, too, so a cursor is good when its data plane is gone.
+ */
+struct place {
+	uint64_t started_at;
+	uint32_t id;
+};
+
+static bool
+is_behind(const struct place *a, const struct place *b)
+{
+	return a->started_at != b->started_at ? a->started_at > b->started_at : a->id > b->id;
+}
+
+/* The first one behind `after`, whose place that becomes; NULL: there is none. They are few. */
+static const struct qp_generation *
+next_behind(const struct qp_generations *all, struct place *after)
+{
+	const struct qp_generation *g, *first = NULL;
+	struct place at = {0};
+
+	TAILQ_FOREACH (g, all, next) {
+		const struct place here = {g->started_at, g->server_id};
+
+		if (g->server_id == 0 || !is_behind(&here, after) ||
+			(first != NULL && !is_behind(&at, &here)))
+			continue;
+		first = g;
+		at = here;
+	}
+	if (first != NULL)
+		*after = at;
+	return first;
+}
+
+static const char *
+format_place(const struct place *p, char out[PLACE_BYTES])
+{
+	snprintf(out, PLACE_BYTES, "%" PRIu64 "-%04" PRIx32, p->started_at, p->id);
+	return out;
+}
+
+static bool
+parse_place(const char *text, struct place *out)
+{
+	char again[PLACE_BYTES];
+
+	return sscanf(text, "%" SCNu64 "-%" SCNx32, &out->started_at, &out->id) == 2 &&
+	       strcmp(format_place(out, again), text) == 0;
+}
+
 void
 qp_admin_list_data_planes(struct qp_admin_call *c)
 {
+	const struct qp_generations *all = qp_supervisor_generations(c->admin->supervisor);
 	const struct qp_generation *g;
-	char last[16] = "";
+	struct place at = {0}, last;
+	char cursor[PLACE_BYTES];
 	struct qp_page page;
 	json_t *rows;
-	bool found, more = false;
 
 	qp_args_page(c->args, &page);
+	if (page.cursor != NULL && !parse_place(page.cursor, &at))
+		qp_args_bad_cursor(c->args);
 	if (!qp_args_ok(c->args))
 		return;
 	rows = json_array();
-	found = page.cursor == NULL;
-	TAILQ_FOREACH (g, qp_supervisor_generations(c->admin->supervisor), next) {
-		char id[16];
-
-		if (g->server_id == 0)
-			continue;
-		qp_dp_id_format(g->server_id, id);
-		if (!found) {
-			found = strcmp(id, page.cursor) == 0;
-			continue;
-		}
-		more = json_array_size(rows) == page.limit;
-		if (more)
-			break;
+	while (json_array_size(rows) < page.limit && (g = next_behind(all, &at)) != NULL)
 		json_array_append_new(rows, qp_admin_data_plane_row(g));
-		memcpy(last, id, sizeof(last));
-	}
-	qp_admin_reply_rows(c->out, "data_planes", rows, more ? last : NULL);
+	last = at;
+	g = next_behind(all, &at);
+	qp_admin_reply_rows(
+		c->out, "data_planes", rows, g != NULL ? format_place(&last, cursor) : NULL);
 }
 
 /* The data plane that {"dp_id": "0x3039"} names; NULL: answered already. */

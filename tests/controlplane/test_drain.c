@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/wire.h"
@@ -148,6 +149,61 @@ Test(drain, successor_serves_and_the_first_ends_by_itself)
 	cr_expect(id_of(&p.gw, "ACTIVE", id));
 	cr_expect_eq(world_processes("quicport-data-plane"), 1u, "another one was started");
 	cr_expect_eq(gw_metric(&p.gw, "quicport_data_plane_deaths_total"), 0);
+	end(&p);
+}
+
+/* One row; behind `cursor`, or the first. */
+static void
+page_of(struct gw *gw, const char *cursor, char body[1024])
+{
+	char request[128] = "{\"limit\":1}";
+
+	if (cursor != NULL)
+		snprintf(request, sizeof(request), "{\"limit\":1,\"cursor\":\"%s\"}", cursor);
+	cr_assert_eq(gw_http(gw, "POST", PLANES, request, body, 1024), 200, "%s", body);
+}
+
+/* Of the row that was there when it was made. */
+static void
+take_cursor(const char *body, char cursor[64])
+{
+	const char *at = strstr(body, "\"next_cursor\":\"");
+
+	cr_assert_not_null(at, "%s", body);
+	cr_assert_eq(sscanf(at, "\"next_cursor\":\"%63[^\"]", cursor), 1);
+}
+
+/* Data planes of one second are in order of their ids. */
+static bool
+is_later(void *ctx)
+{
+	return time(NULL) > *(const time_t *)ctx;
+}
+
+Test(drain, list_goes_on_behind_a_data_plane_that_is_gone)
+{
+	char body[1024], cursor[64], id[16];
+	struct pair p;
+	time_t began;
+
+	start(&p, NULL, NULL);
+	began = time(NULL);
+	cr_assert(world_until(is_later, &began, 10000));
+	hand_over(&p);
+	cr_assert(id_of(&p.gw, "ACTIVE", id));
+	page_of(&p.gw, NULL, body);
+	cr_expect_not_null(strstr(body, p.id), "%s", body);
+	take_cursor(body, cursor);
+	page_of(&p.gw, cursor, body);
+	cr_expect_not_null(strstr(body, id), "%s", body);
+	cr_expect_null(strstr(body, "next_cursor"), "%s", body);
+
+	gw_send(&p.old, &(struct qp_msg) {.type = BRAIN_END});
+	cr_assert(world_until(is_reaped, &p, 10000));
+	page_of(&p.gw, cursor, body);
+	cr_expect_not_null(strstr(body, id), "it goes on nowhere: %s", body);
+	cr_expect_eq(gw_http(&p.gw, "POST", PLANES, "{\"cursor\":\"0x3039\"}", body, sizeof(body)),
+		400);
 	end(&p);
 }
 
