@@ -51,7 +51,7 @@ qp_tcp_establish(struct qp_tcp_conn *c, const struct qp_tcp_seg *s, uint32_t wnd
 		l = qp_tcp_half_listener(c);
 		qp_tcp_half_close(c);
 	}
-	if (!(c->flags & (QP_TF_SYN_RTX | QP_TF_COOKIE))) {
+	if (!(c->flags & (QP_TF_SYN_RTX | QP_TF_SYN_AGAIN | QP_TF_COOKIE))) {
 		uint64_t rtt = qp_tcp_now(tcp) - c->last_tx_ns;
 
 		qp_tcp_rtt_sample(c, rtt);

@@ -57,6 +57,21 @@ rest_of_syn(struct qp_tcp_conn *c, struct qp_tcp_seg *s)
 	take_text(c, s);
 }
 
+/*
+ * The ACK is of an old connection of these ports, which our reset ends: the SYN
+ * that will be answered need not wait for the timeout. Only once, so that
+ * nobody buys SYNs with ACKs.
+ */
+static void
+repeat_syn_soon(struct qp_tcp_conn *c, const struct qp_tcp_seg *s)
+{
+	if ((s->flags & RTE_TCP_RST_FLAG) || (c->flags & (QP_TF_SYN_RTX | QP_TF_SYN_AGAIN)))
+		return;
+	c->flags |= QP_TF_SYN_AGAIN;
+	c->rtx_kind = QP_RTX_SYN;
+	qp_tcp_timer_set(c, QP_TMR_RTX, qp_tcp_now(c->tcp) + QP_TCP_SYN_AGAIN_NS);
+}
+
 /* 3.10.7.3 */
 static void
 syn_sent_input(struct qp_tcp_conn *c, struct qp_tcp_seg *s)
@@ -66,6 +81,7 @@ syn_sent_input(struct qp_tcp_conn *c, struct qp_tcp_seg *s)
 	/* First, check the ACK bit. */
 	if (acks && (seq_leq(s->ack, c->iss) || seq_lt(c->snd_nxt, s->ack))) {
 		qp_tcp_refuse(c->tcp, s);
+		repeat_syn_soon(c, s);
 		return;
 	}
 	/* Second, check the RST bit: believed only with an acceptable ACK. */

@@ -33,6 +33,7 @@
 #define QP_TCP_R2_NS         (300 * QP_SEC_NS)   /* RFC 9293, 3.8.3: at least 100 s */
 #define QP_TCP_R2_SYN_NS     (180 * QP_SEC_NS)   /* RFC 9293, 3.8.3: at least 3 min */
 #define QP_TCP_SYNACK_TRIES  5                   /* half-open for about a minute */
+#define QP_TCP_SYN_AGAIN_NS  (4 * QP_MS_NS)      /* until a reset has made way for our SYN */
 #define QP_TCP_KEEP_PROBE_NS (75 * QP_SEC_NS)
 #define QP_TCP_KEEP_PROBES   9
 #define QP_TCP_QUICK_ACKS    16                  /* segments acknowledged at once at the start and after a gap */
@@ -90,6 +91,7 @@ enum qp_tcp_conn_flags {
 	QP_TF_TLP_RTX = 1 << 15,   /* the open loss probe repeats old data (TLP.is_retrans) */
 	QP_TF_COOKIE = 1 << 16,    /* opened by a SYN cookie: nobody knows when its SYN-ACK went out */
 	QP_TF_DOOMED = 1 << 17,    /* no memory for what was to be sent: the next flush resets it */
+	QP_TF_SYN_AGAIN = 1 << 18, /* an old connection's ACK came for our SYN, which goes again for it, once */
 };
 
 /* ECN (RFC 3168): a connection's `ecn`. */
@@ -175,7 +177,7 @@ struct qp_tcp_ooo {
 
 /* One wheel timer serves these (timers.c). */
 enum qp_tcp_timer {
-	QP_TMR_RTX,   /* RTO, loss probe, RACK's reordering or persist: see rtx_kind */
+	QP_TMR_RTX,   /* RTO, loss probe, RACK's reordering, persist or a SYN: see rtx_kind */
 	QP_TMR_ACK,   /* delayed ACK */
 	QP_TMR_KEEP,  /* keep-alive */
 	QP_TMR_RETRY, /* output stopped for want of memory */
@@ -188,6 +190,7 @@ enum qp_tcp_rtx_kind {
 	QP_RTX_TLP,
 	QP_RTX_REO,
 	QP_RTX_PERSIST,
+	QP_RTX_SYN,     /* QP_TF_SYN_AGAIN */
 };
 
 /*
@@ -537,6 +540,8 @@ void qp_tcp_take_syn_options(struct qp_tcp_conn *c, const struct qp_tcp_seg *s);
 /* In SYN-RECEIVED: the ACK is not for our SYN-ACK. */
 void qp_tcp_wrong_syn_ack(struct qp_tcp_conn *c, struct qp_tcp_seg *s);
 void qp_tcp_syn_timeout(struct qp_tcp_conn *c);
+/* Our SYN or SYN-ACK once more, and its timeout from now on. */
+void qp_tcp_syn_again(struct qp_tcp_conn *c);
 uint8_t qp_tcp_rcv_wscale(const struct qp_tcp *tcp);
 
 /* input.c: 3.10.7.4 */

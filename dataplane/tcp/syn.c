@@ -348,6 +348,13 @@ qp_tcp_syn_timeout(struct qp_tcp_conn *c)
 	}
 	c->flags |= QP_TF_SYN_RTX;
 	qp_tcp_rto_backoff(c);
+	qp_tcp_syn_again(c);
+}
+
+void
+qp_tcp_syn_again(struct qp_tcp_conn *c)
+{
+	c->rtx_kind = QP_RTX_RTO;
 	QP_TCP_COUNT(c->tcp, retrans_segs);
 	qp_tcp_send_syn(c);
 	qp_tcp_timer_set(c, QP_TMR_RTX, qp_tcp_now(c->tcp) + c->rto_ns);

@@ -146,6 +146,9 @@ on_rtx(struct qp_tcp_conn *c)
 	case QP_RTX_PERSIST:
 		on_persist(c);
 		break;
+	case QP_RTX_SYN:
+		qp_tcp_syn_again(c);
+		break;
 	}
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Active opens: the choice of a local port (RFC 6056), ends in use, TIME-WAITs taken over (RFC 6191). */
+/* Active opens: the choice of a local port (RFC 6056), ends in use, TIME-WAITs taken over (RFC 6191), at either end. */
 #include <criterion/criterion.h>
 #include <stdlib.h>
 #include <string.h>
@@ -217,6 +217,118 @@ Test(tcp_connect, time_wait_without_timestamps_is_not_taken_over)
 	WAIT_MS(11000);
 	cr_expect(connect_again() == 0);
 	script_ignore(&t);
+	CLOSE();
+}
+
+/* --- the peer still has an old connection of the ports --- */
+
+#define SYN "S 0 mss 1460 sackok ts 0/0 ws 5"
+
+static void
+dial(void)
+{
+	script_open(&t);
+	script_connect(&t);
+	OUT(SYN);
+}
+
+/* How long until our SYN goes again. */
+static uint32_t
+syn_after_ms(void)
+{
+	uint32_t ms = script_until_sent(&t, 5000);
+
+	OUT(SYN);
+	QUIET();
+	return ms;
+}
+
+/* 3.5.1: its ACK gets a reset, and the SYN goes again as soon as that has made way. */
+Test(tcp_connect, syn_sent_old_life_makes_way_within_milliseconds)
+{
+	uint32_t ms;
+
+	dial();
+	WAIT_MS(20);
+	IN("A 500 ack 4000 win 100");
+	OUT("R 4000");
+	QUIET();
+	ms = syn_after_ms();
+	cr_expect(ms >= 2 && ms <= 10, "%u ms", ms);
+	IN("SA 0 ack 1 win 9000 mss 1460 sackok ts 100/_ ws 7");
+	OUT("A 1 ack 1");
+	/* No SYN was lost: the initial window and RTO are as always. */
+	cr_expect(t.connected == 1 && t.c->cwnd == 10 * 1448, "%u", t.c->cwnd);
+	cr_expect(t.c->srtt_ns == 0 && t.c->rto_ns == QP_TCP_RTO_INIT_NS, "which SYN was answered, nobody knows");
+	CLOSE();
+}
+
+/* With more such ACKs we send no more SYNs than without. */
+Test(tcp_connect, syn_sent_old_life_hastens_one_syn)
+{
+	uint32_t ms;
+
+	dial();
+	for (unsigned i = 0; i < 3; i++) {
+		IN("A 500 ack 4000 win 100");
+		OUT("R 4000");
+	}
+	ms = syn_after_ms();
+	cr_expect(ms <= 10, "%u ms", ms);
+	IN("A 500 ack 4000 win 100");
+	OUT("R 4000");
+	ms = syn_after_ms();
+	cr_expect(ms >= 1000 && ms <= 1002, "RFC 6298, 2.1: %u ms", ms);
+	ms = syn_after_ms();
+	cr_expect(ms >= 2000 && ms <= 2002, "RFC 6298, 5.5: %u ms", ms);
+	CLOSE();
+}
+
+Test(tcp_connect, syn_sent_old_life_hastens_no_syn_after_a_timeout)
+{
+	uint32_t ms;
+
+	dial();
+	ms = syn_after_ms();
+	cr_expect(ms >= 1000 && ms <= 1002, "%u ms", ms);
+	IN("SA 500 ack 4000 win 100");
+	OUT("R 4000");
+	ms = syn_after_ms();
+	cr_expect(ms >= 2000 && ms <= 2002, "%u ms", ms);
+	CLOSE();
+}
+
+/* Nothing of ours makes way for the SYN then. */
+Test(tcp_connect, syn_sent_old_lifes_reset_hastens_no_syn)
+{
+	uint32_t ms;
+
+	dial();
+	IN("RA 500 ack 4000");
+	QUIET();
+	ms = syn_after_ms();
+	cr_expect(ms >= 1000 && ms <= 1002, "%u ms", ms);
+	CLOSE();
+}
+
+/* Figure 8 meanwhile: what goes again is the SYN-ACK. */
+Test(tcp_connect, syn_sent_old_life_and_crossing_syn)
+{
+	uint32_t ms;
+
+	dial();
+	IN("A 500 ack 4000 win 100");
+	OUT("R 4000");
+	IN("S 0 win 9000 mss 1460");
+	OUT("SA 0 ack 1 mss 1460");
+	ms = script_until_sent(&t, 5000);
+	cr_expect(ms <= 10, "%u ms", ms);
+	OUT("SA 0 ack 1 mss 1460");
+	ms = script_until_sent(&t, 5000);
+	cr_expect(ms >= 1000 && ms <= 1002, "%u ms", ms);
+	OUT("SA 0 ack 1 mss 1460");
+	IN("A 1 ack 1 win 9000");
+	cr_expect(t.connected == 1);
 	CLOSE();
 }
 
