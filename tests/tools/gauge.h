@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "loop.h"
+
 struct qpb_hist;
 
 /*
@@ -40,7 +42,7 @@ struct gauge_totals {
 	uint64_t rx_bytes, tx_bytes;
 	uint64_t wrong; /* connections that brought other bytes than were sent */
 	uint64_t answers;
-	uint64_t errors[134]; /* by errno */
+	uint64_t errors[ERRNOS]; /* by errno */
 	int64_t last_ns; /* when the last answer came, or the last connection ended */
 	struct qpb_hist *latency_ns; /* ASK: request to answer; CONNECT: connect() to answer */
 };
@@ -49,15 +51,13 @@ extern struct gauge_plan gauge_plan;
 extern struct gauge_totals gauge_totals;
 extern int gauge_epoll;
 
-struct gauge_conn;
-
 /* The bytes of requests and answers; once, before the first connection. */
 void gauge_make_pattern(void);
 int64_t gauge_now_ns(void);
 /* Takes over a socket, connected or connecting, into gauge_epoll (data.ptr). */
 void gauge_conn_new(int fd);
-/* What epoll reported for it; frees it when it ended. */
-void gauge_conn_turn(struct gauge_conn *c, uint32_t events);
+/* What epoll reported for a connection (data.ptr); frees it when it ended. */
+void gauge_conn_turn(void *conn, uint32_t events);
 /* All learn that gauge_plan.stopping is set. */
 void gauge_conns_stop(void);
 /* How many run. */

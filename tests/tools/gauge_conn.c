@@ -77,8 +77,7 @@ finish(struct gauge_conn *c, bool good)
 static void
 finish_by_error(struct gauge_conn *c, int error)
 {
-	if (error > 0 &&
-		error < (int)(sizeof(gauge_totals.errors) / sizeof(gauge_totals.errors[0])))
+	if (error > 0 && error < ERRNOS)
 		gauge_totals.errors[error]++;
 	finish(c, false);
 }
@@ -347,8 +346,9 @@ too_early(const struct gauge_conn *c)
 }
 
 void
-gauge_conn_turn(struct gauge_conn *c, uint32_t events)
+gauge_conn_turn(void *conn, uint32_t events)
 {
+	struct gauge_conn *c = conn;
 	socklen_t len = sizeof(int);
 	int error = 0;
 

@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "loop.h"
+
 /*
  * One connection of a load, as service or as client: what it sends, what it
  * expects, how it ends. One epoll thread.
@@ -32,7 +34,7 @@ struct totals {
 	uint64_t started, finished, done, failed;
 	uint64_t rx_bytes, tx_bytes;
 	uint64_t mismatches, timeouts, early_ends;
-	uint64_t errors[134]; /* by errno */
+	uint64_t errors[ERRNOS]; /* by errno */
 	int64_t slowest_us;
 };
 
@@ -44,8 +46,8 @@ struct conn;
 
 /* Takes over a socket that is connected, or connecting, into load_epoll (data.ptr). */
 void conn_new(int fd, bool connecting);
-/* What epoll reported for it; frees it when it ended. */
-void conn_turn(struct conn *c, uint32_t events);
+/* What epoll reported for a connection (data.ptr); frees it when it ended. */
+void conn_turn(void *conn, uint32_t events);
 /* Any connection that runs; NULL: none. */
 struct conn *conn_any(void);
 /* Ends it as failed, because of `end`. */

@@ -102,7 +102,7 @@ conn_end(struct conn *c, bool good, const char *end)
 static void
 conn_error(struct conn *c, int error)
 {
-	if (error > 0 && error < (int)(sizeof(totals.errors) / sizeof(totals.errors[0])))
+	if (error > 0 && error < ERRNOS)
 		totals.errors[error]++;
 	conn_end(c, false, error == ECONNRESET || error == EPIPE ? "rst" : "error");
 }
@@ -330,8 +330,9 @@ conn_outcome(const struct conn *c)
 }
 
 void
-conn_turn(struct conn *c, uint32_t events)
+conn_turn(void *conn, uint32_t events)
 {
+	struct conn *c = conn;
 	int error = 0;
 
 	if (c->connecting)

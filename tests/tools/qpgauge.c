@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <getopt.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +11,7 @@
 
 #include "bench/hist.h"
 #include "gauge.h"
+#include "loop.h"
 #include "net.h"
 
 /*
@@ -21,7 +21,6 @@
  */
 
 enum {
-	MAX_EVENTS = 256,
 	TURN_MS = 20, /* the clock is looked at that often */
 };
 
@@ -29,16 +28,11 @@ struct gauge_plan gauge_plan = {.size = 64};
 struct gauge_totals gauge_totals;
 int gauge_epoll;
 
+static struct loop loop = {
+	.listener = -1, .accepted = gauge_conn_new, .ready = gauge_conn_turn};
 static const char *host, *port;
 static uint64_t parallel = 1;
 static int64_t time_ns, grace_ns = INT64_C(10000000000);
-static volatile sig_atomic_t told_to_end;
-
-static void
-on_signal(int signum)
-{
-	told_to_end = 1;
-}
 
 int64_t
 gauge_now_ns(void)
@@ -50,56 +44,19 @@ gauge_now_ns(void)
 }
 
 static void
-accept_all(int listener)
-{
-	for (;;) {
-		int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-
-		if (fd < 0 && errno == EAGAIN)
-			return;
-		if (fd < 0 && errno != ECONNABORTED)
-			die("accept");
-		if (fd >= 0)
-			gauge_conn_new(fd);
-	}
-}
-
-static void
-one_turn(int listener)
-{
-	struct epoll_event events[MAX_EVENTS];
-	int n = epoll_wait(gauge_epoll, events, MAX_EVENTS, TURN_MS);
-
-	for (int i = 0; i < n; i++) {
-		if (events[i].data.ptr == NULL)
-			accept_all(listener);
-		else
-			gauge_conn_turn(events[i].data.ptr, events[i].events);
-	}
-}
-
-static void
 print_totals(int64_t start_ns)
 {
 	const struct gauge_totals *t = &gauge_totals;
-	const char *separator = "";
 	double seconds = t->last_ns > start_ns ? (double)(t->last_ns - start_ns) / 1e9 : 0;
 
 	printf("{\"ok\": %lu, \"failed\": %lu, \"rx_bytes\": %lu, \"tx_bytes\": %lu, \"wrong\": %lu, "
 	       "\"answers\": %lu, \"seconds\": %.6f",
 		t->ok, t->failed, t->rx_bytes, t->tx_bytes, t->wrong, t->answers, seconds);
-	printf(", \"p50_us\": %.3f, \"p99_us\": %.3f, \"max_us\": %.3f, \"errors\": {",
+	printf(", \"p50_us\": %.3f, \"p99_us\": %.3f, \"max_us\": %.3f",
 		(double)qpb_hist_percentile(t->latency_ns, 50) / 1e3,
 		(double)qpb_hist_percentile(t->latency_ns, 99) / 1e3,
 		(double)t->latency_ns->max / 1e3);
-	for (int i = 1; i < (int)(sizeof(t->errors) / sizeof(t->errors[0])); i++) {
-		if (t->errors[i] == 0)
-			continue;
-		printf("%s\"%s\": %lu", separator, strerrorname_np(i), t->errors[i]);
-		separator = ", ";
-	}
-	printf("}}\n");
-	fflush(stdout);
+	print_errors(t->errors);
 }
 
 static void
@@ -131,7 +88,7 @@ run_client(void)
 				start_connection(peer);
 		if (gauge_conns() == 0)
 			break;
-		one_turn(-1);
+		loop_turn(&loop, TURN_MS);
 		now = gauge_now_ns();
 		if (!gauge_plan.stopping && now >= start + time_ns) {
 			gauge_plan.stopping = true;
@@ -148,25 +105,18 @@ run_client(void)
 static int
 run_service(void)
 {
-	struct addrinfo *at = resolve(host, port);
-	struct epoll_event ev = {.events = EPOLLIN, .data.ptr = NULL};
-	int listener = listen_at(at);
 	int64_t start = gauge_now_ns(), end;
 
-	if (epoll_ctl(gauge_epoll, EPOLL_CTL_ADD, listener, &ev) != 0)
-		die("epoll_ctl");
-	printf("{\"listening\": \"%s:%s\"}\n", host, port);
-	fflush(stdout);
+	loop_listen(&loop, host, port);
 	while (!told_to_end)
-		one_turn(listener);
-	accept_all(listener);
-	close(listener);
+		loop_turn(&loop, TURN_MS);
+	accept_all(loop.listener, gauge_conn_new);
+	close(loop.listener);
 	end = gauge_now_ns() + grace_ns;
 	while (gauge_conns() > 0 && gauge_now_ns() < end)
-		one_turn(-1);
+		loop_turn(&loop, TURN_MS);
 	gauge_conns_give_up();
 	print_totals(start);
-	freeaddrinfo(at);
 	return 0;
 }
 
@@ -246,10 +196,10 @@ main(int argc, char **argv)
 	port = argv[2];
 	raise_file_limit();
 	gauge_make_pattern();
-	sigaction(SIGTERM, &(struct sigaction) {.sa_handler = on_signal}, NULL);
-	sigaction(SIGINT, &(struct sigaction) {.sa_handler = on_signal}, NULL);
+	end_by_signals();
 	gauge_totals.latency_ns = qpb_hist_new();
 	if (gauge_totals.latency_ns == NULL || (gauge_epoll = epoll_create1(EPOLL_CLOEXEC)) < 0)
 		die("epoll_create");
+	loop.epoll = gauge_epoll;
 	return gauge_plan.serve ? run_service() : run_client();
 }

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <getopt.h>
-#include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +9,7 @@
 #include <unistd.h>
 
 #include "load.h"
+#include "loop.h"
 #include "net.h"
 
 /*
@@ -20,10 +20,6 @@
  * SHA-256. Results go to standard output as JSON lines.
  */
 
-enum {
-	MAX_EVENTS = 256,
-};
-
 struct plan plan = {
 	.reset_after = -1,
 	.connections = 1,
@@ -33,15 +29,14 @@ struct plan plan = {
 };
 struct totals totals;
 int load_epoll;
-static volatile sig_atomic_t stopped;
 
 static void
-on_signal(int signum)
+accepted(int fd)
 {
-	stopped = 1;
+	conn_new(fd, false);
 }
 
-/* ---- sockets ---- */
+static struct loop loop = {.listener = -1, .accepted = accepted, .ready = conn_turn};
 
 static void
 start_connection(const struct addrinfo *peer)
@@ -70,65 +65,15 @@ start_connection(const struct addrinfo *peer)
 	conn_new(fd, true);
 }
 
-static int
-open_listener(const struct addrinfo *at)
-{
-	struct epoll_event ev = {.events = EPOLLIN, .data.ptr = NULL};
-	int fd = listen_at(at);
-
-	if (epoll_ctl(load_epoll, EPOLL_CTL_ADD, fd, &ev) != 0)
-		die("epoll_ctl");
-	return fd;
-}
-
-static void
-accept_all(int listener)
-{
-	for (;;) {
-		int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-
-		if (fd < 0 && errno == EAGAIN)
-			return;
-		if (fd < 0)
-			die("accept");
-		conn_new(fd, false);
-	}
-}
-
-/* ---- the two programs ---- */
-
-static void
-one_turn(int listener, int timeout_ms)
-{
-	struct epoll_event events[MAX_EVENTS];
-	int n = epoll_wait(load_epoll, events, MAX_EVENTS, timeout_ms);
-
-	for (int i = 0; i < n; i++) {
-		if (events[i].data.ptr == NULL)
-			accept_all(listener);
-		else
-			conn_turn(events[i].data.ptr, events[i].events);
-	}
-}
-
 static void
 print_totals(double seconds)
 {
-	const char *separator = "";
-
 	printf("{\"ok\": %lu, \"failed\": %lu, \"rx_bytes\": %lu, \"tx_bytes\": %lu, "
 	       "\"mismatches\": %lu, \"timeouts\": %lu, \"early_ends\": %lu, "
-	       "\"seconds\": %.6f, \"slowest_ms\": %.3f, \"errors\": {",
+	       "\"seconds\": %.6f, \"slowest_ms\": %.3f",
 		totals.done, totals.failed, totals.rx_bytes, totals.tx_bytes, totals.mismatches,
 		totals.timeouts, totals.early_ends, seconds, (double)totals.slowest_us / 1e3);
-	for (int i = 1; i < (int)(sizeof(totals.errors) / sizeof(totals.errors[0])); i++) {
-		if (totals.errors[i] == 0)
-			continue;
-		printf("%s\"%s\": %lu", separator, strerrorname_np(i), totals.errors[i]);
-		separator = ", ";
-	}
-	printf("}}\n");
-	fflush(stdout);
+	print_errors(totals.errors);
 }
 
 static int
@@ -138,12 +83,12 @@ run_client(void)
 	int64_t start = now_us();
 	int64_t end = start + (int64_t)(plan.deadline_s * 1e6);
 
-	while (totals.finished < plan.connections && now_us() < end && !stopped) {
+	while (totals.finished < plan.connections && now_us() < end && !told_to_end) {
 		while (totals.started < plan.connections &&
 			totals.started - totals.finished < plan.parallel)
 			start_connection(peer);
 		if (conn_any() != NULL)
-			one_turn(-1, 100);
+			loop_turn(&loop, 100);
 	}
 	while (conn_any() != NULL) {
 		totals.timeouts++;
@@ -158,18 +103,13 @@ run_client(void)
 static int
 run_service(void)
 {
-	struct addrinfo *at = resolve(plan.host, plan.port);
-	int listener = open_listener(at);
-
-	printf("{\"listening\": \"%s:%s\"}\n", plan.host, plan.port);
-	fflush(stdout);
-	while (!stopped)
-		one_turn(listener, -1);
+	loop_listen(&loop, plan.host, plan.port);
+	while (!told_to_end)
+		loop_turn(&loop, -1);
 	while (conn_any() != NULL)
 		conn_give_up(conn_any(), "open");
 	print_totals(0);
-	close(listener);
-	freeaddrinfo(at);
+	close(loop.listener);
 	return 0;
 }
 
@@ -282,9 +222,9 @@ main(int argc, char **argv)
 	plan.port = argv[optind + 2];
 
 	raise_file_limit();
-	sigaction(SIGTERM, &(struct sigaction) {.sa_handler = on_signal}, NULL);
-	sigaction(SIGINT, &(struct sigaction) {.sa_handler = on_signal}, NULL);
+	end_by_signals();
 	if (sodium_init() < 0 || (load_epoll = epoll_create1(EPOLL_CLOEXEC)) < 0)
 		die("epoll_create");
+	loop.epoll = load_epoll;
 	return plan.serve ? run_service() : run_client();
 }

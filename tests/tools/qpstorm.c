@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "loop.h"
 #include "net.h"
 #include "storm.h"
 
@@ -47,15 +47,8 @@ static struct {
 	unsigned count;
 } listeners;
 static int64_t seconds = 60;
-static volatile sig_atomic_t stopped;
 static char input[LINE_BYTES];
 static size_t input_len;
-
-static void
-on_signal(int signum)
-{
-	stopped = 1;
-}
 
 /* ---- addresses ---- */
 
@@ -127,21 +120,6 @@ open_listener(const char *text)
 	free(endpoint);
 }
 
-static void
-accept_all(int listener)
-{
-	for (;;) {
-		int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-
-		if (fd >= 0)
-			storm_accepted(fd);
-		else if (errno == EAGAIN)
-			return;
-		else if (errno != ECONNABORTED)
-			die("accept");
-	}
-}
-
 /* ---- the loop ---- */
 
 static bool
@@ -194,7 +172,7 @@ one_turn(void)
 		if (listener == NULL)
 			go_on = read_commands();
 		else if (listener >= listeners.fds && listener < listeners.fds + MAX_LISTENERS)
-			accept_all(*listener);
+			accept_all(*listener, storm_accepted);
 		else
 			storm_turn(events[i].data.ptr, events[i].events);
 	}
@@ -254,7 +232,7 @@ run(void)
 	bool ready = false;
 
 	storm_mark("");
-	while (!stopped && now_us() < end) {
+	while (!told_to_end && now_us() < end) {
 		start_due(began, now_us());
 		keep_time();
 		if (!one_turn())
@@ -267,7 +245,7 @@ run(void)
 	storm_no_more();
 	storm_finish_bulk();
 	end = now_us() + storm_plan.timeout_us;
-	while (!stopped && storm_running() > 0 && now_us() < end) {
+	while (!told_to_end && storm_running() > 0 && now_us() < end) {
 		keep_time();
 		one_turn();
 	}
@@ -358,8 +336,7 @@ main(int argc, char **argv)
 	raise_file_limit();
 	/* What measures goes first, as far as it may. */
 	setpriority(PRIO_PROCESS, 0, -10);
-	sigaction(SIGTERM, &(struct sigaction) {.sa_handler = on_signal}, NULL);
-	sigaction(SIGINT, &(struct sigaction) {.sa_handler = on_signal}, NULL);
+	end_by_signals();
 	if ((storm_epoll = epoll_create1(EPOLL_CLOEXEC)) < 0)
 		die("epoll_create");
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
