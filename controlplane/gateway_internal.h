@@ -69,7 +69,7 @@ struct qp_owner_end {
 	char how[96]; /* it died */
 };
 
-/* What gateway.c (the way up and down) and gateway_wiring.c (the time between) share. */
+/* What gateway.c (the way up and down), gateway_modules.c and gateway_wiring.c (the time between) share. */
 
 struct qp_gateway {
 	struct qp_options *o; /* all but a reload only read them */
@@ -263,5 +263,20 @@ void qp_gateway_shutdown(struct qp_gateway *g);
 void qp_gateway_fail(void *ctx, const char *why);
 /* The last data plane has ended; ctx is the gateway. */
 void qp_gateway_all_ended(void *ctx);
+/* struct qp_owner_config's functions; ctx is the gateway. */
+void qp_gateway_owner_ready(void *ctx);
+void qp_gateway_owner_ended(void *ctx, const char *how);
+/* Blocks them, too: before any thread starts. */
+int qp_gateway_watch_signals(struct qp_gateway *g, struct qp_errmsg *msg);
+
+/* gateway_modules.c: after a failure what was opened is there, and is to be closed all the same. */
+int qp_gateway_open_modules(struct qp_gateway *g, struct qp_errmsg *msg);
+void qp_gateway_close_modules(struct qp_gateway *g);
+
+/* gateway_network.c */
+int qp_gateway_open_network(struct qp_gateway *g, struct qp_errmsg *msg);
+int qp_gateway_open_blocks(struct qp_gateway *g, struct qp_errmsg *msg);
+/* An address that no interface has is refused. */
+int qp_gateway_check_forward_addr(const struct qp_options *o, struct qp_errmsg *msg);
 
 #endif

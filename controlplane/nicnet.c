@@ -1,11 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Writes what data planes have to know of the ports: addresses and routes, who
- * polls, who has which slot. Loop thread. A generation's entry goes through
- *
- *	free → known, without rings → with rings → dead, without rings → free
- *
- * and is free again only when its memory is, since devices may send from it.
+ * Writes what data planes have to know of the ports: addresses, routes and
+ * links, at the start and when they change. Loop thread.
  */
 #include "controlplane/nicnet_impl.h"
 
@@ -21,22 +17,6 @@ qp_nicnet_shared(const struct qp_nicnet *n)
 	return n->nic;
 }
 
-struct qp_nic_gen *
-qp_nicnet_gen(const struct qp_nicnet *n, uint32_t server_id)
-{
-	for (unsigned i = 0; n->nic != NULL && i < QP_NIC_MAX_GENS; i++) {
-		if (n->nic->gen[i].server_id == server_id)
-			return &n->nic->gen[i];
-	}
-	return NULL;
-}
-
-static void
-store(uint32_t *word, uint32_t value)
-{
-	__atomic_store_n(word, value, __ATOMIC_RELAXED);
-}
-
 /* Readers that see an odd number, or another one afterwards, look again. */
 static void
 publish(struct qp_nicnet *n)
@@ -45,7 +25,7 @@ publish(struct qp_nicnet *n)
 	/* One who was killed in here has left it odd. */
 	const uint32_t seq = to->seq | 1u;
 
-	store(&to->seq, seq);
+	__atomic_store_n(&to->seq, seq, __ATOMIC_RELAXED);
 	__atomic_thread_fence(__ATOMIC_RELEASE);
 	to->naddrs = n->net.naddrs;
 	to->nroutes = n->net.nroutes;
@@ -142,27 +122,6 @@ attached(void *net, struct qp_errmsg *msg)
 	return 0;
 }
 
-/* Generations that all ports can send for. */
-static unsigned
-slots(const struct qp_nicnet *n)
-{
-	unsigned least = QP_NIC_MAX_GENS;
-
-	for (unsigned p = 0; p < n->nic->nports; p++) {
-		if (n->nic->port[p].nslots < least)
-			least = n->nic->port[p].nslots;
-	}
-	return least;
-}
-
-static struct qp_nic_gen *
-free_slot(const struct qp_nicnet *n)
-{
-	struct qp_nic_gen *e = qp_nicnet_gen(n, 0);
-
-	return e != NULL && e - n->nic->gen < (ptrdiff_t)slots(n) ? e : NULL;
-}
-
 /* No descriptor tells anything: all that changes is told by others, or written here. */
 static int
 fd(const void *net)
@@ -193,118 +152,12 @@ maps(const void *net, int *fds, unsigned max)
 	return 0;
 }
 
-static int
-room(const void *net, unsigned nworkers, struct qp_errmsg *msg)
-{
-	const struct qp_nicnet *n = net;
-
-	if (n->nic != NULL && nworkers > n->nic->nqueues)
-		return qp_fail(msg, QP_E_FULL,
-			"%u workers, and the ports have %u queues: give --workers %u, or end the "
-			"gateway (SIGTERM) and start it anew", nworkers, n->nic->nqueues,
-			n->nic->nqueues);
-	if (n->nic == NULL || free_slot(n) != NULL)
-		return 0;
-	return qp_fail(msg, QP_E_FULL,
-		"the ports have transmit queues for %u data planes, and as many live: end one that "
-		"drains (quicport admin shutdown-data-plane), or give --drain-timeout",
-		slots(n));
-}
-
-static int
-generation_add(void *net, const struct qp_network_generation *g, struct qp_errmsg *msg)
-{
-	struct qp_nicnet *n = net;
-	struct qp_nic_gen *e = qp_nicnet_gen(n, g->server_id);
-	int err = 0;
-
-	if (n->nic == NULL)
-		return qp_fail(msg, QP_E_INVAL, "the ports are not there");
-	if (g->handoff == 0 || g->handoff_bytes == 0)
-		return qp_fail(msg, QP_E_VERSION,
-			"the data plane has no hand-off rings: it is of a release without --port");
-	if (e == NULL) {
-		err = room(n, g->nworkers, msg);
-		e = free_slot(n);
-	}
-	if (err != 0)
-		return err;
-	e->nworkers = g->nworkers;
-	e->slot = (uint32_t)(e - n->nic->gen);
-	e->handoff_bytes = g->handoff_bytes;
-	__atomic_store_n(&e->handoff, g->handoff, __ATOMIC_RELEASE);
-	__atomic_store_n(&e->server_id, g->server_id, __ATOMIC_RELEASE);
-	return 0;
-}
-
-/* Another one may poll them now. */
-static void
-release_queues(struct qp_nic *nic, uint32_t server_id)
-{
-	for (unsigned p = 0; p < nic->nports; p++) {
-		for (unsigned q = 0; q < QP_NIC_MAX_QUEUES; q++) {
-			uint32_t was = server_id;
-
-			(void)__atomic_compare_exchange_n(&nic->queue[p][q].polled_by, &was, 0, false,
-				__ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
-		}
-	}
-}
-
-static void
-generation_remove(void *net, uint32_t server_id)
-{
-	struct qp_nicnet *n = net;
-	struct qp_nic_gen *e = qp_nicnet_gen(n, server_id);
-
-	if (n->nic == NULL || server_id == 0)
-		return;
-	if (e != NULL)
-		__atomic_store_n(&e->handoff, 0, __ATOMIC_RELEASE);
-	qp_nicnet_ports_drop(n, server_id);
-	release_queues(n->nic, server_id);
-}
-
-static void
-generation_freed(void *net, uint32_t server_id)
-{
-	struct qp_nicnet *n = net;
-	struct qp_nic_gen *e = server_id != 0 ? qp_nicnet_gen(n, server_id) : NULL;
-
-	if (e != NULL)
-		__atomic_store_n(&e->server_id, 0, __ATOMIC_RELEASE);
-}
-
-/* Its queues are found by its number. */
-static int
-worker_add(void *net, const struct qp_network_worker *w, struct qp_errmsg *msg)
-{
-	const struct qp_nicnet *n = net;
-	const struct qp_nic_gen *e = qp_nicnet_gen(n, w->server_id);
-
-	if (e == NULL || w->worker >= e->nworkers)
-		return qp_fail(msg, QP_E_NOTFOUND, "the ports know no such worker");
-	return 0;
-}
-
 static void
 worker_remove(void *net, uint32_t server_id, uint8_t worker)
 {
 	(void)net;
 	(void)server_id;
 	(void)worker;
-}
-
-static int
-set_active(void *net, uint32_t server_id, uint8_t nworkers)
-{
-	struct qp_nicnet *n = net;
-
-	if (n->nic == NULL || qp_nicnet_gen(n, server_id) == NULL)
-		return QP_E_NOTFOUND;
-	store(&n->nic->holder_workers, nworkers);
-	__atomic_store_n(&n->nic->holder, server_id, __ATOMIC_RELEASE);
-	return 0;
 }
 
 static unsigned
@@ -412,13 +265,13 @@ const struct qp_network_ops qp_nicnet_ops = {
 	.process = process,
 	.quic_socket = quic_socket,
 	.maps = maps,
-	.room = room,
-	.generation_add = generation_add,
-	.generation_remove = generation_remove,
-	.generation_freed = generation_freed,
-	.worker_add = worker_add,
+	.room = qp_nicnet_room,
+	.generation_add = qp_nicnet_generation_add,
+	.generation_remove = qp_nicnet_generation_remove,
+	.generation_freed = qp_nicnet_generation_freed,
+	.worker_add = qp_nicnet_worker_add,
 	.worker_remove = worker_remove,
-	.set_active = set_active,
+	.set_active = qp_nicnet_set_active,
 	.port_open = qp_nicnet_port_open,
 	.port_adopt = qp_nicnet_port_adopt,
 	.port_move = qp_nicnet_port_move,

@@ -5,7 +5,7 @@
 #include "common/nic_block.h"
 #include "controlplane/nicnet.h"
 
-/* What nicnet.c and nicnet_ports.c share. */
+/* What the files nicnet*.c share. */
 struct qp_nicnet {
 	struct qp_nicnet_config cfg;
 	struct qp_nic_net net;          /* as it is, or is to be, in `nic` */
@@ -18,6 +18,15 @@ struct qp_nicnet {
 
 /* The generation's entry; NULL: it has none. */
 struct qp_nic_gen *qp_nicnet_gen(const struct qp_nicnet *n, uint32_t server_id);
+
+/* nicnet_gens.c: functions of the table. */
+int qp_nicnet_room(const void *net, unsigned nworkers, struct qp_errmsg *msg);
+int qp_nicnet_generation_add(
+	void *net, const struct qp_network_generation *g, struct qp_errmsg *msg);
+void qp_nicnet_generation_remove(void *net, uint32_t server_id);
+void qp_nicnet_generation_freed(void *net, uint32_t server_id);
+int qp_nicnet_worker_add(void *net, const struct qp_network_worker *w, struct qp_errmsg *msg);
+int qp_nicnet_set_active(void *net, uint32_t server_id, uint8_t nworkers);
 
 /* nicnet_ports.c: functions of the table. */
 int qp_nicnet_port_open(void *net, int protocol, uint16_t port, const struct in6_addr *addr,
