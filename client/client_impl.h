@@ -119,6 +119,8 @@ struct qp_client {
 
 /* client.c: `msg` to the program; returns `err`. `error` may be NULL. */
 int qpc_report(struct qp_error *error, int err, const struct qp_errmsg *msg);
+/* Runs it where the client lives, and returns when that is done. Any thread. */
+void qpc_run_in_client(struct qp_client *c, void (*run)(void *arg), void *arg);
 
 /* forward_new.c: a forward in the client's list, nothing under way yet. */
 int qpc_forward_new(struct qp_client *c, const struct qp_forward_options *o, struct qp_forward **out,
