@@ -389,15 +389,17 @@ dial(char **argv)
 	struct qp_flow flow = {.remote = address(argv[3]), .local = address(argv[6]),
 		.rport_be = htons((uint16_t)atoi(argv[4]))};
 	const struct ether_addr *mac = ether_aton(argv[7]);
-	int count = atoi(argv[5]);
+	int count = atoi(argv[5]), ports = OURS_LAST - OURS_FIRST + 1, first;
 
-	if (mac == NULL || count > OURS_LAST - OURS_FIRST + 1)
+	if (mac == NULL || count <= 0 || count > ports)
 		errx(2, "not a MAC address, or too many connections: %s, %d", argv[7], count);
 	memcpy(flow.l2.peer_mac, mac, sizeof(flow.l2.peer_mac));
+	/* As the kernel does, not those of the last run: the peer has them in TIME-WAIT. */
+	first = OURS_FIRST + (int)(next_random(NULL) % (unsigned)(ports - count + 1));
 	for (int i = 0; i < count; i++) {
 		struct end *e = new_end(NULL);
 
-		flow.lport_be = htons((uint16_t)(OURS_FIRST + i));
+		flow.lport_be = htons((uint16_t)(first + i));
 		if (qp_tcp_connect(st.tcp, &flow, &ops, e, &e->c) != 0)
 			errx(1, "connection %d is not opened", i);
 	}
