@@ -9,7 +9,8 @@
 #include "dataplane/tcp/internal.h"
 
 #define START_BYTES (64u * 1024)
-#define SPARE_SEGS  16u /* for a sender that doubles its window meanwhile */
+#define GROWTH      4u
+#define SPARE_SEGS  16u
 
 uint32_t
 qp_tcp_rcv_limit(const struct qp_tcp_conn *c)
@@ -55,15 +56,19 @@ qp_tcp_rcv_rtt(struct qp_tcp_conn *c, const struct qp_tcp_seg *s)
 }
 
 /*
- * Dynamic right-sizing: what was taken in one round trip, twice, so that the
- * sender's next doubling fits; and what the application still holds, since it
- * takes as much again in the time that this waits.
+ * Dynamic right-sizing: what was taken in one round trip, twice, and four times
+ * what that is more than in any before. A sender in slow start, which takes
+ * half of it more each time, then finds room for its next two doublings: one
+ * until we look again, one for what it sends by the ACKs of those. And what the
+ * application still holds, since it takes as much again in the time that this
+ * waits.
  */
 void
 qp_tcp_rcv_taken(struct qp_tcp_conn *c)
 {
 	uint32_t now_us = (uint32_t)(qp_tcp_now(c->tcp) / 1000);
-	uint32_t upto = c->rcv_nxt - c->rcv_held, taken = upto - c->rcv_taken, want;
+	uint32_t upto = c->rcv_nxt - c->rcv_held, taken = upto - c->rcv_taken;
+	uint64_t want;
 
 	if (now_us - c->rcv_round_us < round_trip_us(c))
 		return;
@@ -71,10 +76,11 @@ qp_tcp_rcv_taken(struct qp_tcp_conn *c)
 	c->rcv_taken = upto;
 	if (taken <= c->rcv_round_bytes || qp_tcp_memory(c->tcp) != QP_MEM_PLENTY)
 		return; /* no faster than before: it has room enough; or nobody has */
+	want = 2 * (uint64_t)taken + GROWTH * (uint64_t)(taken - c->rcv_round_bytes) + c->rcv_held +
+	       SPARE_SEGS * c->rcv_seg;
 	c->rcv_round_bytes = taken;
-	want = qp_min(2 * (uint64_t)taken + c->rcv_held + SPARE_SEGS * c->rcv_seg, UINT32_C(1) << 30);
 	if (want > c->rcv_tuned)
-		c->rcv_tuned = (uint32_t)qp_min(want, c->tcp->cfg.rcv_buf_bytes);
+		c->rcv_tuned = (uint32_t)qp_min(want, (uint64_t)c->tcp->cfg.rcv_buf_bytes);
 }
 
 uint32_t

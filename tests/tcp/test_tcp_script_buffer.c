@@ -62,6 +62,17 @@ Test(tcp_buffer, established_faster_rounds_widen_the_window_up_to_the_share)
 	script_close(&t);
 }
 
+/* Its cwnd after so many segments lets twice as many out: a window below ends slow start's doubling. */
+Test(tcp_buffer, established_slow_start_finds_the_window_open)
+{
+	start();
+	for (uint32_t n = 10; n <= 320; n *= 2) {
+		round_of(n);
+		cr_expect(qp_tcp_rcv_space(t.c) >= 2000 * n, "%u after a round of %u000", qp_tcp_rcv_space(t.c), n);
+	}
+	script_close(&t);
+}
+
 Test(tcp_buffer, established_steady_rate_does_not_creep)
 {
 	uint32_t after;
