@@ -20,6 +20,25 @@
 struct qp_nic;
 struct qp_queries;
 
+enum qp_write_end {
+	QP_WRITE_DONE,    /* in force, and on the disk if that can be */
+	QP_WRITE_REFUSED, /* it cannot be in force */
+	QP_WRITE_NOT_NOW,
+};
+
+/* A client that is written, or removed. */
+struct qp_client_write {
+	const char *actor;
+	const char *name;
+	json_t *entry; /* as the configuration's; gets its "secret-file"; NULL: removed */
+	const struct qp_secret *psk; /* NULL: it has none */
+	/* It is in force; `done` follows. Both perhaps from inside write_client. */
+	void (*in_force)(void *ctx, bool was_there);
+	/* Exactly once. `why`: nothing has changed. */
+	void (*done)(void *ctx, enum qp_write_end end, const char *why);
+	void *ctx;
+};
+
 /*
  * The private API's paths: the page and its files, /openapi.json, /healthcheck,
  * /metrics and /api/v1/. docs/openapi.json says what each does. Owner: the loop
@@ -67,12 +86,11 @@ struct qp_admin {
 	const struct qp_policy *(*policy)(void *ctx);
 	struct qp_api_clients *clients;
 	/*
-	 * Writes a client of the API's (`entry` as the configuration's; NULL: removes
-	 * it) and brings it into force, which reads the configuration again. QP_E_…,
-	 * and msg says why nothing has changed.
+	 * Writes a client of the API's and brings it into force, which reads the
+	 * configuration again; those that are asked for first are done first. `w` is
+	 * copied. QP_E_…: not now, msg says why; then nothing of `w` is called.
 	 */
-	int (*write_client)(void *ctx, const char *actor, const char *name, json_t *entry,
-		struct qp_errmsg *msg);
+	int (*write_client)(void *ctx, const struct qp_client_write *w, struct qp_errmsg *msg);
 	/* Ends an authenticated tunnel; its client reads the phrase. */
 	void (*end_tunnel)(void *ctx, struct qp_tunnel *tun, const char *phrase);
 	void *ctx;

@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "controlplane/admin_calls.h"
 #include "controlplane/config.h"
@@ -200,42 +199,118 @@ refuse(struct qp_admin_call *c, const char *why)
 		qp_problem(c->out, 409, "%s", text);
 }
 
+/*
+ * A client that is being written, or removed. Owner: the loop thread. Life: from
+ * the request to its answer. Its call is a copy that outlives the request.
+ */
+struct writing {
+	struct qp_admin_call call; /* without `req` and `args` */
+	struct qp_http_response out;
+	struct qp_http_later *later;
+	char *actor, *name;
+	json_t *entry; /* NULL: removed */
+	bool there;    /* before */
+	json_t *row;   /* as it is in force; NULL: removed, or not in force yet */
+};
+
 static void
-tell(struct qp_admin_call *c, const char *event, const char *action, const char *name, json_t *row)
+free_writing(struct writing *w)
 {
-	qp_admin_audit(c, action, row);
-	qp_events_emit(c->admin->events, QP_EVENT_POLICY,
-		json_pack("{s:s, s:s}", "action", event, "client", name));
+	free(w->actor);
+	free(w->name);
+	json_decref(w->entry);
+	json_decref(w->row);
+	free(w);
 }
 
 static void
-put(struct qp_admin_call *c, const char *name, json_t *entry, const char *psk)
+on_in_force(void *ctx, bool was_there)
 {
-	bool there = qp_api_clients_get(c->admin->clients, name) != NULL;
-	char path[256] = "";
-	struct qp_errmsg msg;
-	json_t *row;
+	struct writing *w = ctx;
+	const struct qp_admin *a = w->call.admin;
+	const bool put = w->entry != NULL;
 
-	if (psk != NULL) {
-		if (qp_api_clients_keep_psk(c->admin->clients, name, psk, path, &msg) != 0) {
-			qp_problem(c->out, 503, "%s", msg.text);
-			return;
-		}
-		json_object_set_new(entry, "secret-file", json_string(path));
-	}
-	if (c->admin->write_client(c->admin->ctx, c->actor, name, entry, &msg) != 0) {
-		if (path[0] != '\0')
-			unlink(path);
-		/* All was read again: the name may be the operator's now. */
-		if (is_ours_to_write(c, name, false))
-			refuse(c, msg.text);
+	w->there = was_there;
+	if (!put && !was_there)
 		return;
+	if (put)
+		w->row = qp_admin_client_row(a, qp_policy_by_name(a->policy(a->ctx), w->name));
+	qp_admin_audit(&w->call, put ? "PutClient" : "DeleteClient",
+		put ? json_incref(w->entry) : json_pack("{s:s}", "name", w->name));
+	qp_events_emit(a->events, QP_EVENT_POLICY,
+		json_pack("{s:s, s:s}", "action", put ? "put_client" : "delete_client", "client",
+			w->name));
+}
+
+static void
+answer_done(struct writing *w)
+{
+	if (w->entry != NULL)
+		qp_admin_reply(&w->out, json_pack("{s:s, s:O}", "status",
+						w->there ? "replaced" : "created", "client", w->row));
+	else if (w->there)
+		qp_admin_reply(&w->out, json_pack("{s:s}", "status", "deleted"));
+	else /* another call has done it meanwhile */
+		qp_problem(&w->out, 404, "there is no client %s", w->name);
+}
+
+static void
+on_done(void *ctx, enum qp_write_end end, const char *why)
+{
+	struct writing *w = ctx;
+
+	if (end == QP_WRITE_DONE)
+		answer_done(w);
+	else if (end == QP_WRITE_NOT_NOW)
+		qp_problem(&w->out, 503, "%s", why);
+	/* All was read again: the name may be the operator's now. */
+	else if (is_ours_to_write(&w->call, w->name, w->entry == NULL))
+		refuse(&w->call, why);
+	qp_http_finish(w->later, &w->out);
+	free_writing(w);
+}
+
+/* NULL: out of memory. */
+static struct writing *
+begin(const struct qp_admin_call *c, const char *name, json_t *entry)
+{
+	struct writing *w = calloc(1, sizeof(*w));
+
+	if (w == NULL)
+		return NULL;
+	w->actor = strdup(c->actor);
+	w->name = strdup(name);
+	w->entry = json_incref(entry);
+	if (w->actor == NULL || w->name == NULL) {
+		free_writing(w);
+		return NULL;
 	}
-	tell(c, "put_client", "PutClient", name, json_incref(entry));
-	row = qp_admin_client_row(
-		c->admin, qp_policy_by_name(c->admin->policy(c->admin->ctx), name));
-	qp_admin_reply(c->out,
-		json_pack("{s:s, s:o}", "status", there ? "replaced" : "created", "client", row));
+	w->call = (struct qp_admin_call) {.admin = c->admin, .out = &w->out, .actor = w->actor};
+	return w;
+}
+
+/* `entry` NULL: the client is removed. */
+static void
+write_client(struct qp_admin_call *c, const char *name, json_t *entry, const char *psk)
+{
+	struct qp_client_write write = {.actor = c->actor, .name = name, .entry = entry,
+		.in_force = on_in_force, .done = on_done};
+	struct qp_secret *secret = psk != NULL ? qp_secret_new(psk, strlen(psk)) : NULL;
+	struct writing *w = begin(c, name, entry);
+	struct qp_errmsg msg;
+
+	if (w == NULL || (psk != NULL && secret == NULL) || c->req->later == NULL) {
+		qp_problem(c->out, 503, "the gateway is out of memory");
+		if (w != NULL)
+			free_writing(w);
+	} else {
+		w->later = qp_http_defer(c->req);
+		write.psk = secret;
+		write.ctx = w;
+		if (c->admin->write_client(c->admin->ctx, &write, &msg) != 0)
+			on_done(w, QP_WRITE_NOT_NOW, msg.text);
+	}
+	qp_secret_free(secret);
 }
 
 void
@@ -252,7 +327,7 @@ qp_admin_put_client(struct qp_admin_call *c)
 		json_object_set_new(entry, "group", json_string(group));
 	take_grants(c->args, entry);
 	if (qp_args_ok(c->args) && is_ours_to_write(c, name, false))
-		put(c, name, entry, psk);
+		write_client(c, name, entry, psk);
 	json_decref(entry);
 }
 
@@ -260,14 +335,7 @@ void
 qp_admin_delete_client(struct qp_admin_call *c)
 {
 	const char *name = qp_args_client_name(c->args, "name", true);
-	struct qp_errmsg msg;
 
-	if (!qp_args_ok(c->args) || !is_ours_to_write(c, name, true))
-		return;
-	if (c->admin->write_client(c->admin->ctx, c->actor, name, NULL, &msg) != 0) {
-		refuse(c, msg.text);
-		return;
-	}
-	tell(c, "delete_client", "DeleteClient", name, json_pack("{s:s}", "name", name));
-	qp_admin_reply(c->out, json_pack("{s:s}", "status", "deleted"));
+	if (qp_args_ok(c->args) && is_ours_to_write(c, name, true))
+		write_client(c, name, NULL, NULL);
 }

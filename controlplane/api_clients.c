@@ -13,9 +13,6 @@
 #include "common/log.h"
 #include "controlplane/config.h"
 
-/* How long an answer waits for the disk. */
-#define SYNC_MS 2000u
-
 struct qp_api_clients {
 	struct qp_state *state;
 	const char *dir;
@@ -73,100 +70,108 @@ qp_api_clients_get(const struct qp_api_clients *ac, const char *name)
 	return ac != NULL ? json_object_get(ac->all, name) : NULL;
 }
 
-/* One of the two lists; false: out of memory. */
+/* One of the two lists, as it is made. */
+struct list {
+	FILE *f;
+	const char *title;
+	bool psks;
+	bool any;
+};
+
+/* False: out of memory. */
 static bool
-write_list(FILE *f, const json_t *all, const char *title, bool psks)
+write_entry(struct list *l, const json_t *entry)
+{
+	char *text;
+
+	if ((secret_file(entry) != NULL) != l->psks)
+		return true;
+	text = json_dumps(entry, JSON_ENSURE_ASCII);
+	if (text == NULL)
+		return false;
+	fprintf(l->f, "%s%s- %s\n", l->any ? "" : l->title, l->any ? "" : ":\n", text);
+	l->any = true;
+	free(text);
+	return true;
+}
+
+/* All but `but`, then `entry` (NULL: none). False: out of memory. */
+static bool
+write_list(struct list l, const json_t *all, const char *but, const json_t *entry)
 {
 	const char *name;
-	json_t *entry;
-	bool any = false;
+	json_t *other;
 
-	json_object_foreach((json_t *)(uintptr_t)all, name, entry)
+	/* Counts no references: the loop may do so meanwhile. */
+	json_object_foreach((json_t *)(uintptr_t)all, name, other)
 	{
-		char *text;
-
-		if ((secret_file(entry) != NULL) != psks)
-			continue;
-		if (!any)
-			fprintf(f, "%s:\n", title);
-		any = true;
-		text = json_dumps(entry, JSON_ENSURE_ASCII);
-		if (text == NULL)
+		if ((but == NULL || strcmp(name, but) != 0) && !write_entry(&l, other))
 			return false;
-		fprintf(f, "- %s\n", text);
-		free(text);
 	}
-	return true;
+	return entry == NULL || write_entry(&l, entry);
 }
 
 char *
 qp_api_clients_text(const struct qp_api_clients *ac, const char *name, const json_t *entry)
 {
-	json_t *all = json_copy(ac->all);
 	char *text = NULL;
 	size_t len;
 	FILE *f = open_memstream(&text, &len);
-	bool ok = all != NULL && f != NULL;
+	bool ok = f != NULL &&
+		  write_list((struct list) {f, "clients", false, false}, ac->all, name, entry) &&
+		  write_list((struct list) {f, "psks", true, false}, ac->all, name, entry);
 
-	if (ok && entry != NULL)
-		ok = json_object_set(all, name, (json_t *)(uintptr_t)entry) == 0;
-	else if (ok && name != NULL)
-		json_object_del(all, name);
-	ok = ok && write_list(f, all, "clients", false) && write_list(f, all, "psks", true);
 	if (f != NULL && fclose(f) != 0)
 		ok = false;
-	json_decref(all);
 	if (ok)
 		return text;
 	free(text);
 	return NULL;
 }
 
-static void
-remove_file(const char *path)
+void
+qp_api_clients_remove(char *path)
 {
 	if (path != NULL && unlink(path) != 0)
 		qp_log(QP_LOG_WARN, "an old PSK's file stays", QP_LOG_STR("file", path));
+	free(path);
 }
 
-void
+char *
 qp_api_clients_put(struct qp_api_clients *ac, const char *name, json_t *entry)
 {
-	json_t *old = json_incref(json_object_get(ac->all, name));
+	const char *was = secret_file(json_object_get(ac->all, name));
+	const char *is = entry != NULL ? secret_file(entry) : NULL;
 	char *text = entry != NULL ? json_dumps(entry, JSON_COMPACT) : NULL;
-	int err = 0;
+	char *unneeded = was != NULL && (is == NULL || strcmp(was, is) != 0) ? strdup(was) : NULL;
 
 	if (text != NULL) {
 		json_object_set(ac->all, name, entry);
 		qp_state_put_client(ac->state, name, text);
 	} else {
 		json_object_del(ac->all, name);
-		err = qp_state_drop_client(ac->state, name);
+		(void)qp_state_drop_client(ac->state, name);
 	}
-	if (err == 0)
-		err = qp_state_sync(ac->state, SYNC_MS);
-	if (err != 0)
-		qp_log(QP_LOG_WARN, "a change of a client is in force, but not on the disk yet",
-			QP_LOG_STR("client", name));
-	if (old != NULL &&
-		(entry == NULL || secret_file(entry) == NULL || secret_file(old) == NULL ||
-			strcmp(secret_file(entry), secret_file(old)) != 0))
-		remove_file(secret_file(old));
-	json_decref(old);
 	free(text);
+	return unneeded;
 }
 
 int
-qp_api_clients_keep_psk(struct qp_api_clients *ac, const char *name, const char *psk,
-	char path[256], struct qp_errmsg *msg)
+qp_api_clients_psk_path(const struct qp_api_clients *ac, const char *name, char path[256],
+	struct qp_errmsg *msg)
 {
-	int err;
-
 	/* A new name each time: the one before stays in force until this one is. */
 	if (snprintf(path, 256, "%s/psk-%s-%08" PRIx32, ac->dir, name, randombytes_random()) >= 256)
 		return qp_fail(msg, QP_E_FULL, "the path of a PSK's file would be too long");
-	err = qp_file_make_parents(path, msg);
-	return err != 0 ? err : qp_file_write(path, psk, strlen(psk), 0600, false, msg);
+	return 0;
+}
+
+int
+qp_api_clients_keep_psk(const char *path, const struct qp_secret *psk, struct qp_errmsg *msg)
+{
+	int err = qp_file_make_parents(path, msg);
+
+	return err != 0 ? err : qp_file_write(path, psk->bytes, psk->len, 0600, false, msg);
 }
 
 bool

@@ -26,18 +26,25 @@ void qp_api_clients_free(struct qp_api_clients *ac);
 const json_t *qp_api_clients_get(const struct qp_api_clients *ac, const char *name);
 /*
  * All as the text of a configuration file, with `name` as `entry` says (NULL:
- * without it). From malloc; NULL: out of memory.
+ * without it). From malloc; NULL: out of memory. Any thread, while nothing is put.
  */
 char *qp_api_clients_text(const struct qp_api_clients *ac, const char *name, const json_t *entry);
 /*
- * What the text says is in force: written down, and on the disk when this
- * returns, if that can be. A PSK's file that is needed no more goes.
+ * What the text says is in force: written into the state. Returns a PSK's file that
+ * is needed no more once the disk has that, or NULL; for qp_api_clients_remove.
  */
-void qp_api_clients_put(struct qp_api_clients *ac, const char *name, json_t *entry);
+char *qp_api_clients_put(struct qp_api_clients *ac, const char *name, json_t *entry);
+/* Takes the path over. NULL is allowed. */
+void qp_api_clients_remove(char *path);
 
-/* Writes a PSK into a new file of its own. */
-int qp_api_clients_keep_psk(struct qp_api_clients *ac, const char *name, const char *psk,
-	char path[256], struct qp_errmsg *msg);
+/*
+ * A name for a new file of a PSK, beside those that are in force; and its
+ * writing, which waits for the disk and may run on any thread.
+ */
+int qp_api_clients_psk_path(const struct qp_api_clients *ac, const char *name, char path[256],
+	struct qp_errmsg *msg);
+int qp_api_clients_keep_psk(
+	const char *path, const struct qp_secret *psk, struct qp_errmsg *msg);
 
 /* Whether a client of the policy is the API's; its keys, as texts (NULL: it has none). */
 bool qp_api_client_is(const struct qp_policy_client *c);

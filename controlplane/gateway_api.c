@@ -327,6 +327,7 @@ qp_gateway_api_reload(struct qp_gateway *g, struct qp_errmsg *msg)
 void
 qp_gateway_api_close(struct qp_gateway *g)
 {
+	qp_gateway_close_writes(g);
 	if (g->admin.ctx != NULL)
 		qp_admin_end_jobs(&g->admin);
 	qp_http_free(g->private_api);

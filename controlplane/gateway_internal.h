@@ -69,6 +69,16 @@ struct qp_owner_end {
 	char how[96]; /* it died */
 };
 
+/* Clients that are being written by the API: gateway_writes.c. */
+struct qp_writes {
+	TAILQ_HEAD(, qp_writing) waiting; /* the first one is built, while the thread works */
+	TAILQ_HEAD(, qp_writing) in_force; /* they wait for the disk */
+	unsigned n; /* of both */
+	struct qp_offload *thread; /* NULL: not open */
+	struct qp_watch disk;
+	struct qp_loop_timer patience; /* with the disk */
+};
+
 /* What gateway.c (the way up and down), gateway_modules.c and gateway_wiring.c (the time between) share. */
 
 struct qp_gateway {
@@ -101,7 +111,7 @@ struct qp_gateway {
 	struct qp_blocks *blocks;
 	struct qp_api_clients *api_clients;
 	bool api_clients_out; /* since the start: with the file as it is they cannot be in force */
-	bool api_clients_needed; /* one of them is being written */
+	struct qp_writes writes;
 	struct qp_public_api *public_api; /* NULL: there is none */
 	struct qp_http *private_api;
 	struct qp_http *private_api_unix; /* NULL: there is none */
@@ -162,9 +172,16 @@ void qp_gateway_may_hand_over(struct qp_gateway *g);
 
 /* gateway_clients.c: clients that the API writes, from the state into the policy. */
 int qp_gateway_open_clients(struct qp_gateway *g, struct qp_errmsg *msg);
+
+/* gateway_writes.c: how more of them come. After the state, before the loop and the API go. */
+int qp_gateway_open_writes(struct qp_gateway *g, struct qp_errmsg *msg);
+/* All are answered. */
+void qp_gateway_close_writes(struct qp_gateway *g);
 /* struct qp_admin's function; ctx is the gateway. */
-int qp_gateway_write_client(void *ctx, const char *actor, const char *name, json_t *entry,
-	struct qp_errmsg *msg);
+int qp_gateway_write_client(void *ctx, const struct qp_client_write *w, struct qp_errmsg *msg);
+/* Around a reload: what is being built comes into force first; and what waits goes on. */
+void qp_gateway_settle_writes(struct qp_gateway *g);
+void qp_gateway_go_on_with_writes(struct qp_gateway *g);
 
 /* gateway_wiring.c */
 /* False: its data plane is gone. */

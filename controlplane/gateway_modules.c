@@ -199,6 +199,8 @@ qp_gateway_open_modules(struct qp_gateway *g, struct qp_errmsg *msg)
 	if (err == 0)
 		err = qp_gateway_open_clients(g, msg);
 	if (err == 0)
+		err = qp_gateway_open_writes(g, msg);
+	if (err == 0)
 		err = qp_gateway_api_listen(g, msg);
 	if (err == 0)
 		err = open_owner(g, msg);

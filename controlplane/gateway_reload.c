@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A configuration that takes another's place while the gateway runs: made whole
- * beside the old one first, so that a mistake changes nothing. Loop thread;
- * blocks on files.
+ * beside the old one first, so that a mistake changes nothing. Loop thread, but
+ * for qp_reload_build; blocks on files.
  */
 #define QP_LOG_MODULE QP_LOG_M_config
 #include <stdlib.h>
@@ -22,17 +22,23 @@ static const char *const live_options[] = {"accept-ra", "allow-local-forward",
 static const char *const port_options[] = {"accept-ra", "gateway", "ip", "mtu", "route", "vlan"};
 
 /* A reload under way: what takes the old one's place once all of it is there. */
-struct reloading {
+struct qp_reloading {
 	struct qp_gateway *g;
+	const char *actor;
+	uint64_t began_ns;
 	bool for_next; /* a data plane is started with it */
 	struct qp_options options;
 	bool psk_changes;
 	struct qp_secret *psk; /* NULL: there is none any more */
+	struct qp_credentials with; /* what the policy is built of; all borrowed */
+	bool may_leave_out; /* the API's clients, see build_policy */
 	struct qp_policy *policy;
 	bool api_clients_out;
 	bool audit_changes;
 	struct qp_audit *audit;
-	struct qp_reload_result *result;
+	int err; /* why it comes to nothing */
+	struct qp_errmsg msg;
+	struct qp_reload_result *result, own;
 };
 
 static bool
@@ -49,7 +55,7 @@ is_among(const char *option, const char *const *names, size_t n)
 
 /* They are those that the gateway has: what is said of them can count. */
 static bool
-same_ports(const struct reloading *r)
+same_ports(const struct qp_reloading *r)
 {
 	const struct qp_opt_strings *was = &r->g->o->nic.ports, *is = &r->options.nic.ports;
 
@@ -73,16 +79,16 @@ same_text(const char *a, const char *b)
  * no change of the file; they are back with the one that makes up for them.
  */
 static int
-build_policy(struct reloading *r, struct qp_credentials *with, struct qp_errmsg *msg)
+build_policy(struct qp_reloading *r, struct qp_errmsg *msg)
 {
-	int err = qp_credentials_policy(with, &r->options, &r->policy, msg);
+	int err = qp_credentials_policy(&r->with, &r->options, &r->policy, msg);
 	struct qp_errmsg why;
 
-	if (err == 0 || !r->g->api_clients_out || r->g->api_clients_needed)
+	if (err == 0 || !r->may_leave_out)
 		return err;
 	why = *msg;
-	with->api_clients = NULL;
-	err = qp_credentials_policy(with, &r->options, &r->policy, msg);
+	r->with.api_clients = NULL;
+	err = qp_credentials_policy(&r->with, &r->options, &r->policy, msg);
 	if (err != 0)
 		return err;
 	r->api_clients_out = true;
@@ -93,11 +99,12 @@ build_policy(struct reloading *r, struct qp_credentials *with, struct qp_errmsg 
 
 /* That of the command line, or the one that was made, stays. */
 static int
-make_policy(struct reloading *r, struct qp_errmsg *msg)
+take_psk(struct qp_reloading *r, struct qp_errmsg *msg)
 {
-	struct qp_credentials with = *r->g->cred; /* borrows */
+	struct qp_credentials *with = &r->with;
 	int err = 0;
 
+	*with = *r->g->cred;
 	if (r->options.psk != NULL)
 		err = qp_psk_from_text(
 			(const char *)r->options.psk->bytes, "--psk", &r->psk, msg);
@@ -105,17 +112,17 @@ make_policy(struct reloading *r, struct qp_errmsg *msg)
 		qp_options_locate(&r->options, msg);
 		return err;
 	}
-	r->psk_changes = r->psk != NULL || (with.psk != NULL && with.psk_path[0] == '\0' &&
+	r->psk_changes = r->psk != NULL || (with->psk != NULL && with->psk_path[0] == '\0' &&
 						 !r->options.psk_in_words);
 	if (r->psk_changes) {
-		with.psk = r->psk;
-		with.psk_path[0] = '\0';
+		with->psk = r->psk;
+		with->psk_path[0] = '\0';
 	}
-	return build_policy(r, &with, msg);
+	return 0;
 }
 
 static int
-open_audit(struct reloading *r, struct qp_errmsg *msg)
+open_audit(struct qp_reloading *r, struct qp_errmsg *msg)
 {
 	const char *path = r->options.audit_log;
 	int err = 0;
@@ -128,7 +135,7 @@ open_audit(struct reloading *r, struct qp_errmsg *msg)
 
 /* An editor that writes a file in place empties it first: that is no wish to end every tunnel. */
 static int
-refuse_emptied(const struct reloading *r, struct qp_errmsg *msg)
+refuse_emptied(const struct qp_reloading *r, struct qp_errmsg *msg)
 {
 	const struct qp_config *was = r->g->o->file, *is = r->options.file;
 
@@ -141,7 +148,7 @@ refuse_emptied(const struct reloading *r, struct qp_errmsg *msg)
 }
 
 static int
-prepare(struct reloading *r, struct qp_errmsg *msg)
+prepare(struct qp_reloading *r, struct qp_errmsg *msg)
 {
 	const struct qp_options *before = r->g->o;
 	const struct qp_options_how how = {.before = before};
@@ -154,26 +161,23 @@ prepare(struct reloading *r, struct qp_errmsg *msg)
 		if (err != 0)
 			qp_options_locate(&r->options, msg);
 	}
-	if (err != 0)
-		return err;
-	err = make_policy(r, msg);
-	if (err == 0)
-		err = open_audit(r, msg);
-	/* Last: what it reads counts at once. */
-	return err == 0 ? qp_gateway_api_reload(r->g, msg) : err;
+	return err != 0 ? err : take_psk(r, msg);
 }
 
-static void
-abandon(struct reloading *r)
+void
+qp_reload_free(struct qp_reloading *r)
 {
+	if (r == NULL)
+		return;
 	qp_options_free(&r->options);
 	qp_secret_free(r->psk);
 	qp_policy_free(r->policy);
 	qp_audit_close(r->audit);
+	free(r);
 }
 
 static enum qp_reload_when
-when_it_counts(const struct reloading *r, const char *option)
+when_it_counts(const struct qp_reloading *r, const char *option)
 {
 	if (IS_AMONG(option, port_options) && !same_ports(r))
 		return QP_RELOAD_RESTART;
@@ -190,7 +194,7 @@ take_change(void *ctx, const char *option, const char *was, const char *is)
 	static const char *const told[] = {"an option has changed",
 		"an option stays as it was until data planes change (SIGHUP)",
 		"an option stays as it was until the gateway is restarted"};
-	struct reloading *r = ctx;
+	struct qp_reloading *r = ctx;
 	struct qp_reload_result *out = r->result;
 	enum qp_reload_when when = when_it_counts(r, option);
 
@@ -207,7 +211,7 @@ take_change(void *ctx, const char *option, const char *was, const char *is)
 }
 
 static void
-apply_log_levels(struct reloading *r)
+apply_log_levels(struct qp_reloading *r)
 {
 	struct qp_log_config *is = &r->options.log, *was = &r->g->o->log;
 
@@ -221,7 +225,7 @@ apply_log_levels(struct reloading *r)
 }
 
 static void
-apply_ports(struct reloading *r)
+apply_ports(struct qp_reloading *r)
 {
 	struct qp_options *o = r->g->o, *fresh = &r->options;
 	struct qp_options_ports old = o->reserved_ports;
@@ -235,7 +239,7 @@ apply_ports(struct reloading *r)
 }
 
 static void
-apply_budgets(struct reloading *r)
+apply_budgets(struct qp_reloading *r)
 {
 	struct qp_options *o = r->g->o;
 
@@ -247,7 +251,7 @@ apply_budgets(struct reloading *r)
 
 /* The workers' CPUs are the next data plane's. */
 static void
-apply_addresses(struct reloading *r)
+apply_addresses(struct qp_reloading *r)
 {
 	struct qp_nic_options *o = &r->g->o->nic, fresh = r->options.nic;
 
@@ -259,7 +263,7 @@ apply_addresses(struct reloading *r)
 }
 
 static void
-apply_audit(struct reloading *r)
+apply_audit(struct qp_reloading *r)
 {
 	struct qp_audit *old = r->g->audit;
 
@@ -273,7 +277,7 @@ apply_audit(struct reloading *r)
 
 /* Options that wait for a data plane or a restart keep the value that is in force. */
 static void
-apply_settings(struct reloading *r)
+apply_settings(struct qp_reloading *r)
 {
 	struct qp_options *o = r->g->o, *fresh = &r->options;
 	struct qp_settings old = o->settings;
@@ -300,7 +304,7 @@ apply_settings(struct reloading *r)
 }
 
 static void
-apply(struct reloading *r)
+apply(struct qp_reloading *r)
 {
 	struct qp_gateway *g = r->g;
 	struct qp_enforce_result enforced;
@@ -353,45 +357,96 @@ record(struct qp_gateway *g, const char *actor, const struct qp_reload_result *o
 		json_pack("{s:s, s:s*}", "status", why != NULL ? "failed" : "reloaded", "detail", why));
 }
 
+struct qp_reloading *
+qp_reload_begin(struct qp_gateway *g, const char *actor, const struct qp_reload_how *how)
+{
+	struct qp_reloading *r = calloc(1, sizeof(*r));
+
+	if (r == NULL)
+		return NULL;
+	r->g = g;
+	r->actor = actor;
+	r->began_ns = qp_now_ns();
+	r->for_next = how->for_next;
+	r->may_leave_out = g->api_clients_out && !how->api_clients_needed;
+	r->result = how->result != NULL ? how->result : &r->own;
+	*r->result = (struct qp_reload_result) {0};
+	r->err = prepare(r, &r->msg);
+	return r;
+}
+
+void
+qp_reload_build(struct qp_reloading *r, char *api_clients)
+{
+	if (api_clients != NULL)
+		r->with.api_clients = api_clients;
+	if (r->err == 0)
+		r->err = build_policy(r, &r->msg);
+}
+
+void
+qp_reload_fail(struct qp_reloading *r, int err, const struct qp_errmsg *msg)
+{
+	r->err = err;
+	r->msg = *msg;
+}
+
+int
+qp_reload_finish(struct qp_reloading *r, struct qp_errmsg *msg)
+{
+	if (r->err == 0)
+		r->err = open_audit(r, &r->msg);
+	/* Last: what it reads counts at once. */
+	if (r->err == 0)
+		r->err = qp_gateway_api_reload(r->g, &r->msg);
+	if (r->err != 0) {
+		*msg = r->msg;
+		qp_log(QP_LOG_ERROR, "nothing was reloaded", QP_LOG_STR("reason", msg->text),
+			QP_LOG_STR("by", r->actor));
+		record(r->g, r->actor, NULL, msg);
+		return r->err;
+	}
+	apply(r);
+	qp_log(QP_LOG_INFO, "configuration reloaded", QP_LOG_STR("by", r->actor),
+		QP_LOG_U64("clients", r->result->clients),
+		QP_LOG_U64("tunnels_ended", r->result->ended),
+		QP_LOG_U64("took_ms", (qp_now_ns() - r->began_ns) / 1000000));
+	record(r->g, r->actor, r->result, NULL);
+	return 0;
+}
+
 static int
-reload(struct qp_gateway *g, const char *actor, bool for_next, struct qp_reload_result *out,
+reload(struct qp_gateway *g, const char *actor, const struct qp_reload_how *how,
 	struct qp_errmsg *msg)
 {
-	struct qp_reload_result own = {0};
-	struct reloading r = {.g = g, .for_next = for_next, .result = out != NULL ? out : &own};
-	uint64_t began_ns = qp_now_ns();
+	struct qp_reloading *r;
 	int err;
 
-	*r.result = (struct qp_reload_result) {0};
-	err = prepare(&r, msg);
-	if (err != 0) {
-		abandon(&r);
-		qp_log(QP_LOG_ERROR, "nothing was reloaded", QP_LOG_STR("reason", msg->text),
-			QP_LOG_STR("by", actor));
-		record(g, actor, NULL, msg);
-		return err;
+	/* A policy that is being built borrows what is replaced now. */
+	qp_gateway_settle_writes(g);
+	r = qp_reload_begin(g, actor, how);
+	if (r == NULL) {
+		err = qp_fail(msg, QP_E_NOMEM, "out of memory");
+	} else {
+		qp_reload_build(r, NULL);
+		err = qp_reload_finish(r, msg);
 	}
-	apply(&r);
-	abandon(&r);
-	qp_log(QP_LOG_INFO, "configuration reloaded", QP_LOG_STR("by", actor),
-		QP_LOG_U64("clients", r.result->clients),
-		QP_LOG_U64("tunnels_ended", r.result->ended),
-		QP_LOG_U64("took_ms", (qp_now_ns() - began_ns) / 1000000));
-	record(g, actor, r.result, NULL);
-	return 0;
+	qp_reload_free(r);
+	qp_gateway_go_on_with_writes(g);
+	return err;
 }
 
 int
 qp_gateway_reload(struct qp_gateway *g, const char *actor, struct qp_reload_result *out,
 	struct qp_errmsg *msg)
 {
-	return reload(g, actor, false, out, msg);
+	return reload(g, actor, &(struct qp_reload_how) {.result = out}, msg);
 }
 
 int
 qp_gateway_reload_for_next(struct qp_gateway *g, const char *actor, struct qp_errmsg *msg)
 {
-	return reload(g, actor, true, NULL, msg);
+	return reload(g, actor, &(struct qp_reload_how) {.for_next = true}, msg);
 }
 
 static void

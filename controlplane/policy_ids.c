@@ -3,8 +3,10 @@
  * Ids follow from names, so that a control plane that starts anew means the
  * same client by the same number as the data planes that it finds. Of two
  * names with one hash (one pair among 10,000 in a hundred gateways) the second
- * gets another number, and keeps it while the process lives. Loop thread.
+ * gets another number, and keeps it while the process lives. Any thread that
+ * builds a policy: hence the lock.
  */
+#include <pthread.h>
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +22,7 @@ struct moved {
 };
 
 static SLIST_HEAD(, moved) all_moved = SLIST_HEAD_INITIALIZER(all_moved);
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards it */
 
 static uint32_t
 hash_of(const char *name)
@@ -45,8 +48,9 @@ is_moved_to(uint32_t id)
 	return false;
 }
 
-uint32_t
-qp_policy_id_for(const char *name, bool (*taken)(const void *ctx, uint32_t id), const void *ctx)
+/* Held: the lock. */
+static uint32_t
+find_id(const char *name, bool (*taken)(const void *ctx, uint32_t id), const void *ctx)
 {
 	uint32_t id = hash_of(name);
 	struct moved *m;
@@ -65,5 +69,16 @@ qp_policy_id_for(const char *name, bool (*taken)(const void *ctx, uint32_t id), 
 	memcpy(m->name, name, strlen(name) + 1);
 	m->id = id;
 	SLIST_INSERT_HEAD(&all_moved, m, next);
+	return id;
+}
+
+uint32_t
+qp_policy_id_for(const char *name, bool (*taken)(const void *ctx, uint32_t id), const void *ctx)
+{
+	uint32_t id;
+
+	pthread_mutex_lock(&lock);
+	id = find_id(name, taken, ctx);
+	pthread_mutex_unlock(&lock);
 	return id;
 }

@@ -47,6 +47,33 @@ int qp_gateway_reload(struct qp_gateway *g, const char *actor, struct qp_reload_
  */
 int qp_gateway_reload_for_next(struct qp_gateway *g, const char *actor, struct qp_errmsg *msg);
 
+/*
+ * The same in steps, for who must not hold up the loop meanwhile. Between begin
+ * and finish no other reload may be finished: what is borrowed would be gone.
+ */
+struct qp_reloading;
+
+struct qp_reload_how {
+	bool for_next;           /* qp_gateway_reload_for_next */
+	bool api_clients_needed; /* it fails rather than leave out the clients of the API's */
+	struct qp_reload_result *result; /* NULL: nobody asks */
+};
+
+/* Reads options and files; a mistake is kept until the finish. NULL: out of memory. */
+struct qp_reloading *qp_reload_begin(
+	struct qp_gateway *g, const char *actor, const struct qp_reload_how *how);
+/*
+ * Builds the policy, which takes long with many clients. Any thread. `api_clients`
+ * (borrowed until the finish) instead of those in force; NULL: those.
+ */
+void qp_reload_build(struct qp_reloading *r, char *api_clients);
+/* Another reason why it comes to nothing, instead of qp_reload_build. */
+void qp_reload_fail(struct qp_reloading *r, int err, const struct qp_errmsg *msg);
+/* Brings it into force, or says why not; log and audit log are told. */
+int qp_reload_finish(struct qp_reloading *r, struct qp_errmsg *msg);
+/* After the finish, or instead of it. NULL is allowed. */
+void qp_reload_free(struct qp_reloading *r);
+
 /* Watches what --watch-config and --client-pubkeys-file name, from now on. */
 void qp_gateway_watch_files(struct qp_gateway *g);
 

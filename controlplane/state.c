@@ -8,7 +8,9 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "common/file.h"
 #include "common/log.h"
@@ -42,6 +44,8 @@ release(struct qp_state *s)
 {
 	qp_state_db_close(&s->disk);
 	qp_state_db_close(&s->memory);
+	if (s->bell >= 0)
+		close(s->bell);
 	free(s->path);
 	free(s);
 }
@@ -55,10 +59,11 @@ qp_state_open(const struct qp_state_config *cfg, struct qp_state **out, struct q
 	if (s == NULL)
 		return qp_fail(msg, QP_E_NOMEM, "out of memory");
 	s->last = &s->first;
+	s->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	s->retry_ms = cfg->retry_ms != 0 ? cfg->retry_ms : RETRY_MS;
 	if (asprintf(&s->path, "%s/%s.db", cfg->dir, cfg->name) < 0)
 		s->path = NULL;
-	if (s->path == NULL || qp_state_db_open_memory(&s->memory) != 0) {
+	if (s->path == NULL || s->bell < 0 || qp_state_db_open_memory(&s->memory) != 0) {
 		release(s);
 		return qp_fail(msg, QP_E_NOMEM, "out of memory");
 	}
@@ -113,6 +118,41 @@ qp_state_sync(struct qp_state *s, unsigned timeout_ms)
 	return err;
 }
 
+uint64_t
+qp_state_place(struct qp_state *s)
+{
+	uint64_t place;
+
+	pthread_mutex_lock(&s->mutex);
+	place = s->given;
+	pthread_mutex_unlock(&s->mutex);
+	return place;
+}
+
+int
+qp_state_reached(struct qp_state *s, uint64_t place)
+{
+	int err;
+
+	pthread_mutex_lock(&s->mutex);
+	err = s->done >= place ? 0 : s->down ? QP_E_IO : QP_E_AGAIN;
+	pthread_mutex_unlock(&s->mutex);
+	return err;
+}
+
+int
+qp_state_bell(const struct qp_state *s)
+{
+	return s->bell;
+}
+
+void
+qp_state_announce(struct qp_state *s)
+{
+	pthread_cond_broadcast(&s->written);
+	(void)eventfd_write(s->bell, 1);
+}
+
 void
 qp_state_stats(struct qp_state *s, struct qp_state_stats *out)
 {
@@ -136,6 +176,7 @@ queue(struct qp_state *s, const struct qp_state_change *c)
 	if (copy == NULL) {
 		/* A later copy of all makes up for what is not queued. */
 		s->down = true;
+		qp_state_announce(s);
 		qp_log(QP_LOG_WARN, "the state is kept in memory: its disk does not keep up",
 			QP_LOG_STR("file", s->path));
 	} else {

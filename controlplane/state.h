@@ -38,6 +38,15 @@ void qp_state_close(struct qp_state *s);
  */
 int qp_state_sync(struct qp_state *s, unsigned timeout_ms);
 
+/*
+ * The same without waiting: the place of the last change, whether the disk has
+ * all up to it (0, QP_E_IO as above, QP_E_AGAIN: not yet), and an eventfd, to be
+ * watched by one, that is readable when that may have changed.
+ */
+uint64_t qp_state_place(struct qp_state *s);
+int qp_state_reached(struct qp_state *s, uint64_t place);
+int qp_state_bell(const struct qp_state *s);
+
 struct qp_state_stats {
 	bool on_disk;      /* what changes now reaches the disk */
 	uint64_t changes;  /* since the start */

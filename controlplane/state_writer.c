@@ -113,7 +113,7 @@ go_down(struct qp_state *s, const char *why)
 	s->down = true;
 	s->stats.failures++;
 	forget_queue(s);
-	pthread_cond_broadcast(&s->written);
+	qp_state_announce(s);
 }
 
 static void
@@ -124,7 +124,7 @@ note_commit(struct qp_state *s, uint64_t began_us)
 	s->stats.commits++;
 	if (took > s->stats.longest_commit_us)
 		s->stats.longest_commit_us = took;
-	pthread_cond_broadcast(&s->written);
+	qp_state_announce(s);
 }
 
 /* Held: the mutex, but not while the disk works. */

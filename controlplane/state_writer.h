@@ -20,6 +20,7 @@ struct qp_state {
 	pthread_mutex_t mutex; /* guards all below but `disk` */
 	pthread_cond_t changed; /* to the thread */
 	pthread_cond_t written; /* to who waits in qp_state_sync */
+	int bell; /* eventfd, to the loop: the same */
 	struct qp_state_db memory;
 	struct qp_state_change *first, **last; /* that the disk has not got */
 	unsigned queued;
@@ -34,6 +35,8 @@ struct qp_state {
 /* Queues so many changes at most, then takes the disk for down: it hangs. */
 #define QP_STATE_MAX_QUEUED 65536u
 
+/* The disk has got something, or does not take it. Held: the mutex. */
+void qp_state_announce(struct qp_state *s);
 /* Opens the file into `disk`, or says in the log why not and sets `down`. Before the thread runs. */
 void qp_state_open_disk(struct qp_state *s);
 /* Start of the thread; arg is the state. */

@@ -2,14 +2,18 @@
 """Clients that the API writes: in force at once, kept over restarts, never the operator's."""
 
 import base64
+import concurrent.futures
 import json
 import signal
+import sqlite3
+import threading
+import time
 
 import pytest
 from apikit import Api
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from harness import Client, Gateway
+from harness import FULL, Client, Gateway
 from test_api_lists import pages
 
 PORT = 5000
@@ -181,4 +185,83 @@ def test_clients_are_kept_over_kills_and_reloads(host, config, logs):
     assert answer.status == 400 and answer.json()["file"] == str(config), answer
     assert answer.json()["line"] == 6
     assert [c["name"] for c in api.call("ListClients")["clients"]] == names
+    gateway.end()
+
+
+def test_others_are_answered_while_clients_are_written(host, config, logs):
+    """A policy of 10,000 clients is built beside the loop, and its answer waits for the disk alone."""
+    args = ("--state-dir", str(logs / "state"))
+    gateway, api = start(host, config, *args)
+    gateway.end()
+    database, = (logs / "state").glob("*.db")
+    rows = []
+    for n in range(10000):
+        key = base64.b64encode((n + 1).to_bytes(32, "big")).decode()
+        entry = {"name": f"c{n:05}", "public-keys": [key], "ports": [f"{10000 + n}/tcp"]}
+        rows.append((entry["name"], json.dumps(entry)))
+    with sqlite3.connect(database) as db:
+        db.executemany("INSERT INTO clients VALUES(?, ?)", rows)
+    db.close()
+    gateway, api = start(host, config, *args)
+    answered, over = [], threading.Event()
+
+    def ask():
+        while not over.is_set():
+            began = time.monotonic()
+            assert gateway.get("/healthcheck")[0] == 200
+            answered.append((began, time.monotonic()))
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        asking = pool.submit(ask)
+        written = []
+        for n in range(5):
+            began = time.monotonic()
+            made = api.call("PutClient", name=f"new{n}", public_key=key_pair()[1])
+            written.append((began, time.monotonic()))
+            assert made["status"] == "created"
+        over.set()
+        asking.result()
+    during = [sum(began < a and b < end for a, b in answered) for began, end in written]
+    assert max(during) >= 5, f"while each of five was written, so many were answered: {during}"
+    if FULL:
+        longest = max(b - a for a, b in answered)
+        assert longest < 0.1, f"one waited for {longest * 1000:.0f} ms"
+    assert api.call("GetClient", name="c09999")["client"]["ports"] == ["19999/tcp"]
+    gateway.end()
+
+
+def test_clients_written_at_once_are_written_in_order(host, config, logs):
+    """Through reloads that come between; and all that was answered is there after a kill."""
+    args = ("--state-dir", str(logs / "state"))
+    gateway, api = start(host, config, *args)
+    done = threading.Event()
+    reloads = []
+
+    def write(n):
+        for port in range(9000, 9010):
+            made = api.call("PutClient", name=f"c{n}", psk=f"secret number {n}, {port}", ports=[f"{port}/tcp"])
+            assert made["client"]["ports"] == [f"{port}/tcp"], made
+
+    def reload():
+        while not done.is_set():
+            reloads.append(api.call("ReloadConfig")["status"])
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        reloading = pool.submit(reload)
+        for writing in [pool.submit(write, n) for n in range(6)]:
+            writing.result()
+        # The same one is removed by many: one has done it.
+        gone = list(pool.map(lambda _: api.post("DeleteClient", {"name": "c0"}).status, range(6)))
+        done.set()
+        reloading.result()
+    assert sorted(gone) == [200] + [404] * 5
+    assert len(reloads) > 1 and set(reloads) == {"reloaded"}
+    assert len(list((logs / "state").glob("psk-*"))) == 5
+    gateway.send(signal.SIGKILL)
+    gateway.wait()
+    before = gateway.before
+    gateway, api = start(host, config, *args)
+    gateway.before = before
+    clients = {c["name"]: c["ports"] for c in api.call("ListClients")["clients"] if c["name"] != "boss"}
+    assert clients == {f"c{n}": ["9009/tcp"] for n in range(1, 6)}
     gateway.end()

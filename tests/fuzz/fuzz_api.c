@@ -110,10 +110,13 @@ policy(void *ctx)
 
 /* A write that is well-formed gets as far as here. */
 static int
-write_client(void *ctx, const char *actor, const char *name, json_t *entry, struct qp_errmsg *msg)
+write_client(void *ctx, const struct qp_client_write *w, struct qp_errmsg *msg)
 {
-	FUZZ_CHECK(strlen(name) <= 63 && (entry == NULL || json_is_object(entry)));
-	return qp_fail(msg, QP_E_INVAL, "(api):1: group: expected a group that is under `groups`");
+	FUZZ_CHECK(strlen(w->name) <= 63 && (w->entry == NULL || json_is_object(w->entry)));
+	if (w->psk != NULL)
+		return qp_fail(msg, QP_E_FULL, "too many clients are being written: try again");
+	w->done(w->ctx, QP_WRITE_REFUSED, "(api):1: group: expected a group that is under `groups`");
+	return 0;
 }
 
 static int
