@@ -86,10 +86,13 @@ l4_cksum_ok(const struct rte_mbuf *m, const struct qp_packet *pkt, uint32_t len,
 	return qp_cksum_fold(sum) == 0xffff;
 }
 
+/* NONE: the bytes are right, but the field has only the pseudo header's sum (virtio, within a host). */
 static bool
 port_verified_l4(const struct rte_mbuf *m)
 {
-	return (m->ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK) == RTE_MBUF_F_RX_L4_CKSUM_GOOD;
+	const uint64_t cksum = m->ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK;
+
+	return cksum == RTE_MBUF_F_RX_L4_CKSUM_GOOD || cksum == RTE_MBUF_F_RX_L4_CKSUM_NONE;
 }
 
 /* RFC 1122, 3.2.1.3: never a source; class E and 0/8 likewise. Loopback is legitimate here. */
@@ -123,13 +126,11 @@ parse_udp(struct rte_mbuf *m, struct qp_packet *pkt)
 
 	if (len < sizeof(*udp) || len > pkt->l4_len)
 		return QP_IP_BAD_HEADER;
-	if (!port_verified_l4(m)) {
-		/* RFC 768: 0 = none made; RFC 8200, 8.1: not with IPv6. */
-		bool none = udp->dgram_cksum == 0;
-
-		if (none ? !qp_ipaddr_is_v4(&pkt->flow.local) : !l4_cksum_ok(m, pkt, len, true))
-			return QP_IP_BAD_L4_CKSUM;
-	}
+	/* RFC 768: 0 = none made; RFC 8200, 8.1: not with IPv6. */
+	if (udp->dgram_cksum == 0
+			? !qp_ipaddr_is_v4(&pkt->flow.local)
+			: !port_verified_l4(m) && !l4_cksum_ok(m, pkt, len, true))
+		return QP_IP_BAD_L4_CKSUM;
 	/* What follows the datagram inside the IP packet is not payload. */
 	pkt->l4_len = len;
 	pkt->flow.rport_be = udp->src_port;

@@ -102,7 +102,8 @@ const char *qp_ip_verdict_text(enum qp_ip_verdict v);
 /*
  * Parses and verifies a received frame (chained or not; borrows it). The first
  * mbuf holds all headers after QP_IP_OK. Checksums are always verified: by the
- * port where RTE_MBUF_F_RX_{IP,L4}_CKSUM_GOOD says so, else here in software.
+ * port where RTE_MBUF_F_RX_{IP,L4}_CKSUM_GOOD (or L4_CKSUM_NONE) says so, else
+ * here in software.
  * Trailing padding beyond the IP length is cut off the mbuf.
  */
 enum qp_ip_verdict qp_ip_parse(struct rte_mbuf *m, struct qp_packet *pkt);

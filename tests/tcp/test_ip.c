@@ -363,6 +363,20 @@ Test(ip, udp_checksum_zero_is_fine_in_v4_only)
 	CHECK(verdict_of(&f6), QP_IP_BAD_L4_CKSUM);
 }
 
+/* A device may call a datagram without a sum one that needs none. */
+Test(ip, udp_checksum_zero_is_refused_in_v6_whatever_the_port_says)
+{
+	struct frame f = v6_frame(17, 17, NULL, 0, 20);
+	struct rte_mbuf *m;
+	struct qp_packet pkt;
+
+	put16(f.b + f.l4 + 6, 0);
+	m = to_mbuf(&f, 2048, 0);
+	m->ol_flags |= RTE_MBUF_F_RX_L4_CKSUM_NONE;
+	CHECK(qp_ip_parse(m, &pkt), QP_IP_BAD_L4_CKSUM);
+	rte_pktmbuf_free(m);
+}
+
 Test(ip, udp_length_shorter_than_ip_cuts_longer_is_refused)
 {
 	struct frame f = v4_frame(17, 0, 40);
@@ -383,7 +397,8 @@ Test(ip, udp_length_shorter_than_ip_cuts_longer_is_refused)
 	CHECK(verdict_of(&f), QP_IP_BAD_HEADER);
 }
 
-Test(ip, port_verdicts_are_believed_good_and_bad_only)
+/* NONE: a neighbour that is no wire (virtio) has not put the sum in, and says that the bytes are right. */
+Test(ip, port_verdicts_are_believed)
 {
 	static const struct {
 		uint64_t flags;
@@ -391,7 +406,7 @@ Test(ip, port_verdicts_are_believed_good_and_bad_only)
 	} cases[] = {
 		{RTE_MBUF_F_RX_L4_CKSUM_GOOD, QP_IP_OK},
 		{RTE_MBUF_F_RX_L4_CKSUM_BAD, QP_IP_BAD_L4_CKSUM},
-		{RTE_MBUF_F_RX_L4_CKSUM_NONE, QP_IP_BAD_L4_CKSUM},
+		{RTE_MBUF_F_RX_L4_CKSUM_NONE, QP_IP_OK},
 		{0, QP_IP_BAD_L4_CKSUM},
 		{RTE_MBUF_F_RX_L4_CKSUM_GOOD | RTE_MBUF_F_RX_IP_CKSUM_BAD, QP_IP_BAD_IP_CKSUM},
 	};
