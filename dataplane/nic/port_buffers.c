@@ -10,6 +10,8 @@
 
 /* A frame's bytes beside its IP packet: Ethernet header and a tag; the check sum is the device's. */
 #define FRAME_OVERHEAD 18u
+/* virtio wants room for a header of its own, too, wherever it puts it. */
+#define DRIVER_OVERHEAD 12u
 #define MEMIF_BUFFER 2048u /* by itself */
 
 /*
@@ -39,7 +41,7 @@ wanted_mtu(const struct qp_setup *s)
 uint32_t
 qp_setup_frame_bytes(const struct qp_setup *s)
 {
-	return wanted_mtu(s) + FRAME_OVERHEAD;
+	return wanted_mtu(s) + FRAME_OVERHEAD + DRIVER_OVERHEAD;
 }
 
 /* What the device says that it can. */

@@ -42,6 +42,9 @@ qp_setup_offloads(struct qp_setup *s)
 		tx &= ~RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
 	if (qp_setup_frame_bytes(s) > room || (s->info.rx_offload_capa & RTE_ETH_RX_OFFLOAD_TCP_LRO) != 0)
 		rx |= RTE_ETH_RX_OFFLOAD_SCATTER;
+	/* What is joined is longer than a buffer: virtio without mergeable ones has no place for it. */
+	if ((s->info.rx_offload_capa & RTE_ETH_RX_OFFLOAD_SCATTER) == 0)
+		rx &= ~RTE_ETH_RX_OFFLOAD_TCP_LRO;
 	if (chains_are_reserved(s))
 		rx &= ~(RTE_ETH_RX_OFFLOAD_TCP_LRO | RTE_ETH_RX_OFFLOAD_SCATTER);
 	/* ice without its DDP package cuts, and sums nothing. */

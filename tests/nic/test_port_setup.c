@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "dataplane/nic/port_setup.h"
+#include "dataplane/nic/port_setup_internal.h"
 
 static void
 start_eal(void)
@@ -256,6 +257,34 @@ Test(setup, jumbo_frames_get_buffers_that_hold_them)
 	cr_expect_eq(port.mtu, 9000);
 	cr_expect_geq(pools.room, 9000 + 18 + RTE_PKTMBUF_HEADROOM, "it cannot chain them");
 	qp_port_setup_close(port.port_id);
+}
+
+/* As virtio without mergeable buffers: what is joined would not fit. */
+Test(offloads, segments_are_joined_by_a_device_that_can_chain_buffers_only)
+{
+	const struct qp_port_want want = {.mtu = 1500};
+	struct qp_setup s = {.want = &want, .has_mtu = true};
+
+	s.info.rx_offload_capa = RTE_ETH_RX_OFFLOAD_TCP_LRO | RTE_ETH_RX_OFFLOAD_TCP_CKSUM;
+	qp_setup_offloads(&s);
+	cr_expect_eq(s.conf.rxmode.offloads, RTE_ETH_RX_OFFLOAD_TCP_CKSUM);
+	s.info.rx_offload_capa |= RTE_ETH_RX_OFFLOAD_SCATTER;
+	qp_setup_offloads(&s);
+	cr_expect_eq(s.conf.rxmode.offloads, s.info.rx_offload_capa);
+}
+
+/* virtio counts a header of its own as part of what its buffers are to hold. */
+Test(offloads, buffers_are_chained_where_a_drivers_header_would_not_fit)
+{
+	struct qp_port_want want = {.mtu = 2048 - 18 - 12};
+	struct qp_setup s = {.want = &want, .has_mtu = true};
+
+	s.info.rx_offload_capa = RTE_ETH_RX_OFFLOAD_SCATTER;
+	qp_setup_offloads(&s);
+	cr_expect_eq(s.conf.rxmode.offloads, 0);
+	want.mtu++;
+	qp_setup_offloads(&s);
+	cr_expect_eq(s.conf.rxmode.offloads, RTE_ETH_RX_OFFLOAD_SCATTER);
 }
 
 struct failing {
