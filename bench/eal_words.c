@@ -125,6 +125,7 @@ qpb_eal_words(int own, char **argv, const struct qpb_options *o, int *n)
 	static const char *const lcores[] = {"-l", "-c", "--lcores", NULL};
 	static const char *const prefixes[] = {"--file-prefix", "--in-memory", NULL};
 	static const char *const files[] = {"--huge-unlink", "--in-memory", "--no-huge", NULL};
+	static const char *const logs[] = {"--log-level", NULL};
 	int taken = own > 0 ? own : 1;
 	char **words = calloc((size_t)taken + ROOM, sizeof(*words)), *prefix;
 	bool all = words != NULL;
@@ -144,5 +145,8 @@ qpb_eal_words(int own, char **argv, const struct qpb_options *o, int *n)
 	/* Else huge pages stay taken when we are gone. */
 	if (all && !given(words, taken, files))
 		all = (words[(*n)++] = strdup("--huge-unlink=always")) != NULL;
+	/* vhost tells each message of its other end. */
+	if (all && !given(words, taken, logs))
+		all = (words[(*n)++] = strdup("--log-level=lib.vhost.*:warning")) != NULL;
 	return all && add_devices(words, n, o) ? words : NULL;
 }
