@@ -65,7 +65,8 @@ def count_program(test):
         passed = 1
     # The program as a whole may fail after its tests passed: a leak, a crash at exit, a timeout.
     if result not in ("OK", "EXPECTEDFAIL") and not failed:
-        failed[f"{name} ({result.lower()})"] = []
+        last = [line for line in text.splitlines() if line.strip()][-WHY_LINES:]
+        failed[f"{name} ({result.lower()})"] = [line[:WHY_LENGTH] for line in last]
     return passed, skipped, failed
 
 

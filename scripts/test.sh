@@ -51,6 +51,13 @@ fail() {
 	log_end 30 '        | '
 }
 
+# tell WHAT NAMES: what count-tests.py says of tests that failed, and the log's end.
+tell() {
+	sed -e "s/^[^\t]/        $1: &/" -e 's/^\t/            /' <<<"$2"
+	printf '        the end of %s:\n' "${log#"$PWD/"}"
+	log_end 12 '        | '
+}
+
 # add RUNNER STATUS REPORT...: adds up a runner's report, and one of a second try. A runner that
 # failed without a failed test, or left no report, is a failure of its own.
 add() {
@@ -69,9 +76,7 @@ add() {
 		"$([ "$s" = 0 ] || echo ", $s skipped")"
 	if [ "$f" != 0 ]; then
 		bad_stages+=("$stage")
-		sed -e 's/^[^\t]/        failed: &/' -e 's/^\t/            /' <<<"$names"
-		printf '        the end of %s:\n' "${log#"$PWD/"}"
-		log_end 12 '        | '
+		tell failed "$names"
 	elif [ "$status" != 0 ]; then
 		fail "no test failed, but the runner ended with status $status"
 	fi
@@ -125,8 +130,7 @@ unit_tests() {
 	fi
 	mapfile -t failures < <(/usr/bin/python3 "$here/count-tests.py" failures "${reports[0]}" 2>>"$log")
 	if [ ${#failures[@]} != 0 ] && [ ${#failures[@]} -le 3 ]; then
-		printf '        has a second try: %s\n' "${failures[@]}"
-		log_end 40 '        | '
+		tell "has a second try" "$(/usr/bin/python3 "$here/count-tests.py" meson "${reports[0]}" | tail -n +2)"
 		status=0
 		meson_tests "again: ${failures[*]}" "$dir" again "$@" "${failures[@]}" || status=$?
 		reports+=("$dir/meson-logs/again.json")
