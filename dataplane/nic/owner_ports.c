@@ -19,6 +19,7 @@
 #include "common/log.h"
 #include "dataplane/nic/port_flow.h"
 #include "dataplane/nic/port_setup.h"
+#include "dataplane/nic/port_virtio.h"
 #include "dataplane/nic/rx_pool.h"
 
 #define DEFAULT_MBUFS 16384u
@@ -84,6 +85,9 @@ qp_owner_ports_check(const struct qp_owner_ports *want, const char *args[QP_OWNE
 			return qp_fail(msg, QP_E_UNSUPPORTED,
 				"--port %s: this driver works in the process alone that opens it, and data "
 				"planes are others: use net_tap, net_memif, net_virtio_user or a PCI card", name);
+		rc = qp_port_virtio_check(want->port[i].devargs, msg);
+		if (rc != 0)
+			return rc;
 		for (uint32_t k = 0; k < i; k++) {
 			qp_port_devargs_name(want->port[k].devargs, other);
 			if (strcmp(name, other) == 0)
@@ -144,8 +148,10 @@ open_port(const struct qp_owner_ports *want, uint32_t i, struct qp_errmsg *msg)
 		.ctx = &making,
 	};
 	uint32_t workers;
-	int rc = qp_port_setup_open(&port, &nic->port[i], msg);
+	int rc;
 
+	qp_port_virtio_prepare(port.devargs);
+	rc = qp_port_setup_open(&port, &nic->port[i], msg);
 	if (rc != 0)
 		return rc;
 	workers = nic->port[i].ntx / nic->port[i].nslots;

@@ -260,6 +260,8 @@ def test_frames_that_a_dead_data_plane_sent_leave_the_ring(lab):
     (["--port", "net_null0", "--port", "net_null0"], "twice"),
     (["--port", "net_memif0,role=client,socket=/nowhere/x,socket-abstract=no"], "net_memif0"),
     (["--port", "eth0"], "eth0"),
+    (["--port", "net_virtio_user0,path=/dev/vhost-net"], "/dev/vhost-net"),
+    (["--port", "net_vhost0,iface=/nowhere/x"], "net_vhost0"),
     (["--port", "net_null0", "--queues", "4", "--port-mbufs", "600000"], "hugepages"),
 ])  # fmt: skip
 def test_port_that_cannot_be_opened_is_named(logs, args, says):

@@ -144,3 +144,15 @@ def test_killed_data_plane_leaves_the_rings_whole(lab, ring):
         wait_active(made.gateway, not_this=before)
         made.bench.kill()
     made.run("--scenario", "bulk", "--direction", "both", "--users", 2)
+
+
+def test_gateway_that_was_killed_leaves_no_socket_in_the_way(lab):
+    made = lab()
+    made.begin("--scenario", "requests", "--users", 1, seconds=60)
+    made.start()
+    for pid in made.gateway.members():
+        os.kill(pid, signal.SIGKILL)
+    made.gateway.popen.wait(20)
+    made.bench.kill()
+    made.gateway = None
+    made.run("--scenario", "requests", "--users", 4)
