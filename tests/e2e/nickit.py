@@ -8,10 +8,13 @@ import os
 import re
 import socket
 import struct
+import threading
 import time
 
-from harness import Gateway, eventually
+from harness import Client, Gateway, eventually, new_port
 
+LO = "127.0.0.1"
+MIB = 1 << 20
 IFACE = "qp0"
 PORT = f"net_tap0,iface={IFACE}"
 OWN = {4: "192.0.2.1", 6: "2001:db8::1"}  # the gateway's
@@ -180,3 +183,66 @@ def wait_active(gateway, not_this=None):
         return now if now != not_this else None
 
     return eventually(serving, what="another data plane serves")
+
+
+def read(path):
+    """A file's text; "" when it is gone meanwhile."""
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
+def forwarded(host, gateway, family=4, auth=("--psk", "secret"), remote=None, **options):
+    """A client that comes by the cable, with a port that leads to an echo service at home."""
+    service, outside = new_port(), remote or new_port()
+    host.service(LO, service, "--echo")
+    client = Client(host, at(OWN[family], gateway.port), outside, service, auth=auth, **options)
+    client.wait_for_line("forward open")
+    return client, outside
+
+
+def echoes(host, address, port, size=MIB, **options):
+    done = host.load(address, port, "--echo", "--send", size, "--half-close", "--connections", 2,
+                     "--parallel", 2, **options)  # fmt: skip
+    assert (done["ok"], done["mismatches"]) == (2, 0), done
+
+
+class Transfer:
+    """Bytes that go around for as long as it is open; `fine` after its end."""
+
+    def __init__(self, host, address, port):
+        with host.inside():
+            self.sock = socket.create_connection((address, port), 10)
+        self.sock.settimeout(15)
+        self.rounds, self.error, self.stop = 0, None, False
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def run(self):
+        try:
+            while not self.stop:
+                data = os.urandom(20000)
+                self.sock.sendall(data)
+                got = b""
+                while len(got) < len(data):
+                    part = self.sock.recv(65536)
+                    if not part:
+                        raise ConnectionError("end of data")
+                    got += part
+                assert got == data
+                self.rounds += 1
+        except Exception as error:  # noqa: BLE001 the test shows it
+            self.error = error
+
+    def goes_on(self, rounds=5):
+        want = self.rounds + rounds
+        eventually(lambda: self.error or self.rounds >= want, what="the transfer goes on")
+        assert self.error is None, self.error
+
+    def close(self):
+        self.goes_on()
+        self.stop = True
+        self.thread.join(20)
+        self.sock.close()
+        assert self.error is None, self.error
