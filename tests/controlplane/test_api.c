@@ -12,61 +12,8 @@
 #include "common/heap.h"
 #include "controlplane/admin.h"
 #include "controlplane/public_api.h"
+#include "tests/controlplane/supervisor_double.h"
 #include "tests/controlplane/support.h"
-
-/* The supervisor as far as the private API looks at it. */
-static struct qp_generations generations = TAILQ_HEAD_INITIALIZER(generations);
-static struct qp_generation gen = {
-	.server_id = 0x3039, .pid = 77, .state = QP_DP_ACTIVE, .started_at = 1700000000};
-static uint32_t told_to_end;
-
-const struct qp_generations *
-qp_supervisor_generations(const struct qp_supervisor *s)
-{
-	return &generations;
-}
-
-const struct qp_generation *
-qp_supervisor_find(const struct qp_supervisor *s, uint32_t server_id)
-{
-	return server_id == gen.server_id ? &gen : NULL;
-}
-
-int
-qp_supervisor_drain(struct qp_supervisor *s, uint32_t server_id, struct qp_errmsg *msg)
-{
-	(void)s;
-	(void)server_id;
-	return qp_fail(msg, QP_E_INUSE, "the data plane is draining already");
-}
-
-int
-qp_supervisor_end(struct qp_supervisor *s, uint32_t server_id)
-{
-	told_to_end = server_id;
-	return 0;
-}
-
-const char *
-qp_generation_state_name(enum qp_dp_state state)
-{
-	return state == QP_DP_ACTIVE ? "ACTIVE" : "OTHER";
-}
-
-unsigned
-qp_dp_link_waiting(const struct qp_dp_link *l, unsigned worker, bool to_us)
-{
-	(void)l;
-	(void)worker;
-	(void)to_us;
-	return 0;
-}
-
-const struct qp_shared_view *
-qp_dp_link_view(const struct qp_dp_link *l)
-{
-	return NULL;
-}
 
 static bool serving = true;
 
@@ -76,17 +23,8 @@ is_serving(void *ctx)
 	return serving;
 }
 
-static void
-fill_metrics(void *ctx, struct qp_metrics *out)
-{
-	static const struct qp_authd_counters auth;
-	static const struct qp_totals none;
-
-	*out = (struct qp_metrics) {.auth = &auth, .retired = &none, .generations = &generations};
-}
-
 static struct qp_admin admin = {
-	.access = {.loopback = true}, .metrics = fill_metrics, .serving = is_serving};
+	.access = {.loopback = true}, .metrics = supervisor_double_metrics, .serving = is_serving};
 
 static unsigned
 ask(const char *method, const char *path, const char *type, const char *body, char *answer)
@@ -105,13 +43,7 @@ ask(const char *method, const char *path, const char *type, const char *body, ch
 	return resp.status;
 }
 
-static void
-start(void)
-{
-	TAILQ_INSERT_TAIL(&generations, &gen, next);
-}
-
-TestSuite(admin, .init = start);
+TestSuite(admin, .init = supervisor_double_begin);
 
 #define JSON "application/json"
 #define CALL "/api/v1/admin/"
@@ -149,7 +81,7 @@ Test(admin, shutdown_is_passed_on)
 	cr_expect_eq(
 		ask("POST", CALL "ShutdownDataPlane", JSON, "{\"dp_id\":\"0x3039\"}", a), 200u);
 	cr_expect_str_eq(a, "{\"status\":\"shutdown_initiated\"}");
-	cr_expect_eq(told_to_end, 0x3039u);
+	cr_expect_eq(supervisor_double.told_to_end, 0x3039u);
 }
 
 Test(admin, shutdown_needs_post_and_json)
@@ -160,7 +92,7 @@ Test(admin, shutdown_needs_post_and_json)
 		ask("POST", CALL "ShutdownDataPlane", "text/plain", "{\"dp_id\":\"0x3039\"}", a),
 		415u);
 	cr_expect_eq(ask("GET", CALL "ShutdownDataPlane", JSON, "{\"dp_id\":\"0x3039\"}", a), 405u);
-	cr_expect_eq(told_to_end, 0u);
+	cr_expect_eq(supervisor_double.told_to_end, 0u);
 }
 
 /* First what lasts, then all calls; never what says how things are. */
@@ -233,7 +165,7 @@ start_server(void)
 	struct qp_errmsg msg;
 	int fd;
 
-	start();
+	supervisor_double_begin();
 	loop = qp_loop_new();
 	addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	cr_assert_eq(qp_http_listen((struct sockaddr *)&addr, sizeof(addr), "--x", &fd, &msg), 0);

@@ -14,64 +14,7 @@
 #include "common/log.h"
 #include "controlplane/admin.h"
 #include "controlplane/options.h"
-
-/* The supervisor as far as the private API looks at it. */
-static struct qp_generations generations = TAILQ_HEAD_INITIALIZER(generations);
-static struct qp_generation gen = {
-	.server_id = 0x3039, .pid = 77, .state = QP_DP_ACTIVE, .started_at = 1700000000};
-
-const struct qp_generations *
-qp_supervisor_generations(const struct qp_supervisor *s)
-{
-	return &generations;
-}
-
-const struct qp_generation *
-qp_supervisor_find(const struct qp_supervisor *s, uint32_t server_id)
-{
-	return server_id == gen.server_id ? &gen : NULL;
-}
-
-int
-qp_supervisor_drain(struct qp_supervisor *s, uint32_t server_id, struct qp_errmsg *msg)
-{
-	(void)s;
-	(void)server_id;
-	return qp_fail(msg, QP_E_INUSE, "the data plane is draining already");
-}
-
-int
-qp_supervisor_end(struct qp_supervisor *s, uint32_t server_id)
-{
-	return 0;
-}
-
-const char *
-qp_generation_state_name(enum qp_dp_state state)
-{
-	return "ACTIVE";
-}
-
-const struct qp_shared_view *
-qp_dp_link_view(const struct qp_dp_link *l)
-{
-	return NULL;
-}
-
-unsigned
-qp_dp_link_waiting(const struct qp_dp_link *l, unsigned worker, bool to_us)
-{
-	return 0;
-}
-
-static void
-fill_metrics(void *ctx, struct qp_metrics *out)
-{
-	static const struct qp_authd_counters auth;
-	static const struct qp_totals none;
-
-	*out = (struct qp_metrics) {.auth = &auth, .retired = &none, .generations = &generations};
-}
+#include "tests/controlplane/supervisor_double.h"
 
 static bool
 is_serving(void *ctx)
@@ -133,7 +76,7 @@ static struct qp_admin admin = {
 	.reload = reload,
 	.options = &options,
 	.access = {.loopback = true},
-	.metrics = fill_metrics,
+	.metrics = supervisor_double_metrics,
 	.serving = is_serving,
 	.end_tunnel = end_tunnel,
 };
@@ -156,7 +99,7 @@ set_up(void)
 {
 	struct qp_loop *loop = qp_loop_new();
 
-	TAILQ_INSERT_TAIL(&generations, &gen, next);
+	supervisor_double_begin();
 	TAILQ_INIT(&admin.jobs);
 	FUZZ_CHECK(qp_keys_init() == 0);
 	admin.tunnels = qp_tunnels_new();

@@ -18,6 +18,7 @@
 #include "common/log.h"
 #include "dataplane/cksum.h"
 #include "dataplane/net/internal.h"
+#include "tests/fuzz/input.h"
 #include "tests/tcp/eal.h"
 
 #define STEPS  96u
@@ -34,29 +35,15 @@ static unsigned depth;
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 
-struct input {
-	const uint8_t *p;
-	size_t left;
-};
-
-static uint8_t
-get8(struct input *in)
-{
-	if (in->left == 0)
-		return 0;
-	in->left--;
-	return *in->p++;
-}
-
+/* What the input has not got is zeros. */
 static void
-get_bytes(struct input *in, void *out, size_t len)
+fill(struct fuzz_input *in, void *out, size_t len)
 {
-	size_t n = RTE_MIN(len, in->left);
+	size_t n = len;
+	const uint8_t *p = fuzz_get_bytes(in, &n);
 
 	memset(out, 0, len);
-	memcpy(out, in->p, n);
-	in->p += n;
-	in->left -= n;
+	memcpy(out, p, n);
 }
 
 static uint64_t
@@ -122,7 +109,7 @@ some_addr(uint8_t arg)
 }
 
 static void
-configure(struct input *in, uint8_t arg)
+configure(struct fuzz_input *in, uint8_t arg)
 {
 	struct qp_ipaddr a;
 
@@ -131,17 +118,17 @@ configure(struct input *in, uint8_t arg)
 	conf.nroutes = arg & 7;
 	conf.nlinks = PORTS;
 	for (unsigned i = 0; i < conf.naddrs; i++) {
-		const uint8_t b = get8(in);
+		const uint8_t b = fuzz_get8(in);
 
 		a = some_addr(b);
 		conf.addr[i] = (struct qp_nic_addr) {.prefix = b & 0x80 ? 64 : 120, .port = i & 1};
 		memcpy(&conf.addr[i].addr, &a, 16);
 	}
 	for (unsigned i = 0; i < conf.nroutes; i++) {
-		conf.route[i] = (struct qp_nic_route) {.prefix = get8(in), .port = i & 3};
-		a = some_addr(get8(in));
+		conf.route[i] = (struct qp_nic_route) {.prefix = fuzz_get8(in), .port = i & 3};
+		a = some_addr(fuzz_get8(in));
 		memcpy(&conf.route[i].dest, &a, 16);
-		a = some_addr(get8(in));
+		a = some_addr(fuzz_get8(in));
 		memcpy(&conf.route[i].via, &a, 16);
 	}
 	for (unsigned i = 0; i < PORTS; i++)
@@ -182,25 +169,25 @@ receive(struct rte_mbuf *m, uint8_t arg)
 }
 
 static struct rte_mbuf *
-frame(const uint8_t *head, size_t head_len, struct input *in, size_t len)
+frame(const uint8_t *head, size_t head_len, struct fuzz_input *in, size_t len)
 {
 	struct rte_mbuf *m = rte_pktmbuf_alloc(pool);
 
 	FUZZ_CHECK(m != NULL);
 	memcpy(rte_pktmbuf_append(m, (uint16_t)head_len), head, head_len);
-	get_bytes(in, rte_pktmbuf_append(m, (uint16_t)len), len);
+	fill(in, rte_pktmbuf_append(m, (uint16_t)len), len);
 	return m;
 }
 
 /* An ICMPv6 message of any bytes whose addresses, hop limit and sum are right. */
 static struct rte_mbuf *
-icmp6(struct input *in, uint8_t arg)
+icmp6(struct fuzz_input *in, uint8_t arg)
 {
 	uint8_t head[54] = {0x33, 0x33, 0, 0, 0, 1, 2, 0, 0, 0, 0, 9, 0x86, 0xdd, 0x60, [20] = IPPROTO_ICMPV6,
 		[21] = 255};
-	const struct qp_flow flow = {.remote = some_addr(get8(in) | 0x80),
-		.local = arg & 64 ? some_addr(get8(in) | 0x80) : (struct qp_ipaddr) {.b = {0xff, 2, [15] = 1}}};
-	const size_t len = 8 + get8(in) % 64;
+	const struct qp_flow flow = {.remote = some_addr(fuzz_get8(in) | 0x80),
+		.local = arg & 64 ? some_addr(fuzz_get8(in) | 0x80) : (struct qp_ipaddr) {.b = {0xff, 2, [15] = 1}}};
+	const size_t len = 8 + fuzz_get8(in) % 64;
 	struct rte_mbuf *m;
 	uint16_t sum;
 	uint8_t *p;
@@ -222,7 +209,7 @@ icmp6(struct input *in, uint8_t arg)
 }
 
 static struct rte_mbuf *
-arp(struct input *in, uint8_t arg)
+arp(struct fuzz_input *in, uint8_t arg)
 {
 	uint8_t head[22] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 9, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1};
 	struct rte_mbuf *m;
@@ -241,9 +228,9 @@ arp(struct input *in, uint8_t arg)
 }
 
 static void
-send_packet(struct input *in, uint8_t arg)
+send_packet(struct fuzz_input *in, uint8_t arg)
 {
-	struct qp_flow flow = {.remote = some_addr(get8(in)), .local = some_addr(arg)};
+	struct qp_flow flow = {.remote = some_addr(fuzz_get8(in)), .local = some_addr(arg)};
 	struct rte_mbuf *m = rte_pktmbuf_alloc(pool);
 
 	if (qp_ipaddr_is_v4(&flow.local) != qp_ipaddr_is_v4(&flow.remote))
@@ -307,14 +294,14 @@ open_world(void)
 }
 
 static void
-step(struct input *in, uint8_t op, uint8_t arg)
+step(struct fuzz_input *in, uint8_t op, uint8_t arg)
 {
 	switch (op % 8) {
 	case 0:
 		configure(in, arg);
 		break;
 	case 1:
-		receive(frame(in->p, 0, in, get8(in)), arg);
+		receive(frame(in->p, 0, in, fuzz_get8(in)), arg);
 		break;
 	case 2:
 	case 3:
@@ -339,15 +326,15 @@ step(struct input *in, uint8_t op, uint8_t arg)
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct input in = {data, size};
+	struct fuzz_input in = {data, size};
 
 	if (pool == NULL)
 		LLVMFuzzerInitialize(NULL, NULL);
 	open_world();
 	for (unsigned i = 0; i < STEPS && in.left > 0; i++) {
-		const uint8_t op = get8(&in);
+		const uint8_t op = fuzz_get8(&in);
 
-		step(&in, op, get8(&in));
+		step(&in, op, fuzz_get8(&in));
 	}
 	for (unsigned i = 0; i < LCORES; i++)
 		check(net[i]);

@@ -12,6 +12,7 @@
 
 #include "dataplane/tcp/internal.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/input.h"
 #include "tests/tcp/check.h"
 #include "tests/tcp/eal.h"
 
@@ -27,11 +28,6 @@ struct app {
 	bool over;
 };
 
-struct input {
-	const uint8_t *p;
-	size_t left;
-};
-
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 
 int
@@ -41,23 +37,6 @@ LLVMFuzzerInitialize(int *argc, char ***argv)
 	pool = test_pool("fuzz", 1023, RTE_PKTMBUF_HEADROOM + 2048);
 	indirect = test_pool("fuzz_clones", 255, 0);
 	return 0;
-}
-
-static uint8_t
-get8(struct input *in)
-{
-	if (in->left == 0)
-		return 0;
-	in->left--;
-	return *in->p++;
-}
-
-static uint16_t
-get16(struct input *in)
-{
-	uint16_t hi = get8(in);
-
-	return (uint16_t)(hi << 8 | get8(in));
 }
 
 static int
@@ -219,57 +198,58 @@ expected(struct qp_tcp *tcp, uint32_t *seq, uint32_t *ack)
 
 /* SACK blocks and timestamps are only reached by numbers near the real ones. */
 static unsigned
-make_options(struct input *in, struct qp_tcp *tcp, uint32_t ack, uint8_t bytes[64])
+make_options(struct fuzz_input *in, struct qp_tcp *tcp, uint32_t ack, uint8_t bytes[64])
 {
 	struct qp_tcp_conn *c = conn_of(tcp);
 	struct qp_tcp_options o = {0};
-	uint8_t kinds = get8(in);
+	uint8_t kinds = fuzz_get8(in);
 	unsigned n;
 
 	if (kinds & 0x80) { /* raw */
 		n = kinds % 41;
 		for (unsigned i = 0; i < n; i++)
-			bytes[i] = get8(in);
+			bytes[i] = fuzz_get8(in);
 		return n;
 	}
 	o.has_mss = kinds & 1;
-	o.mss = o.has_mss ? get16(in) : 0;
+	o.mss = o.has_mss ? fuzz_get16(in) : 0;
 	o.has_wscale = kinds & 2;
-	o.wscale = o.has_wscale ? get8(in) : 0;
+	o.wscale = o.has_wscale ? fuzz_get8(in) : 0;
 	o.sack_permitted = kinds & 4;
 	if (c != NULL && (c->flags & QP_TF_TS))
 		kinds ^= 8;
 	o.has_ts = kinds & 8;
 	if (o.has_ts) {
-		o.tsval = (c != NULL ? c->ts_recent : 0) + get8(in);
-		o.tsecr = (c != NULL ? qp_tcp_tsval(c) : 0) - get8(in);
+		o.tsval = (c != NULL ? c->ts_recent : 0) + fuzz_get8(in);
+		o.tsecr = (c != NULL ? qp_tcp_tsval(c) : 0) - fuzz_get8(in);
 	}
 	if (!o.has_mss)
 		o.nsack = kinds >> 4 & 3;
 	for (unsigned i = 0; i < o.nsack; i++) {
-		o.sack[i].start = ack - get16(in);
-		o.sack[i].end = o.sack[i].start + get16(in);
+		o.sack[i].start = ack - fuzz_get16(in);
+		o.sack[i].end = o.sack[i].start + fuzz_get16(in);
 	}
 	return qp_tcp_options_write(bytes, &o);
 }
 
 static void
-step_segment(struct input *in, struct qp_tcp *tcp)
+step_segment(struct fuzz_input *in, struct qp_tcp *tcp)
 {
 	uint32_t seq, ack;
-	uint8_t flags = get8(in), options[64];
+	uint8_t flags = fuzz_get8(in), options[64];
 	unsigned n;
 
 	expected(tcp, &seq, &ack);
 	n = make_options(in, tcp, ack, options);
-	seq += (uint32_t)(int16_t)get16(in);
-	ack -= get16(in);
-	segment(tcp, seq, ack, flags, get16(in), options, n, get16(in) % 6000, get8(in) & 1 ? 1448 : 0);
+	seq += (uint32_t)(int16_t)fuzz_get16(in);
+	ack -= fuzz_get16(in);
+	segment(tcp, seq, ack, flags, fuzz_get16(in), options, n, fuzz_get16(in) % 6000,
+		fuzz_get8(in) & 1 ? 1448 : 0);
 }
 
 /* The most common one: next in order, acknowledging all. */
 static void
-step_honest(struct input *in, struct qp_tcp *tcp)
+step_honest(struct fuzz_input *in, struct qp_tcp *tcp)
 {
 	struct qp_tcp_conn *c = conn_of(tcp);
 	struct qp_tcp_options o = {0};
@@ -282,18 +262,18 @@ step_honest(struct input *in, struct qp_tcp *tcp)
 		o.tsval = c->ts_recent;
 		o.tsecr = qp_tcp_tsval(c);
 	}
-	segment(tcp, seq, ack, RTE_TCP_ACK_FLAG | (get8(in) & 1 ? RTE_TCP_FIN_FLAG : 0), 500, options,
-		qp_tcp_options_write(options, &o), get16(in) % 3000, 0);
+	segment(tcp, seq, ack, RTE_TCP_ACK_FLAG | (fuzz_get8(in) & 1 ? RTE_TCP_FIN_FLAG : 0), 500, options,
+		qp_tcp_options_write(options, &o), fuzz_get16(in) % 3000, 0);
 }
 
 static void
-step_send(struct input *in, struct app *a)
+step_send(struct fuzz_input *in, struct app *a)
 {
 	struct rte_mbuf *m = a->c != NULL ? rte_pktmbuf_alloc(pool) : NULL;
 
 	if (m == NULL)
 		return;
-	if (rte_pktmbuf_append(m, 1 + get16(in) % 2048) == NULL || rte_mempool_avail_count(pool) < 200)
+	if (rte_pktmbuf_append(m, 1 + fuzz_get16(in) % 2048) == NULL || rte_mempool_avail_count(pool) < 200)
 		rte_pktmbuf_free(m);
 	else
 		qp_tcp_send(a->c, m);
@@ -301,14 +281,14 @@ step_send(struct input *in, struct app *a)
 
 /* "Fragmentation needed" about a segment that may be in flight. */
 static void
-step_icmp(struct input *in, struct qp_tcp *tcp)
+step_icmp(struct fuzz_input *in, struct qp_tcp *tcp)
 {
 	struct qp_packet pkt = {.flow = flow, .l3_off = 14, .l4_off = 34, .l4_len = 8 + 20 + 8,
 		.proto = IPPROTO_ICMP};
 	struct rte_mbuf *m = rte_pktmbuf_alloc(pool);
 	struct qp_tcp_conn *c = conn_of(tcp);
-	uint16_t mtu = get16(in);
-	uint32_t seq = rte_cpu_to_be_32((c != NULL ? c->snd_una : 0) + get16(in));
+	uint16_t mtu = fuzz_get16(in);
+	uint32_t seq = rte_cpu_to_be_32((c != NULL ? c->snd_una : 0) + fuzz_get16(in));
 	uint8_t *p;
 
 	if (m == NULL)
@@ -332,17 +312,17 @@ step_icmp(struct input *in, struct qp_tcp *tcp)
 }
 
 static void
-step_rare(struct input *in, struct qp_tcp *tcp, struct app *a)
+step_rare(struct fuzz_input *in, struct qp_tcp *tcp, struct app *a)
 {
-	switch (get8(in)) {
+	switch (fuzz_get8(in)) {
 	case 1:
 		step_icmp(in, tcp);
 		break;
 	case 2:
-		mem_level = get8(in) % (QP_MEM_SCARCE + 1);
+		mem_level = fuzz_get8(in) % (QP_MEM_SCARCE + 1);
 		break;
 	case 3: /* the first hop's MTU, as the classifier marks it */
-		link_mtu = get16(in) % 1501;
+		link_mtu = fuzz_get16(in) % 1501;
 		break;
 	case 7:
 		if (a->c == NULL)
@@ -355,9 +335,9 @@ step_rare(struct input *in, struct qp_tcp *tcp, struct app *a)
 }
 
 static void
-step(struct input *in, struct qp_tcp *tcp, struct qp_wheel *wheel, struct app *a)
+step(struct fuzz_input *in, struct qp_tcp *tcp, struct qp_wheel *wheel, struct app *a)
 {
-	switch (get8(in) % 8) {
+	switch (fuzz_get8(in) % 8) {
 	case 0:
 	case 1:
 		step_segment(in, tcp);
@@ -369,7 +349,7 @@ step(struct input *in, struct qp_tcp *tcp, struct qp_wheel *wheel, struct app *a
 		step_send(in, a);
 		break;
 	case 4:
-		now_ns += (uint64_t)get16(in) * QP_MS_NS;
+		now_ns += (uint64_t)fuzz_get16(in) * QP_MS_NS;
 		qp_wheel_advance(wheel, now_ns);
 		break;
 	case 5:
@@ -388,9 +368,9 @@ step(struct input *in, struct qp_tcp *tcp, struct qp_wheel *wheel, struct app *a
 }
 
 static void
-begin(struct input *in, struct qp_tcp *tcp, struct app *a)
+begin(struct fuzz_input *in, struct qp_tcp *tcp, struct app *a)
 {
-	uint8_t how = get8(in);
+	uint8_t how = fuzz_get8(in);
 	struct qp_tcp_options o = {.has_mss = true, .mss = 1460, .has_wscale = how & 2, .wscale = 7,
 		.has_ts = how & 4, .tsval = 1000, .sack_permitted = how & 8};
 	uint8_t bytes[QP_TCP_OPTIONS_MAX];
@@ -411,7 +391,7 @@ begin(struct input *in, struct qp_tcp *tcp, struct app *a)
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct input in = {data, size};
+	struct fuzz_input in = {data, size};
 	struct qp_tcp_listener *l;
 	struct qp_tcp_config cfg;
 	struct qp_wheel *wheel;
@@ -429,8 +409,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		.transmit = transmit, .mem_level = &mem_level, .random = random64};
 	qp_tcp_config_default(&cfg);
 	cfg.max_conns = 16;
-	cfg.rcv_buf_bytes = 1 << (10 + get8(&in) % 11);
-	cfg.syn_backlog = get8(&in) & 1;
+	cfg.rcv_buf_bytes = 1 << (10 + fuzz_get8(&in) % 11);
+	cfg.syn_backlog = fuzz_get8(&in) & 1;
 	cfg.keepalive_s = 20;
 	cfg.zero_window_s = 100;
 	cfg.max_conns_per_source = 2;

@@ -14,6 +14,7 @@
 #include <rte_ether.h>
 #include <string.h>
 
+#include "tests/fuzz/input.h"
 #include "tests/udp/world.h"
 
 #define PEERS 64u
@@ -26,39 +27,6 @@ static struct uw *w;
 static uint8_t forced_level;
 static uint32_t most_mtu; /* that the outside ever had in this input */
 
-struct input {
-	const uint8_t *p;
-	size_t left;
-};
-
-static uint8_t
-get8(struct input *in)
-{
-	if (in->left == 0)
-		return 0;
-	in->left--;
-	return *in->p++;
-}
-
-static uint32_t
-get16(struct input *in)
-{
-	uint32_t high = get8(in);
-
-	return high << 8 | get8(in);
-}
-
-static const uint8_t *
-get_bytes(struct input *in, size_t *len)
-{
-	const uint8_t *p = in->p;
-
-	*len = RTE_MIN(*len, in->left);
-	in->p += *len;
-	in->left -= *len;
-	return p;
-}
-
 /* The flow of a stream that still has one. */
 static struct qp_quic_stream *
 pick(uint8_t arg)
@@ -70,12 +38,12 @@ pick(uint8_t arg)
 
 /* IP header and all behind it are the input's. */
 static void
-raw_frame(struct input *in, uint8_t arg)
+raw_frame(struct fuzz_input *in, uint8_t arg)
 {
 	uint8_t head[14] = {2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 9, arg & 1 ? 0x86 : 8, arg & 1 ? 0xdd : 0};
 	struct rte_mbuf *m = rte_pktmbuf_alloc(w->pool);
-	size_t len = get8(in);
-	const uint8_t *p = get_bytes(in, &len);
+	size_t len = fuzz_get8(in);
+	const uint8_t *p = fuzz_get_bytes(in, &len);
 
 	FUZZ_CHECK(m != NULL);
 	memcpy(rte_pktmbuf_append(m, 14), head, 14);
@@ -85,24 +53,24 @@ raw_frame(struct input *in, uint8_t arg)
 		m->ol_flags |= RTE_MBUF_F_RX_IP_CKSUM_GOOD | RTE_MBUF_F_RX_L4_CKSUM_GOOD;
 	if (arg & 4) {
 		m->ol_flags |= RTE_MBUF_F_RX_LRO;
-		m->tso_segsz = get8(in);
+		m->tso_segsz = fuzz_get8(in);
 	}
 	uw_input(w, m);
 }
 
 /* A piece, true to its datagram or (arg & 0x40) with any bytes in it. */
 static void
-fragment(struct input *in, uint8_t arg)
+fragment(struct fuzz_input *in, uint8_t arg)
 {
 	static uint8_t whole[70000];
 	static uint32_t made = UINT32_MAX; /* which datagram `whole` is: to make one takes long */
 	struct uw_ip ip = {.v6 = arg & 1, .proto = IPPROTO_UDP, .id = arg >> 1 & 3,
 		.more = arg & 8, .header = arg & 16};
-	uint32_t total = 8 + get16(in) % 65528, len;
+	uint32_t total = 8 + fuzz_get16(in) % 65528, len;
 	size_t n;
 
-	ip.off = get16(in) & 0xfff8u;
-	len = get16(in) % 4096;
+	ip.off = fuzz_get16(in) & 0xfff8u;
+	len = fuzz_get16(in) % 4096;
 	if (made != (total << 3 | ip.id << 1 | ip.v6))
 		uw_udp(whole, ip.v6, (uint16_t)(1 + ip.id), total - 8, 0);
 	made = total << 3 | ip.id << 1 | ip.v6;
@@ -114,7 +82,7 @@ fragment(struct input *in, uint8_t arg)
 		const uint8_t *p;
 
 		n = len;
-		p = get_bytes(in, &n);
+		p = fuzz_get_bytes(in, &n);
 		memcpy(whole + ip.off, p, n);
 		made = UINT32_MAX;
 	}
@@ -123,27 +91,27 @@ fragment(struct input *in, uint8_t arg)
 
 /* An error that quotes a datagram of ours, as far as the input lets it stand. */
 static void
-icmp(struct input *in, uint8_t arg)
+icmp(struct fuzz_input *in, uint8_t arg)
 {
 	const bool v6 = arg & 1;
 	const struct uw_ip ip = {.v6 = v6, .proto = v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP};
 	const struct qp_flow f = uw_flow(v6, (uint16_t)(1 + (arg >> 2) % PEERS));
-	uint8_t p[8 + 80] = {get8(in), get8(in)}, *quote = p + 8, *l4 = quote + (v6 ? 40 : 20);
-	size_t len = arg & 2 ? get8(in) % (sizeof(p) + 1) : sizeof(p);
+	uint8_t p[8 + 80] = {fuzz_get8(in), fuzz_get8(in)}, *quote = p + 8, *l4 = quote + (v6 ? 40 : 20);
+	size_t len = arg & 2 ? fuzz_get8(in) % (sizeof(p) + 1) : sizeof(p);
 	uint16_t sum;
 
-	p[6] = get8(in);
-	p[7] = get8(in);
+	p[6] = fuzz_get8(in);
+	p[7] = fuzz_get8(in);
 	quote[0] = v6 ? 0x60 : 0x45;
 	quote[v6 ? 6 : 9] = IPPROTO_UDP;
 	memcpy(quote + (v6 ? 8 : 12), v6 ? f.local.b : &f.local.b[12], v6 ? 16 : 4);
 	memcpy(quote + (v6 ? 24 : 16), v6 ? f.remote.b : &f.remote.b[12], v6 ? 16 : 4);
 	memcpy(l4, &f.lport_be, 2);
 	memcpy(l4 + 2, &f.rport_be, 2);
-	for (unsigned n = get8(in) % 8; n > 0; n--) {
-		uint8_t at = get8(in) % 80;
+	for (unsigned n = fuzz_get8(in) % 8; n > 0; n--) {
+		uint8_t at = fuzz_get8(in) % 80;
 
-		quote[at] = get8(in);
+		quote[at] = fuzz_get8(in);
 	}
 	if (len >= 4) {
 		sum = (uint16_t)~uw_sum(v6 ? uw_pseudo(true, &f, ip.proto, len) : 0, p, len);
@@ -154,19 +122,19 @@ icmp(struct input *in, uint8_t arg)
 }
 
 static void
-stream_bytes(struct input *in, struct qp_quic_stream *s, bool fin)
+stream_bytes(struct fuzz_input *in, struct qp_quic_stream *s, bool fin)
 {
-	size_t len = get8(in);
-	const uint8_t *p = get_bytes(in, &len);
+	size_t len = fuzz_get8(in);
+	const uint8_t *p = fuzz_get_bytes(in, &len);
 
 	if (s != NULL)
 		uw_bytes(s, p, len, fin);
 }
 
 static void
-stream_event(struct input *in, struct qp_quic_stream *s)
+stream_event(struct fuzz_input *in, struct qp_quic_stream *s)
 {
-	uint8_t what = get8(in), code = get8(in);
+	uint8_t what = fuzz_get8(in), code = fuzz_get8(in);
 
 	if (s == NULL)
 		return;
@@ -199,9 +167,9 @@ set_mtu(uint32_t mtu)
 }
 
 static void
-step(struct input *in)
+step(struct fuzz_input *in)
 {
-	uint8_t op = get8(in), arg = get8(in);
+	uint8_t op = fuzz_get8(in), arg = fuzz_get8(in);
 	uint16_t peer = (uint16_t)(1 + (arg >> 1) % PEERS);
 	struct qp_quic_stream *s = pick(arg);
 
@@ -210,10 +178,10 @@ step(struct input *in)
 		raw_frame(in, arg);
 		break;
 	case 1:
-		uw_datagram(w, arg & 1, peer, get16(in) % 65528, arg, 0);
+		uw_datagram(w, arg & 1, peer, fuzz_get16(in) % 65528, arg, 0);
 		break;
 	case 2:
-		uw_datagram(w, arg & 1, peer, 1 + get16(in) % 60000, arg, (uint16_t)(32 + get16(in)));
+		uw_datagram(w, arg & 1, peer, 1 + fuzz_get16(in) % 60000, arg, (uint16_t)(32 + fuzz_get16(in)));
 		break;
 	case 3:
 	case 4:
@@ -227,7 +195,7 @@ step(struct input *in)
 		break;
 	case 7:
 		if (s != NULL)
-			uw_answer(w, s, get16(in) % 65540, arg);
+			uw_answer(w, s, fuzz_get16(in) % 65540, arg);
 		break;
 	case 8:
 		stream_event(in, s);
@@ -243,7 +211,7 @@ step(struct input *in)
 		break;
 	case 12:
 		if (arg & 0x80)
-			set_mtu(get16(in));
+			set_mtu(fuzz_get16(in));
 		else
 			qp_udp_abort_largest(&w->tunnel);
 		break;
@@ -300,9 +268,9 @@ set_up(uint8_t settings)
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct input in = {data, size};
+	struct fuzz_input in = {data, size};
 
-	set_up(get8(&in));
+	set_up(fuzz_get8(&in));
 	for (unsigned n = 0; n < STEPS && in.left > 0; n++) {
 		set_level();
 		step(&in);

@@ -17,31 +17,6 @@
 static struct rte_mempool *pool, *indirect;
 static uint64_t now_ns;
 
-uint8_t
-fuzz_get8(struct fuzz_input *in)
-{
-	if (in->left == 0)
-		return 0;
-	in->left--;
-	return *in->p++;
-}
-
-uint16_t
-fuzz_get16(struct fuzz_input *in)
-{
-	uint16_t hi = fuzz_get8(in);
-
-	return (uint16_t)(hi << 8 | fuzz_get8(in));
-}
-
-uint32_t
-fuzz_get32(struct fuzz_input *in)
-{
-	uint32_t hi = fuzz_get16(in);
-
-	return hi << 16 | fuzz_get16(in);
-}
-
 static void
 begin_life(struct fuzz_world *w, struct qp_tcp_conn *c)
 {

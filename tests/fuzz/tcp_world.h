@@ -8,6 +8,7 @@
 
 #include "dataplane/tcp/internal.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/input.h"
 
 /*
  * One stack with one connection, an application above it, and a peer whose
@@ -16,16 +17,6 @@
  * here (fuzz_world_new tells what). Payload is a pattern by position, both
  * ways, so that a byte out of its place is seen.
  */
-
-/* The input, eaten from the front; zeros when it is used up. */
-struct fuzz_input {
-	const uint8_t *p;
-	size_t left;
-};
-
-uint8_t fuzz_get8(struct fuzz_input *in);
-uint16_t fuzz_get16(struct fuzz_input *in);
-uint32_t fuzz_get32(struct fuzz_input *in);
 
 /* The byte of a stream at `seq`. */
 static inline uint8_t
