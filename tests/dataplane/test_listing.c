@@ -25,11 +25,8 @@ static struct client *c;
 static void
 setup(void)
 {
-	struct world_config cfg;
-
 	world_init();
-	world_config_default(&cfg);
-	w = world_new(&cfg);
+	w = world_new(NULL);
 }
 
 static void

@@ -17,11 +17,8 @@ static struct world *w;
 static void
 setup(void)
 {
-	struct world_config cfg;
-
 	world_init();
-	world_config_default(&cfg);
-	w = world_new(&cfg);
+	w = world_new(NULL);
 }
 
 static void

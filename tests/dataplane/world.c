@@ -795,8 +795,11 @@ world_new(const struct world_config *cfg)
 	char name[32];
 
 	must(w != NULL);
-	w->cfg = *cfg;
-	w->random = cfg->seed * UINT64_C(0x9e3779b97f4a7c15) | 1;
+	if (cfg != NULL)
+		w->cfg = *cfg;
+	else
+		world_config_default(&w->cfg);
+	w->random = w->cfg.seed * UINT64_C(0x9e3779b97f4a7c15) | 1;
 	w->now_ns = 1000 * WORLD_S;
 	w->wheel = qp_wheel_new(w->now_ns);
 	must(w->wheel != NULL);

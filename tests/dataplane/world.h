@@ -124,6 +124,7 @@ struct world {
 /* Once a process, before the first world: EAL. */
 void world_init(void);
 void world_config_default(struct world_config *cfg);
+/* NULL cfg: the default. */
 struct world *world_new(const struct world_config *cfg);
 /*
  * Ends all and looks that everything was given back: every mbuf, every byte of
