@@ -102,11 +102,16 @@ struct bench_clients {
 	uint64_t received;   /* payload of streams other than 0 */
 	uint64_t sent;
 	uint64_t handshakes; /* complete */
-	unsigned open;       /* tunnels whose port is open */
+	unsigned open;       /* tunnels whose port is, or was, open */
 };
 extern struct bench_clients bench_clients;
-/* A new tunnel, or (forward false) a connection that is closed as soon as the handshake is complete. */
-void bench_client_add(bool forward);
+/* How long a client stays. */
+enum bench_client_stay {
+	BENCH_SHAKES_HANDS, /* closes as soon as the handshake is complete */
+	BENCH_COMES_IN,     /* as soon as its port is open */
+	BENCH_STAYS,        /* with its port */
+};
+void bench_client_add(enum bench_client_stay stay);
 void bench_clients_receive(const uint8_t *frame, const struct bench_slot *slot);
 /* Their turn to send. */
 void bench_clients_turn(void);

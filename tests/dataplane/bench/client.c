@@ -43,7 +43,8 @@ struct client {
 	ngtcp2_crypto_conn_ref ref;
 	struct sockaddr_in local, remote;
 	unsigned index;
-	bool forward, started, answered, confirmed, over;
+	enum bench_client_stay stay;
+	bool started, answered, confirmed, opened, over;
 	struct stream control;
 	uint8_t words[256];
 	TAILQ_HEAD(, stream) ready;
@@ -137,6 +138,7 @@ on_control(struct client *c, size_t len)
 		c->control.left = c_.world.step3_len + (unsigned)n;
 		make_ready(c, &c->control);
 	} else if (c->answered && c->control.got - len <= c_.world.step2_len) {
+		c->opened = true;
 		bench_clients.open++;
 	}
 }
@@ -234,7 +236,7 @@ path_of(struct client *c)
 }
 
 void
-bench_client_add(bool forward)
+bench_client_add(enum bench_client_stay stay)
 {
 	struct client *c = calloc(1, sizeof(*c));
 	ngtcp2_cid dcid = {.datalen = CID_BYTES}, scid = {.datalen = CID_BYTES};
@@ -244,7 +246,7 @@ bench_client_add(bool forward)
 
 	must(c != NULL);
 	start_tls(c);
-	c->forward = forward;
+	c->stay = stay;
 	c->index = c_.next++ % 20000;
 	c->control.id = -1;
 	TAILQ_INIT(&c->ready);
@@ -397,7 +399,7 @@ write_packet(struct client *c, uint8_t *to, ngtcp2_pkt_info *pi)
 static void
 say_first(struct client *c)
 {
-	if (!c->forward || c->started || !ngtcp2_conn_get_handshake_completed(c->conn))
+	if (c->stay == BENCH_SHAKES_HANDS || c->started || !ngtcp2_conn_get_handshake_completed(c->conn))
 		return;
 	c->started = true;
 	must(ngtcp2_conn_open_bidi_stream(c->conn, &c->control.id, &c->control) == 0);
@@ -444,7 +446,7 @@ client_turn(struct client *c)
 		push(c, frame, n, pi.ecn);
 	}
 	ngtcp2_conn_update_pkt_tx_time(c->conn, qp_worker_clock_ns());
-	if (!c->forward && c->confirmed)
+	if (c->stay == BENCH_SHAKES_HANDS ? c->confirmed : c->stay == BENCH_COMES_IN && c->opened)
 		say_goodbye(c);
 }
 
@@ -459,7 +461,7 @@ bench_clients_turn(void)
 		next = TAILQ_NEXT(c, link);
 		if (!c->over)
 			client_turn(c);
-		if (c->over && !c->forward)
+		if (c->over && c->stay != BENCH_STAYS)
 			client_free(c);
 	}
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the data-plane lcore costs (bench.h), one question a run:
- *   bench_lcore [options] bulk-in | bulk-out | short | handshakes
+ *   bench_lcore [options] bulk-in | bulk-out | short | handshakes | tunnels
  * One line a round and one of medians. `ratio_to_seal` is the lcore's whole cost
  * a byte over that of sealing the same bytes in packets of 1,452 bytes.
  */
@@ -56,7 +56,7 @@ static void
 open_tunnels(void)
 {
 	for (unsigned i = 0; i < opt.clients; i++)
-		bench_client_add(true);
+		bench_client_add(BENCH_STAYS);
 	turn_until(bench_clients.open == opt.clients);
 }
 
@@ -132,7 +132,22 @@ more_handshakes(void)
 	static uint64_t begun;
 
 	for (; begun - bench_clients.handshakes < opt.conns; begun++)
-		bench_client_add(false);
+		bench_client_add(BENCH_SHAKES_HANDS);
+}
+
+static uint64_t
+tunnels(void)
+{
+	return bench_clients.open;
+}
+
+static void
+more_tunnels(void)
+{
+	static uint64_t begun;
+
+	for (; begun - bench_clients.open < opt.conns; begun++)
+		bench_client_add(BENCH_COMES_IN);
 }
 
 static void
@@ -152,6 +167,7 @@ static const struct question {
 	{"bulk-out", "byte", start_bulk_out, more_nothing, bytes_out, 1 << 20, 256, 1, 1},
 	{"short", "connection", start_short, more_short, conns_ended, 1, 10000, 64, 4},
 	{"handshakes", "handshake", start_nothing, more_handshakes, handshakes, 1, 1000, 8, 1},
+	{"tunnels", "tunnel", start_nothing, more_tunnels, tunnels, 1, 1000, 8, 1},
 };
 
 static int
@@ -167,12 +183,18 @@ struct cost {
 	double cycles, floor;
 };
 
+static bool
+shakes_hands(const struct question *q)
+{
+	return q->done == handshakes || q->done == tunnels;
+}
+
 static double
 floor_of(const struct question *q)
 {
 	if (q->scale != 1)
 		return bench_seal_cycles(BENCH_PACKET) / (double)BENCH_PACKET;
-	return q->done == handshakes ? bench_handshake_cycles() : 0;
+	return shakes_hands(q) ? bench_handshake_cycles() : 0;
 }
 
 static struct cost
@@ -212,7 +234,7 @@ report(const struct question *q, const struct cost *cost)
 	printf("%s: %.3f ns a %s, %.0f a second", q->name, ns, q->unit, 1e9 / ns);
 	if (q->scale != 1)
 		printf(", ratio_to_seal %.2f", median(cost, true));
-	else if (q->done == handshakes)
+	else if (shakes_hands(q))
 		printf(", %.2f times signature and key exchange", median(cost, true));
 	printf("\n");
 }
@@ -221,15 +243,15 @@ static void
 usage(FILE *f)
 {
 	fprintf(f,
-		"Usage: bench_lcore [options] bulk-in|bulk-out|short|handshakes\n"
+		"Usage: bench_lcore [options] bulk-in|bulk-out|short|handshakes|tunnels\n"
 		"  --cpu N       the worker runs there (default: 1)\n"
 		"  --peers-cpu N and everybody else there (default: the same)\n"
 		"  --huge        mbufs in huge pages\n"
 		"  --super       a port with checksums and segmentation; else packets of 1,500 bytes\n"
 		"  --audit       the control plane hears of each connection\n"
 		"  --rounds N    (default: 7)\n"
-		"  --amount N    a round: MiB, connections, handshakes\n"
-		"  --conns N     outside connections, or handshakes, at a time\n"
+		"  --amount N    a round: MiB, connections, handshakes, tunnels\n"
+		"  --conns N     outside connections, handshakes or tunnels, at a time\n"
 		"  --clients N   tunnels\n"
 		"  --request N   bytes of a short connection, each way (default: 64)\n");
 }
