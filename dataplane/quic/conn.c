@@ -325,7 +325,6 @@ qp_quic_conn_accept(struct qp_quic *q, const ngtcp2_pkt_hd *hd, const struct qp_
 
 	if (c == NULL)
 		return NULL;
-	qp_quic_tls_make_room();
 	do
 		qp_cid_make(&scid, q->cfg.server_id, q->cfg.lcore);
 	while (qp_cid_find(&q->cids, scid.data, scid.datalen) != NULL);

@@ -178,12 +178,6 @@ int qp_quic_verify_retry(struct qp_quic *q, const ngtcp2_pkt_hd *hd, const struc
 
 /* tls.c */
 int qp_quic_tls_new(const struct qp_quic_config *cfg, WOLFSSL_CTX **out, struct qp_errmsg *msg);
-/*
- * wolfSSL opens the kernel's source of random bytes many times in a handshake,
- * for a moment each. Called before one, this leaves a descriptor for that in a
- * process that has run out of them: new clients are answered still.
- */
-void qp_quic_tls_make_room(void);
 WOLFSSL *qp_quic_tls_session(WOLFSSL_CTX *tls, ngtcp2_crypto_conn_ref *ref);
 
 /* A flow as ngtcp2's path; the storage holds the addresses. */

@@ -3,9 +3,6 @@
  * The server's TLS 1.3 by wolfSSL: context and certificate. Any thread
  * makes it; its sessions stay on one lcore.
  */
-#include <fcntl.h>
-#include <unistd.h>
-
 #include "common/quicseal.h"
 #include "dataplane/quic/internal.h"
 
@@ -57,24 +54,6 @@ qp_quic_tls_new(const struct qp_quic_config *cfg, WOLFSSL_CTX **out, struct qp_e
 err:
 	wolfSSL_CTX_free(tls);
 	return rc;
-}
-
-void
-qp_quic_tls_make_room(void)
-{
-	static _Thread_local int kept = -1;
-	int probe;
-
-	if (kept < 0)
-		kept = open("/", O_PATH | O_CLOEXEC);
-	probe = open("/", O_PATH | O_CLOEXEC);
-	if (probe >= 0) {
-		close(probe);
-	} else if (kept >= 0) {
-		/* From now on this one is free; nothing else here takes any for long. */
-		close(kept);
-		kept = -1;
-	}
 }
 
 WOLFSSL *
