@@ -42,6 +42,11 @@ qp_quic_tls_new(const struct qp_quic_config *cfg, WOLFSSL_CTX **out, struct qp_e
 	}
 	/* Clients prove who they are on stream 0, not by certificates. */
 	wolfSSL_CTX_set_verify(tls, WOLFSSL_VERIFY_NONE, NULL);
+	/* No client resumes a session: its next connection can be another lcore's, or another data plane's. */
+	if (wolfSSL_CTX_no_ticket_TLSv13(tls) != 0) {
+		rc = qp_fail(msg, QP_E_CRYPTO, "wolfSSL refuses to send no tickets");
+		goto err;
+	}
 	rc = qp_tls_configure_ctx(tls, msg);
 	if (rc == 0)
 		rc = qp_seal_configure_ctx(tls, msg);
