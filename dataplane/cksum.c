@@ -22,41 +22,49 @@ sum_words(const uint8_t *p, uint32_t len)
 		a += (uint64_t)w[0] + w[1];
 		b += (uint64_t)w[2] + w[3];
 	}
-	for (; len >= 2; p += 2, len -= 2) {
-		uint16_t w;
+	for (; len >= 4; p += 4, len -= 4) {
+		uint32_t w;
 
-		memcpy(&w, p, 2);
+		memcpy(&w, p, 4);
 		a += w;
 	}
 	if (len != 0) {
-		uint16_t w = 0;
+		uint32_t w = 0;
 
-		memcpy(&w, p, 1);
-		a += w;
+		memcpy(&w, p, len);
+		b += w;
 	}
 	return a + b;
 }
 
 #ifdef RTE_ARCH_X86_64
-/* The same, 64 bytes at a time: words become 64 bits wide beside zeros. What is left, the rest sums. */
+#define BLOCK_BYTES 64u
+#define MAX_BLOCKS  1024u /* as many sum up within 32 bits, sign and all */
+
+/*
+ * The same of whole blocks. Products of 16-bit words with one come summed by pairs,
+ * but are of signed words: each is made 32,768 less, which is added at the end.
+ */
 __attribute__((target("avx2"))) static uint64_t
-sum_blocks(const uint8_t **at, uint32_t *len)
+sum_blocks(const uint8_t *p, uint32_t blocks)
 {
-	const __m256i zero = _mm256_setzero_si256();
-	__m256i a = zero, b = zero;
-	uint64_t part[4];
+	const __m256i less = _mm256_set1_epi16(INT16_MIN), one = _mm256_set1_epi16(1);
+	__m256i a = _mm256_setzero_si256(), b = a;
+	__m128i half;
 
-	for (; *len >= 64; *at += 64, *len -= 64) {
-		const __m256i v = _mm256_loadu_si256((const void *)*at);
-		const __m256i w = _mm256_loadu_si256((const void *)(*at + 32));
+	for (const uint8_t *end = p + (size_t)blocks * BLOCK_BYTES; p < end; p += BLOCK_BYTES) {
+		/* lddqu: gcc makes two loads of loadu for old processors. */
+		const __m256i v = _mm256_xor_si256(_mm256_lddqu_si256((const void *)p), less);
+		const __m256i w = _mm256_xor_si256(_mm256_lddqu_si256((const void *)(p + 32)), less);
 
-		a = _mm256_add_epi64(a, _mm256_unpacklo_epi32(v, zero));
-		b = _mm256_add_epi64(b, _mm256_unpackhi_epi32(v, zero));
-		a = _mm256_add_epi64(a, _mm256_unpacklo_epi32(w, zero));
-		b = _mm256_add_epi64(b, _mm256_unpackhi_epi32(w, zero));
+		a = _mm256_add_epi32(a, _mm256_madd_epi16(v, one));
+		b = _mm256_add_epi32(b, _mm256_madd_epi16(w, one));
 	}
-	_mm256_storeu_si256((void *)part, _mm256_add_epi64(a, b));
-	return part[0] + part[1] + part[2] + part[3];
+	a = _mm256_add_epi32(a, b);
+	half = _mm_add_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
+	half = _mm_hadd_epi32(half, half);
+	half = _mm_hadd_epi32(half, half);
+	return (uint64_t)blocks * (BLOCK_BYTES / 2 * 32768) + (uint64_t)(int64_t)_mm_cvtsi128_si32(half);
 }
 #endif
 
@@ -66,8 +74,13 @@ qp_cksum_bytes(const uint8_t *p, uint32_t len)
 	uint64_t sum = 0;
 
 #ifdef RTE_ARCH_X86_64
-	if (len >= 64 && __builtin_cpu_supports("avx2"))
-		sum = sum_blocks(&p, &len);
+	while (len >= BLOCK_BYTES && __builtin_cpu_supports("avx2")) {
+		const uint32_t blocks = RTE_MIN(len / BLOCK_BYTES, MAX_BLOCKS);
+
+		sum += sum_blocks(p, blocks);
+		p += (size_t)blocks * BLOCK_BYTES;
+		len -= blocks * BLOCK_BYTES;
+	}
 #endif
 	return sum + sum_words(p, len);
 }

@@ -31,7 +31,7 @@ put16(uint8_t *p, unsigned v)
 
 /* The plainest RFC 1071 sum, as a reference: big-endian 16-bit words. */
 static uint16_t
-reference_sum(const uint8_t *p, size_t len, uint32_t sum)
+reference_sum(const uint8_t *p, size_t len, uint64_t sum)
 {
 	for (size_t i = 0; i < len; i++)
 		sum += i % 2 == 0 ? (uint32_t)p[i] << 8 : p[i];
@@ -40,14 +40,37 @@ reference_sum(const uint8_t *p, size_t len, uint32_t sum)
 	return sum;
 }
 
+/* The largest words, zeros, the smallest and the largest of signed words, and a mixture. */
+static void
+fill_bytes(uint8_t *bytes, size_t n, unsigned fill)
+{
+	static const uint8_t same[] = {0xff, 0, 0x80, 0x7f};
+
+	for (size_t i = 0; i < n; i++)
+		bytes[i] = fill < sizeof(same) ? same[fill] : (uint8_t)(i * 167 + i / 7);
+}
+
+/* More than any packet has, and no multiple of what is summed at a time. */
+Test(ip, checksum_of_many_bytes_is_the_plain_sum)
+{
+	static uint8_t bytes[300003];
+
+	for (unsigned fill = 0; fill < 5; fill++) {
+		uint16_t sum;
+
+		fill_bytes(bytes, sizeof(bytes), fill);
+		sum = qp_cksum_fold(qp_cksum_bytes(bytes + 1, sizeof(bytes) - 1));
+		cr_assert_eq(ntohs(sum), reference_sum(bytes + 1, sizeof(bytes) - 1, 0), "fill %u", fill);
+	}
+}
+
 /* By blocks, words and bytes; wherever it starts; sums that carry, too. */
 Test(ip, checksum_of_any_length_at_any_place_is_the_plain_sum)
 {
 	static uint8_t bytes[4096 + 64];
 
-	for (unsigned fill = 0; fill < 2; fill++) {
-		for (size_t i = 0; i < sizeof(bytes); i++)
-			bytes[i] = fill == 0 ? 0xff : (uint8_t)(i * 167 + i / 7);
+	for (unsigned fill = 0; fill < 5; fill++) {
+		fill_bytes(bytes, sizeof(bytes), fill);
 		for (uint32_t len = 0; len <= 4096; len += len < 300 ? 1 : 149) {
 			for (unsigned at = 0; at < 64; at += 3) {
 				uint16_t sum = qp_cksum_fold(qp_cksum_bytes(bytes + at, len));
