@@ -546,7 +546,7 @@ struct qp_msg_identity {
 	uint8_t method;        /* enum qp_auth_method */
 	uint8_t pad[3];
 	uint64_t since;        /* Unix time of its authentication, seconds */
-	uint8_t key[32];       /* X25519; zeros with a PSK */
+	uint8_t key[32];       /* X25519; with a PSK the control plane's mark of it, or zeros */
 	char name[64];         /* the client's, or the PSK's; with its NUL */
 };
 

@@ -329,6 +329,7 @@ accept_tunnel(struct qp_authd *a, struct qp_tunnel *tun)
 
 	tun->identity.since = a->cfg.unix_time();
 	memcpy(tun->client_key, tun->identity.key, sizeof(tun->client_key));
+	qp_enforce_mark(a->cfg.enforce, tun);
 	if (qp_enforce_admit(a->cfg.enforce, tun) != 0) {
 		a->counters.refused[QP_REFUSED_busy]++;
 		refuse_now(a, &tun->origin);

@@ -9,6 +9,7 @@
 #include "controlplane/members.h"
 #include "controlplane/msg.h"
 #include "controlplane/policy.h"
+#include "controlplane/psk_marks.h"
 #include "controlplane/tunnels.h"
 
 /*
@@ -30,6 +31,7 @@ struct qp_enforce_config {
 	unsigned (*workers)(void *ctx, uint32_t server_id);
 	void *workers_ctx;
 	uint64_t (*unix_time)(void); /* seconds; NULL: the system's clock */
+	const struct qp_psk_marks *marks; /* of the tunnels' PSKs; NULL: there are none */
 };
 
 /* What a change of policy has done. */
@@ -54,6 +56,8 @@ const struct qp_policy *qp_enforce_policy(const struct qp_enforce *e);
 void qp_enforce_replace(
 	struct qp_enforce *e, struct qp_policy *fresh, struct qp_enforce_result *out);
 
+/* By which PSK it came is put into the tunnel's identity, for who takes it over from us. */
+void qp_enforce_mark(const struct qp_enforce *e, struct qp_tunnel *tun);
 /*
  * The tunnel's identity is proven: its client's limits are sent before this
  * returns. Call it before the VERDICT is sent. QP_E_NOMEM.

@@ -16,19 +16,18 @@
 /* Tunnels beyond a client's limit that may ask for a port: one of them may take an older one's. */
 #define WAITING_MAX 2u
 
-/* The same PSK as when it was let in. Not told: it was let in before this process began. */
+/* The same PSK as when it was let in, by whichever control plane. */
 static bool
-psk_stays(const struct qp_enforce *e, const struct qp_policy *was,
+psk_stays(const struct qp_enforce *e, const struct qp_policy *was, const struct qp_tunnel *tun,
 	const struct qp_policy_client *now)
 {
 	const struct qp_policy_client *then =
 		was != NULL ? qp_policy_by_name(was, now->name) : NULL;
-	const struct qp_secret *a, *b;
+	const struct qp_secret *a, *b = qp_policy_secret_of(e->policy, now);
 
 	if (then == NULL)
-		return true;
+		return !qp_psk_mark_differs(e->cfg.marks, b, tun->identity.key);
 	a = qp_policy_secret_of(was, then);
-	b = qp_policy_secret_of(e->policy, now);
 	return a != NULL && b != NULL && a->len == b->len &&
 	       sodium_memcmp(a->bytes, b->bytes, a->len) == 0;
 }
@@ -45,10 +44,19 @@ client_of(const struct qp_enforce *e, const struct qp_policy *was, const struct 
 	if (c == NULL || (c->kind == QP_CLIENT_KEY) != has_key)
 		return NULL;
 	*why = has_key ? "this client's key was revoked" : "this client's pre-shared key was changed";
-	if (has_key ? qp_policy_by_key(e->policy, tun->identity.key) != c : !psk_stays(e, was, c))
+	if (has_key ? qp_policy_by_key(e->policy, tun->identity.key) != c : !psk_stays(e, was, tun, c))
 		return NULL;
 	*why = "this client's time is over";
 	return qp_grants_expired(&c->grants, e->cfg.unix_time()) ? NULL : c;
+}
+
+void
+qp_enforce_mark(const struct qp_enforce *e, struct qp_tunnel *tun)
+{
+	const struct qp_policy_client *c = qp_policy_by_name(e->policy, tun->identity.name);
+
+	if (c != NULL && tun->identity.method == QP_AUTH_PSK)
+		qp_psk_mark(e->cfg.marks, qp_policy_secret_of(e->policy, c), tun->identity.key);
 }
 
 unsigned

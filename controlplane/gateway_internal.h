@@ -100,6 +100,7 @@ struct qp_gateway {
 	struct qp_leases *leases;
 	struct qp_tunnels *tunnels;
 	struct qp_enforce *enforce; /* holds the policy */
+	struct qp_psk_marks psk_marks;
 	struct qp_authd *authd;
 	struct qp_ports *ports;
 	struct qp_sources *sources;

@@ -111,13 +111,15 @@ open_services(struct qp_gateway *g, struct qp_errmsg *msg)
 	g->tunnels = qp_tunnels_new();
 	if (g->tunnels == NULL)
 		return qp_fail(msg, QP_E_NOMEM, "out of memory");
+	qp_psk_marks_open(&g->psk_marks, g->instance.dir);
 	g->enforce = qp_enforce_new(&(struct qp_enforce_config) {.loop = g->loop,
 					    .tunnels = g->tunnels,
 					    .sender = sender,
 					    .has_room = qp_supervisor_has_room,
 					    .room_ctx = g->supervisor,
 					    .workers = qp_gateway_workers,
-					    .workers_ctx = g},
+					    .workers_ctx = g,
+					    .marks = &g->psk_marks},
 		g->cred->policy);
 	g->cred->policy = NULL;
 	if (g->enforce == NULL)
@@ -248,6 +250,7 @@ qp_gateway_close_modules(struct qp_gateway *g)
 	qp_ports_free(g->ports);
 	qp_authd_free(g->authd);
 	qp_enforce_free(g->enforce);
+	qp_psk_marks_close(&g->psk_marks);
 	qp_tunnels_free(g->tunnels);
 	qp_supervisor_free(g->supervisor);
 	qp_memory_watch(NULL);

@@ -117,7 +117,8 @@ qp_tunnels_restore(struct qp_tunnels *t, const struct qp_origin *origin,
 	tun->peer_port_be = state->peer_port_be;
 	tun->identity = state->identity;
 	tun->identity.name[sizeof(tun->identity.name) - 1] = '\0';
-	memcpy(tun->client_key, state->identity.key, sizeof(tun->client_key));
+	if (tun->identity.method == QP_AUTH_X25519)
+		memcpy(tun->client_key, tun->identity.key, sizeof(tun->client_key));
 	LIST_INIT(&tun->ports);
 	LIST_INSERT_HEAD(&t->bucket[bucket_of(origin)], tun, in_bucket);
 	t->count[QP_TUNNEL_AUTHENTICATED]++;

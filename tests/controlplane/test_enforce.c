@@ -4,6 +4,7 @@
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/addr.h"
 #include "common/wire.h"
@@ -41,6 +42,8 @@ workers(void *ctx, uint32_t server_id)
 	return server_id == 1000 ? 4 : 0;
 }
 
+static struct qp_psk_marks marks; /* none, unless a test opens them */
+
 static void
 start(void)
 {
@@ -52,7 +55,8 @@ start(void)
 					 .sender = outbox_sender(&box),
 					 .has_room = has_room,
 					 .workers = workers,
-					 .unix_time = clock_of_test},
+					 .unix_time = clock_of_test,
+					 .marks = &marks},
 		qp_policy_new());
 	fresh = qp_policy_new();
 }
@@ -542,6 +546,54 @@ Test(enforce, adopted_tunnel_must_be_allowed)
 	expect_ended(bad, "key was revoked");
 	cr_expect_eq(count(QP_MSG_CLIENT_LIMITS), 1u);
 	cr_expect_eq(box.sent[0].m.client_limits.client_id, 7u, "as its data plane knows it");
+}
+
+/* As its data plane tells it to the next control plane, which has other marks in hand. */
+static struct qp_tunnel *
+told_again(uint64_t id, const struct qp_msg_identity *identity)
+{
+	const struct qp_origin o = {.server_id = 1000, .id = id};
+	struct qp_tunnel *tun = qp_tunnels_add(tunnels, &o, 0);
+
+	tun->identity = *identity;
+	qp_tunnels_authenticated(tunnels, tun);
+	qp_enforce_adopt(enforce, tun);
+	return tun;
+}
+
+Test(enforce, adopted_tunnel_must_have_come_by_the_psk_of_now)
+{
+	struct qp_msg_identity came, of_old_release;
+	char dir[] = "/tmp/qp-marks-XXXXXX", path[64];
+	struct qp_tunnel *tun;
+
+	cr_assert_not_null(mkdtemp(dir));
+	snprintf(path, sizeof(path), "%s/psk-marks", dir);
+	qp_psk_marks_open(&marks, dir);
+	psk("homes", "the first secret of homes");
+	apply();
+	tun = tunnel(1, "homes", QP_AUTH_PSK);
+	of_old_release = tun->identity;
+	qp_enforce_mark(enforce, tun);
+	came = tun->identity;
+	cr_expect_null(memmem(came.key, sizeof(came.key), "secret", 6));
+	qp_psk_marks_close(&marks);
+
+	qp_psk_marks_open(&marks, dir);
+	cr_expect_null(told(told_again(2, &came)), "the PSK is the same");
+	psk("homes", "the second secret of homes");
+	apply();
+	expect_ended(told_again(3, &came), "pre-shared key was changed");
+	cr_expect_null(told(told_again(4, &of_old_release)), "nobody knows by which PSK it came");
+	qp_psk_marks_close(&marks);
+
+	/* Nor does who finds no key, or another one. */
+	cr_assert_eq(unlink(path), 0);
+	qp_psk_marks_open(&marks, dir);
+	cr_expect_null(told(told_again(5, &came)));
+	qp_psk_marks_close(&marks);
+	cr_expect_eq(unlink(path), 0);
+	cr_expect_eq(rmdir(dir), 0);
 }
 
 /* Ten thousand tunnels under a hundred clients; one client goes. */

@@ -226,6 +226,30 @@ def test_policy_that_changed_while_no_control_plane_was_there_counts(host, logs)
     assert traffic.ended_whole(), "the tunnel that is allowed lost something"
 
 
+def test_psk_and_key_that_changed_while_no_control_plane_was_there_count(host, logs):
+    text = clients(alice="", bob="") + "psks:\n  - {name: shop, secret: s1}\n  - {name: home, secret: s2}\n"
+    policy = Policy(host, logs, text)
+    alice, bob = policy.tunnel(by_key(ALICE)), policy.tunnel(by_key(BOB))
+    shop, home = policy.tunnel(by_psk("s1")), policy.tunnel(by_psk("s2"))
+    traffic = Traffic(policy, home)
+    policy.gateway.kill()
+    # Alice's key is bob's now, and the shop has another PSK.
+    policy.write(clients(bob="").replace(BOB.shown, ALICE.shown) + text[text.index("psks"):].replace("s1", "s3"))
+    policy.gateway = Gateway(host, policy.gateway.port, "--config", policy.file, auth=PRIVATE,
+                             env={"QUICPORT_STATE_DIR": str(policy.gateway.state_dir)})  # fmt: skip
+    for client, words in ((alice, "does not know this client any more"), (bob, "key was revoked"),
+                          (shop, "pre-shared key was changed")):  # fmt: skip
+        assert client.wait() != 0
+        assert words in client.output()
+    assert traffic.ended_whole(), "the tunnel whose PSK is the same lost something"
+    assert policy.echoes(policy.tunnel(by_psk("s3")))
+    # And once more: by whom each came is still known.
+    policy.gateway.kill()
+    policy.gateway = Gateway(host, policy.gateway.port, "--config", policy.file, auth=PRIVATE,
+                             env={"QUICPORT_STATE_DIR": str(policy.gateway.state_dir)})  # fmt: skip
+    assert policy.echoes(home)
+
+
 def test_widened_policy_touches_nothing(host, logs):
     policy = Policy(host, logs, clients(alice="ports: any, tunnels: 2, connections: 10"))
     alice = policy.tunnel(by_key(ALICE))
