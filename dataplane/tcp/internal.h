@@ -37,6 +37,7 @@
 #define QP_TCP_KEEP_PROBE_NS (75 * QP_SEC_NS)
 #define QP_TCP_KEEP_PROBES   9
 #define QP_TCP_QUICK_ACKS    16                  /* segments acknowledged at once at the start and after a gap */
+#define QP_TCP_BURST_SEGS    2                   /* more of new data at once are a burst */
 #define QP_TCP_MIN_MSS       64                  /* a peer that announces less is taken to mean this */
 #define QP_TCP_OOO_RANGES    256                 /* holes in what one peer sent */
 #define QP_TCP_CHALLENGES    10                  /* challenge ACKs a connection and second */

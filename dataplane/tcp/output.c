@@ -212,6 +212,20 @@ acknowledge(struct qp_tcp_conn *c)
 		qp_tcp_timer_set(c, QP_TMR_ACK, qp_tcp_now(c->tcp) + QP_TCP_DELACK_NS);
 }
 
+/*
+ * An ACK that is due at once goes ahead of a burst: a queue that is full drops
+ * all of that, and has room for an ACK alone. Without one the peer, whose
+ * handshake or retransmission it was, waits for its timeout.
+ */
+static void
+acknowledge_before_burst(struct qp_tcp_conn *c)
+{
+	uint32_t burst = QP_TCP_BURST_SEGS * qp_tcp_mss(c);
+
+	if ((c->flags & QP_TF_ACK_NOW) && unsent_bytes(c) > burst && cwnd_room(c) > burst)
+		qp_tcp_send_ack(c);
+}
+
 void
 qp_tcp_output(struct qp_tcp_conn *c)
 {
@@ -231,6 +245,7 @@ qp_tcp_output(struct qp_tcp_conn *c)
 	if (qp_tcp_flight(c) == 0 && unsent_bytes(c) > 0 && now - c->last_tx_ns > c->rto_ns)
 		c->tcp->cc->idle(c);
 	c->flags &= ~QP_TF_CWND_LIMITED;
+	acknowledge_before_burst(c);
 	if (!send_lost(c) || !send_fresh(c))
 		qp_tcp_retry_later(c);
 	acknowledge(c);

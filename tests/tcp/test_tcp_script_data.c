@@ -20,6 +20,35 @@ Test(tcp_data, established_acknowledgment_rides_on_data)
 }
 
 /* … and its window is the one that holds then. */
+/* … but not on a burst, all of which a full queue drops, while an ACK alone may still fit. */
+Test(tcp_data, established_acknowledgment_due_at_once_precedes_a_burst)
+{
+	ESTABLISHED();
+	BURST("A 1+100 ack 1 win 512 ts 101/_");
+	script_send(&t, 3 * 1448);
+	OUT("A 1 ack 101");
+	OUT("AP 1+4344 ack 101");
+	QUIET();
+	IN("A 101 ack 4345 win 512 ts 102/_");
+	BURST("A 101+100 ack 4345 win 512 ts 102/_");
+	script_send(&t, 2 * 1448);
+	OUT("AP 4345+2896 ack 201");
+	QUIET();
+	CLOSE();
+}
+
+/* What cwnd holds back is no burst. */
+Test(tcp_data, established_acknowledgment_rides_where_cwnd_is_small)
+{
+	ESTABLISHED();
+	t.c->cwnd = 2 * 1448;
+	BURST("A 1+100 ack 1 win 512 ts 101/_");
+	script_send(&t, 5 * 1448);
+	OUT("A 1+2896 ack 101");
+	QUIET();
+	CLOSE();
+}
+
 Test(tcp_data, established_data_carries_the_window_of_the_moment)
 {
 	script_config(&t.cfg);
