@@ -8,7 +8,9 @@
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "common/text.h"
 #include "common/wire.h"
 #include "controlplane/gateway_internal.h"
 #include "controlplane/reexec.h"
@@ -20,6 +22,7 @@
 struct qp_waiting {
 	struct qp_origin from;
 	struct qp_msg msg;
+	bool recorded; /* the rows of it are in the audit log */
 };
 
 /* Asks for something, or tells the end of what has not been told yet. */
@@ -38,6 +41,63 @@ must_wait(const struct qp_gateway *g, const struct qp_origin *from, const struct
 	return false;
 }
 
+static int
+ip_protocol(const struct qp_msg_tunnel_state *s)
+{
+	return s->protocol == QP_WIRE_UDP ? IPPROTO_UDP : IPPROTO_TCP;
+}
+
+/* Of a port that its tunnel had to its end: an heir's that is told already is not. */
+static void
+record_port(const struct qp_gateway *g, struct qp_tunnel *tun, const struct qp_msg_tunnel_closed *c)
+{
+	const struct qp_msg_tunnel_state *s = &c->state;
+	char destination[1024];
+	const struct qp_port port = {.port = s->port, .protocol = (uint8_t)ip_protocol(s),
+		.opened_at = s->identity.since, .destination = destination, .tunnel = tun};
+	size_t len = s->destination_len;
+
+	if (s->local != 0 || s->port == 0 || qp_ports_find(g->ports, port.protocol, s->port) != NULL)
+		return;
+	if (len > sizeof(s->destination))
+		len = sizeof(s->destination);
+	qp_slice_printable((struct qp_slice) {s->destination, len}, destination, sizeof(destination));
+	qp_record_port_closed(&g->records, &port, &g->o->forward_addr,
+		qp_end_reason_name(c->reason), &c->usage);
+}
+
+/*
+ * The end of a tunnel that waits is in no ring any more, and in no table yet: a
+ * kill now would lose it. So its rows are written at once, all else waits.
+ */
+static bool
+record_end(const struct qp_gateway *g, const struct qp_origin *from, const struct qp_msg *m)
+{
+	const struct qp_msg_tunnel_closed *c = &m->tunnel_closed;
+	struct qp_tunnel tun = {.origin = *from, .state = QP_TUNNEL_AUTHENTICATED,
+		.identity = c->state.identity, .peer_port_be = c->state.peer_port_be};
+
+	if (m->type != QP_MSG_TUNNEL_CLOSED)
+		return false;
+	tun.identity.name[sizeof(tun.identity.name) - 1] = '\0';
+	memcpy(tun.peer_addr, c->state.peer_addr, sizeof(tun.peer_addr));
+	record_port(g, &tun, c);
+	qp_record_tunnel_closed(&g->records, &tun, c->reason, &c->usage);
+	return true;
+}
+
+/* What has waited. */
+static void
+take_waiting(struct qp_gateway *g, const struct qp_waiting *w)
+{
+	const struct qp_records told = g->records;
+
+	if (w->recorded)
+		g->records = (struct qp_records) {0};
+	qp_gateway_supervisor_ops.message(g, &w->from, &w->msg);
+	g->records = told;
+}
+
 bool
 qp_gateway_waits(struct qp_gateway *g, const struct qp_origin *from, const struct qp_msg *m)
 {
@@ -53,7 +113,7 @@ qp_gateway_waits(struct qp_gateway *g, const struct qp_origin *from, const struc
 		g->waiting = grown;
 		g->waiting_cap = cap;
 	}
-	g->waiting[g->nwaiting++] = (struct qp_waiting) {*from, *m};
+	g->waiting[g->nwaiting++] = (struct qp_waiting) {*from, *m, record_end(g, from, m)};
 	return true;
 }
 
@@ -67,8 +127,7 @@ adopt_forward(struct qp_gateway *g, struct qp_tunnel *tun, const struct qp_msg_t
 	if (s->local != 0) {
 		qp_locals_adopt(tun, s);
 		err = qp_sources_adopt(g->sources, &tun->origin,
-			s->protocol == QP_WIRE_UDP ? IPPROTO_UDP : IPPROTO_TCP, s->source_first,
-			s->source_count, msg);
+			ip_protocol(s), s->source_first, s->source_count, msg);
 	} else if (s->port != 0) {
 		err = qp_ports_adopt(g->ports, tun, s, msg);
 	}
@@ -143,7 +202,7 @@ qp_gateway_adopted(void *ctx)
 	g->waiting = NULL;
 	g->nwaiting = g->waiting_cap = 0;
 	for (unsigned i = 0; i < n; i++)
-		qp_gateway_supervisor_ops.message(g, &waiting[i].from, &waiting[i].msg);
+		take_waiting(g, &waiting[i]);
 	free(waiting);
 	g->reserve = (struct qp_loop_timer) {.fire = reserve_again, .ctx = g};
 	reserve_again(g);

@@ -315,6 +315,66 @@ Test(adopt, ended_connection_is_written_down_whatever_else_is_not_told_yet)
 	end_cleanly(&gw);
 }
 
+/* How many rows the audit log has with these words in them. */
+static unsigned
+rows_with(const char *event, const char *more)
+{
+	char path[300], line[ROW];
+	unsigned n = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/audit.log", world_dir());
+	f = fopen(path, "re");
+	while (f != NULL && fgets(line, sizeof(line), f) != NULL)
+		n += strstr(line, event) != NULL && strstr(line, more) != NULL;
+	if (f != NULL)
+		fclose(f);
+	return n;
+}
+
+static bool
+end_is_written_down(void *ctx)
+{
+	(void)ctx;
+	return rows_with("\"tunnel_closed\"", "\"bytes_in\":7100") > 0;
+}
+
+/* The next control plane takes what was not read from the ring, and may be killed then, too. */
+Test(adopt, ended_tunnel_is_written_down_once_however_often_control_planes_are_killed)
+{
+	struct qp_msg end = {.type = QP_MSG_TUNNEL_CLOSED, .id = 5,
+		.tunnel_closed = {.authenticated = 1, .usage = {.in_bytes = 7100},
+			.state = {.port = 9000, .protocol = QP_WIRE_TCP,
+				.identity = {.client_id = 7, .name = "psk"}}}};
+	char path[300];
+	struct gw gw;
+
+	snprintf(path, sizeof(path), "%s/audit.log", world_dir());
+	gw_start(&gw, PORT, "--psk", PSK, "--audit-log", path, NULL);
+	gw_wait_ready(&gw);
+	kill_control_plane(&gw);
+	start_again(&gw, "--audit-log", path);
+	gw_expect(&gw, QP_MSG_CONFIG);
+	gw_expect(&gw, QP_MSG_REPLAY);
+	gw_send(&gw, &end);
+	cr_assert(world_until(end_is_written_down, NULL, 10000), "a kill would lose it");
+	kill_control_plane(&gw);
+	start_again(&gw, "--audit-log", path);
+	gw_expect(&gw, QP_MSG_CONFIG);
+	gw_expect(&gw, QP_MSG_REPLAY);
+	end.id = 6; /* another one, whose take-over comes to its end */
+	gw_send(&gw, &end);
+	tell_end(&gw);
+	cr_assert(world_until(serves, &gw, 20000));
+	cr_expect_eq(rows_with("\"tunnel_closed\"", "\"bytes_in\":7100"), 2u);
+	cr_expect_eq(rows_with("\"tunnel_closed\"", "-5\""), 1u);
+	cr_expect_eq(rows_with("\"port_closed\"", "-5\""), 1u);
+	cr_expect_eq(rows_with("\"tunnel_closed\"", "-6\""), 1u);
+	cr_expect_eq(rows_with("\"port_closed\"", "-6\""), 1u);
+	cr_expect_eq(gw_metric(&gw, "quicport_ports_open"), 0);
+	end_cleanly(&gw);
+}
+
 static bool
 nothing_runs(void *ctx)
 {
