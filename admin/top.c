@@ -13,6 +13,7 @@
 #include "admin/sse.h"
 #include "admin/term.h"
 #include "admin/top_draw.h"
+#include "common/clock.h"
 
 #define PAGE_ROWS 1000
 #define RETRY_MS 2000
@@ -40,10 +41,7 @@ struct screen {
 static int64_t
 now_ms(void)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+	return (int64_t)(qp_now_ns() / 1000000u);
 }
 
 /* What went wrong stays in the last line until something comes again; --once ends by it. */

@@ -19,6 +19,7 @@
 #include "bench/report.h"
 #include "bench/terminal.h"
 #include "bench/worker.h"
+#include "common/clock.h"
 
 static volatile sig_atomic_t interrupted;
 
@@ -48,7 +49,7 @@ tick(void *ctx)
 {
 	struct stats_line *s = ctx;
 	struct qpb_figures now, d;
-	uint64_t at = qpb_clock_ns();
+	uint64_t at = qp_now_ns();
 	double seconds;
 
 	if (s->period_s == 0 || at < s->next_ns)

@@ -2,23 +2,14 @@
 /* Time, and what counts of it. The worker's lcore. */
 #include "bench/worker.h"
 
-#include <time.h>
+#include "common/clock.h"
 
 #define LATE_NS (2000ull * 1000 * 1000)
-
-uint64_t
-qpb_clock_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
 
 void
 qpb_latency(struct qpb_worker *w, uint64_t at_ns)
 {
-	uint64_t now = qpb_clock_ns();
+	uint64_t now = qp_now_ns();
 
 	if (qpb_measured(w, at_ns))
 		qpb_hist_record(w->latency, now > at_ns ? now - at_ns : 0);

@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "bench/worker.h"
+#include "common/clock.h"
 
 #define TICK_NS (2ull * 1000 * 1000)
 #define S_NS 1000000000ull
@@ -73,12 +74,12 @@ pause_a_tick(struct conductor *k)
 static bool
 until_settled(struct conductor *k, enum qpb_phase phase)
 {
-	uint64_t end = qpb_clock_ns() + k->b->cfg.patience * S_NS;
+	uint64_t end = qp_now_ns() + k->b->cfg.patience * S_NS;
 	bool may_stop = phase < QPB_LOAD;
 
 	enter(k, phase);
 	while (!all_settled(k->b, phase)) {
-		if (qpb_clock_ns() >= end || (may_stop && k->stopped))
+		if (qp_now_ns() >= end || (may_stop && k->stopped))
 			return false;
 		pause_a_tick(k);
 	}
@@ -131,7 +132,7 @@ load(struct conductor *k)
 	struct qpb *b = k->b;
 	struct timespec ts;
 
-	b->load_from_ns = qpb_clock_ns() + CALM_NS;
+	b->load_from_ns = qp_now_ns() + CALM_NS;
 	b->run_from_ns = b->load_from_ns + b->cfg.warmup * S_NS;
 	b->run_to_ns = b->run_from_ns + b->cfg.seconds * S_NS;
 	for (unsigned i = 0; i < b->nworkers; i++)
@@ -140,12 +141,12 @@ load(struct conductor *k)
 			b->cfg.rate, i, b->nworkers, b->cfg.seed, b->load_from_ns);
 	clock_gettime(CLOCK_REALTIME, &ts);
 	k->r->started_unix_s = (double)ts.tv_sec + (double)ts.tv_nsec / 1e9 +
-			       (double)(b->run_from_ns - qpb_clock_ns()) / 1e9;
+			       (double)(b->run_from_ns - qp_now_ns()) / 1e9;
 	enter(k, QPB_LOAD);
-	while (qpb_clock_ns() < b->run_to_ns && !k->stopped)
+	while (qp_now_ns() < b->run_to_ns && !k->stopped)
 		pause_a_tick(k);
-	if (qpb_clock_ns() < b->run_to_ns)
-		b->run_to_ns = qpb_clock_ns();
+	if (qp_now_ns() < b->run_to_ns)
+		b->run_to_ns = qp_now_ns();
 	k->r->seconds = b->run_to_ns > b->run_from_ns
 				? (double)(b->run_to_ns - b->run_from_ns) / 1e9
 				: 0;
@@ -162,10 +163,10 @@ static void
 await_datagrams(struct conductor *k)
 {
 	struct qpb_figures f;
-	uint64_t last = 0, since = qpb_clock_ns();
+	uint64_t last = 0, since = qp_now_ns();
 
 	for (;;) {
-		uint64_t now = qpb_clock_ns(), n;
+		uint64_t now = qp_now_ns(), n;
 
 		qpb_sum(k->b, false, &f);
 		n = datagrams_arrived(&k->b->cfg, &f);
@@ -257,12 +258,12 @@ void
 qpb_run(struct qpb *b, struct qpb_result *r, bool (*tick)(void *ctx), void *ctx)
 {
 	struct conductor k = {.b = b, .r = r, .tick = tick, .ctx = ctx};
-	uint64_t start = qpb_clock_ns();
+	uint64_t start = qp_now_ns();
 	bool ready, finished = true;
 
 	memset(r, 0, sizeof(*r));
 	ready = set_up(&k);
-	r->set_up_seconds = (double)(qpb_clock_ns() - start) / 1e9;
+	r->set_up_seconds = (double)(qp_now_ns() - start) / 1e9;
 	if (ready) {
 		load(&k);
 		finished = until_settled(&k, QPB_FINISH);

@@ -16,6 +16,7 @@
 #include "bench/prompt_ops.h"
 #include "bench/report.h"
 #include "bench/worker.h"
+#include "common/clock.h"
 
 #define SIGN "quicport-bench> "
 #define IDLE_MS 100
@@ -80,7 +81,7 @@ listen_in(struct terminal *k, int wait_ms)
 static void
 show_period(struct terminal *k)
 {
-	uint64_t now = qpb_clock_ns();
+	uint64_t now = qp_now_ns();
 
 	if (k->cfg->stats_period_s == 0 || now < k->period_at_ns)
 		return;

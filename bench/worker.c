@@ -15,6 +15,7 @@
 #include <sched.h>
 #include <string.h>
 
+#include "common/clock.h"
 #include "dataplane/memory.h"
 
 #define BURST 32u
@@ -254,7 +255,7 @@ turn(struct qpb_worker *w)
 {
 	unsigned work;
 
-	w->now_ns = qpb_clock_ns();
+	w->now_ns = qp_now_ns();
 	w->phase = atomic_load_explicit(&w->b->phase, memory_order_acquire);
 	w->burst = atomic_load_explicit(&w->b->burst, memory_order_relaxed);
 	w->verbose = atomic_load_explicit(&w->b->verbose, memory_order_relaxed);

@@ -106,7 +106,6 @@ void qpb_worker_free(struct qpb_worker *w);
 /* The lcore's function; returns after QPB_QUIT. */
 int qpb_worker_run(void *worker);
 
-uint64_t qpb_clock_ns(void);
 /* Everybody's way out; `path` is a struct qpb_path. Consumes the frame. */
 void qpb_path_transmit(void *path, struct rte_mbuf *frame);
 void qpb_pump(struct qpb_worker *w, struct qpb_pump *p);

@@ -15,6 +15,7 @@
 #include "bench/ports.h"
 #include "bench/quic_connect.h"
 #include "bench/worker.h"
+#include "common/clock.h"
 #include "dataplane/quic/cid.h"
 
 #define INBOX 2048u
@@ -159,7 +160,7 @@ qpb_worker_new(struct qpb *b, unsigned index, unsigned lcore, struct qpb_worker 
 	w->b = b;
 	w->index = index;
 	w->lcore = lcore;
-	w->now_ns = qpb_clock_ns();
+	w->now_ns = qp_now_ns();
 	TAILQ_INIT(&w->pumps);
 	qpb_rng_init(&w->rng, b->cfg.seed, index);
 	w->pool = qpb_pool(b, index, false);

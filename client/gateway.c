@@ -21,6 +21,7 @@
 
 #include "client/client_impl.h"
 #include "common/addr.h"
+#include "common/clock.h"
 
 #define STOP_MS 2000u
 #define STATS_MS 2000u
@@ -44,10 +45,7 @@ struct qp_gateway {
 static uint64_t
 now_ms(void)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+	return qp_now_ns() / 1000000u;
 }
 
 /* An abstract address that nobody else can guess to be there first: the kernel's choice. */

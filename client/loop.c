@@ -10,18 +10,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/clock.h"
+
 #define NS_PER_S UINT64_C(1000000000)
 #define NS_PER_MS UINT64_C(1000000)
 #define MAX_COARSE_MS 3600000u
-
-static uint64_t
-clock_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
-}
 
 int
 qpc_loop_init(struct qpc_loop *loop, struct qp_errmsg *msg)
@@ -29,7 +22,7 @@ qpc_loop_init(struct qpc_loop *loop, struct qp_errmsg *msg)
 	memset(loop, 0, sizeof(*loop));
 	TAILQ_INIT(&loop->tasks);
 	TAILQ_INIT(&loop->running);
-	loop->now_ns = clock_ns();
+	loop->now_ns = qp_now_ns();
 	loop->epfd = epoll_create1(EPOLL_CLOEXEC);
 	if (loop->epfd < 0)
 		return qp_fail(msg, qp_err_from_errno(errno), "cannot make an epoll descriptor: %s",
@@ -109,7 +102,7 @@ patience(const struct qpc_loop *loop)
 
 	if (next == 0 || next == UINT64_MAX)
 		return next;
-	now = clock_ns();
+	now = qp_now_ns();
 	return next > now ? next - now : 0;
 }
 
@@ -162,7 +155,7 @@ qpc_loop_wait(struct qpc_loop *loop, bool now)
 void
 qpc_loop_dispatch(struct qpc_loop *loop)
 {
-	loop->now_ns = clock_ns();
+	loop->now_ns = qp_now_ns();
 	for (loop->cursor = 0; loop->cursor < loop->nevents;) {
 		struct epoll_event *ev = &loop->events[loop->cursor++];
 		struct qpc_source *source = ev->data.ptr;

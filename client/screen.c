@@ -9,9 +9,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 
 #define CLEAR "\r\x1b[K"
@@ -89,19 +89,10 @@ columns(void)
 	return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
 }
 
-static uint64_t
-now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
 void
 qpc_screen_show(const struct qpc_screen_state *s)
 {
-	uint64_t now = now_ns();
+	uint64_t now = qp_now_ns();
 	double seconds = screen.before_ns != 0 ? (double)(now - screen.before_ns) / 1e9 : 0;
 	char in[24], out[24], text[LINE_BYTES];
 	unsigned width = columns();

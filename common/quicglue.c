@@ -7,10 +7,10 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include <sodium.h>
 
+#include "common/clock.h"
 #include "common/wire.h"
 
 #define CIPHERS                                                                                    \
@@ -48,10 +48,7 @@ qp_quic_init(void)
 ngtcp2_tstamp
 qp_quic_now(void)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (ngtcp2_tstamp)ts.tv_sec * NGTCP2_SECONDS + (ngtcp2_tstamp)ts.tv_nsec;
+	return qp_now_ns();
 }
 
 void

@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 
 #define ROUTES_WAIT_NS 5000000u
@@ -22,15 +23,6 @@
 #define TRY_AGAIN_NS   1000000000u
 /* Reading routes takes one part in so many of the loop's time at most. */
 #define ROUTES_SHARE   20u
-
-static uint64_t
-now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
 
 static bool
 watch(struct qp_hostnet *h, int fd)
@@ -79,7 +71,7 @@ qp_hostnet_fd(const struct qp_hostnet *h)
 static void
 look_again(struct qp_hostnet *h, uint64_t wait_ns)
 {
-	const uint64_t at = now_ns() + wait_ns;
+	const uint64_t at = qp_now_ns() + wait_ns;
 	const struct itimerspec when = {.it_value = {.tv_sec = (time_t)(at / 1000000000u),
 						.tv_nsec = (long)(at % 1000000000u)}};
 

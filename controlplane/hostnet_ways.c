@@ -16,21 +16,12 @@
 #include <linux/rtnetlink.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "classifier.skel.h"
+#include "common/clock.h"
 #include "common/log.h"
 
 #define ANY_INTERFACE 0u
-
-static uint64_t
-now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
 
 /* A route's destination, and what is the same for all its next hops. */
 struct route {
@@ -286,10 +277,10 @@ int
 qp_hostnet_sync_ways(struct qp_hostnet *h)
 {
 	struct qp_host_ways now = {0};
-	const uint64_t began = now_ns();
+	const uint64_t began = qp_now_ns();
 	int err = read_ways(h, &now);
 
-	h->routes_took_ns = now_ns() - began;
+	h->routes_took_ns = qp_now_ns() - began;
 	if (err != 0) {
 		free(now.all);
 		qp_log(err == EINTR ? QP_LOG_DEBUG : QP_LOG_WARN, "the host's routes cannot be read: answers leave by the ones "

@@ -10,7 +10,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
 #define EVENTS_PER_TURN 64
@@ -24,15 +23,6 @@ struct qp_loop {
 	struct epoll_event batch[EVENTS_PER_TURN];
 	int batch_len;
 };
-
-uint64_t
-qp_now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
 
 struct qp_loop *
 qp_loop_new(void)

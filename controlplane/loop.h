@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <sys/epoll.h>
 
+#include "common/clock.h"
 #include "common/error.h"
 
 /*
@@ -72,8 +73,5 @@ void qp_loop_run(struct qp_loop *loop);
 /* One turn, sleeping `max_ms` at most: for tests and for waits with a deadline. */
 void qp_loop_turn(struct qp_loop *loop, int max_ms);
 void qp_loop_stop(struct qp_loop *loop);
-
-/* CLOCK_MONOTONIC in nanoseconds. */
-uint64_t qp_now_ns(void);
 
 #endif

@@ -24,9 +24,9 @@
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
 #include <systemd/sd-journal.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/crash.h"
 #include "common/farewell.h"
 #include "common/host.h"
@@ -290,15 +290,6 @@ on_signal(struct data_plane *dp, uint32_t signum)
 	stop_workers(dp);
 }
 
-static uint64_t
-now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
 /* The control plane's socket says nothing but its end. */
 static void
 watch_control_plane(struct data_plane *dp, short events)
@@ -310,7 +301,7 @@ watch_control_plane(struct data_plane *dp, short events)
 	if (dp->stopping)
 		return;
 	qp_reattach_turn(r);
-	if (qp_reattach_orphaned(r, now_ns())) {
+	if (qp_reattach_orphaned(r, qp_now_ns())) {
 		qp_log(QP_LOG_WARN, "no control plane and no tunnels for the orphan timeout: ending",
 			QP_LOG_U64("seconds", dp->attachment.shared->orphan_timeout_s));
 		stop_workers(dp);
@@ -346,7 +337,7 @@ wait_for_workers(struct data_plane *dp)
 	while (ended < dp->opt.workers) {
 		const bool away = qp_reattach_away(&dp->reattach);
 
-		__atomic_store_n(&dp->attachment.shared->main_heartbeat_ns, now_ns(), __ATOMIC_RELAXED);
+		__atomic_store_n(&dp->attachment.shared->main_heartbeat_ns, qp_now_ns(), __ATOMIC_RELAXED);
 		fds[3].fd = dp->attachment.sock;
 		fds[3].revents = 0;
 		if (poll(fds, RTE_DIM(fds), patience_ms(dp, away)) < 0 && errno != EINTR)
@@ -362,7 +353,7 @@ wait_for_workers(struct data_plane *dp)
 			qp_prompt_gateway_show_verbose(&dp->shown, dp->prompt);
 			qp_prompt_service_turn(dp->prompt);
 		}
-		qp_trim_turn(&dp->trim, dp->attachment.shared, now_ns());
+		qp_trim_turn(&dp->trim, dp->attachment.shared, qp_now_ns());
 	}
 }
 

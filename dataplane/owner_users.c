@@ -15,9 +15,9 @@
 #include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/genmem.h"
 #include "common/host.h"
 #include "common/log.h"
@@ -27,15 +27,6 @@
 /* EAL starts within a fifth of a second. Who needs longer hangs, and others go on. */
 #define START_PATIENCE_NS 3000000000ull
 #define LOOK_AGAIN_MS 100
-
-static uint64_t
-now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
 
 int
 qp_owner_users_open(struct qp_owner_users *u, const char *instance, struct qp_errmsg *msg)
@@ -262,7 +253,7 @@ answer(struct qp_owner_users *u, struct qp_owner_user *user)
 	case QP_OWNER_BEGIN:
 		/* Said again, it is no new start: our patience has an end. */
 		if (!user->starting)
-			user->began_ns = now_ns();
+			user->began_ns = qp_now_ns();
 		user->starting = true;
 		break;
 	case QP_OWNER_ATTACHED:
@@ -333,7 +324,7 @@ give_up_waiting(struct qp_owner_users *u)
 		struct qp_owner_user *user = &u->user[i];
 
 		if (user->fd < 0 || !user->starting || user->asks ||
-			now_ns() - user->began_ns < START_PATIENCE_NS || !qp_owner_locks_free())
+			qp_now_ns() - user->began_ns < START_PATIENCE_NS || !qp_owner_locks_free())
 			continue;
 		qp_log(QP_LOG_ERROR, "a process hangs while it attaches: others go on without it",
 			QP_LOG_I64("pid", user->pid));

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/clock.h"
+
 #define OUTPUT_MOST (4u << 20)  /* who reads so much more slowly than he asks is sent away */
 #define TURN_NS (20ull * 1000 * 1000) /* commands of one session, until the main thread looks at the rest */
 
@@ -91,10 +93,10 @@ qp_prompt_conn_receive(struct qp_prompt_conn *c)
 void
 qp_prompt_conn_work(struct qp_prompt_conn *c)
 {
-	const uint64_t end = qp_prompt_now_ns() + TURN_NS;
+	const uint64_t end = qp_now_ns() + TURN_NS;
 
 	while (qp_prompt_conn_typed(c) > 0 && !c->ending &&
-		qp_prompt_conn_waiting(c) < QP_PROMPT_OUTPUT_ENOUGH && qp_prompt_now_ns() < end) {
+		qp_prompt_conn_waiting(c) < QP_PROMPT_OUTPUT_ENOUGH && qp_now_ns() < end) {
 		const char *from = c->in + c->in_from, *nl = memchr(from, '\n', qp_prompt_conn_typed(c));
 		const uint32_t n = nl != NULL ? (uint32_t)(nl - from) + 1 : qp_prompt_conn_typed(c);
 
@@ -114,9 +116,9 @@ qp_prompt_conn_work(struct qp_prompt_conn *c)
 void
 qp_prompt_conn_show_period(struct qp_prompt_conn *c)
 {
-	if (c->session == NULL || c->ending || c->period_s == 0 || qp_prompt_now_ns() < c->next_ns)
+	if (c->session == NULL || c->ending || c->period_s == 0 || qp_now_ns() < c->next_ns)
 		return;
-	c->next_ns = qp_prompt_now_ns() + c->period_s * 1000000000ull;
+	c->next_ns = qp_now_ns() + c->period_s * 1000000000ull;
 	if (qp_prompt_conn_waiting(c) < QP_PROMPT_OUTPUT_ENOUGH)
 		qp_prompt_show_period(c->session);
 }

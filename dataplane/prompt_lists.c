@@ -6,19 +6,11 @@
 #include <time.h>
 
 #include "common/addr.h"
+#include "common/clock.h"
 #include "dataplane/prompt_gateway_impl.h"
 
 #define ANSWERS_NS (200ull * 1000 * 1000) /* for all workers together: the main thread has to show that it lives */
 #define ROWS_MOST 10000u       /* that are shown */
-
-static uint64_t
-now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
 
 /* A worker's next rows. False: it gives no answer until then. */
 static bool
@@ -37,7 +29,7 @@ ask(const struct qp_prompt_gateway *g, unsigned worker, enum qp_sight_what what,
 	atomic_store_explicit(&s->asked, question, memory_order_release);
 	qp_prompt_gw_ring(g);
 	while (atomic_load_explicit(&s->answered, memory_order_acquire) != question) {
-		if (now_ns() >= until_ns)
+		if (qp_now_ns() >= until_ns)
 			return false;
 		nanosleep(&nap, NULL);
 	}
@@ -89,7 +81,7 @@ void
 qp_prompt_gw_show_tunnels(void *ctx, struct qp_prompt_session *to)
 {
 	const struct qp_prompt_gateway *g = ctx;
-	const uint64_t until_ns = now_ns() + ANSWERS_NS;
+	const uint64_t until_ns = qp_now_ns() + ANSWERS_NS;
 	uint32_t shown = 0;
 
 	for (unsigned i = 0; i < g->nworkers; i++)
@@ -112,7 +104,7 @@ void
 qp_prompt_gw_show_neighbours(void *ctx, struct qp_prompt_session *to)
 {
 	const struct qp_prompt_gateway *g = ctx;
-	const uint64_t until_ns = now_ns() + ANSWERS_NS;
+	const uint64_t until_ns = qp_now_ns() + ANSWERS_NS;
 
 	for (unsigned i = 0; i < g->nworkers; i++) {
 		const struct qp_sight *s = &g->sight[i];

@@ -13,6 +13,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "dataplane/prompt_conn.h"
 
@@ -104,7 +105,7 @@ on_hello(struct qp_prompt_service *s, struct qp_prompt_conn *c)
 	c->quiet = (hello.flags & QP_PROMPT_QUIET) != 0;
 	c->told_running = told.running;
 	c->period_s = hello.stats_period_s < QP_PROMPT_MAX_PERIOD ? hello.stats_period_s : QP_PROMPT_MAX_PERIOD;
-	c->next_ns = qp_prompt_now_ns() + c->period_s * 1000000000ull;
+	c->next_ns = qp_now_ns() + c->period_s * 1000000000ull;
 	c->session = qp_prompt_open(s->prompt, &(struct qp_prompt_session_config) {
 		.sign = hello.sign[0] != '\0' ? hello.sign : QP_PROMPT_SIGN,
 		.quiet = c->quiet,

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "common/classifier.h"
+#include "common/clock.h"
 #include "common/heap.h"
 #include "common/log.h"
 #include "common/shared.h"
@@ -35,15 +36,6 @@
 #define DRAINED_NS (2 * QP_QUIC_LATE_NS) /* the others may have been told a little later */
 #define HELD_NS (500ull * 1000) /* until strangers are looked for again whose share was used up */
 #define SLEEP_MAX_NS (QP_BEAT_MS * 1000000ull) /* the heartbeat goes on */
-
-uint64_t
-qp_worker_clock_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
 
 /* Sends what waits; what the port does not take now stays. */
 void
@@ -533,7 +525,7 @@ turn(struct qp_worker *w)
 	unsigned work = 0;
 	bool more = false, serves;
 
-	w->now_ns = qp_worker_clock_ns();
+	w->now_ns = qp_now_ns();
 	__atomic_store_n(&w->ctl.door->heartbeat_ns, w->now_ns, __ATOMIC_RELAXED);
 	w->mem_level = mem_level(w);
 	w->port_full = false;

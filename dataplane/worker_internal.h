@@ -59,8 +59,6 @@ struct qp_worker {
 	struct rte_mbuf *tx[QP_WORKER_TX_ROOM];
 };
 
-/* worker.c */
-uint64_t qp_worker_clock_ns(void);
 /* Everybody's way out: struct qp_tcp_env's and qp_quic_env's transmit. */
 void qp_worker_transmit(void *worker, struct rte_mbuf *frame);
 /*

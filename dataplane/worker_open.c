@@ -4,6 +4,7 @@
  * QUIC and tunnels on its lcore, when the control plane's CONFIG has come.
  */
 #define QP_LOG_MODULE QP_LOG_M_worker
+#include "common/clock.h"
 #include "dataplane/worker_internal.h"
 
 #include <errno.h>
@@ -352,7 +353,7 @@ qp_worker_new(const struct qp_worker_config *cfg, struct qp_worker **out, struct
 		.cp_doorbell = cfg->cp_doorbell,
 	};
 	qp_worker_share_init(w);
-	w->now_ns = qp_worker_clock_ns();
+	w->now_ns = qp_now_ns();
 	w->wheel = qp_wheel_new(w->now_ns);
 	if (w->wheel == NULL) {
 		qp_worker_free(w);

@@ -9,13 +9,13 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
 #include <rte_memzone.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "dataplane/nic/port_flow.h"
 #include "dataplane/nic/port_setup.h"
@@ -200,10 +200,7 @@ qp_owner_ports_open(const struct qp_owner_ports *want, struct qp_errmsg *msg)
 static uint64_t
 now_ms(void)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000u + (uint64_t)ts.tv_nsec / 1000000u;
+	return qp_now_ns() / 1000000u;
 }
 
 /* Its peer may be back: net_memif as a client connects when it starts, and only then. */

@@ -12,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #define ECHO_BYTES (1u << 20) /* what rte_cmdline may say at once: a completion's list, at most */
@@ -29,15 +28,6 @@ struct qp_prompt *
 qp_prompt_current(void)
 {
 	return speaking->prompt;
-}
-
-uint64_t
-qp_prompt_now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
 /* What rte_cmdline has said by itself comes first. */

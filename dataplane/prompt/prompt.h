@@ -126,8 +126,6 @@ void qp_prompt_show_period(struct qp_prompt_session *s);
 /* As `start` does. */
 int qp_prompt_start(struct qp_prompt *p, struct qp_errmsg *msg);
 
-/* CLOCK_MONOTONIC. */
-uint64_t qp_prompt_now_ns(void);
 /* For commands and lists: says something in the session. */
 void qp_prompt_say(struct qp_prompt_session *s, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));

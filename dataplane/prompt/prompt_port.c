@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/clock.h"
 #include "dataplane/prompt/prompt_impl.h"
 
 #define BORDER "########################"
@@ -39,7 +40,7 @@ qp_prompt_port_stats(struct qp_prompt_session *s, unsigned port)
 {
 	struct qp_prompt_port *known = &s->prompt->port[port];
 	const struct qp_prompt_stats before = known->shown;
-	const uint64_t now_ns = qp_prompt_now_ns();
+	const uint64_t now_ns = qp_now_ns();
 	const uint64_t ns = known->shown_ns == 0 ? 0 : now_ns - known->shown_ns;
 	struct qp_prompt_stats t;
 

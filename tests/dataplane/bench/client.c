@@ -3,6 +3,7 @@
  * Tunnels' other ends: ngtcp2 clients with the settings of the real one. Runs on
  * the peers' thread.
  */
+#include "common/clock.h"
 #include "tests/dataplane/bench/bench.h"
 
 #include <netinet/udp.h>
@@ -256,7 +257,7 @@ bench_client_add(enum bench_client_stay stay)
 	randombytes_buf(dcid.data, CID_BYTES);
 	randombytes_buf(scid.data, CID_BYTES);
 	ngtcp2_settings_default(&settings);
-	settings.initial_ts = qp_worker_clock_ns();
+	settings.initial_ts = qp_now_ns();
 	settings.cc_algo = NGTCP2_CC_ALGO_CUBIC;
 	settings.max_tx_udp_payload_size = BENCH_PACKET;
 	settings.max_window = 64 << 20;
@@ -322,7 +323,7 @@ bench_clients_receive(const uint8_t *frame, const struct bench_slot *slot)
 	path = path_of(c);
 	for (uint32_t off = HEADERS; off < slot->len && !c->over; off += step) {
 		uint32_t n = RTE_MIN(step, slot->len - off);
-		int rv = ngtcp2_conn_read_pkt(c->conn, &path, &pi, frame + off, n, qp_worker_clock_ns());
+		int rv = ngtcp2_conn_read_pkt(c->conn, &path, &pi, frame + off, n, qp_now_ns());
 
 		if (rv != 0) {
 			fprintf(stderr, "client %u: %s\n", c->index, ngtcp2_strerror(rv));
@@ -376,7 +377,7 @@ write_packet(struct client *c, uint8_t *to, ngtcp2_pkt_info *pi)
 		if (s != NULL && s->fin && vec.len == s->left)
 			flags |= NGTCP2_WRITE_STREAM_FLAG_FIN;
 		n = ngtcp2_conn_writev_stream(c->conn, &ps.path, pi, to, BENCH_PACKET, &taken,
-			s != NULL ? flags : 0, s != NULL ? s->id : -1, &vec, s != NULL, qp_worker_clock_ns());
+			s != NULL ? flags : 0, s != NULL ? s->id : -1, &vec, s != NULL, qp_now_ns());
 		if (taken >= 0 && s->left != ENDLESS) {
 			s->left -= (uint64_t)taken;
 			s->bytes += s == &c->control ? taken : 0;
@@ -422,7 +423,7 @@ say_goodbye(struct client *c)
 	ngtcp2_path_storage_zero(&ps);
 	ngtcp2_ccerr_default(&why);
 	n = ngtcp2_conn_write_connection_close(c->conn, &ps.path, &pi, frame + HEADERS, BENCH_PACKET,
-		&why, qp_worker_clock_ns());
+		&why, qp_now_ns());
 	must(n > 0);
 	push(c, frame, (size_t)n, 0);
 	c->over = true;
@@ -431,7 +432,7 @@ say_goodbye(struct client *c)
 static void
 client_turn(struct client *c)
 {
-	ngtcp2_tstamp now = qp_worker_clock_ns();
+	ngtcp2_tstamp now = qp_now_ns();
 
 	say_first(c);
 	if (ngtcp2_conn_get_expiry(c->conn) <= now)
@@ -445,7 +446,7 @@ client_turn(struct client *c)
 			break;
 		push(c, frame, n, pi.ecn);
 	}
-	ngtcp2_conn_update_pkt_tx_time(c->conn, qp_worker_clock_ns());
+	ngtcp2_conn_update_pkt_tx_time(c->conn, qp_now_ns());
 	if (c->stay == BENCH_SHAKES_HANDS ? c->confirmed : c->stay == BENCH_COMES_IN && c->opened)
 		say_goodbye(c);
 }

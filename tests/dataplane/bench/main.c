@@ -5,12 +5,12 @@
  * One line a round and one of medians. `ratio_to_seal` is the lcore's whole cost
  * a byte over that of sealing the same bytes in packets of 1,452 bytes.
  */
+#include "common/clock.h"
 #include "tests/dataplane/bench/bench.h"
 
 #include <getopt.h>
 #include <rte_mbuf.h>
 #include <string.h>
-#include <time.h>
 
 #include "dataplane/worker_internal.h"
 
@@ -45,9 +45,9 @@ turn(void)
 
 #define turn_until(cond)                                                                           \
 	do {                                                                                       \
-		uint64_t limit_ = qp_worker_clock_ns() + LIMIT_NS;                                 \
+		uint64_t limit_ = qp_now_ns() + LIMIT_NS;                                 \
 		while (!(cond)) {                                                                  \
-			must(qp_worker_clock_ns() < limit_);                                       \
+			must(qp_now_ns() < limit_);                                       \
 			turn();                                                                    \
 		}                                                                                  \
 	} while (0)

@@ -2,6 +2,7 @@
 /*
  * The users outside: a second TCP on the same wires. Runs on the peers' thread.
  */
+#include "common/clock.h"
 #include "tests/dataplane/bench/bench.h"
 
 #include <rte_mbuf.h>
@@ -144,7 +145,7 @@ bench_outside_receive(void)
 	struct qp_packet pkt;
 
 	must(m != NULL && qp_ip_parse(m, &pkt) == QP_IP_OK && pkt.proto == IPPROTO_TCP);
-	o.now_ns = qp_worker_clock_ns();
+	o.now_ns = qp_now_ns();
 	qp_tcp_input(o.tcp, m, &pkt);
 }
 
@@ -153,7 +154,7 @@ bench_outside_turn(void)
 {
 	struct user *u;
 
-	o.now_ns = qp_worker_clock_ns();
+	o.now_ns = qp_now_ns();
 	qp_wheel_advance(o.wheel, o.now_ns);
 	TAILQ_FOREACH (u, &o.users, link) {
 		uint32_t space;
@@ -181,7 +182,7 @@ bench_outside_start(void)
 	struct qp_tcp_config cfg;
 
 	TAILQ_INIT(&o.users);
-	o.now_ns = qp_worker_clock_ns();
+	o.now_ns = qp_now_ns();
 	env.wheel = o.wheel = qp_wheel_new(o.now_ns);
 	env.pool = o.pool = rte_pktmbuf_pool_create(
 		"outside", MBUFS, 256, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
