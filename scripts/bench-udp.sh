@@ -10,7 +10,8 @@ root=$(cd "$here/.." && pwd)
 build=${QP_BUILD:-$root/build}
 # shellcheck source=lib.sh
 . "$here/lib.sh"
-log=/dev/null
+# shellcheck source=bench-lib.sh
+. "$here/bench-lib.sh"
 
 usage() {
 	cat <<'END'
@@ -28,80 +29,24 @@ questions=2000
 while [ $# -gt 0 ]; do
 	case $1 in
 	--seconds | --questions)
-		[[ ${2:-} =~ ^[1-9][0-9]{0,5}$ ]] || die "$1 takes a number from 1 up, not \"${2:-}\""
-		[ "$1" = --seconds ] && seconds=$2 || questions=$2
+		number=$(take_number "$1" "${2:-}")
+		[ "$1" = --seconds ] && seconds=$number || questions=$number
 		shift
 		;;
-	--help | -h)
-		usage
-		exit 0
-		;;
-	*)
-		usage >&2
-		die "unknown option: $1"
-		;;
+	*) no_such_option "$1" ;;
 	esac
 	shift
 done
-[ "$EUID" = 0 ] || die "a gateway needs root" "Run: sudo scripts/bench-udp.sh"
-[ -x "$build/quicport" ] || die "not built: $build/quicport" "Run: scripts/setup.sh && meson setup build && ninja -C build"
+home=qpudp-$$ outside=qpudp-$$-out
+begin "$home" "$outside"
+must_be_built "$build/quicport"
 for program in iperf3 dig dnsmasq; do
 	command -v "$program" >/dev/null || die "no $program" "Run: apt-get install iperf3 bind9-dnsutils dnsmasq-base"
 done
-for name in ${!QUICPORT_@}; do
-	unset "$name"
-done
-
-inside=qpudp-$$ outside=qpudp-$$-out
-pids=()
-work=$(mktemp -d -t qpudp-XXXXXX)
-hz=$(getconf CLK_TCK)
-
-on_exit() {
-	local status=$? pid
-	trap '' INT TERM HUP
-	[ ${#pids[@]} = 0 ] || kill -TERM "${pids[@]}" 2>/dev/null || true
-	for pid in "${pids[@]}"; do
-		wait "$pid" 2>/dev/null || true
-	done
-	ip netns del "$inside" 2>/dev/null || true
-	ip netns del "$outside" 2>/dev/null || true
-	if [ "$status" != 0 ] && [ "$status" -lt 128 ]; then
-		tail -n 5 "$work"/*.log >&2 2>/dev/null || true
-	fi
-	rm -rf "$work"
-	clean_exit "$status"
-}
-trap on_exit EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM HUP
-
-start() {
-	local output=$1
-	shift
-	ip netns exec "$inside" "$@" >"$work/$output" 2>&1 </dev/null &
-	pids+=($!)
-}
-
-wait_until() {
-	local end=$((SECONDS + 10))
-	until "$@"; do
-		[ $SECONDS -lt $end ] || die "not after 10 seconds: $*"
-		sleep 0.05
-	done
-}
-
-cpu_s() {
-	local pid
-	for pid; do
-		sed 's/.*) //' "/proc/$pid/stat"
-	done | awk -v hz="$hz" '{ s += $12 + $13 } END { print s / hz }'
-}
 
 out() { ip netns exec "$outside" "$@"; }
-metric() { ip netns exec "$inside" curl -s http://127.0.0.1:39000/metrics | awk -v n="$1" '$1 == n { print $2 }'; }
+metric() { ip netns exec "$home" curl -s http://127.0.0.1:39000/metrics | awk -v n="$1" '$1 == n { print $2 }'; }
 ports_open() { [ "$(metric quicport_ports_open)" = 3 ]; }
-healthy() { ip netns exec "$inside" curl -s --max-time 2 -o /dev/null http://127.0.0.1:39000/healthcheck; }
 
 # transfer ADDRESS PORT LENGTH RATE [-R]: "received Mbit/s, lost %, CPU seconds a GB of gateway, client".
 transfer() {
@@ -128,25 +73,22 @@ ask() {
 		'BEGIN { printf "%5.0f a second, %d of %d answered\n", n / (e - b), a, n }'
 }
 
-ip netns add "$inside"
+ip netns add "$home"
 ip netns add "$outside"
-ip link add qpudp0 netns "$inside" type veth peer name qpudp1 netns "$outside"
-for ns in "$inside" "$outside"; do
+ip link add qpudp0 netns "$home" type veth peer name qpudp1 netns "$outside"
+for ns in "$home" "$outside"; do
 	ip -n "$ns" link set lo up
 done
-ip -n "$inside" addr add 192.0.2.1/24 dev qpudp0
-ip -n "$inside" addr add 2001:db8::1/64 dev qpudp0 nodad
+ip -n "$home" addr add 192.0.2.1/24 dev qpudp0
+ip -n "$home" addr add 2001:db8::1/64 dev qpudp0 nodad
 ip -n "$outside" addr add 192.0.2.2/24 dev qpudp1
 ip -n "$outside" addr add 2001:db8::2/64 dev qpudp1 nodad
-ip -n "$inside" link set qpudp0 up
+ip -n "$home" link set qpudp0 up
 ip -n "$outside" link set qpudp1 up
 
 start iperf.log iperf3 -s -p 5201
 start dns.log dnsmasq --no-daemon --no-resolv --no-hosts --port=5353 --address=/bench.test/192.0.2.53
-start gateway.log "$build/quicport" control-plane --control-plane-addr 127.0.0.1:39000 \
-	--data-plane-addr 127.0.0.1:39000 --no-public-api --psk benchmark --state-dir "$work/state"
-gateway=${pids[-1]}
-wait_until healthy
+start_gateway
 start client.log "$build/quicport" client -s 127.0.0.1:39000 --psk benchmark --insecure \
 	-r 7201/tcp -l 127.0.0.1:5201/tcp -r 7201/udp -l 127.0.0.1:5201/udp -r 7053/udp -l 127.0.0.1:5353/udp
 client=${pids[-1]}
@@ -171,5 +113,5 @@ for addr in 192.0.2.1 2001:db8::1; do
 	printf '%-58s gateway %s\n' "" "$(ask "$addr" 7053)"
 done
 echo "The gateway dropped, in all of this:"
-ip netns exec "$inside" curl -s http://127.0.0.1:39000/metrics |
+ip netns exec "$home" curl -s http://127.0.0.1:39000/metrics |
 	awk '/^quicport_udp_drop_[a-z_]*_total / && $2 > 0 { print "  " $1, $2 } /^quicport_udp_datagrams_/ { print "  " $1, $2 }'

@@ -10,7 +10,8 @@ root=$(cd "$here/.." && pwd)
 build=${QP_BUILD:-$root/build}
 # shellcheck source=lib.sh
 . "$here/lib.sh"
-log=/dev/null
+# shellcheck source=bench-lib.sh
+. "$here/bench-lib.sh"
 
 usage() {
 	cat <<'END'
@@ -30,81 +31,21 @@ while [ $# -gt 0 ]; do
 	case $1 in
 	--quick) rounds=3 mib=256 ;;
 	--rounds | --mib)
-		[[ ${2:-} =~ ^[1-9][0-9]{0,5}$ ]] || die "$1 takes a number from 1 up, not \"${2:-}\""
-		[ "$1" = --mib ] && mib=$2 || rounds=$2
+		number=$(take_number "$1" "${2:-}")
+		[ "$1" = --mib ] && mib=$number || rounds=$number
 		shift
 		;;
-	--help | -h)
-		usage
-		exit 0
-		;;
-	*)
-		usage >&2
-		die "unknown option: $1"
-		;;
+	*) no_such_option "$1" ;;
 	esac
 	shift
 done
-[ "$EUID" = 0 ] || die "a gateway needs root" "Run: sudo scripts/bench.sh"
-qpload=$build/tests/tools/qpload
-for program in "$build/quicport" "$qpload"; do
-	[ -x "$program" ] || die "not built: $program" "Run: scripts/setup.sh && meson setup build && ninja -C build"
-done
-for name in ${!QUICPORT_@}; do
-	unset "$name"
-done
-
-host=qpbench-$$
+home=qpbench-$$
 bytes=$((mib << 20))
-pids=()
-work=$(mktemp -d -t qpbench-XXXXXX)
-hz=$(getconf CLK_TCK)
+qpload=$build/tests/tools/qpload
+begin "$home"
+must_be_built "$build/quicport" "$qpload"
 
-on_exit() {
-	local status=$? pid
-	trap '' INT TERM HUP
-	[ ${#pids[@]} = 0 ] || kill -TERM "${pids[@]}" 2>/dev/null || true
-	for pid in "${pids[@]}"; do
-		wait "$pid" 2>/dev/null || true
-	done
-	ip netns del "$host" 2>/dev/null || true
-	if [ "$status" != 0 ] && [ "$status" -lt 128 ]; then
-		tail -n 5 "$work"/*.log >&2 2>/dev/null || true
-	fi
-	rm -rf "$work"
-	clean_exit "$status"
-}
-trap on_exit EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM HUP
-
-# start LOG COMMAND...: in the namespace, in the background.
-start() {
-	local output=$1
-	shift
-	ip netns exec "$host" "$@" >"$work/$output" 2>&1 </dev/null &
-	pids+=($!)
-}
-
-# wait_until COMMAND...: until it succeeds; ends the script after 10 seconds.
-wait_until() {
-	local end=$((SECONDS + 10))
-	until "$@"; do
-		[ $SECONDS -lt $end ] || die "not after 10 seconds: $*"
-		sleep 0.05
-	done
-}
-
-answers() { ip netns exec "$host" curl --silent --max-time 2 --output /dev/null "$1"; }
-opens() { ip netns exec "$host" "$qpload" run 127.0.0.1 "$1" --half-close --deadline 2 >/dev/null; }
-
-# cpu_s PID...: CPU seconds that they have used, all threads.
-cpu_s() {
-	local pid
-	for pid; do
-		sed 's/.*) //' "/proc/$pid/stat"
-	done | awk -v hz="$hz" '{ s += $12 + $13 } END { print s / hz }'
-}
+opens() { ip netns exec "$home" "$qpload" run 127.0.0.1 "$1" --half-close --deadline 2 >/dev/null; }
 
 # The gateway's processes, by the name of their program: "NAME PID" a line.
 members() {
@@ -119,7 +60,7 @@ members() {
 measure() {
 	local port=$1 way=$2 args=(--raw --half-close --deadline 300)
 	[ "$way" = down ] || args+=(--send "$bytes")
-	ip netns exec "$host" "$qpload" run 127.0.0.1 "$port" "${args[@]}" >"$work/run" ||
+	ip netns exec "$home" "$qpload" run 127.0.0.1 "$port" "${args[@]}" >"$work/run" ||
 		die "a transfer failed: $(cat "$work/run")"
 	sed -n 's/.*"seconds": \([0-9.]*\).*/\1/p' "$work/run"
 }
@@ -128,14 +69,11 @@ median() { sort -g | awk '{ v[NR] = $1 } END { print NR % 2 ? v[(NR + 1) / 2] : 
 gbits() { awk -v s="$1" -v b="$bytes" 'BEGIN { printf "%.2f", b * 8 / s / 1e9 }'; }
 
 # Ports: 7001 and 7002 take and give; the gateway's 8001 and 8002 lead to them.
-ip netns add "$host"
-ip -n "$host" link set lo up
+ip netns add "$home"
+ip -n "$home" link set lo up
 start sink.log "$qpload" serve 127.0.0.1 7001 --raw --after-eof
 start source.log "$qpload" serve 127.0.0.1 7002 --raw --send "$bytes"
-start gateway.log "$build/quicport" control-plane --control-plane-addr 127.0.0.1:39000 \
-	--data-plane-addr 127.0.0.1:39000 --no-public-api --psk benchmark --state-dir "$work/state"
-gateway=${pids[-1]}
-wait_until answers http://127.0.0.1:39000/healthcheck
+start_gateway
 clients=()
 for n in 1 2; do
 	start "client-$n.log" "$build/quicport" client --insecure --psk benchmark -s 127.0.0.1:39000 \

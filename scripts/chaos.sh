@@ -54,9 +54,7 @@ for arg in "$@"; do
 done
 [ "$EUID" = 0 ] || die "a gateway needs root" "Run: sudo scripts/chaos.sh"
 
-trap 'clean_exit $?' EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM HUP
+at_exit 'clean_exit $?'
 
 programs=(quicport quicport-control-plane quicport-data-plane quicport-port-owner tests/tools/qpstorm)
 if [ -z "${QP_BUILD:-}" ]; then

@@ -304,26 +304,14 @@ demo() {
 	done_step "the 4 hosts are removed"
 }
 
-case ${1:-} in
-'') ;;
---help | -h)
-	usage
-	exit 0
-	;;
-*)
-	usage >&2
-	die "unknown option: $1"
-	;;
-esac
+[ -z "${1:-}" ] || no_such_option "$1"
 [ "$EUID" = 0 ] || die "the demo makes network namespaces, which needs root" "Run: sudo scripts/demo.sh"
 [[ $file_mib =~ ^[1-9][0-9]{0,3}$ ]] || die "DEMO_MIB is \"$file_mib\": not a number from 1 to 9999"
 
 log=$root/build-logs/demo.log
 mkdir -p "$root/build-logs"
 : >"$log"
-trap on_exit EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM HUP
+at_exit on_exit
 
 printf '%squicport: a web server behind NAT, reached through a gateway%s\n' "$bold" "$plain"
 must_run "set-up: packages, wolfSSL, ngtcp2, huge pages" "$here/setup.sh"

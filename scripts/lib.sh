@@ -24,6 +24,26 @@ die() {
 	exit 1
 }
 
+# no_such_option WORD: for what a script's options do not list: --help, by its usage(), or a mistake.
+no_such_option() {
+	case $1 in
+	--help | -h)
+		usage
+		exit 0
+		;;
+	esac
+	usage >&2
+	die "unknown option: $1"
+}
+
+# at_exit COMMAND: at the script's end, signals included, with $? as it is then.
+at_exit() {
+	# shellcheck disable=SC2064 # the command is the caller's
+	trap "$1" EXIT
+	trap 'exit 130' INT
+	trap 'exit 143' TERM HUP
+}
+
 elapsed() {
 	if [ "$1" -lt 60 ]; then
 		printf '%d s' "$1"

@@ -32,14 +32,7 @@ while [ $# -gt 0 ]; do
 		shift
 		;;
 	--no-lintian) lintian=no ;;
-	--help | -h)
-		usage
-		exit 0
-		;;
-	*)
-		usage >&2
-		die "unknown option: $1"
-		;;
+	*) no_such_option "$1" ;;
 	esac
 	shift
 done
@@ -49,9 +42,7 @@ on_exit() {
 	clean_exit $?
 	[ -z "$work" ] || rm -rf "$work"
 }
-trap on_exit EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM HUP
+at_exit on_exit
 
 # Tracked files as they are now, and new ones that are not ignored. A folder of the same name and
 # umask each time, so that no trace of the place gets into a package.

@@ -212,15 +212,8 @@ on_exit() {
 mode=all
 while [ $# -gt 0 ]; do
 	case $1 in
-	--help | -h)
-		usage
-		exit 0
-		;;
 	--print-prefix | --no-hugepages | --deps-only | --relock) mode=${1#--} ;;
-	*)
-		usage >&2
-		die "unknown option: $1"
-		;;
+	*) no_such_option "$1" ;;
 	esac
 	shift
 done
@@ -252,9 +245,7 @@ fi
 log=$cache/setup.log
 [ ! -s "$log" ] || mv "$log" "$log.old"   # a run that had nothing to do leaves the last log
 : >"$log"
-trap on_exit EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM HUP
+at_exit on_exit
 # Of a run that was killed. What it started may still be writing there: then the next run clears it.
 rm -rf "$cache"/deps/.work-* 2>/dev/null || true
 work=$(mktemp -d "$cache/deps/.work-XXXXXX")

@@ -229,14 +229,7 @@ while [ $# -gt 0 ]; do
 			die "--stage takes one of: ${all_stages[*]}"
 		stages+=("$1")
 		;;
-	--help | -h)
-		usage
-		exit 0
-		;;
-	*)
-		usage >&2
-		die "unknown option: $1"
-		;;
+	*) no_such_option "$1" ;;
 	esac
 	shift
 done
@@ -252,9 +245,7 @@ if ! flock --nonblock 9; then
 	note "another test run is at work in this tree: waiting for it to end"
 	flock 9
 fi
-trap on_exit EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM HUP
+at_exit on_exit
 
 echo "Set-up"
 if QUICPORT_HUGEPAGES=${QUICPORT_HUGEPAGES:-1280} "$here/setup.sh" "${setup_args[@]}" 9>&-; then
