@@ -19,32 +19,29 @@ class Adapter(Tool):
         private, public = (re.search(rf"{which} Key:\s*(\S+)", keys) for which in ("Private", "Public"))
         if not private or not public:
             raise Failed("rathole: --genkey says no pair of keys")
-        self.server = self.write("server.toml", f"""[server]
-bind_addr = "{hosts.GATEWAY_INSIDE}:{self.link_port}"
+        self.server = self.write("server.toml", self.config(
+            "server", f'bind_addr = "{hosts.GATEWAY_INSIDE}:{self.link_port}"',
+            f'local_private_key = "{private[1]}"', f'bind_addr = "{hosts.GATEWAY_OUTSIDE}:{self.port}"'))  # fmt: skip
+        self.client = self.write("client.toml", self.config(
+            "client", f'remote_addr = "{hosts.GATEWAY_INSIDE}:{self.link_port}"',
+            f'remote_public_key = "{public[1]}"', f'local_addr = "{hosts.SERVICE}:{SERVICE_PORT}"'))  # fmt: skip
 
-[server.transport]
+    @staticmethod
+    def config(end, link, key, users):
+        """Of the server or the client: how they reach each other, by which key, and where the users' side is."""
+        return f"""[{end}]
+{link}
+
+[{end}.transport]
 type = "noise"
 
-[server.transport.noise]
-local_private_key = "{private[1]}"
+[{end}.transport.noise]
+{key}
 
-[server.services.users]
+[{end}.services.users]
 token = "{TOKEN}"
-bind_addr = "{hosts.GATEWAY_OUTSIDE}:{self.port}"
-""")  # fmt: skip
-        self.client = self.write("client.toml", f"""[client]
-remote_addr = "{hosts.GATEWAY_INSIDE}:{self.link_port}"
-
-[client.transport]
-type = "noise"
-
-[client.transport.noise]
-remote_public_key = "{public[1]}"
-
-[client.services.users]
-token = "{TOKEN}"
-local_addr = "{hosts.SERVICE}:{SERVICE_PORT}"
-""")  # fmt: skip
+{users}
+"""
 
     def start(self, bed):
         self.run(bed, "gateway", "rathole", "--server", self.server)
