@@ -107,6 +107,14 @@ struct qp_options {
 	struct qp_log_config log;
 };
 
+#define QP_OPTIONS_MAX 128u
+/* In: whether the same words had them before, which were wiped since. Out: true when there is one now, too. */
+struct qp_options_given {
+	bool privkey, psk;
+};
+/* options_list.c: all options, which are read into `o` and `given`; the last one is all zero. */
+void qp_options_list(struct qp_options *o, struct qp_options_given *given, struct qp_opt out[QP_OPTIONS_MAX]);
+
 /* Whether options that are fine by themselves go together; calls the next one, too. */
 int qp_options_check(struct qp_options *o, struct qp_errmsg *msg);
 /* Whether the private API is safe where it listens; reads socket_mode out of its text. */
