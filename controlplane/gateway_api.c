@@ -30,10 +30,13 @@ trouble(void *ctx)
 	struct qp_gateway *g = ctx;
 	struct qp_launcher_trouble t;
 
+	if (is_serving(g) && !qp_owner_alive(g->owner))
+		return "the port owner is dead: quicport admin replace-port-owner, when tunnels can be "
+		       "spared";
 	if (is_serving(g))
-		return qp_owner_alive(g->owner) ? NULL
-						: "the port owner is dead: quicport admin "
-						  "replace-port-owner, when tunnels can be spared";
+		return g->owner_end.silent ? "the port owner does not answer: if that stays so, quicport "
+					     "admin replace-port-owner, when tunnels can be spared"
+					   : NULL;
 	if (g->stopping)
 		return "the gateway is ending";
 	if (qp_supervisor_adopting(g->supervisor))
@@ -136,6 +139,7 @@ snapshot(void *ctx, struct qp_metrics *out)
 		.state = &g->state_stats,
 		.owner_pid = qp_owner_pid(g->owner),
 		.owner_up = qp_owner_alive(g->owner),
+		.owner_answers = qp_owner_alive(g->owner) && !g->owner_end.silent,
 		.data_plane_heap = (uint64_t)g->o->data_plane_heap_mib << 20,
 		.nic = dedicated_ports(g),
 	};

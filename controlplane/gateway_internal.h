@@ -61,8 +61,10 @@ struct qp_handover {
 	char why[sizeof(((struct qp_errmsg *)NULL)->text)]; /* the last one failed; "": it did not */
 };
 
-/* The port owner's death or replacement: gateway_owner.c. */
+/* The port owner's silence, death or replacement: gateway_owner.c. */
 struct qp_owner_end {
+	struct qp_loop_timer look; /* whether it answers */
+	bool silent; /* it does not */
 	struct qp_loop_timer again; /* it is told again; or `asked`, and it begins */
 	bool asked; /* to replace it */
 	bool anew;  /* this process ends all, and begins anew */
@@ -267,6 +269,8 @@ void qp_gateway_upgrade(struct qp_gateway *g);
 void qp_gateway_upgrade_close(struct qp_gateway *g);
 
 /* gateway_owner.c */
+/* Looks whether it answers, from now on. */
+void qp_gateway_owner_watch(struct qp_gateway *g);
 void qp_gateway_owner_died(struct qp_gateway *g, const char *how);
 /* struct qp_admin's function; ctx is the gateway. */
 int qp_gateway_replace_owner(void *ctx, struct qp_errmsg *msg);

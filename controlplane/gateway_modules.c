@@ -207,6 +207,8 @@ qp_gateway_open_modules(struct qp_gateway *g, struct qp_errmsg *msg)
 	if (err == 0)
 		err = open_owner(g, msg);
 	if (err == 0)
+		qp_gateway_owner_watch(g);
+	if (err == 0)
 		err = open_supervisor(g, msg);
 	if (err == 0)
 		err = open_console(g, msg);

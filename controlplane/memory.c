@@ -25,6 +25,8 @@ static int owner = -1;
 /* The port owner is of a release that cannot be asked. */
 static bool ourselves;
 static uint64_t silent_since_ns; /* 0: it has answered */
+static bool looking; /* an answer is still to come that nobody waits for, see qp_memory_look */
+static unsigned unanswered; /* looks */
 static struct qp_loop *loop;
 static struct qp_watch watch = QP_WATCH_NONE;
 static void (*freed)(void *ctx, uint32_t server_id);
@@ -39,6 +41,7 @@ let_go(void)
 	if (owner >= 0)
 		close(owner);
 	owner = -1;
+	looking = false;
 }
 
 static void
@@ -56,6 +59,19 @@ note(const struct qp_owner_told *told)
 			QP_LOG_HEX("dp_id", told->id[0]), QP_LOG_STR("reason", told->why));
 }
 
+/* It lives. True: that is all that this answer says. */
+static bool
+heard(const struct qp_owner_told *told)
+{
+	bool is_look = looking && told->type == QP_OWNER_LIST;
+
+	silent_since_ns = 0;
+	unanswered = 0;
+	if (is_look)
+		looking = false;
+	return is_look;
+}
+
 static void
 on_answer(void *ctx, uint32_t events)
 {
@@ -66,8 +82,8 @@ on_answer(void *ctx, uint32_t events)
 	(void)ctx;
 	(void)events;
 	if (err == 0) {
-		silent_since_ns = 0;
-		note(&told);
+		if (!heard(&told))
+			note(&told);
 	} else if (err != QP_E_AGAIN) {
 		let_go();
 	}
@@ -138,15 +154,21 @@ is_there(void)
 	return owner >= 0;
 }
 
-/* What it answers some time ends its silence; the answer itself is nobody's. */
+/* What it answers some time is nobody's, and says that it lives. */
 static void
-fall_silent(void)
+look(void)
 {
 	struct qp_errmsg msg;
 
-	silent_since_ns = qp_now_ns();
 	if (is_there())
-		(void)qp_owner_link_send(owner, QP_OWNER_LIST, 0, NULL, 0, &msg);
+		looking = qp_owner_link_send(owner, QP_OWNER_LIST, 0, NULL, 0, &msg) == 0;
+}
+
+static void
+fall_silent(void)
+{
+	silent_since_ns = qp_now_ns();
+	look();
 }
 
 /* Answers to earlier questions come first. False: there is nobody to ask, or no answer. */
@@ -161,8 +183,8 @@ ask(enum qp_owner_ask_type type, uint32_t server_id, const char *name, struct qp
 	err = qp_owner_link_send(owner, type, server_id, name, 0, &msg);
 	while (err == 0) {
 		err = qp_owner_link_receive(owner, PATIENCE_MS, told, &msg);
-		if (err == 0)
-			silent_since_ns = 0;
+		if (err == 0 && heard(told))
+			continue;
 		if (err == 0 && told->type == (uint32_t)type)
 			return told->ok == 1;
 		if (err == 0)
@@ -174,6 +196,23 @@ ask(enum qp_owner_ask_type type, uint32_t server_id, const char *name, struct qp
 	if (err == QP_E_AGAIN)
 		fall_silent();
 	return false;
+}
+
+unsigned
+qp_memory_look(void)
+{
+	if (!qp_eal_attached() || ourselves)
+		return 0;
+	/* What has come while we were stopped ourselves counts. */
+	if (owner >= 0)
+		on_answer(NULL, 0);
+	if (looking)
+		return ++unanswered;
+	look();
+	/* No place is left for one more who asks; one that is dead has none either, but says so. */
+	if (!looking && is_silent())
+		return ++unanswered;
+	return unanswered;
 }
 
 const void *

@@ -25,6 +25,12 @@ int qp_memory_attached(struct qp_errmsg *msg);
 /* For answers that nobody waits for. NULL: no more. */
 void qp_memory_watch(struct qp_loop *loop);
 
+/*
+ * Asks whether it answers, and waits for nothing: to be called again and again.
+ * How many of these questions in a row are unanswered; 0 too when it cannot be asked.
+ */
+unsigned qp_memory_look(void);
+
 /* A zone by its name, of a generation that may be dead; NULL: there is none. */
 const void *qp_memory_zone(const char *name, size_t *bytes);
 /* A generation's zone with its block. */

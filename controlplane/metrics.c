@@ -430,6 +430,8 @@ write_data_planes(FILE *out, const struct qp_metrics *m)
 			g->server_id, qp_generation_state_name(g->state));
 	one(out, "port_owner_up", "whether the port owner lives: 0 means that no data plane can start",
 		"gauge", m->owner_up);
+	one(out, "port_owner_answers", "whether it answers; 0: it hangs, or is dead", "gauge",
+		m->owner_answers);
 	one(out, "data_plane_starts_total", "data planes that attached", "counter",
 		m->data_plane_starts);
 	one(out, "data_plane_deaths_total", "data planes that ended without being told to",

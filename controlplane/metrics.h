@@ -91,6 +91,7 @@ struct qp_metrics {
 	/* What is held. */
 	pid_t owner_pid; /* 0: not known */
 	bool owner_up;
+	bool owner_answers;
 	uint64_t data_plane_heap; /* the data planes' budget, each; 0: no limit */
 	struct qp_metrics_entries table[QP_METRICS_TABLES];
 	unsigned ntables;

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import pytest
+from apikit import Api, Events
 from harness import BUILD, FULL, TOOLS, Client, Gateway, Process, eventually, files_of, new_port, run
 
 # x86-64's numbers, as the C headers have them.
@@ -169,6 +170,30 @@ def test_one_that_does_not_answer_is_told_of_and_nothing_drains(host):
     assert states(gateway) == before
     drain = lambda: call(gateway, "DrainDataPlane", dp_id=before["ACTIVE"])[0] == 200  # noqa: E731
     eventually(drain, 5, what="it is asked again as soon as it answers")
+    gateway.end()
+
+
+def test_one_that_hangs_is_told_of_before_anybody_needs_it(host):
+    """By the log, the metrics, /healthcheck and the events; and that it answers again."""
+    world = World(host)
+    gateway = world.gateway
+    owner, api = owner_of(gateway), Api(host, gateway.port)
+    assert gateway.metric("quicport_port_owner_answers") == 1
+    events = Events(api, "?types=port_owner", timeout=60)
+    os.kill(owner, signal.SIGSTOP)
+    try:
+        assert events.wait("port_owner")["state"] == "silent"
+        gateway.wait_for_line("THE PORT OWNER DOES NOT ANSWER")
+        assert gateway.metric("quicport_port_owner_answers") == 0
+        assert gateway.metric("quicport_port_owner_up") == 1
+        status, body = gateway.get("/healthcheck")
+        assert status == 200 and "does not answer" in json.loads(body)["reason"]
+        assert host.port_opens(LO, world.port), "a new connection"
+    finally:
+        os.kill(owner, signal.SIGCONT)
+    assert events.wait("port_owner")["state"] == "back"
+    assert gateway.metric("quicport_port_owner_answers") == 1
+    assert "reason" not in json.loads(gateway.get("/healthcheck")[1])
     gateway.end()
 
 
