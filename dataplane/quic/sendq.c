@@ -17,35 +17,71 @@
 
 /*
  * Segments wait a round trip for their acknowledgement, and perhaps longer for
- * their turn to be sent: their headers' two lines are far away by then. So the
- * one behind the next is fetched while something else is done.
+ * their turn to be sent: their headers' two lines are far away by then, and come
+ * one after another to who follows the list. So each segment knows the one that is
+ * some places behind it, by a field that is for frames that are sent, which no
+ * segment here is, and that one is fetched when its own turn comes.
  */
+_Static_assert(sizeof(uintptr_t) <= sizeof(((struct rte_mbuf *)0)->tx_offload), "an address fits");
+
+static void
+set_behind(struct rte_mbuf *seg, const struct rte_mbuf *behind)
+{
+	seg->tx_offload = (uintptr_t)behind;
+}
+
 static void
 prefetch_behind(const struct rte_mbuf *seg)
 {
-	const struct rte_mbuf *next = seg != NULL ? seg->next : NULL;
+	const uint8_t *behind = (const uint8_t *)(uintptr_t)seg->tx_offload;
 
-	if (next == NULL)
+	if (behind == NULL)
 		return;
-	rte_prefetch0(next);
-	rte_prefetch0(&next->next);
+	rte_prefetch0(behind);
+	rte_prefetch0(behind + RTE_CACHE_LINE_MIN_SIZE);
 }
 
 static void
 append_segment(struct qp_sendq *q, struct rte_mbuf *seg)
 {
 	seg->next = NULL;
+	set_behind(seg, NULL);
 	if (q->tail != NULL)
 		q->tail->next = seg;
 	else
 		q->head = seg;
 	q->tail = seg;
+	q->segs++;
+	if (q->early != NULL)
+		q->early = q->early->next;
+	else if (q->segs == QP_SENDQ_AHEAD + 1)
+		q->early = q->head;
+	if (q->early != NULL)
+		set_behind(q->early, seg);
 	if (q->unsent == NULL) {
 		q->unsent = seg;
 		q->unsent_off = 0;
 	}
 	q->queued_bytes += seg->data_len;
 	q->unsent_bytes += seg->data_len;
+}
+
+static void
+free_head(struct qp_sendq *q)
+{
+	struct rte_mbuf *seg = q->head;
+
+	prefetch_behind(seg);
+	q->head_acked = 0;
+	q->head = seg->next;
+	if (q->head == NULL)
+		q->tail = NULL;
+	if (q->early == seg)
+		q->early = NULL;
+	q->segs--;
+	set_behind(seg, NULL);
+	seg->next = NULL;
+	rte_pktmbuf_free_seg(seg);
 }
 
 /* Room behind the tail's bytes, if nobody else holds the segment. */
@@ -151,7 +187,8 @@ qp_sendq_sent(struct qp_sendq *q, uint64_t bytes)
 		bytes -= left;
 		q->unsent = q->unsent->next;
 		q->unsent_off = 0;
-		prefetch_behind(q->unsent);
+		if (q->unsent != NULL)
+			prefetch_behind(q->unsent);
 	}
 }
 
@@ -161,33 +198,21 @@ qp_sendq_acked(struct qp_sendq *q, uint64_t bytes)
 	assert(bytes <= q->queued_bytes - q->unsent_bytes);
 	q->queued_bytes -= bytes;
 	while (bytes > 0) {
-		struct rte_mbuf *seg = q->head;
-		uint32_t left = seg->data_len - q->head_acked;
+		uint32_t left = q->head->data_len - q->head_acked;
 
 		if (bytes < left) {
 			q->head_acked += bytes;
 			return;
 		}
 		bytes -= left;
-		q->head_acked = 0;
-		q->head = seg->next;
-		if (q->head == NULL)
-			q->tail = NULL;
-		seg->next = NULL;
-		rte_pktmbuf_free_seg(seg);
+		free_head(q);
 	}
-	prefetch_behind(q->head);
 }
 
 void
 qp_sendq_clear(struct qp_sendq *q)
 {
-	struct rte_mbuf *next;
-
-	for (struct rte_mbuf *seg = q->head; seg != NULL; seg = next) {
-		next = seg->next;
-		seg->next = NULL;
-		rte_pktmbuf_free_seg(seg);
-	}
+	while (q->head != NULL)
+		free_head(q);
 	*q = (struct qp_sendq) {0};
 }

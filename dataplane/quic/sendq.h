@@ -10,6 +10,9 @@
 struct rte_mbuf;
 struct rte_mempool;
 
+/* Segments that are fetched into the cache before their turn comes. */
+#define QP_SENDQ_AHEAD 4u
+
 /*
  * A stream's bytes between writing and acknowledgement: a list of mbuf
  * segments that ngtcp2 reads from (and again for a retransmission) and that
@@ -25,6 +28,9 @@ struct qp_sendq {
 	uint32_t unsent_off;      /* sent bytes at the unsent segment's start */
 	uint64_t queued_bytes;    /* not acknowledged */
 	uint64_t unsent_bytes;
+	/* The segment that is QP_SENDQ_AHEAD before the tail; NULL: there are not so many. */
+	struct rte_mbuf *early;
+	uint32_t segs;
 };
 
 /* Consumes the chain. Empty segments are freed at once. */

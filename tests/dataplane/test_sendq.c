@@ -250,6 +250,51 @@ Test(sendq, acked_piecewise_frees_segment_with_its_last_byte)
 	expect_unsent((uint8_t)(3 * BIG), 3);
 }
 
+static const struct rte_mbuf *
+behind(const struct rte_mbuf *seg)
+{
+	return (const struct rte_mbuf *)(uintptr_t)seg->tx_offload;
+}
+
+/* Each segment knows the one that is some places behind it, or nothing: who fetches it must not miss. */
+static void
+check_fetching(void)
+{
+	const struct rte_mbuf *ahead = q.head, *seg = q.head, *early = NULL;
+	uint32_t n = 0;
+
+	for (; ahead != NULL; ahead = ahead->next, n++) {
+		if (n < QP_SENDQ_AHEAD)
+			continue;
+		cr_assert_eq(behind(seg), ahead);
+		early = seg;
+		seg = seg->next;
+	}
+	for (; seg != NULL; seg = seg->next)
+		cr_assert_null(behind(seg));
+	cr_assert_eq(q.segs, n);
+	cr_assert_eq(q.early, early);
+}
+
+/* Whoever gets the mbuf next finds no trace of it there. */
+Test(sendq, freed_segments_have_forgotten_the_ones_behind)
+{
+	struct rte_mbuf *segs[2 * QP_SENDQ_AHEAD];
+
+	for (unsigned i = 0; i < 2 * QP_SENDQ_AHEAD; i++) {
+		segs[i] = segment(BIG);
+		qp_sendq_append(&q, segs[i]);
+	}
+	check_fetching();
+	cr_assert_not_null(behind(segs[0]));
+	qp_sendq_sent(&q, (2 * QP_SENDQ_AHEAD) * BIG);
+	qp_sendq_acked(&q, 2 * BIG);
+	check_fetching();
+	qp_sendq_clear(&q);
+	for (unsigned i = 0; i < 2 * QP_SENDQ_AHEAD; i++)
+		cr_assert_null(behind(segs[i]), "segment %u", i);
+}
+
 /* Random appends, copies, sends and acknowledgements: bytes come out in order, counts agree. */
 Test(sendq, any_random_steps_agree_with_the_model)
 {
@@ -286,5 +331,6 @@ Test(sendq, any_random_steps_agree_with_the_model)
 		}
 		cr_assert_eq(q.queued_bytes, queued);
 		cr_assert_eq(q.unsent_bytes, unsent);
+		check_fetching();
 	}
 }
