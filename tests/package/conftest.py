@@ -41,10 +41,10 @@ def installed(machine):
     return machine
 
 
-def configure(machine, name="", port=39000):
+def configure(machine, name="", port=39000, memory=64):
     suffix = f"-{name}" if name else ""
     lines = [
-        "QUICPORT_MEMORY=64",
+        f"QUICPORT_MEMORY={memory}",
         "QUICPORT_HUGEPAGES_MIB=160",
         "QUICPORT_PSK=packaged secret",
         f"QUICPORT_DATA_PLANE_ADDR=127.0.0.1:{port}",
@@ -97,9 +97,8 @@ def reachable(machine, port):
     eventually(heard, what=f"port {port} leads to the service")
 
 
-@pytest.fixture
-def forwarded(gateway):
-    """The gateway with a client of the package's, whose port 9022 leads to a service."""
+def forward(gateway):
+    """Gives it a client of the package's, whose port 9022 leads to a service."""
     gateway.run("systemd-run", "--unit=echo", "socat", "TCP-LISTEN:8000,fork,reuseaddr", "EXEC:cat")
     gateway.write(
         "/etc/quicport/client-home.yaml",
@@ -110,3 +109,17 @@ def forwarded(gateway):
     start(gateway, "quicport-client@home.service")
     reachable(gateway, 9022)
     return gateway
+
+
+@pytest.fixture
+def forwarded(gateway):
+    """The gateway with a client."""
+    return forward(gateway)
+
+
+@pytest.fixture
+def roomy(installed):
+    """The same with memory for two data planes."""
+    configure(installed, memory=128)
+    start(installed, "quicport-control-plane.service")
+    return forward(installed)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The packages: installed, run by systemd, upgraded, removed and purged, on a machine of their own."""
 
+import json
 import os
 import re
 import subprocess
@@ -161,7 +162,15 @@ def test_control_plane_that_hangs_is_found_and_replaced(forwarded):
 
 
 def test_stop_ends_all_and_leaves_nothing(forwarded):
-    forwarded.run("systemctl", "stop", "quicport-control-plane.service")
+    unit = "quicport-control-plane.service"
+    talk = Conversation(forwarded, 9022)
+    assert talk.says("before")
+    # By itself, not by the service manager's SIGKILL at the end of its patience.
+    forwarded.run("systemctl", "stop", unit)
+    assert forwarded.property(unit, "Result") == "success"
+    assert forwarded.property(unit, "ExecMainStatus") == "0"
+    assert "timed out" not in forwarded.journal(unit)
+    talk.end()
     eventually(lambda: pids(forwarded, "quicport-port-owner") == [], what="the port owner ends")
     assert pids(forwarded, "quicport-data-plane") == []
     links = forwarded.run("ip", "-o", "link").splitlines()
@@ -183,6 +192,44 @@ def test_reload_is_done_in_place(gateway):
     gateway.run("systemctl", "reload", "quicport-control-plane.service")
     eventually(lambda: gateway.active("quicport-control-plane.service"), what="reloaded")
     assert pids(gateway, "quicport-control-plane") == [pid]
+
+
+def planes(machine):
+    """Pids of the data planes by their state, as the API tells."""
+    shown = machine.run("quicport", "admin", "list-data-planes", "--json")
+    return {row["state"]: row["pid"] for row in json.loads(shown)["data_planes"]}
+
+
+def test_reload_hands_over_to_a_new_data_plane_and_cuts_no_connection(roomy):
+    unit = "quicport-control-plane.service"
+    (control_plane,), (owner,) = pids(roomy, "quicport-control-plane"), pids(roomy, "quicport-port-owner")
+    (first,) = pids(roomy, "quicport-data-plane")
+    talk = Conversation(roomy, 9022)
+    assert talk.says("before")
+    roomy.run("systemctl", "reload", unit)
+
+    def handed_over():
+        assert talk.says("meanwhile"), roomy.journal(unit)
+        return planes(roomy).keys() == {"ACTIVE", "DRAINING"}
+
+    try:
+        eventually(handed_over, what="a new data plane is ACTIVE")
+    except AssertionError as e:
+        raise AssertionError(f"{e}\n{roomy.journal(unit)}") from None
+    assert planes(roomy)["DRAINING"] == first
+    for name, value in (("MainPID", str(control_plane)), ("ActiveState", "active"), ("SubState", "running"),
+                        ("Result", "success"), ("NRestarts", "0")):  # fmt: skip
+        assert roomy.property(unit, name) == value, name
+    assert pids(roomy, "quicport-port-owner") == [owner]
+    assert talk.says("after")
+
+    # Its last tunnel comes again, to the new one; then the first one has nothing left to do.
+    talk.end()
+    roomy.run("systemctl", "restart", "quicport-client@home.service")
+    reachable(roomy, 9022)
+    eventually(lambda: planes(roomy).keys() == {"ACTIVE"}, what="the first one has ended")
+    assert first not in pids(roomy, "quicport-data-plane")
+    assert "failed" not in roomy.run("systemctl", "--failed", "--no-legend")
 
 
 def test_two_gateways_stand_side_by_side(gateway):
