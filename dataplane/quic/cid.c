@@ -14,6 +14,7 @@
 #include "common/error.h"
 
 #define FIRST_BUCKETS 256u
+#define UNGUESSABLE   (QP_CID_BYTES - 5u) /* of an id; the others say whose it is */
 
 int
 qp_cid_table_init(struct qp_cid_table *t)
@@ -130,6 +131,20 @@ qp_cid_remove_all(struct qp_cid_table *t, struct qp_cid_list *list)
 		remove_entry(t, LIST_FIRST(list));
 }
 
+/* A connection has seven ids or more, and each question to the kernel costs more than its bytes. */
+static void
+draw(uint8_t out[UNGUESSABLE])
+{
+	static _Thread_local uint8_t drawn[32][UNGUESSABLE];
+	static _Thread_local unsigned left;
+
+	if (left == 0) {
+		randombytes_buf(drawn, sizeof(drawn));
+		left = sizeof(drawn) / sizeof(drawn[0]);
+	}
+	memcpy(out, drawn[--left], UNGUESSABLE);
+}
+
 void
 qp_cid_make(ngtcp2_cid *cid, uint32_t server_id, uint8_t lcore)
 {
@@ -138,7 +153,7 @@ qp_cid_make(ngtcp2_cid *cid, uint32_t server_id, uint8_t lcore)
 	cid->datalen = QP_CID_BYTES;
 	memcpy(cid->data, &be, sizeof(be));
 	cid->data[4] = lcore;
-	randombytes_buf(cid->data + 5, QP_CID_BYTES - 5);
+	draw(cid->data + 5);
 }
 
 bool
