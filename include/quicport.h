@@ -224,19 +224,21 @@ struct qp_forward_options {
 	}
 
 /*
- * A client without forwards. Reads key files; resolves and connects nothing.
- * QP_E_INVAL, QP_E_NOTFOUND and QP_E_PERM (files), QP_E_NOMEM, QP_E_CRYPTO.
+ * A client without forwards, for qp_client_free. Reads key files; resolves and connects nothing.
+ * QP_E_INVAL, QP_E_NOTFOUND and QP_E_PERM (files), QP_E_NOMEM, QP_E_CRYPTO, QP_E_VERSION
+ * (`size`), QP_E_IO (descriptors). Any thread.
  */
 QP_API int qp_client_new(const struct qp_client_options *options, struct qp_client **out,
 	struct qp_error *error) QP_MUST_CHECK;
 
 /*
- * Adds a forward and sets out to open it. Local ports are bound before this
- * returns: QP_E_INUSE, QP_E_PERM. Else as above.
+ * Adds a forward, which is the client's, and sets out to open it. Local ports are
+ * bound before this returns: QP_E_INUSE, QP_E_PERM. QP_E_CLOSED: after
+ * qp_client_stop. Else as above. `out` may be NULL.
  */
 QP_API int qp_client_add(struct qp_client *client, const struct qp_forward_options *options,
 	struct qp_forward **out, struct qp_error *error) QP_MUST_CHECK;
-/* Says goodbye to the gateway and forgets the forward; `forward` is gone on return. */
+/* Says goodbye to the gateway and forgets the forward: it is gone on return, and no callback names it. */
 QP_API void qp_client_remove(struct qp_client *client, struct qp_forward *forward);
 
 /*
@@ -244,10 +246,16 @@ QP_API void qp_client_remove(struct qp_client *client, struct qp_forward *forwar
  * to do, timers included. The same descriptor for the client's whole life; its own.
  */
 QP_API int qp_client_fd(const struct qp_client *client);
-/* Does what is due, calls back, never waits. QP_E_IO: the system's event interface failed. */
+/*
+ * Does what is due, calls back, never waits. Not beside qp_client_start. QP_E_IO: the system's
+ * event interface failed.
+ */
 QP_API int qp_client_process(struct qp_client *client) QP_MUST_CHECK;
 
-/* A thread of the client's own instead: calls qp_client_process until qp_client_free. Once. QP_E_NOMEM. */
+/*
+ * A thread of the client's own instead, until qp_client_free; all signals are blocked in it.
+ * QP_E_NOMEM; QP_E_INUSE: it has one already.
+ */
 QP_API int qp_client_start(struct qp_client *client, struct qp_error *error) QP_MUST_CHECK;
 
 /*
@@ -264,7 +272,8 @@ QP_API void qp_client_free(struct qp_client *client);
  * Connects to options->server, shows its certificate to `decide` (recorded: what
  * known_hosts has, the same one included) and says no word of authentication; an identity
  * is not needed. QP_TRUST_RECORD writes it down. Blocks for at most 10 s and
- * `decide`. QP_E_AUTH: `decide` said no.
+ * `decide`, which is called in this thread: any one. QP_E_AUTH: `decide` said no. Else
+ * as qp_client_new, or why there was no connection (QP_E_TIMEOUT, QP_E_IO …).
  */
 QP_API int qp_inspect(const struct qp_client_options *options, qp_trust_fn decide, void *user,
 	struct qp_error *error) QP_MUST_CHECK;
@@ -284,6 +293,7 @@ struct qp_forward_stats {
 	uint64_t migrations;        /* times that a connection went on by another path (address, interface) */
 };
 
+/* As it is now; fills the first `out->size` bytes. */
 QP_API void qp_forward_get_stats(struct qp_client *client, const struct qp_forward *f,
 	struct qp_forward_stats *out);
 /* Lives as long as the forward. */
@@ -293,7 +303,11 @@ QP_API void *qp_forward_user(const struct qp_forward *f);
 
 /* --- Gateway --- */
 
-struct qp_gateway; /* a gateway that this program started: three processes of its own */
+/*
+ * A gateway that this program started: three processes of its own. From
+ * qp_gateway_start to qp_gateway_stop; one thread at a time.
+ */
+struct qp_gateway;
 
 struct qp_gateway_options {
 	size_t size;               /* sizeof(struct qp_gateway_options) */
@@ -311,7 +325,9 @@ struct qp_gateway_options {
 /*
  * Starts a gateway (needs root and hugepages) and waits until it serves. Its log goes
  * to this program's standard error unless `args` say otherwise. On failure
- * nothing is left and `error` has its last line. Blocks; any thread.
+ * nothing is left and `error` has its last line: QP_E_CLOSED (it ended), QP_E_TIMEOUT,
+ * QP_E_NOTFOUND and QP_E_PERM (the program), QP_E_VERSION (`size`), QP_E_NOMEM, QP_E_IO. Blocks; any
+ * thread.
  */
 QP_API int qp_gateway_start(const struct qp_gateway_options *options, struct qp_gateway **out,
 	struct qp_error *error) QP_MUST_CHECK;
@@ -325,7 +341,10 @@ struct qp_gateway_stats {
 	uint64_t auth_failed;
 };
 
-/* Asks the gateway's private API; blocks for at most 2 s. QP_E_CLOSED: it has ended; QP_E_TIMEOUT. */
+/*
+ * Asks the gateway's private API, without TLS or token; blocks for at most 2 s. QP_E_CLOSED: it has
+ * ended, or does not listen; QP_E_TIMEOUT, QP_E_PROTO, QP_E_NOMEM, QP_E_IO.
+ */
 QP_API int qp_gateway_get_stats(struct qp_gateway *gateway, struct qp_gateway_stats *out,
 	struct qp_error *error) QP_MUST_CHECK;
 /* Ends it politely (2 s), else by force; frees. Returns its exit status, -1 after force. NULL: 0. */
