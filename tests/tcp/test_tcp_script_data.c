@@ -19,7 +19,6 @@ Test(tcp_data, established_acknowledgment_rides_on_data)
 	CLOSE();
 }
 
-/* … and its window is the one that holds then. */
 /* … but not on a burst, all of which a full queue drops, while an ACK alone may still fit. */
 Test(tcp_data, established_acknowledgment_due_at_once_precedes_a_burst)
 {
@@ -49,6 +48,7 @@ Test(tcp_data, established_acknowledgment_rides_where_cwnd_is_small)
 	CLOSE();
 }
 
+/* An acknowledgment that rides on data: its window is the one that holds then. */
 Test(tcp_data, established_data_carries_the_window_of_the_moment)
 {
 	script_config(&t.cfg);
