@@ -68,7 +68,8 @@
 
 /* rte_memzone's name; the argument is the server id. The rings are in it, see qp_ring_at. */
 #define QP_SHARED_NAME "qp_gen_%u"
-/* A worker's mempools, in that zone; one of an earlier release has zones of its own for them. */
+/* A zone for each worker, server id and number: its mempools, which have names, too. */
+#define QP_WORKER_MEMORY_NAME "qp_mem_%u_%u"
 #define QP_POOL_NAME "qp_mb_%u_%u"
 #define QP_INDIRECT_NAME "qp_in_%u_%u"
 
@@ -186,6 +187,7 @@ struct qp_owner_ask {
 	uint32_t server_id;
 	uint64_t bytes;
 	char name[32];       /* of the zone; has "_SERVERID" in it */
+	uint32_t node;       /* RESERVE: 1 + the NUMA node where it should be; 0: any */
 };
 
 struct qp_owner_told {

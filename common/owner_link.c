@@ -45,21 +45,29 @@ qp_owner_link_open(const char *instance, int *out, struct qp_errmsg *msg)
 	return 0;
 }
 
-int
-qp_owner_link_send(int fd, enum qp_owner_ask_type type, uint32_t server_id, const char *name,
-	uint64_t bytes, struct qp_errmsg *msg)
+static int
+send_ask(int fd, enum qp_owner_ask_type type, uint32_t server_id, const char *name, uint64_t bytes,
+	int node, struct qp_errmsg *msg)
 {
 	struct qp_owner_ask ask = {.magic = QP_OWNER_LINK_MAGIC,
 		.version = QP_OWNER_LINK_VERSION,
 		.type = type,
 		.server_id = server_id,
-		.bytes = bytes};
+		.bytes = bytes,
+		.node = (uint32_t)(node + 1)};
 
 	if (name != NULL)
 		snprintf(ask.name, sizeof(ask.name), "%s", name);
 	if (send(fd, &ask, sizeof(ask), MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)sizeof(ask))
 		return 0;
 	return qp_fail(msg, QP_E_IO, "cannot ask the port owner: %s", strerror(errno));
+}
+
+int
+qp_owner_link_send(int fd, enum qp_owner_ask_type type, uint32_t server_id, const char *name,
+	uint64_t bytes, struct qp_errmsg *msg)
+{
+	return send_ask(fd, type, server_id, name, bytes, -1, msg);
 }
 
 int
@@ -90,14 +98,11 @@ qp_owner_link_receive(
 	return 0;
 }
 
-int
-qp_owner_link_zone(int fd, enum qp_owner_ask_type type, uint32_t server_id, const char *name,
-	uint64_t bytes, struct qp_owner_told *out, struct qp_errmsg *msg)
+static int
+take_answer(int fd, enum qp_owner_ask_type type, struct qp_owner_told *out, struct qp_errmsg *msg)
 {
-	int err = qp_owner_link_send(fd, type, server_id, name, bytes, msg);
+	int err = qp_owner_link_receive(fd, PATIENCE_MS, out, msg);
 
-	if (err == 0)
-		err = qp_owner_link_receive(fd, PATIENCE_MS, out, msg);
 	/* What comes now would be taken for the next question's answer, and a zone for another one. */
 	if (err == QP_E_AGAIN)
 		(void)shutdown(fd, SHUT_RD);
@@ -106,6 +111,24 @@ qp_owner_link_zone(int fd, enum qp_owner_ask_type type, uint32_t server_id, cons
 	if (err == 0 && out->ok != 1)
 		err = qp_fail(msg, QP_E_PERM, "the port owner: %s", out->why);
 	return err;
+}
+
+int
+qp_owner_link_zone(int fd, enum qp_owner_ask_type type, uint32_t server_id, const char *name,
+	uint64_t bytes, struct qp_owner_told *out, struct qp_errmsg *msg)
+{
+	int err = send_ask(fd, type, server_id, name, bytes, -1, msg);
+
+	return err == 0 ? take_answer(fd, type, out, msg) : err;
+}
+
+int
+qp_owner_link_reserve(int fd, uint32_t server_id, const char *name, uint64_t bytes, int node,
+	struct qp_owner_told *out, struct qp_errmsg *msg)
+{
+	int err = send_ask(fd, QP_OWNER_RESERVE, server_id, name, bytes, node, msg);
+
+	return err == 0 ? take_answer(fd, QP_OWNER_RESERVE, out, msg) : err;
 }
 
 int

@@ -34,6 +34,9 @@ int qp_owner_link_receive(
  */
 int qp_owner_link_zone(int fd, enum qp_owner_ask_type type, uint32_t server_id, const char *name,
 	uint64_t bytes, struct qp_owner_told *out, struct qp_errmsg *msg);
+/* The same for memory that should be on a NUMA node; -1: on any. It is on another one where that has no room. */
+int qp_owner_link_reserve(int fd, uint32_t server_id, const char *name, uint64_t bytes, int node,
+	struct qp_owner_told *out, struct qp_errmsg *msg);
 /* The same where no zone is meant. */
 int qp_owner_link_ask(
 	int fd, enum qp_owner_ask_type type, struct qp_owner_told *out, struct qp_errmsg *msg);

@@ -204,14 +204,14 @@ block_bytes(const struct qp_attachment *a)
 }
 
 void *
-qp_attach_zone(struct qp_attachment *a, const char *name, uint64_t bytes, struct qp_errmsg *msg)
+qp_attach_zone(struct qp_attachment *a, const char *name, uint64_t bytes, int node,
+	struct qp_errmsg *msg)
 {
 	const struct rte_memzone *zone;
 	struct qp_owner_told told;
 
 	if (a->owner >= 0)
-		return qp_owner_link_zone(a->owner, QP_OWNER_RESERVE, a->server_id, name, bytes,
-			       &told, msg) == 0
+		return qp_owner_link_reserve(a->owner, a->server_id, name, bytes, node, &told, msg) == 0
 			       ? (void *)(uintptr_t)told.address
 			       : NULL;
 	/* Of an earlier release, which cannot be asked: by our own hands. */
@@ -223,12 +223,6 @@ qp_attach_zone(struct qp_attachment *a, const char *name, uint64_t bytes, struct
 		"hugepages (scripts/setup.sh)",
 		rte_strerror(rte_errno));
 	return NULL;
-}
-
-static uint64_t
-handoff_at(const struct qp_attachment *a)
-{
-	return block_bytes(a) + RTE_ALIGN_CEIL(a->pool_bytes, (uint64_t)RTE_CACHE_LINE_SIZE);
 }
 
 /* A port owner without dedicated ports has no such zone. */
@@ -251,14 +245,29 @@ find_nic(struct qp_attachment *a, struct qp_errmsg *msg)
 	return 0;
 }
 
+/* A zone each, so that each is on its worker's node. */
+static int
+get_pools(struct qp_attachment *a, struct qp_errmsg *msg)
+{
+	char name[RTE_MEMZONE_NAMESIZE];
+
+	for (uint32_t i = 0; i < a->nworkers; i++) {
+		snprintf(name, sizeof(name), QP_WORKER_MEMORY_NAME, a->server_id, i);
+		a->pools[i] = qp_attach_zone(a, name, a->pool_bytes, a->node[i], msg);
+		if (a->pools[i] == NULL)
+			return QP_E_NOMEM;
+	}
+	return 0;
+}
+
 static void
 make_handoff(struct qp_attachment *a)
 {
 	if (a->nic == NULL)
 		return;
-	a->handoff = (uint64_t)(uintptr_t)a->shared + handoff_at(a);
+	a->handoff = (uint64_t)(uintptr_t)a->shared + block_bytes(a);
 	qp_handoff_init((void *)(uintptr_t)a->handoff, a->nworkers);
-	a->shared->handoff_at = (uint32_t)(handoff_at(a) / 64);
+	a->shared->handoff_at = (uint32_t)(block_bytes(a) / 64);
 	a->shared->handoff_bytes = sizeof(struct qp_handoff_ring);
 }
 
@@ -277,8 +286,8 @@ get_memory(struct qp_attachment *a, struct qp_errmsg *msg)
 		return rc;
 	snprintf(name, sizeof(name), QP_SHARED_NAME, a->server_id);
 	a->shared = qp_attach_zone(a, name,
-		handoff_at(a) + (a->nic != NULL ? qp_handoff_bytes(a->nworkers) : 0), msg);
-	return a->shared != NULL ? 0 : QP_E_NOMEM;
+		block_bytes(a) + (a->nic != NULL ? qp_handoff_bytes(a->nworkers) : 0), SOCKET_ID_ANY, msg);
+	return a->shared != NULL ? get_pools(a, msg) : QP_E_NOMEM;
 }
 
 static int
@@ -288,7 +297,6 @@ make_shared(struct qp_attachment *a, struct qp_errmsg *msg)
 
 	if (rc != 0)
 		return rc;
-	a->pools = (char *)a->shared + block_bytes(a);
 	qp_shared_init(a->shared, a->nworkers, ring_bytes());
 	a->shared->server_id = a->server_id;
 	a->shared->pid = getpid();

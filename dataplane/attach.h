@@ -25,11 +25,12 @@ struct qp_attachment {
 	uint32_t version;                          /* of the ring protocol, that both speak */
 	int doorbell[QP_MAX_WORKERS];
 	int owner;                                 /* the port owner's owner.sock; -1: of an earlier release */
-	uint64_t pool_bytes;                       /* wanted behind block and rings: the caller's say */
+	uint64_t pool_bytes;                       /* that each worker wants: the caller's say */
+	int node[QP_MAX_WORKERS];                  /* … and on which NUMA node */
+	void *pools[QP_MAX_WORKERS];               /* … and where they are */
 	struct qp_gen_shared *shared;
-	void *pools;                               /* … and where they are */
 	struct qp_nic *nic;                        /* the port owner's block of dedicated ports; NULL: host mode */
-	uint64_t handoff;                          /* nic mode: the hand-off rings, behind the pools */
+	uint64_t handoff;                          /* nic mode: the hand-off rings, behind the block's rings */
 	/* Of this epoch, in the zone behind `shared`. */
 	struct rte_ring *to_cp[QP_MAX_WORKERS];
 	struct rte_ring *from_cp[QP_MAX_WORKERS];
@@ -45,9 +46,12 @@ int qp_attach_connect(struct qp_attachment *a, const char *instance, uint32_t nw
 int qp_attach_begin(struct qp_attachment *a, const char *instance, struct qp_errmsg *msg);
 /* After it: gets the memory, makes the rings in it, and says that they are there. */
 int qp_attach_share(struct qp_attachment *a, struct qp_errmsg *msg);
-/* After that: another zone, which outlives the process. NULL: `msg` says why. */
-void *qp_attach_zone(
-	struct qp_attachment *a, const char *name, uint64_t bytes, struct qp_errmsg *msg);
+/*
+ * After that: another zone, which outlives the process, on that NUMA node (SOCKET_ID_ANY: on any),
+ * or where there is room. NULL: `msg` says why.
+ */
+void *qp_attach_zone(struct qp_attachment *a, const char *name, uint64_t bytes, int node,
+	struct qp_errmsg *msg);
 /*
  * Introduces a data plane that runs to a new control plane: `next` is `a` with
  * another socket, doorbell and epoch, and fresh rings. Once nobody uses those

@@ -208,14 +208,15 @@ make_workers(struct data_plane *dp, struct qp_errmsg *msg)
 
 	for (uint32_t i = 0; i < dp->opt.workers && rc == 0; i++) {
 		snprintf(name, sizeof(name), QP_FAREWELL_NAME, a->server_id, i);
-		farewells = qp_attach_zone(&dp->attachment, name, qp_worker_farewell_bytes(), msg);
+		farewells = qp_attach_zone(&dp->attachment, name, qp_worker_farewell_bytes(),
+			a->node[i], msg);
 		if (farewells == NULL)
 			return QP_E_NOMEM;
 		const struct qp_worker_config cfg = {
 			.index = i,
 			.server_id = a->server_id,
 			.mbufs = dp->opt.mbufs,
-			.pools = (char *)a->pools + i * qp_worker_pool_bytes(dp->opt.mbufs),
+			.pools = a->pools[i],
 			.farewells = farewells,
 			.busy_poll = dp->opt.busy_poll,
 			.shared = a->shared,
@@ -426,7 +427,7 @@ leave_last_words(struct data_plane *dp)
 
 	snprintf(name, sizeof(name), QP_LAST_WORDS_NAME, dp->attachment.server_id);
 	qp_crash_handle(&(struct qp_crash_config) {.words = qp_attach_zone(&dp->attachment, name,
-							   sizeof(struct qp_last_words), &msg)});
+							   sizeof(struct qp_last_words), SOCKET_ID_ANY, &msg)});
 	qp_crash_this_thread("main");
 }
 
@@ -442,6 +443,15 @@ open_dedicated(struct data_plane *dp, struct qp_errmsg *msg)
 	return qp_rx_pools_attach(a->nic, a->server_id, msg);
 }
 
+/* What is a worker's alone lies near its CPU. */
+static void
+find_nodes(struct data_plane *dp)
+{
+	dp->attachment.pool_bytes = qp_worker_pool_bytes(dp->opt.mbufs);
+	for (uint32_t i = 0; i < dp->opt.workers; i++)
+		dp->attachment.node[i] = (int)rte_lcore_to_socket_id(dp->opt.lcore_base + 1 + i);
+}
+
 static int
 run(struct data_plane *dp, struct qp_errmsg *msg)
 {
@@ -452,11 +462,11 @@ run(struct data_plane *dp, struct qp_errmsg *msg)
 	if (rc < 0)
 		return rc;
 	qp_log_set_generation(dp->attachment.server_id);
-	dp->attachment.pool_bytes = dp->opt.workers * qp_worker_pool_bytes(dp->opt.mbufs);
 	rc = qp_attach_begin(&dp->attachment, dp->opt.instance, msg);
 	if (rc == 0)
 		rc = start_eal(dp, msg);
 	if (rc == 0) {
+		find_nodes(dp);
 		rc = qp_attach_share(&dp->attachment, msg);
 		leave_last_words(dp);
 		if (rc == 0)

@@ -23,6 +23,7 @@
 #include "common/log.h"
 #include "dataplane/nic/owner_ports.h"
 #include "dataplane/owner_locks.h"
+#include "dataplane/owner_zone.h"
 
 /* EAL starts within a fifth of a second. Who needs longer hangs, and others go on. */
 #define START_PATIENCE_NS 3000000000ull
@@ -191,12 +192,11 @@ reserve(struct qp_owner_user *user, struct qp_owner_told *told)
 	else if (rte_memzone_lookup(name) != NULL)
 		snprintf(told->why, sizeof(told->why), "the zone %s is another data plane's", name);
 	else
-		zone = rte_memzone_reserve_aligned(
-			name, user->ask.bytes, SOCKET_ID_ANY, 0, RTE_CACHE_LINE_SIZE);
+		zone = qp_owner_zone(name, user->ask.bytes, user->ask.node, &qp_owner_zone_dpdk);
 	if (zone == NULL && told->why[0] == '\0') {
 		qp_genmem_usage(0, &used, &left);
 		snprintf(told->why, sizeof(told->why),
-			"no hugepage memory for a data plane: it needs %llu MiB, %llu MiB are free "
+			"no hugepage memory for a data plane: it needs %llu MiB more, %llu MiB are free "
 			"of --memory",
 			(unsigned long long)(user->ask.bytes >> 20) + 1,
 			(unsigned long long)(left >> 20));

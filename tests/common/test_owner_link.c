@@ -48,6 +48,28 @@ Test(owner_link, late_answer_isNotTakenForTheNextQuestions)
 	close(fd[1]);
 }
 
+Test(owner_link, reserve_namesTheNodeOrNone)
+{
+	static const int nodes[] = {0, 1, -1};
+	struct qp_owner_told told;
+	struct qp_owner_ask ask;
+	struct qp_errmsg msg;
+	int fd[2];
+
+	for (unsigned i = 0; i < 3; i++) {
+		cr_assert_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fd), 0);
+		answer(fd[1], QP_OWNER_RESERVE, 0x1000); /* in advance */
+		cr_assert_eq(qp_owner_link_reserve(fd[0], 7, "qp_mem_7_0", 64, nodes[i], &told, &msg), 0);
+		cr_expect_eq(told.address, 0x1000);
+		cr_assert_eq(recv(fd[1], &ask, sizeof(ask), 0), (ssize_t)sizeof(ask));
+		cr_expect_eq(ask.type, QP_OWNER_RESERVE);
+		cr_expect_str_eq(ask.name, "qp_mem_7_0");
+		cr_expect_eq(ask.node, (uint32_t)(nodes[i] + 1), "0 stands for any");
+		close(fd[0]);
+		close(fd[1]);
+	}
+}
+
 /* It lives as long as its connection: the port owner must not see an end. */
 Test(owner_link, question_withoutAnswer_doesNotEndTheConnection)
 {
