@@ -331,6 +331,19 @@ out:
 	return rc;
 }
 
+/*
+ * Qdiscs that a gateway made and was killed before their filters. What is left
+ * of the others is gone, or somebody else's filters are on it: theirs.
+ */
+static void
+destroy_unused(struct shared *s)
+{
+	for (unsigned i = 0; i < s->nclsact; i++)
+		if (!qp_tc_clsact_in_use(s->clsact[i]))
+			(void)qp_tc_clsact_destroy(s->clsact[i]);
+	s->nclsact = 0;
+}
+
 void
 qp_host_shared_leave(const char *user)
 {
@@ -346,8 +359,7 @@ qp_host_shared_leave(const char *user)
 	prune_users(s);
 	if (s->nusers == 0) {
 		restore_lo(s);
-		/* What is left of these is gone, or somebody else's filters are on it: theirs. */
-		s->nclsact = 0;
+		destroy_unused(s);
 	}
 	(void)save(s, NULL);
 	unlock(s);

@@ -122,6 +122,35 @@ Test(life, filter_that_came_to_our_qdisc_keeps_it)
 	world_close(&w);
 }
 
+/* Killed between a qdisc and its filter: only the file that gateways share knows of it. */
+Test(life, qdisc_that_never_got_its_filter_goes_with_the_last_gateway)
+{
+	struct qp_hostnet_config cfg;
+	struct qp_errmsg msg;
+	struct qp_hostnet *h;
+	struct world w;
+	char *text, *before;
+
+	world_open(&w);
+	before = gw_snapshot();
+	cfg = gw_config(&w);
+	h = gw_hostnet_open(&cfg);
+	world_run("ip link add late0 type veth peer name late1"); /* it has not heard of them yet */
+	cr_assert_eq(qp_host_clsact_ensure(if_nametoindex("late0"), &msg), 0);
+	cr_assert_eq(qp_host_clsact_ensure(if_nametoindex("late1"), &msg), 0);
+	world_run("tc filter add dev late1 egress prio 7 bpf bytecode '1,6 0 0 0,'");
+	qp_hostnet_close(h);
+	text = world_output("tc qdisc show dev late0; tc filter show dev late1 egress");
+	cr_expect_null(strstr(text, "clsact"), "%s", text);
+	cr_expect_not_null(strstr(text, "pref 7"), "somebody else's filter keeps it");
+	free(text);
+	world_run("ip link del late0");
+	expect_snapshot(before, "the gateway");
+	cr_expect_not(shared_file_exists());
+	free(before);
+	world_close(&w);
+}
+
 /* Runs a gateway in a process of its own and kills it in the middle of its life. */
 static void
 run_and_kill(const struct qp_hostnet_config *cfg)
