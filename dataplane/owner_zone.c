@@ -9,6 +9,8 @@
 
 #include "common/log.h"
 
+#define BESIDE (4 * RTE_CACHE_LINE_SIZE) /* DPDK's header of a zone, and what alignment may cost */
+
 static uint64_t
 largest(int socket)
 {
@@ -26,7 +28,7 @@ const struct qp_owner_zone_ops qp_owner_zone_dpdk = {rte_memzone_reserve_aligned
 static const struct rte_memzone *
 on_node(const char *name, uint64_t bytes, int node, const struct qp_owner_zone_ops *ops)
 {
-	if (ops->largest(node) < bytes + RTE_CACHE_LINE_SIZE)
+	if (ops->largest(node) < bytes + BESIDE)
 		return NULL;
 	return ops->reserve(name, bytes, node, 0, RTE_CACHE_LINE_SIZE);
 }
