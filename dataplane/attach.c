@@ -251,7 +251,7 @@ get_pools(struct qp_attachment *a, struct qp_errmsg *msg)
 {
 	char name[RTE_MEMZONE_NAMESIZE];
 
-	for (uint32_t i = 0; i < a->nworkers; i++) {
+	for (uint32_t i = 0; i < a->nworkers && a->pool_bytes != 0; i++) {
 		snprintf(name, sizeof(name), QP_WORKER_MEMORY_NAME, a->server_id, i);
 		a->pools[i] = qp_attach_zone(a, name, a->pool_bytes, a->node[i], msg);
 		if (a->pools[i] == NULL)

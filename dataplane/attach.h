@@ -25,7 +25,7 @@ struct qp_attachment {
 	uint32_t version;                          /* of the ring protocol, that both speak */
 	int doorbell[QP_MAX_WORKERS];
 	int owner;                                 /* the port owner's owner.sock; -1: of an earlier release */
-	uint64_t pool_bytes;                       /* that each worker wants: the caller's say */
+	uint64_t pool_bytes;                       /* that each worker wants: the caller's say; 0: none */
 	int node[QP_MAX_WORKERS];                  /* … and on which NUMA node */
 	void *pools[QP_MAX_WORKERS];               /* … and where they are */
 	struct qp_gen_shared *shared;
