@@ -39,13 +39,11 @@ struct eth_port {
 	/* Of the frame at the head: attempts that sent nothing, and the device's errors at one of them. */
 	unsigned refusals;
 	bool cut_next; /* the frame at the head is a super-segment that tx_prepare refuses */
-	bool full;     /* the device took less than it was given last */
 	uint64_t errors;
 	struct rte_mbuf *pending[QP_SOFT_PIECES];
 };
 
 #define REFUSALS 64u
-#define BURST    32u /* frames that the device is given at a time */
 
 static uint64_t
 device_errors(const struct eth_port *e)
@@ -84,17 +82,6 @@ is_super(const struct rte_mbuf *m)
 	return (m->ol_flags & (RTE_MBUF_F_TX_TCP_SEG | RTE_MBUF_F_TX_UDP_SEG)) != 0;
 }
 
-/*
- * How many of `n` frames that wait to give to the device. A full one is asked
- * several times a turn, with all that waits each time: by one frame then, or to
- * look at the others would take longer than to send them.
- */
-static uint16_t
-portion(const struct eth_port *e, unsigned n)
-{
-	return (uint16_t)RTE_MIN(n, e->full ? 1 : BURST);
-}
-
 /* Fewer than `n`: the next one has to wait, or is a super-segment that the device refuses (`cut_next`). */
 static uint16_t
 send_as_they_are(struct eth_port *e, struct rte_mbuf **frames, uint16_t n)
@@ -103,7 +90,7 @@ send_as_they_are(struct eth_port *e, struct rte_mbuf **frames, uint16_t n)
 	uint16_t done = 0;
 
 	while (done < n) {
-		uint16_t left = portion(e, (unsigned)n - done);
+		uint16_t left = (uint16_t)(n - done);
 		uint16_t ready = rte_eth_tx_prepare(e->port_id, e->tx_queue, frames + done, left);
 		uint64_t bytes = 0;
 		uint16_t sent;
@@ -117,7 +104,6 @@ send_as_they_are(struct eth_port *e, struct rte_mbuf **frames, uint16_t n)
 		p->counters.tx_frames += sent;
 		p->counters.tx_bytes += bytes;
 		done = (uint16_t)(done + sent);
-		e->full = sent < ready;
 		if (sent > 0 || ready == 0)
 			e->refusals = 0;
 		else if (refuses(e)) {
@@ -223,7 +209,7 @@ eth_tx(struct qp_port *p, struct rte_mbuf **frames, uint16_t n)
 		return drop_all(e, frames, n);
 	while (flush(e) && done < n) {
 		uint16_t dropped, sent;
-		uint16_t run = run_of(e, frames + done, portion(e, (unsigned)n - done), &dropped);
+		uint16_t run = run_of(e, frames + done, (uint16_t)(n - done), &dropped);
 
 		done = (uint16_t)(done + dropped);
 		if (run == 0 && dropped != 0)

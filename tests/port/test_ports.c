@@ -74,60 +74,6 @@ Test(eth_port, frames_pass_and_are_counted_until_the_queue_is_full)
 	cr_expect_eq(rte_mempool_avail_count(pool), 511);
 }
 
-static struct {
-	uint16_t room, most, n; /* what it takes; the most that it was given in one call; how many it has */
-	struct rte_mbuf *has[128];
-} narrow;
-
-static uint16_t
-take_what_fits(void *queue, struct rte_mbuf **frames, uint16_t n)
-{
-	const uint16_t took = RTE_MIN(n, narrow.room);
-
-	(void)queue;
-	narrow.most = RTE_MAX(narrow.most, n);
-	memcpy(narrow.has + narrow.n, frames, took * sizeof(frames[0]));
-	narrow.n = (uint16_t)(narrow.n + took);
-	narrow.room = (uint16_t)(narrow.room - took);
-	return took;
-}
-
-/* Each look at all that waits would cost more than sending it. */
-Test(eth_port, full_device_is_asked_by_one_frame_until_it_takes_some)
-{
-	struct rte_mempool *pool = responder_eal(511);
-	struct rte_mbuf *out[128], *all[128];
-	struct qp_errmsg msg;
-	struct qp_port *p;
-
-	const struct qp_eth_port_config cfg = {.port_id = open_loop(pool), .mtu = 1500};
-
-	rte_eth_fp_ops[cfg.port_id].tx_pkt_burst = take_what_fits;
-	cr_assert_eq(qp_eth_port_open(&cfg, &p, &msg), 0, "%s", msg.text);
-	cr_assert_eq(rte_pktmbuf_alloc_bulk(pool, out, 128), 0);
-	for (uint16_t i = 0; i < 128; i++)
-		cr_assert_not_null(rte_pktmbuf_append(out[i], 60));
-	memcpy(all, out, sizeof(all)); /* the port may write into its caller's array */
-
-	narrow.room = 40;
-	cr_expect_eq(qp_port_tx(p, out, 128), 40);
-	cr_expect_leq(narrow.most, 32);
-	for (unsigned i = 0; i < 3; i++) {
-		narrow.most = 0;
-		cr_expect_eq(qp_port_tx(p, out + 40, 88), 0);
-		cr_expect_eq(narrow.most, 1);
-	}
-	narrow.room = 128;
-	cr_expect_eq(qp_port_tx(p, out + 40, 88), 88);
-	cr_expect_gt(narrow.most, 1);
-	cr_expect_arr_eq(narrow.has, all, sizeof(all), "each once, in order");
-	cr_expect_eq(p->counters.tx_frames, 128);
-	cr_expect_eq(p->counters.tx_dropped, 0);
-	rte_pktmbuf_free_bulk(all, 128);
-	qp_port_close(p);
-	cr_expect_eq(rte_mempool_avail_count(pool), 511);
-}
-
 /* As ena's does with IPv6, where it cuts IPv4 alone. */
 static uint16_t
 refuse_super(void *queue, struct rte_mbuf **frames, uint16_t n)
