@@ -17,6 +17,7 @@
 
 TestSuite(adopt, .init = world_open, .fini = world_close, .timeout = 120);
 
+#define AUDIT_PATH 300u
 #define PORT 39000
 #define ROW 2048
 #define PSK "correct horse battery staple"
@@ -47,6 +48,19 @@ start_and_replace(struct gw *gw)
 	gw_wait_ready(gw);
 	kill_control_plane(gw);
 	start_again(gw, NULL, NULL);
+	gw_expect(gw, QP_MSG_CONFIG);
+	gw_expect(gw, QP_MSG_REPLAY);
+}
+
+/* The same with an audit log, at `path`. */
+static void
+audit_and_replace(struct gw *gw, char path[AUDIT_PATH])
+{
+	snprintf(path, AUDIT_PATH, "%s/audit.log", world_dir());
+	gw_start(gw, PORT, "--psk", PSK, "--audit-log", path, NULL);
+	gw_wait_ready(gw);
+	kill_control_plane(gw);
+	start_again(gw, "--audit-log", path);
 	gw_expect(gw, QP_MSG_CONFIG);
 	gw_expect(gw, QP_MSG_REPLAY);
 }
@@ -296,16 +310,10 @@ Test(adopt, ended_connection_is_written_down_whatever_else_is_not_told_yet)
 	struct qp_msg gone = {.type = QP_MSG_CONN_CLOSED, .id = 1,
 		.conn_closed = {.conn = {.tunnel_id = 1, .conn_id = 77, .port = 9000,
 			.protocol = QP_WIRE_TCP}, .client = "psk"}};
-	char path[300], line[ROW];
+	char path[AUDIT_PATH], line[ROW];
 	struct gw gw;
 
-	snprintf(path, sizeof(path), "%s/audit.log", world_dir());
-	gw_start(&gw, PORT, "--psk", PSK, "--audit-log", path, NULL);
-	gw_wait_ready(&gw);
-	kill_control_plane(&gw);
-	start_again(&gw, "--audit-log", path);
-	gw_expect(&gw, QP_MSG_CONFIG);
-	gw_expect(&gw, QP_MSG_REPLAY);
+	audit_and_replace(&gw, path);
 	gw_send(&gw, &gone);
 	/* This control plane may be killed at any moment, too. */
 	cr_assert(world_until(has_row, line, 5000), "it would be lost with this control plane");
@@ -346,16 +354,10 @@ Test(adopt, ended_tunnel_is_written_down_once_however_often_control_planes_are_k
 		.tunnel_closed = {.authenticated = 1, .usage = {.in_bytes = 7100},
 			.state = {.port = 9000, .protocol = QP_WIRE_TCP,
 				.identity = {.client_id = 7, .name = "psk"}}}};
-	char path[300];
+	char path[AUDIT_PATH];
 	struct gw gw;
 
-	snprintf(path, sizeof(path), "%s/audit.log", world_dir());
-	gw_start(&gw, PORT, "--psk", PSK, "--audit-log", path, NULL);
-	gw_wait_ready(&gw);
-	kill_control_plane(&gw);
-	start_again(&gw, "--audit-log", path);
-	gw_expect(&gw, QP_MSG_CONFIG);
-	gw_expect(&gw, QP_MSG_REPLAY);
+	audit_and_replace(&gw, path);
 	gw_send(&gw, &end);
 	cr_assert(world_until(end_is_written_down, NULL, 10000), "a kill would lose it");
 	kill_control_plane(&gw);

@@ -17,7 +17,7 @@
 
 #include <rte_mbuf.h>
 
-#include "tests/tcp/clock.h"
+#include "common/clock.h"
 #include "tests/tcp/linux_server.h"
 
 #define MANY   1000
@@ -179,7 +179,7 @@ echo_stream(int fd, uint64_t total)
 static void
 bulk(bool v6, uint64_t total)
 {
-	uint64_t start = clock_ns();
+	uint64_t start = qp_now_ns();
 	int fd = server_dial(v6, SERVER_PORT, false);
 
 	if (fd < 0)
@@ -187,7 +187,7 @@ bulk(bool v6, uint64_t total)
 	echo_stream(fd, total);
 	printf("  %s: %llu MiB each way, %.0f Mbit/s each\n", v6 ? "IPv6" : "IPv4",
 		(unsigned long long)total >> 20,
-		(double)total * 8e3 / (double)(clock_ns() - start));
+		(double)total * 8e3 / (double)(qp_now_ns() - start));
 }
 
 /* MANY connections, AT_ONCE of them open together. */

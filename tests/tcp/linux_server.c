@@ -16,8 +16,8 @@
 #include <rte_mbuf.h>
 #include <rte_mempool.h>
 
+#include "common/clock.h"
 #include "dataplane/port.h"
-#include "tests/tcp/clock.h"
 #include "tests/tcp/eal.h"
 
 /* What the tests against Linux share: the worker's loop around a stack, and how it is reached. */
@@ -89,7 +89,7 @@ server_open(struct server *s, const struct qp_tcp_config *cfg, const struct qp_t
 		.max_frame_bytes = whole ? s->port->max_frame_bytes : 0};
 	struct qp_tcp_listener *l;
 
-	s->now_ns = clock_ns();
+	s->now_ns = qp_now_ns();
 	s->wheel = env.wheel = qp_wheel_new(s->now_ns);
 	s->tcp = qp_tcp_new(&env, cfg);
 	if (s->tcp == NULL || qp_tcp_listen(s->tcp, NULL, htons(SERVER_PORT), ops, NULL, &l) != 0)
@@ -136,7 +136,7 @@ turn(struct server *s)
 	uint16_t n = qp_port_rx(s->port, frames, BURST);
 	struct pollfd p = {.fd = s->port->wake_fd[0], .events = POLLIN};
 
-	s->now_ns = clock_ns();
+	s->now_ns = qp_now_ns();
 	for (uint16_t i = 0; i < n; i++)
 		handle(s, frames[i]);
 	qp_wheel_advance(s->wheel, s->now_ns);
@@ -152,7 +152,7 @@ server_run(struct server *s, pid_t client, uint64_t ns)
 
 	while (waitpid(client, &status, WNOHANG) == 0)
 		turn(s);
-	for (uint64_t until = clock_ns() + ns; clock_ns() < until;)
+	for (uint64_t until = qp_now_ns() + ns; qp_now_ns() < until;)
 		turn(s);
 	return status;
 }

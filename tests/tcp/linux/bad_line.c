@@ -19,7 +19,7 @@
 #include <sys/prctl.h>
 #include <time.h>
 
-#include "tests/tcp/clock.h"
+#include "common/clock.h"
 #include "tests/tcp/linux/hook.h"
 #include "tests/tcp/linux/wire.h"
 #include "bad_line.skel.h"
@@ -130,7 +130,7 @@ carry(struct direction d[2], const sigset_t *unblocked)
 	for (unsigned i = 0; i < WIRES; i++)
 		p[i] = (struct pollfd) {.fd = wire_fd(wires[i]), .events = POLLIN};
 	while (!stop) {
-		uint64_t now = clock_ns(), next = UINT64_MAX;
+		uint64_t now = qp_now_ns(), next = UINT64_MAX;
 		struct timespec ts = {.tv_nsec = GROUP_NS};
 
 		for (unsigned i = 0; i < WIRES; i++) {

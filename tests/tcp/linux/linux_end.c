@@ -26,7 +26,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "tests/tcp/clock.h"
+#include "common/clock.h"
 #include "tests/tcp/linux/talk.h"
 
 #define CHUNK  65536
@@ -92,7 +92,7 @@ finish(struct conn *c, const char *why)
 	const struct linger at_once = {1, 0};
 
 	account(c);
-	sums.last_ns = clock_ns();
+	sums.last_ns = qp_now_ns();
 	if (sums.first_ns == 0 || c->start_ns < sums.first_ns)
 		sums.first_ns = c->start_ns;
 	if (why == NULL) {
@@ -125,7 +125,7 @@ adopt(int fd, bool open)
 		err(1, "connection");
 	c->fd = fd;
 	c->open = open;
-	c->start_ns = clock_ns();
+	c->start_ns = qp_now_ns();
 	if (drives)
 		talk_drive(&c->talk, up, down);
 	else
@@ -214,7 +214,7 @@ serve_event(struct conn *c, uint32_t events)
 
 	if (!c->open && (events & EPOLLOUT)) {
 		c->open = true;
-		c->start_ns = clock_ns();
+		c->start_ns = qp_now_ns();
 	}
 	if ((events & (EPOLLIN | EPOLLERR | EPOLLHUP)) && !receive_some(c))
 		return;

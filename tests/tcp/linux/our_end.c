@@ -30,9 +30,9 @@
 #include <rte_mbuf.h>
 #include <rte_mempool.h>
 
+#include "common/clock.h"
 #include "dataplane/port.h"
 #include "dataplane/tcp/tcp.h"
-#include "tests/tcp/clock.h"
 #include "tests/tcp/eal.h"
 #include "tests/tcp/linux/hook.h"
 #include "tests/tcp/linux/ports.h"
@@ -279,7 +279,7 @@ turn(void)
 
 	st.mem_level = mem_level();
 	n = qp_port_rx(st.port, frames, BURST);
-	st.now_ns = clock_ns();
+	st.now_ns = qp_now_ns();
 	for (uint16_t i = 0; i < n; i++)
 		handle(frames[i]);
 	qp_wheel_advance(st.wheel, st.now_ns);
@@ -349,7 +349,7 @@ open_stack(const char *line)
 		open_shunt(line);
 		mac_of(line, env.own_mac);
 	}
-	st.now_ns = clock_ns();
+	st.now_ns = qp_now_ns();
 	env.wheel = st.wheel = qp_wheel_new(st.now_ns);
 	env.pool = st.pool;
 	env.indirect_pool = st.indirect;
