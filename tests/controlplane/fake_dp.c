@@ -18,12 +18,12 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <rte_eal.h>
 #include <rte_mbuf.h>
 
+#include "common/clock.h"
 #include "common/host.h"
 #include "common/shared.h"
 #include "dataplane/attach.h"
@@ -31,15 +31,6 @@
 #include "dataplane/port_tap.h"
 #include "dataplane/reattach.h"
 #include "tests/controlplane/brain.h"
-
-static uint64_t
-now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
 
 static struct qp_attachment attachment;
 static struct qp_reattach reattach;
@@ -205,7 +196,7 @@ watch_control_plane(short events)
 	if (strcmp(mode, "fickle") == 0)
 		hang_up_once();
 	qp_reattach_turn(&reattach);
-	if (qp_reattach_orphaned(&reattach, now_ns()))
+	if (qp_reattach_orphaned(&reattach, qp_now_ns()))
 		_exit(0);
 }
 

@@ -10,8 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "common/clock.h"
 #include "dataplane/net/internal.h"
 #include "tests/tcp/eal.h"
 
@@ -37,15 +37,6 @@ static void
 transmit(void *ctx, unsigned port, struct rte_mbuf *m)
 {
 	sent++;
-}
-
-static uint64_t
-clock_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
 static struct qp_ipaddr
@@ -167,11 +158,11 @@ measure(struct rte_mempool *pool, const char *what, bool is_v4, bool to_us, unsi
 
 	make_frames(pool, is_v4, to_us);
 	for (unsigned r = 0; r < ROUNDS; r++) {
-		const uint64_t from = clock_ns();
+		const uint64_t from = qp_now_ns();
 
 		for (unsigned i = 0; i < PACKETS; i++)
 			one(frame[i % MBUFS], is_v4, to_us, rte_cpu_to_be_32(0x08000000 + i % peers));
-		best = RTE_MIN(best, clock_ns() - from);
+		best = RTE_MIN(best, qp_now_ns() - from);
 	}
 	free_frames();
 	printf("%-44s %6.1f ns\n", what, (double)best / PACKETS);

@@ -22,6 +22,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "dataplane/cksum.h"
 #include "tests/tcp/eal.h"
 
@@ -37,15 +38,6 @@ static struct rte_mbuf *to_send;
 static struct rte_mempool *pool;
 static struct qp_wheel *wheel;
 static uint64_t now_ns, seed;
-
-static uint64_t
-clock_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
 
 static uint64_t
 random64(void *ctx)
@@ -134,7 +126,7 @@ host(void *arg)
 	while (!atomic_load(&stop)) {
 		ssize_t n = poll(&p, 1, 1) > 0 ? read(wire.fd, frame, sizeof(frame)) : 0;
 
-		now_ns = clock_ns();
+		now_ns = qp_now_ns();
 		if (n > 0)
 			receive(frame, (unsigned)n);
 		(void)qp_wheel_advance(wheel, now_ns);
@@ -184,7 +176,7 @@ wire_open(unsigned mtu)
 	cr_assert_eq(unshare(CLONE_NEWNET), 0);
 	test_eal_init();
 	env.pool = pool = test_pool("wire", 1023, RTE_PKTMBUF_HEADROOM + 2048);
-	seed = now_ns = clock_ns();
+	seed = now_ns = qp_now_ns();
 	env.wheel = wheel = qp_wheel_new(now_ns);
 	qp_net_config_default(&cfg);
 	wire.net = qp_net_new(&env, &cfg, &port, 1);
@@ -309,10 +301,10 @@ static bool
 echoed(int fd, bool v4, const uint8_t *request, size_t len)
 {
 	static uint8_t in[ROOM];
-	const uint64_t end = clock_ns() + 5 * QP_NET_SEC_NS;
+	const uint64_t end = qp_now_ns() + 5 * QP_NET_SEC_NS;
 	const size_t head = v4 ? 20 : 0;
 
-	while (clock_ns() < end) {
+	while (qp_now_ns() < end) {
 		ssize_t n = recv(fd, in, sizeof(in), 0);
 
 		if (n == (ssize_t)(head + len) && in[head] == (v4 ? ICMP_ECHOREPLY : ICMP6_ECHO_REPLY) &&

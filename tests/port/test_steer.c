@@ -190,13 +190,13 @@ static uint64_t
 ask_again(struct gw *g, int fd, unsigned ms)
 {
 	const uint8_t initial[1200] = {0xc0, 0, 0, 0, 1, 8, 7, 7, 7, 7, 7, 7, 7, 7};
-	const uint64_t end = world_now_ns() + ms * 1000000ull;
+	const uint64_t end = qp_now_ns() + ms * 1000000ull;
 	const uint64_t before = queued(g, QP_CLS_QUEUE_AGAIN);
 
 	do {
 		cr_assert(gw_udp_answers(fd, initial, sizeof(initial), 5000));
 		nanosleep(&(struct timespec) {.tv_nsec = 100000000}, NULL);
-	} while (queued(g, QP_CLS_QUEUE_AGAIN) == before && world_now_ns() < end);
+	} while (queued(g, QP_CLS_QUEUE_AGAIN) == before && qp_now_ns() < end);
 	return queued(g, QP_CLS_QUEUE_AGAIN) - before;
 }
 

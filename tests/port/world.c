@@ -87,15 +87,6 @@ world_output(const char *fmt, ...)
 	return text;
 }
 
-uint64_t
-world_now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
 /* A link is usable, and has its link-local address, a moment after it came up. */
 static void
 wait_for_link(const char *name, char *link_local, size_t cap)

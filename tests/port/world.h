@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "common/clock.h"
+
 /*
  * Two hosts out of network namespaces that have no name and end with the test's
  * process: the gateway's (where the caller is afterwards), and a peer's. They
@@ -37,14 +39,12 @@ void world_run(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* Its output, to be freed. */
 char *world_output(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
-uint64_t world_now_ns(void);
-
 /* Until `cond` holds, else a failed assertion after ten seconds. `step` runs between. */
 #define world_wait_for(cond, step)                                                                 \
 	do {                                                                                       \
-		const uint64_t world_end = world_now_ns() + 10000000000ull;                        \
+		const uint64_t world_end = qp_now_ns() + 10000000000ull;                           \
 		while (!(cond)) {                                                                  \
-			cr_assert(world_now_ns() < world_end, "still not: %s", #cond);             \
+			cr_assert(qp_now_ns() < world_end, "still not: %s", #cond);                \
 			step;                                                                      \
 			nanosleep(&(struct timespec) {.tv_nsec = 1000000}, NULL);                  \
 		}                                                                                  \
